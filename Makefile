@@ -1,0 +1,23 @@
+# The commands of everyday work; `make` lists them.
+
+.PHONY: help run test check tools
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DATABASE_URL is set
+	cargo run --release -- $(ARGS)
+
+test: tools ## run every test
+	cargo test
+
+check: tools ## check format, lints and documentation of the code and the contract
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+	.tools/bin/buf lint
+	.tools/bin/buf format -d --exit-code
+
+tools: ## install what the other targets need: PostgreSQL, grpcurl and buf
+	@scripts/install-postgres
+	@scripts/install-tools

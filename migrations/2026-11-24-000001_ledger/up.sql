@@ -1,0 +1,219 @@
+-- The book. `account_id` leads every key, and nothing joins across accounts, so the same schema can be distributed by
+-- account. Enumerations are SMALLINTs with the numbers of the proto. Bytewise collation, because the service sorts
+-- account ids bytewise before it locks them.
+
+CREATE TABLE accounts (
+    account_id       TEXT COLLATE "C" NOT NULL PRIMARY KEY
+        CONSTRAINT accounts_account_id CHECK (account_id ~ '^[!-~]{1,128}$'),
+    posted_micro_usd BIGINT NOT NULL DEFAULT 0,
+    held_micro_usd   BIGINT NOT NULL DEFAULT 0
+        CONSTRAINT accounts_held CHECK (held_micro_usd >= 0),
+    last_sequence    BIGINT NOT NULL DEFAULT 0
+        CONSTRAINT accounts_last_sequence CHECK (last_sequence >= 0),
+    create_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    update_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT accounts_empty_before_first_entry
+        CHECK (last_sequence > 0 OR (posted_micro_usd = 0 AND held_micro_usd = 0)),
+    CONSTRAINT accounts_times CHECK (update_time >= create_time)
+) WITH (fillfactor = 50);
+-- Half of each page is left free: a balance changes with every entry, and a new version of the row on the same page
+-- touches no index (a HOT update).
+
+COMMENT ON TABLE accounts IS
+    'The balance of each account, and the row whose lock puts its operations in order. A row with last_sequence = 0 is only that lock: the account does not exist yet.';
+COMMENT ON COLUMN accounts.account_id IS 'The caller''s opaque name for the account.';
+COMMENT ON COLUMN accounts.posted_micro_usd IS 'The sum of the amounts of all entries, in micro-USD.';
+COMMENT ON COLUMN accounts.held_micro_usd IS 'The sum of what open reservations hold, in micro-USD.';
+COMMENT ON COLUMN accounts.last_sequence IS 'The sequence of the newest entry.';
+COMMENT ON COLUMN accounts.create_time IS 'When the first entry was written.';
+COMMENT ON COLUMN accounts.update_time IS 'When the newest entry was written.';
+
+CREATE TABLE ledger_entries (
+    account_id           TEXT COLLATE "C" NOT NULL,
+    sequence             BIGINT NOT NULL
+        CONSTRAINT ledger_entries_sequence CHECK (sequence >= 1),
+    entry_type           SMALLINT NOT NULL
+        CONSTRAINT ledger_entries_entry_type CHECK (entry_type BETWEEN 1 AND 13),
+    amount_micro_usd     BIGINT NOT NULL,
+    held_delta_micro_usd BIGINT NOT NULL,
+    posted_after         BIGINT NOT NULL,
+    held_after           BIGINT NOT NULL
+        CONSTRAINT ledger_entries_held_after CHECK (held_after >= 0),
+    create_time          TIMESTAMPTZ NOT NULL,
+    refunded_sequence    BIGINT
+        CONSTRAINT ledger_entries_refunded_sequence CHECK (refunded_sequence BETWEEN 1 AND sequence - 1),
+    idempotency_key      TEXT COLLATE "C"
+        CONSTRAINT ledger_entries_idempotency_key CHECK (idempotency_key ~ '^[!-~]{1,255}$'),
+    fingerprint          BYTEA,
+    external_id          TEXT COLLATE "C"
+        CONSTRAINT ledger_entries_external_id CHECK (external_id ~ '^[!-~]{1,255}$'),
+    reference            TEXT NOT NULL DEFAULT '',
+    metadata             JSONB
+        CONSTRAINT ledger_entries_metadata CHECK (jsonb_typeof(metadata) = 'object'),
+    actor                TEXT,
+    reason               TEXT,
+    reservation_id       TEXT COLLATE "C",
+    PRIMARY KEY (account_id, sequence),
+    CONSTRAINT ledger_entries_key_has_fingerprint
+        CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
+    -- History from before this ledger has no key, and keeps whatever signs and gaps in its facts it had.
+    CONSTRAINT ledger_entries_type_rules CHECK (
+        idempotency_key IS NULL OR CASE entry_type
+            WHEN 1 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND external_id IS NOT NULL
+            WHEN 2 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
+            WHEN 3 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
+            WHEN 4 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
+            WHEN 5 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
+            WHEN 6 THEN amount_micro_usd < 0 AND held_delta_micro_usd = 0
+            WHEN 7 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND refunded_sequence IS NOT NULL
+            WHEN 8 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND actor IS NOT NULL AND reason IS NOT NULL
+            WHEN 9 THEN amount_micro_usd = 0 AND held_delta_micro_usd > 0 AND reservation_id IS NOT NULL
+            WHEN 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0 AND reservation_id IS NOT NULL
+            WHEN 11 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_id IS NOT NULL
+            WHEN 12 THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0 AND reservation_id IS NOT NULL
+            WHEN 13 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_id IS NOT NULL
+        END
+    ),
+    CONSTRAINT ledger_entries_only_refunds_refund CHECK (refunded_sequence IS NULL OR entry_type = 7)
+);
+
+-- One operation, one entry, for ever. History from before this ledger has no key and is never in the way.
+CREATE UNIQUE INDEX ledger_entries_idempotency_key_unique ON ledger_entries (account_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+-- What has been given back of a charge. Costs only refunds.
+CREATE INDEX ledger_entries_refunds ON ledger_entries (account_id, refunded_sequence) INCLUDE (amount_micro_usd)
+    WHERE refunded_sequence IS NOT NULL;
+
+COMMENT ON TABLE ledger_entries IS
+    'The journal: one immutable row for each applied operation. UPDATE, DELETE and TRUNCATE are refused.';
+COMMENT ON COLUMN ledger_entries.account_id IS 'The account.';
+COMMENT ON COLUMN ledger_entries.sequence IS 'The number of the entry in its account: 1, 2, 3 and so on, without gaps.';
+COMMENT ON COLUMN ledger_entries.entry_type IS
+    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE.';
+COMMENT ON COLUMN ledger_entries.amount_micro_usd IS 'What was added to posted, in micro-USD; negative when money was taken.';
+COMMENT ON COLUMN ledger_entries.held_delta_micro_usd IS 'What was added to held, in micro-USD; negative when a hold was freed.';
+COMMENT ON COLUMN ledger_entries.posted_after IS 'The posted balance right after this entry, in micro-USD.';
+COMMENT ON COLUMN ledger_entries.held_after IS 'What was held right after this entry, in micro-USD.';
+COMMENT ON COLUMN ledger_entries.create_time IS
+    'When it was written, by this server''s clock, under the account''s lock. Never earlier than the entry before it.';
+COMMENT ON COLUMN ledger_entries.refunded_sequence IS 'The charge or capture that a refund gives back.';
+COMMENT ON COLUMN ledger_entries.idempotency_key IS
+    'The caller''s name for the operation, unique within the account. NULL only on history from before this ledger.';
+COMMENT ON COLUMN ledger_entries.fingerprint IS 'What was asked under the key, field by field, so that another request under it is recognised.';
+COMMENT ON COLUMN ledger_entries.external_id IS 'The id of the payment in another system.';
+COMMENT ON COLUMN ledger_entries.reference IS 'Free text for people. Repeats freely; never used to recognise a repeated operation.';
+COMMENT ON COLUMN ledger_entries.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
+COMMENT ON COLUMN ledger_entries.actor IS 'Who granted the money (ADMIN_CREDIT).';
+COMMENT ON COLUMN ledger_entries.reason IS 'Why it was granted (ADMIN_CREDIT).';
+COMMENT ON COLUMN ledger_entries.reservation_id IS 'The reservation that this entry opened, changed or ended.';
+
+CREATE TABLE refusals (
+    account_id      TEXT COLLATE "C" NOT NULL,
+    idempotency_key TEXT COLLATE "C" NOT NULL
+        CONSTRAINT refusals_idempotency_key CHECK (idempotency_key ~ '^[!-~]{1,255}$'),
+    fingerprint     BYTEA NOT NULL,
+    code            INTEGER NOT NULL
+        CONSTRAINT refusals_code CHECK (code = 9),
+    reason          TEXT NOT NULL
+        CONSTRAINT refusals_reason CHECK (reason ~ '^[A-Z][A-Z0-9_]{0,62}$'),
+    message         TEXT NOT NULL,
+    metadata        JSONB NOT NULL
+        CONSTRAINT refusals_metadata CHECK (jsonb_typeof(metadata) = 'object'),
+    create_time     TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (account_id, idempotency_key)
+);
+
+COMMENT ON TABLE refusals IS
+    'Operations answered "no" for a business reason, remembered so that a delayed duplicate is answered the same. Rows may be deleted by age: their keys are then unused again.';
+COMMENT ON COLUMN refusals.account_id IS 'The account.';
+COMMENT ON COLUMN refusals.idempotency_key IS 'The caller''s name for the operation.';
+COMMENT ON COLUMN refusals.fingerprint IS 'What was asked under the key, field by field.';
+COMMENT ON COLUMN refusals.code IS 'The number of the gRPC code: always 9, FAILED_PRECONDITION.';
+COMMENT ON COLUMN refusals.reason IS 'The reason of the answer, such as INSUFFICIENT_FUNDS.';
+COMMENT ON COLUMN refusals.message IS 'The message of the answer, as it was given.';
+COMMENT ON COLUMN refusals.metadata IS 'The metadata of the answer: an object of texts.';
+COMMENT ON COLUMN refusals.create_time IS 'When it was first refused, by this server''s clock.';
+
+CREATE TABLE external_credits (
+    entry_type  SMALLINT NOT NULL
+        CONSTRAINT external_credits_entry_type CHECK (entry_type BETWEEN 1 AND 5),
+    external_id TEXT COLLATE "C" NOT NULL,
+    account_id  TEXT COLLATE "C" NOT NULL,
+    sequence    BIGINT NOT NULL,
+    PRIMARY KEY (entry_type, external_id)
+);
+
+COMMENT ON TABLE external_credits IS
+    'Which payment of another system was credited to whom: once per entry type, over all accounts and keys. UPDATE, DELETE and TRUNCATE are refused.';
+COMMENT ON COLUMN external_credits.entry_type IS 'The credit kind: 1 to 5 of ledger_entries.entry_type.';
+COMMENT ON COLUMN external_credits.external_id IS 'The id of the payment in the other system.';
+COMMENT ON COLUMN external_credits.account_id IS 'The account that was credited.';
+COMMENT ON COLUMN external_credits.sequence IS 'The entry that credited it.';
+
+CREATE TABLE external_replays (
+    account_id      TEXT COLLATE "C" NOT NULL,
+    idempotency_key TEXT COLLATE "C" NOT NULL
+        CONSTRAINT external_replays_idempotency_key CHECK (idempotency_key ~ '^[!-~]{1,255}$'),
+    fingerprint     BYTEA NOT NULL,
+    sequence        BIGINT NOT NULL,
+    create_time     TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (account_id, idempotency_key)
+);
+
+COMMENT ON TABLE external_replays IS
+    'Keys answered with the entry of an earlier key, because both named the same payment by its external id. Kept so that one key has one answer.';
+COMMENT ON COLUMN external_replays.account_id IS 'The account.';
+COMMENT ON COLUMN external_replays.idempotency_key IS 'The later key.';
+COMMENT ON COLUMN external_replays.fingerprint IS 'What was asked under the later key, field by field.';
+COMMENT ON COLUMN external_replays.sequence IS 'The entry, written under the earlier key, that answered it.';
+COMMENT ON COLUMN external_replays.create_time IS 'When it was first answered so, by this server''s clock.';
+
+CREATE TABLE reservations (
+    account_id         TEXT COLLATE "C" NOT NULL,
+    reservation_id     TEXT COLLATE "C" NOT NULL
+        CONSTRAINT reservations_reservation_id CHECK (reservation_id ~ '^[!-~]{1,255}$'),
+    state              SMALLINT NOT NULL
+        CONSTRAINT reservations_state CHECK (state BETWEEN 1 AND 4),
+    amount_micro_usd   BIGINT NOT NULL
+        CONSTRAINT reservations_amount CHECK (amount_micro_usd >= 0),
+    captured_micro_usd BIGINT NOT NULL DEFAULT 0
+        CONSTRAINT reservations_captured CHECK (captured_micro_usd >= 0),
+    create_time        TIMESTAMPTZ NOT NULL,
+    expire_time        TIMESTAMPTZ NOT NULL,
+    close_time         TIMESTAMPTZ,
+    reference          TEXT NOT NULL DEFAULT '',
+    metadata           JSONB
+        CONSTRAINT reservations_metadata CHECK (jsonb_typeof(metadata) = 'object'),
+    PRIMARY KEY (account_id, reservation_id),
+    CONSTRAINT reservations_closed_holds_nothing CHECK (state = 1 OR amount_micro_usd = 0),
+    CONSTRAINT reservations_close_time CHECK ((state = 1) = (close_time IS NULL))
+);
+
+COMMENT ON TABLE reservations IS 'Money held for work in progress: open, then captured, released or expired.';
+COMMENT ON COLUMN reservations.account_id IS 'The account.';
+COMMENT ON COLUMN reservations.reservation_id IS 'The idempotency key under which it was reserved.';
+COMMENT ON COLUMN reservations.state IS '1 OPEN, 2 CAPTURED, 3 RELEASED, 4 EXPIRED.';
+COMMENT ON COLUMN reservations.amount_micro_usd IS 'What it holds now, in micro-USD; nothing once it has ended.';
+COMMENT ON COLUMN reservations.captured_micro_usd IS 'What has been captured of it so far, in micro-USD.';
+COMMENT ON COLUMN reservations.create_time IS 'When it was opened, by this server''s clock.';
+COMMENT ON COLUMN reservations.expire_time IS 'When its lease runs out. From then on it holds nothing, whatever its state says.';
+COMMENT ON COLUMN reservations.close_time IS 'When it ended; NULL while it is open.';
+COMMENT ON COLUMN reservations.reference IS 'Free text for people.';
+COMMENT ON COLUMN reservations.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
+
+-- What was written stays written: for the service, for an operator in psql, and for a mistaken script.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% of % is refused: what was written stays written', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Correct a mistake by a further entry.';
+END
+$$;
+COMMENT ON FUNCTION refuse_change() IS 'Refuses the statement. Never runs when entries are written.';
+
+CREATE TRIGGER ledger_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER external_credits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON external_credits
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- Also under session_replication_role = replica, which skips ordinary triggers.
+ALTER TABLE ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_append_only;
+ALTER TABLE external_credits ENABLE ALWAYS TRIGGER external_credits_append_only;

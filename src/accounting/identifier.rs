@@ -1,0 +1,194 @@
+//! The names that callers give: of accounts, of operations, of payments. Parsed once, at the edge.
+
+use std::{fmt, sync::Arc};
+
+use super::{EntryType, Invalid, Problem};
+
+/// Keys that begin so are the service's own, such as `billing/expire/<reservation>`.
+pub const RESERVED_KEY_PREFIX: &str = "billing/";
+
+/// Words used as references by many operations at once, and therefore never the name of one, besides the names of the
+/// methods and of the entry types. Compared without regard to case.
+const GENERIC_KEYS: [&str; 25] = [
+    "admin_reward",
+    "charge_refund",
+    "debit",
+    "default",
+    "erasure_forfeit",
+    "idempotency_key",
+    "invite",
+    "key",
+    "migrate:in",
+    "migrate:out",
+    "migration",
+    "none",
+    "null",
+    "overage",
+    "payout",
+    "platform_fee",
+    "provider_floor_draw",
+    "reservation",
+    "reservation_extra_refund",
+    "reservation_refund",
+    "stripe_payout",
+    "stripe",
+    "undefined",
+    "unknown",
+    "withdrawal",
+];
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident, $length_max:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The longest it can be, in bytes.
+            pub const LENGTH_MAX: usize = $length_max;
+
+            /// Parses the identifier in `field`.
+            ///
+            /// # Errors
+            /// When it is empty, too long, or has a character that is not visible ASCII.
+            pub fn parse(field: &'static str, text: &str) -> Result<Self, Invalid> {
+                match visible_ascii(text, Self::LENGTH_MAX) {
+                    Ok(()) => Ok(Self(text.into())),
+                    Err(problem) => Err(Invalid::field(field, problem)),
+                }
+            }
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+identifier! {
+    /// The caller's opaque name for an account: 1..=128 visible ASCII characters.
+    AccountId, 128
+}
+identifier! {
+    /// The caller's name for one operation on one account, for ever: 1..=255 visible ASCII characters.
+    IdempotencyKey, 255
+}
+identifier! {
+    /// A payment's id in another system: 1..=255 visible ASCII characters.
+    ExternalId, 255
+}
+
+impl IdempotencyKey {
+    /// Parses the key of a caller's operation on `account_id`.
+    ///
+    /// # Errors
+    /// When there is none, when it is malformed, when it is the service's own, and when it is a word that many
+    /// operations share: such a key would swallow the second genuine operation.
+    pub fn parse_of_operation(text: &str, account_id: &AccountId) -> Result<Self, Invalid> {
+        let invalid = |problem| Invalid { field: "idempotency_key", problem };
+        if text.is_empty() {
+            return Err(invalid(Problem::KeyRequired));
+        }
+        visible_ascii(text, Self::LENGTH_MAX).map_err(|why| invalid(Problem::KeyMalformed(why)))?;
+        if text.starts_with(RESERVED_KEY_PREFIX) {
+            let why = format!("must not begin with {RESERVED_KEY_PREFIX}: those keys are the service's own");
+            return Err(invalid(Problem::KeyMalformed(why)));
+        }
+        if is_generic(text, account_id) {
+            return Err(invalid(Problem::KeyGeneric(format!(
+                "{text:?} is shared by many operations: send the name of this one, such as \
+                 \"refund-<id of the job>\", and put {text:?} into reference"
+            ))));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// Whether a key is a word, or a constant of the account, that the replaced system repeated on purpose.
+fn is_generic(key: &str, account_id: &AccountId) -> bool {
+    let word = key.to_ascii_lowercase();
+    let word = word.strip_prefix("entry_type_").unwrap_or(&word);
+    GENERIC_KEYS.contains(&word)
+        || ["credit", "extend_reservation"].contains(&word)
+        || EntryType::ALL.iter().any(|entry_type| entry_type.name().eq_ignore_ascii_case(word))
+        || word == account_id.as_str().to_ascii_lowercase()
+        || key.strip_prefix("reserve:") == Some(account_id.as_str())
+}
+
+fn visible_ascii(text: &str, length_max: usize) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is required".into());
+    }
+    if text.len() > length_max {
+        return Err(format!("must be at most {length_max} characters long, not {}", text.len()));
+    }
+    match text.chars().find(|c| !c.is_ascii_graphic()) {
+        None => Ok(()),
+        Some(c) => Err(format!("must be visible ASCII characters without spaces, but has {c:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Result<IdempotencyKey, Problem> {
+        let account = AccountId::parse("account_id", "acme").unwrap();
+        IdempotencyKey::parse_of_operation(text, &account).map_err(|invalid| {
+            assert_eq!(invalid.field, "idempotency_key");
+            invalid.problem
+        })
+    }
+
+    #[test]
+    fn a_key_is_required() {
+        assert_eq!(key(""), Err(Problem::KeyRequired));
+    }
+
+    #[test]
+    fn a_key_is_1_to_255_visible_ascii_characters() {
+        let long = "k".repeat(255);
+        for good in ["k", "stripe-cs_a1", "job:42/refund", long.as_str(), "~!\"#"] {
+            assert_eq!(key(good).unwrap().as_str(), good);
+        }
+        let too_long = "k".repeat(256);
+        for bad in [" ", "a b", "a\t", "a\0", "clé", "ｋ", "a\u{200b}", too_long.as_str(), "a\n"] {
+            assert!(matches!(key(bad), Err(Problem::KeyMalformed(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_shared_by_many_operations_is_refused() {
+        let generic = [
+            "reservation_refund",
+            "admin_credit",
+            "refund",
+            "Refund",
+            "ENTRY_TYPE_CHARGE",
+            "stripe_deposit",
+            "credit",
+            "reserve:acme",
+            "migrate:in",
+            "acme",
+        ];
+        for bad in generic {
+            assert!(matches!(key(bad), Err(Problem::KeyGeneric(_))), "{bad:?}");
+        }
+        for good in ["refund-job-42", "reservation_refund:42", "reserve:other", "admin_credit/ticket-7"] {
+            assert!(key(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_service_itself_are_refused() {
+        assert!(matches!(key("billing/expire/r1"), Err(Problem::KeyMalformed(_))));
+    }
+}

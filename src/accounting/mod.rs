@@ -1,0 +1,42 @@
+//! The rules: what may happen to an account, and what is answered. Pure: no async, no SQL, no protobuf, no clock.
+//!
+//! The words, one for each thing, here as in the proto, in SQL and in the docs:
+//!
+//! | word        | meaning                                                                                     |
+//! | ----------- | ------------------------------------------------------------------------------------------- |
+//! | account     | a prepaid balance, named by the caller's opaque [`AccountId`]                               |
+//! | posted      | the sum of all entries' amounts, in [`MicroUsd`]                                            |
+//! | held        | the sum of open, unexpired reservations                                                     |
+//! | available   | posted - held: what can be charged or reserved                                              |
+//! | entry       | one immutable row of the journal, numbered by `sequence` 1, 2, 3 … without gaps: [`Entry`]  |
+//! | operation   | one mutating call under one [`IdempotencyKey`]: a [`Command`] carries it                    |
+//! | refusal     | an operation answered "no" for a business reason, remembered under its key: [`Refusal`]     |
+//! | replay      | a call whose key has been answered before; it gets the same answer, and moves nothing       |
+//! | reference   | free text for people; repeats freely; never used for deduplication                          |
+//! | external id | a payment's id in another system; credited at most once per entry type: [`ExternalId`]      |
+//!
+//! Read [`decide`] first: it is the whole business in one function. A [`Book`] is what it reads and writes.
+
+mod book;
+mod command;
+mod decide;
+mod entry;
+mod fingerprint;
+mod identifier;
+mod invalid;
+mod money;
+mod note;
+mod refusal;
+mod timestamp;
+
+pub use book::{Account, Answer, Book, Changes, Charge, ExternalCredit, ExternalReplay, Recorded, Refused};
+pub use command::{AdminCredit, ChargeName, Command, Credit, Operation, Refund};
+pub use decide::{Limits, NotFound, Outcome, decide};
+pub use entry::{CreditKind, Entry, EntryType};
+pub use fingerprint::{Fingerprint, KeyReused};
+pub use identifier::{AccountId, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
+pub use invalid::{Invalid, Problem};
+pub use money::{Amount, Balance, MicroUsd};
+pub use note::{Actor, Metadata, Note, Reason, Reference};
+pub use refusal::{Refusal, RefusalReason};
+pub use timestamp::Timestamp;

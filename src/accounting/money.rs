@@ -1,0 +1,141 @@
+//! Money: whole micro-USD, checked arithmetic, never a float.
+
+use std::fmt;
+
+use super::{Invalid, Problem};
+
+/// A signed sum in micro-USD (1 USD = 1,000,000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MicroUsd(i64);
+
+impl MicroUsd {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// A sum of so many micro-USD.
+    #[must_use]
+    pub const fn new(micro_usd: i64) -> Self {
+        Self(micro_usd)
+    }
+
+    /// How many micro-USD.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The sum, or `None` where it leaves int64.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The difference, or `None` where it leaves int64.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+}
+
+impl fmt::Display for MicroUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How much one operation moves: at least one micro-USD, at most [`Amount::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(i64);
+
+impl Amount {
+    /// A billion USD. Above it an amount is a mistake in the unit, not a payment.
+    pub const MAX: Self = Self(1_000_000_000_000_000);
+
+    /// Parses the amount in `field`.
+    ///
+    /// # Errors
+    /// When it is zero, negative, or above [`Amount::MAX`].
+    pub fn parse(field: &'static str, micro_usd: i64) -> Result<Self, Invalid> {
+        if (1..=Self::MAX.0).contains(&micro_usd) {
+            return Ok(Self(micro_usd));
+        }
+        let problem = format!("must be 1..={} micro-USD, not {micro_usd}", Self::MAX.0);
+        Err(Invalid { field, problem: Problem::Amount(problem) })
+    }
+
+    /// The amount as money put in.
+    #[must_use]
+    pub fn credited(self) -> MicroUsd {
+        MicroUsd(self.0)
+    }
+
+    /// The amount as money taken out. Cannot overflow: an amount is positive.
+    #[must_use]
+    pub fn debited(self) -> MicroUsd {
+        MicroUsd(-self.0)
+    }
+}
+
+/// The money of an account at one moment. Any value of this type has a `held` of at least zero, and `available` fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Balance {
+    posted: MicroUsd,
+    held: MicroUsd,
+}
+
+impl Balance {
+    /// A balance, or `None` if it is one that can never be.
+    #[must_use]
+    pub fn new(posted: MicroUsd, held: MicroUsd) -> Option<Self> {
+        posted.checked_sub(held).filter(|_| held >= MicroUsd::ZERO).map(|_| Self { posted, held })
+    }
+
+    /// The sum of all entries' amounts.
+    #[must_use]
+    pub fn posted(self) -> MicroUsd {
+        self.posted
+    }
+
+    /// The sum of open, unexpired reservations.
+    #[must_use]
+    pub fn held(self) -> MicroUsd {
+        self.held
+    }
+
+    /// What can be charged or reserved.
+    #[must_use]
+    pub fn available(self) -> MicroUsd {
+        MicroUsd(self.posted.0 - self.held.0) // cannot overflow: checked in `new`
+    }
+
+    /// The balance after an entry, or `None` where it would leave int64.
+    #[must_use]
+    pub fn after(self, amount: MicroUsd, held_delta: MicroUsd) -> Option<Self> {
+        Self::new(self.posted.checked_add(amount)?, self.held.checked_add(held_delta)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_at_least_one_and_at_most_a_billion_usd() {
+        for bad in [0, -1, i64::MIN, i64::MAX, Amount::MAX.0 + 1] {
+            let invalid = Amount::parse("amount_micro_usd", bad).unwrap_err();
+            assert_eq!(invalid.field, "amount_micro_usd");
+            assert!(matches!(invalid.problem, Problem::Amount(_)), "{bad}");
+        }
+        assert_eq!(Amount::parse("amount_micro_usd", 1).unwrap().debited().get(), -1);
+        assert_eq!(Amount::parse("amount_micro_usd", Amount::MAX.0).unwrap(), Amount::MAX);
+    }
+
+    #[test]
+    fn a_balance_never_leaves_int64() {
+        let most = Balance::new(MicroUsd(i64::MAX), MicroUsd::ZERO).unwrap();
+        assert_eq!(most.after(MicroUsd(1), MicroUsd::ZERO), None);
+        assert_eq!(Balance::new(MicroUsd(i64::MIN), MicroUsd(1)), None);
+        assert_eq!(Balance::new(MicroUsd(5), MicroUsd(-1)), None);
+        assert_eq!(most.after(MicroUsd(-1), MicroUsd(3)).unwrap().available().get(), i64::MAX - 4);
+    }
+}

@@ -1,0 +1,112 @@
+//! Operations answered "no" for a business reason.
+
+use super::{AccountId, EntryType, Metadata, MicroUsd, Timestamp};
+
+/// Why an operation was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// The account has less available than the operation takes.
+    InsufficientFunds {
+        /// What it has available.
+        available: MicroUsd,
+        /// What the operation takes.
+        required: MicroUsd,
+    },
+    /// The refund is more than what is left of the charge.
+    RefundExceedsCharge {
+        /// What is left of it.
+        refundable: MicroUsd,
+    },
+    /// The entry to be refunded took no money.
+    NotRefundable {
+        /// What it is.
+        entry_type: EntryType,
+    },
+    /// The payment was credited before, to another account or with another amount.
+    ExternalIdConflict {
+        /// The payment's id.
+        external_id: String,
+        /// Which of the two differs: `account_id` or `amount_micro_usd`. Never the other account's name.
+        conflict: &'static str,
+    },
+    /// The balance would leave int64.
+    BalanceOverflow,
+    /// The grant is above the configured cap.
+    AdminCreditLimit {
+        /// The cap.
+        limit: MicroUsd,
+    },
+}
+
+/// An operation answered "no", as it was answered the first time and ever since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The account.
+    pub account_id: AccountId,
+    /// The reason's name.
+    pub reason: String,
+    /// The message, for people.
+    pub message: String,
+    /// The figures of the message, for programs.
+    pub metadata: Metadata,
+    /// When it was first refused.
+    pub create_time: Timestamp,
+}
+
+impl RefusalReason {
+    /// The reason's name, as in the proto's table of errors.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InsufficientFunds { .. } => "INSUFFICIENT_FUNDS",
+            Self::RefundExceedsCharge { .. } => "REFUND_EXCEEDS_CHARGE",
+            Self::NotRefundable { .. } => "NOT_REFUNDABLE",
+            Self::ExternalIdConflict { .. } => "EXTERNAL_ID_CONFLICT",
+            Self::BalanceOverflow => "BALANCE_OVERFLOW",
+            Self::AdminCreditLimit { .. } => "ADMIN_CREDIT_LIMIT",
+        }
+    }
+
+    /// The message, for people.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::InsufficientFunds { available, required } => {
+                format!("the account has {available} micro-USD available, and {required} are required")
+            }
+            Self::RefundExceedsCharge { refundable } => {
+                format!("{refundable} micro-USD of the charge are left to refund")
+            }
+            Self::NotRefundable { entry_type } => {
+                format!("only a charge or a capture can be refunded, not a {}", entry_type.name())
+            }
+            Self::ExternalIdConflict { external_id, conflict } => {
+                format!("the payment {external_id} was credited before with another {conflict}")
+            }
+            Self::BalanceOverflow => "the balance would become too large to be counted".into(),
+            Self::AdminCreditLimit { limit } => {
+                format!("an operator may grant at most {limit} micro-USD at once")
+            }
+        }
+    }
+
+    /// The figures of the message, for programs.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        let named = |notes: &[(&str, &dyn ToString)]| {
+            notes.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
+        };
+        match self {
+            Self::InsufficientFunds { available, required } => {
+                named(&[("available_micro_usd", available), ("required_micro_usd", required)])
+            }
+            Self::RefundExceedsCharge { refundable } => named(&[("refundable_micro_usd", refundable)]),
+            Self::NotRefundable { entry_type } => named(&[("entry_type", &entry_type.name())]),
+            Self::ExternalIdConflict { external_id, conflict } => {
+                named(&[("external_id", external_id), ("conflict", conflict)])
+            }
+            Self::BalanceOverflow => named(&[]),
+            Self::AdminCreditLimit { limit } => named(&[("limit_micro_usd", limit)]),
+        }
+    }
+}

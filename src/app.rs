@@ -1,0 +1,81 @@
+//! Wiring: the ledger, the committer and the server, started in order and shut down in order.
+
+use std::future::Future;
+
+use anyhow::{Context as _, bail};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+
+use crate::{
+    committer::{Committer, Writers},
+    config::Config,
+    grpc::{self, Health},
+    ledger::Ledger,
+};
+
+/// Serves on `listener`, with the book in `database_url`, until `shutdown`. Then, in this order: readiness goes; calls
+/// are still taken for the drain delay; no more are; those under way are answered within the grace; the writers finish
+/// within another.
+///
+/// # Errors
+/// When the database cannot be reached at the start, the listener fails, or calls are still under way when the grace is
+/// over.
+pub async fn serve(
+    config: &Config,
+    database_url: &str,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let writers = u32::try_from(config.committer.writers).context("too many writers")?;
+    // One connection more than there are writers: to prove that commits are possible while all are busy.
+    let ledger = Ledger::connect(database_url, writers + 1, config.readers, config.limits)
+        .await
+        .context("cannot connect to the database")?;
+    let (committer, writers) = Committer::start(&ledger, config.committer);
+    let health = Health::not_serving().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut server = tokio::spawn({
+        let (ledger, health) = (ledger.clone(), health.clone());
+        async move {
+            let stopped = async {
+                let _ = stopped.await; // a sender that was dropped stops the server, too
+            };
+            grpc::serve(listener, committer, ledger, &health, stopped).await
+        }
+    });
+    let watch = tokio::spawn({
+        let health = health.clone();
+        async move { health.watch(&ledger).await }
+    });
+    tokio::select! {
+        () = shutdown => {}
+        ended = &mut server => {
+            ended.context("the server panicked")?.context("the server failed")?;
+            bail!("the server ended by itself");
+        }
+    }
+    watch.abort();
+    shut_down(config, health, stop, server, writers).await
+}
+
+async fn shut_down(
+    config: &Config,
+    mut health: Health,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), grpc::ServeError>>,
+    writers: Writers,
+) -> anyhow::Result<()> {
+    tracing::info!(drain_delay = ?config.drain_delay, "shutting down: not ready any more");
+    health.leave().await;
+    tokio::time::sleep(config.drain_delay).await;
+    health.end_watches().await;
+    let _ = stop.send(()); // a server that has ended needs no telling
+    let drained = timeout(config.shutdown_grace, server).await;
+    let written = timeout(config.shutdown_grace, writers.finish()).await;
+    drained
+        .context("some calls were still under way when the grace was over")?
+        .context("the server panicked")?
+        .context("the server failed")?;
+    written.context("some operations were still being written when the grace was over")?;
+    tracing::info!("shut down: every call that was taken has been answered");
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Group commit: a bounded queue, a batch, one transaction, an answer to each caller.
+//!
+//! Each account belongs to one writer, by the hash of its id. A writer takes what has queued up while it was committing
+//! and posts it as one batch: the load makes the batch, and no timer adds delay. Alone, an operation is committed at
+//! once; under load, hundreds share the cost of one commit.
+//!
+//! * The transaction belongs to the writer, not to the call: a caller who goes away takes nothing with him. If he has
+//!   gone before his operation was begun, it is not begun.
+//! * The queue is bounded: a full one refuses at once, and nothing waits without a bound.
+//! * A batch which the database refuses is posted again one operation at a time, so that a bad one does not fail its
+//!   neighbours.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    accounting::{AccountId, Command, Outcome},
+    ledger::{Ledger, LedgerError},
+};
+
+/// Why an operation was not answered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SubmitError {
+    /// The queue is full. Nothing has happened.
+    #[error("the queue is full")]
+    Full,
+    /// The service is shutting down. Nothing has happened.
+    #[error("the service is shutting down")]
+    Closed,
+    /// The writer failed in a way it never should. What was under way may or may not have happened.
+    #[error("the writer failed")]
+    WriterFailed,
+    /// The book could not be written.
+    #[error("the book could not be written")]
+    Ledger(#[source] Arc<LedgerError>),
+}
+
+/// How much the committer takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitterSettings {
+    /// How many writers there are, and so transactions at once.
+    pub writers: usize,
+    /// How many operations wait in all queues together at most.
+    pub queue_max: usize,
+    /// How many operations go into one transaction at most.
+    pub batch_max: usize,
+}
+
+/// The way in: gives operations to the writers.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    queues: Arc<[mpsc::Sender<Job>]>,
+}
+
+/// The writers, to be closed and waited for.
+#[derive(Debug)]
+pub struct Writers {
+    tasks: JoinSet<()>,
+    close: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Job {
+    command: Command,
+    reply: oneshot::Sender<Result<Outcome, SubmitError>>,
+}
+
+impl Committer {
+    /// Starts the writers.
+    #[must_use]
+    pub fn start(ledger: &Ledger, settings: CommitterSettings) -> (Self, Writers) {
+        let (close, closing) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let queues = (0..settings.writers)
+            .map(|_| {
+                let (sender, queue) = mpsc::channel(settings.queue_max.div_ceil(settings.writers));
+                tasks.spawn(write(ledger.clone(), queue, settings.batch_max, closing.clone()));
+                sender
+            })
+            .collect();
+        (Self { queues }, Writers { tasks, close })
+    }
+
+    /// Carries out an operation, and returns its answer once it is durable.
+    ///
+    /// # Errors
+    /// When the queue is full, the service is shutting down, or the book could not be written.
+    pub async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
+        queue.try_send(Job { command, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
+        })?;
+        answer.await.unwrap_or(Err(SubmitError::WriterFailed))
+    }
+}
+
+impl Writers {
+    /// Takes no more operations, answers those that were taken, and returns when all are answered.
+    pub async fn finish(mut self) {
+        self.close.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+fn writer_of(account_id: &AccountId, writers: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    account_id.hash(&mut hasher);
+    usize::try_from(hasher.finish() % writers as u64).unwrap_or(0) // fits: less than `writers`
+}
+
+/// A writer: takes what has queued up, posts it, answers, and begins again, until it is closed and all is answered.
+async fn write(
+    ledger: Ledger,
+    mut queue: mpsc::Receiver<Job>,
+    batch_max: usize,
+    mut closing: watch::Receiver<bool>,
+) {
+    let mut jobs = Vec::with_capacity(batch_max);
+    loop {
+        tokio::select! {
+            taken = queue.recv_many(&mut jobs, batch_max) => if taken == 0 { break },
+            Ok(_) = closing.wait_for(|closed| *closed), if !queue.is_closed() => { queue.close(); continue },
+        }
+        jobs.retain(|job: &Job| !job.reply.is_closed());
+        let (commands, replies): (Vec<_>, Vec<_>) =
+            jobs.drain(..).map(|job| (job.command, job.reply)).unzip();
+        // In a task of its own, so that a panic fails this batch and not the writer.
+        let posting = tokio::spawn(post(ledger.clone(), commands));
+        // A task that panicked has no answers; its callers learn it from their dropped replies.
+        for (reply, answer) in replies.into_iter().zip(posting.await.unwrap_or_default()) {
+            let _ = reply.send(answer); // a caller who has gone needs no answer
+        }
+    }
+}
+
+/// Posts commands as one batch, and one by one where the batch as such is refused.
+async fn post(ledger: Ledger, commands: Vec<Command>) -> Vec<Result<Outcome, SubmitError>> {
+    match ledger.post_batch(&commands).await {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(LedgerError::Refused(_) | LedgerError::Contention(_) | LedgerError::Corrupt(_))
+            if commands.len() > 1 =>
+        {
+            post_one_by_one(&ledger, &commands).await
+        }
+        Err(error) => vec![Err(SubmitError::Ledger(Arc::new(error))); commands.len()],
+    }
+}
+
+/// Posts commands in order, each in its own transaction. A database that is away, or an account whose lock cannot be
+/// had, is waited for once, not once for each operation.
+async fn post_one_by_one(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Outcome, SubmitError>> {
+    let mut unavailable = None;
+    let mut contended: HashMap<&AccountId, SubmitError> = HashMap::new();
+    let mut answers = Vec::with_capacity(commands.len());
+    for command in commands {
+        let known = unavailable.as_ref().or_else(|| contended.get(command.account_id()));
+        if let Some(error) = known {
+            answers.push(Err(error.clone()));
+            continue;
+        }
+        let answer = post_one(ledger, command).await;
+        if let Err(SubmitError::Ledger(error)) = &answer {
+            match **error {
+                LedgerError::Unavailable(_) => unavailable = answer.clone().err(),
+                LedgerError::Contention(_) => {
+                    contended.insert(command.account_id(), SubmitError::Ledger(Arc::clone(error)));
+                }
+                LedgerError::Refused(_) | LedgerError::Corrupt(_) => {}
+            }
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+async fn post_one(ledger: &Ledger, command: &Command) -> Result<Outcome, SubmitError> {
+    match ledger.post_batch(std::slice::from_ref(command)).await {
+        Ok(mut outcomes) => outcomes.pop().ok_or(SubmitError::WriterFailed),
+        Err(error) => Err(SubmitError::Ledger(Arc::new(error))),
+    }
+}

@@ -1,0 +1,217 @@
+//! The configuration: every flag and environment variable, its default, and all that is wrong with them at once.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    accounting::{Amount, Limits, MicroUsd},
+    committer::CommitterSettings,
+    private_postgres,
+};
+
+/// The flags of `billing serve`, as they were given.
+#[derive(Debug, Clone, Args)]
+pub struct ServeFlags {
+    /// The PostgreSQL database. Without it, a private PostgreSQL is started from this machine's binaries.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Where the private PostgreSQL keeps its data [default: /var/lib/billing for root, else ~/.local/state/billing].
+    #[arg(long, env = "BILLING_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The address to serve gRPC on. Loopback only, since callers are not authenticated.
+    #[arg(long, env = "BILLING_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS:PORT")]
+    pub listen: String,
+    /// The most that one AdminCredit may grant, in micro-USD.
+    #[arg(long, env = "BILLING_ADMIN_CREDIT_MAX", default_value = "1000000000", value_name = "MICRO_USD")]
+    pub admin_credit_max: String,
+    /// How many transactions run at once; each account belongs to one writer.
+    #[arg(long, env = "BILLING_WRITERS", default_value = "4", value_name = "COUNT")]
+    pub writers: String,
+    /// How many connections serve reads.
+    #[arg(long, env = "BILLING_READERS", default_value = "4", value_name = "COUNT")]
+    pub readers: String,
+    /// How many operations wait at most before further ones are refused.
+    #[arg(long, env = "BILLING_QUEUE_MAX", default_value = "8192", value_name = "COUNT")]
+    pub queue_max: String,
+    /// How many operations go into one transaction at most.
+    #[arg(long, env = "BILLING_BATCH_MAX", default_value = "512", value_name = "COUNT")]
+    pub batch_max: String,
+    /// After SIGTERM: how long to go on serving while load balancers learn of it.
+    #[arg(long, env = "BILLING_DRAIN_DELAY", default_value = "1s", value_name = "DURATION")]
+    pub drain_delay: String,
+    /// After that: how long calls under way may take to finish.
+    #[arg(long, env = "BILLING_SHUTDOWN_GRACE", default_value = "20s", value_name = "DURATION")]
+    pub shutdown_grace: String,
+}
+
+/// The configuration of `billing serve`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which database.
+    pub database: Database,
+    /// The address to serve gRPC on.
+    pub listen: SocketAddr,
+    /// The limits of the rules.
+    pub limits: Limits,
+    /// How much the committer takes on.
+    pub committer: CommitterSettings,
+    /// How many connections serve reads.
+    pub readers: u32,
+    /// How long to go on serving after a signal to stop.
+    pub drain_delay: Duration,
+    /// How long calls under way may take to finish after that.
+    pub shutdown_grace: Duration,
+}
+
+/// Which database the book is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// One that somebody else runs and migrates.
+    Given(String),
+    /// A private one, with its data in this directory.
+    Private(PathBuf),
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration is wrong:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
+
+impl Config {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// With everything that is wrong, not just the first.
+    pub fn parse(flags: ServeFlags) -> Result<Self, ConfigError> {
+        let mut wrong = Vec::new();
+        let in_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let database = database(flags.database_url, flags.data_dir, in_kubernetes, &mut wrong);
+        let listen = listen(&flags.listen, &mut wrong);
+        let admin_credit_max =
+            number("--admin-credit-max", &flags.admin_credit_max, Amount::MAX.credited().get(), &mut wrong);
+        let writers = number("--writers", &flags.writers, 64, &mut wrong);
+        let readers = number("--readers", &flags.readers, 64, &mut wrong);
+        let queue_max = number("--queue-max", &flags.queue_max, 1_000_000, &mut wrong);
+        let batch_max = number("--batch-max", &flags.batch_max, 5_000, &mut wrong);
+        let drain_delay = duration("--drain-delay", &flags.drain_delay, &mut wrong);
+        let shutdown_grace = duration("--shutdown-grace", &flags.shutdown_grace, &mut wrong);
+        if !wrong.is_empty() {
+            return Err(ConfigError(wrong));
+        }
+        Ok(Self {
+            database,
+            listen,
+            limits: Limits { admin_credit_max: MicroUsd::new(admin_credit_max) },
+            committer: CommitterSettings { writers, queue_max, batch_max },
+            readers,
+            drain_delay,
+            shutdown_grace,
+        })
+    }
+}
+
+fn database(
+    url: Option<String>,
+    data_dir: Option<PathBuf>,
+    in_kubernetes: bool,
+    wrong: &mut Vec<String>,
+) -> Database {
+    let Some(url) = url else {
+        if in_kubernetes {
+            wrong.push("--database-url is required in Kubernetes: a pod's disk is no place for money".into());
+        }
+        return Database::Private(data_dir.unwrap_or_else(private_postgres::default_data_dir));
+    };
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        wrong.push("--database-url must begin with postgres:// or postgresql://".into());
+    }
+    if data_dir.is_some() {
+        wrong.push("--data-dir is for the private PostgreSQL, but --database-url names another".into());
+    }
+    Database::Given(url)
+}
+
+fn listen(text: &str, wrong: &mut Vec<String>) -> SocketAddr {
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        wrong.push(format!("--listen must be an address and a port, such as 127.0.0.1:50051, not {text:?}"));
+        return SocketAddr::from(([127, 0, 0, 1], 0));
+    };
+    if !address.ip().is_loopback() {
+        let why = "since no credentials are configured";
+        wrong.push(format!("--listen must be a loopback address, {why}, not {text}"));
+    }
+    address
+}
+
+fn number<N>(flag: &str, text: &str, max: N, wrong: &mut Vec<String>) -> N
+where
+    N: std::str::FromStr + PartialOrd + From<u8> + std::fmt::Display + Copy,
+{
+    match text.parse::<N>() {
+        Ok(number) if number >= N::from(1) && number <= max => number,
+        Ok(_) | Err(_) => {
+            wrong.push(format!("{flag} must be a whole number from 1 to {max}, not {text:?}"));
+            N::from(1)
+        }
+    }
+}
+
+fn duration(flag: &str, text: &str, wrong: &mut Vec<String>) -> Duration {
+    humantime::parse_duration(text).unwrap_or_else(|_| {
+        wrong.push(format!("{flag} must be a duration such as 500ms, 20s or 1h, not {text:?}"));
+        Duration::ZERO
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags() -> ServeFlags {
+        ServeFlags {
+            database_url: Some("postgres://u@h/d".into()),
+            data_dir: None,
+            listen: "127.0.0.1:50051".into(),
+            admin_credit_max: "1000000000".into(),
+            writers: "4".into(),
+            readers: "4".into(),
+            queue_max: "8192".into(),
+            batch_max: "512".into(),
+            drain_delay: "1s".into(),
+            shutdown_grace: "20s".into(),
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_reported_at_once() {
+        let error = Config::parse(ServeFlags {
+            listen: "0.0.0.0:50051".into(),
+            writers: "0".into(),
+            queue_max: "many".into(),
+            drain_delay: "soon".into(),
+            data_dir: Some("/d".into()),
+            ..flags()
+        })
+        .unwrap_err();
+        for flag in ["--listen", "--writers", "--queue-max", "--drain-delay", "--data-dir"] {
+            assert_eq!(error.0.iter().filter(|line| line.starts_with(flag)).count(), 1, "{flag}: {error}");
+        }
+        assert_eq!(error.0.len(), 5, "{error}");
+    }
+
+    #[test]
+    fn a_private_database_is_refused_in_kubernetes() {
+        let mut wrong = Vec::new();
+        database(None, None, true, &mut wrong);
+        assert_eq!(wrong.len(), 1);
+    }
+
+    #[test]
+    fn the_defaults_are_right() {
+        let config = Config::parse(flags()).unwrap();
+        assert_eq!(config.database, Database::Given("postgres://u@h/d".into()));
+        assert_eq!(config.limits.admin_credit_max.get(), 1_000_000_000);
+        assert_eq!(config.drain_delay, Duration::from_secs(1));
+    }
+}

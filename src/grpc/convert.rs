@@ -1,0 +1,250 @@
+//! Requests as commands, and answers as messages: the only place where one becomes the other.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp as ProtoTimestamp;
+
+use super::proto::{self, refund_request};
+use crate::{
+    accounting::{
+        AccountId, Actor, AdminCredit, Amount, Balance, ChargeName, Command, Credit, CreditKind, Entry,
+        EntryType, ExternalId, IdempotencyKey, Invalid, Note, Operation, Reason, Reference, Refund, Refusal,
+        Timestamp,
+    },
+    ledger::{AccountView, EntryQuery},
+};
+
+const PAGE_SIZE_DEFAULT: usize = 50;
+const PAGE_SIZE_MAX: usize = 1_000;
+/// 0001-01-01 and the end of 9999, in seconds since 1970: what `google.protobuf.Timestamp` may be.
+const SECONDS_RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// The number of `FAILED_PRECONDITION`, the code of every refusal.
+const REFUSAL_CODE: i32 = tonic::Code::FailedPrecondition as i32;
+
+impl TryFrom<proto::CreditRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::CreditRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let amount = amount(request.amount_micro_usd)?;
+        let kind = credit_kind(request.entry_type)?;
+        let external_id = match request.external_id.as_str() {
+            "" => None,
+            text => Some(ExternalId::parse("external_id", text)?),
+        };
+        let operation = Operation::Credit(Credit::new(amount, kind, external_id)?);
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::ChargeRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::ChargeRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let operation = Operation::Charge(amount(request.amount_micro_usd)?);
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::RefundRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::RefundRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let charge = match &request.charge {
+            Some(refund_request::Charge::ChargeSequence(sequence)) => ChargeName::parse_sequence(*sequence)?,
+            Some(refund_request::Charge::ChargeIdempotencyKey(key)) => {
+                ChargeName::Key(IdempotencyKey::parse("charge_idempotency_key", key)?)
+            }
+            None => {
+                let problem = "is required: charge_sequence or charge_idempotency_key";
+                return Err(Invalid::field("charge", problem));
+            }
+        };
+        let operation = Operation::Refund(Refund { amount: amount(request.amount_micro_usd)?, charge });
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::AdminCreditRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::AdminCreditRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let operation = Operation::AdminCredit(AdminCredit {
+            amount: amount(request.amount_micro_usd)?,
+            actor: Actor::parse(&request.actor)?,
+            reason: Reason::parse(&request.reason)?,
+        });
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+fn names(account_id: &str, key: &str) -> Result<(AccountId, IdempotencyKey), Invalid> {
+    let account_id = AccountId::parse("account_id", account_id)?;
+    let key = IdempotencyKey::parse_of_operation(key, &account_id)?;
+    Ok((account_id, key))
+}
+
+fn amount(micro_usd: i64) -> Result<Amount, Invalid> {
+    Amount::parse("amount_micro_usd", micro_usd)
+}
+
+fn credit_kind(number: i32) -> Result<CreditKind, Invalid> {
+    match entry_type(number) {
+        Some(EntryType::Credit(kind)) => Ok(kind),
+        Some(_) | None => Err(Invalid::field(
+            "entry_type",
+            "must be a credit kind: ENTRY_TYPE_STRIPE_DEPOSIT, ENTRY_TYPE_DEPOSIT, ENTRY_TYPE_EARNING, \
+             ENTRY_TYPE_REFERRAL_REWARD or ENTRY_TYPE_INVITE_CREDIT",
+        )),
+    }
+}
+
+fn entry_type(number: i32) -> Option<EntryType> {
+    EntryType::from_number(i16::try_from(number).ok()?)
+}
+
+/// Which entries a list asks for.
+pub(super) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQuery, Invalid> {
+    let types = request.entry_types.iter().map(|number| {
+        entry_type(*number).ok_or_else(|| Invalid::field("entry_types", format!("has no type {number}")))
+    });
+    let reference = Some(request.reference.clone()).filter(|reference| !reference.is_empty());
+    if reference.as_ref().is_some_and(|reference| reference.contains('\0')) {
+        return Err(Invalid::field("reference", "must not contain NUL characters"));
+    }
+    Ok(EntryQuery {
+        entry_types: types.collect::<Result<_, _>>()?,
+        reference: reference.map(Reference::recorded),
+    })
+}
+
+/// How many entries a page has at most.
+pub(super) fn page_size(page_size: i32) -> Result<usize, Invalid> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(PAGE_SIZE_DEFAULT),
+        Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),
+        Err(_) => Err(Invalid::field("page_size", format!("must not be negative, but is {page_size}"))),
+    }
+}
+
+/// The whole microsecond at or before a moment.
+pub(super) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Result<Timestamp, Invalid> {
+    if !SECONDS_RANGE.contains(&time.seconds) {
+        return Err(Invalid::field(field, "must be between the years 1 and 9999"));
+    }
+    if !(0..1_000_000_000).contains(&time.nanos) {
+        return Err(Invalid::field(field, "must have 0 to 999,999,999 nanos"));
+    }
+    Ok(Timestamp::from_unix_micros(time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)))
+}
+
+/// The whole microsecond at or after a moment, if there is one.
+pub(super) fn timestamp_ceiling(
+    field: &'static str,
+    time: Option<&ProtoTimestamp>,
+) -> Result<Option<Timestamp>, Invalid> {
+    let Some(time) = time else { return Ok(None) };
+    let floor = timestamp_floor(field, time)?;
+    let rest = i64::from(time.nanos % 1_000 > 0);
+    Ok(Some(Timestamp::from_unix_micros(floor.unix_micros() + rest)))
+}
+
+fn timestamp(time: Timestamp) -> ProtoTimestamp {
+    let micros = time.unix_micros();
+    // The remainder is less than a million, so its nanoseconds fit.
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or_default();
+    ProtoTimestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+impl From<Balance> for proto::Balance {
+    fn from(balance: Balance) -> Self {
+        Self {
+            posted_micro_usd: balance.posted().get(),
+            held_micro_usd: balance.held().get(),
+            available_micro_usd: balance.available().get(),
+        }
+    }
+}
+
+impl From<&Entry> for proto::Entry {
+    fn from(entry: &Entry) -> Self {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Self {
+            account_id: entry.account_id.to_string(),
+            sequence: entry.sequence,
+            entry_type: entry.entry_type.number().into(),
+            amount_micro_usd: entry.amount.get(),
+            held_delta_micro_usd: entry.held_delta.get(),
+            balance_after: Some(entry.balance_after.into()),
+            idempotency_key: text(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str)),
+            external_id: text(entry.external_id.as_ref().map(ExternalId::as_str)),
+            reference: entry.note.reference.as_str().to_owned(),
+            metadata: entry.note.metadata.clone(),
+            actor: text(entry.actor.as_ref().map(Actor::as_str)),
+            reason: text(entry.reason.as_ref().map(Reason::as_str)),
+            reservation_id: text(entry.reservation_id.as_ref().map(IdempotencyKey::as_str)),
+            refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
+            create_time: Some(timestamp(entry.create_time)),
+        }
+    }
+}
+
+impl From<&Refusal> for proto::Refusal {
+    fn from(refusal: &Refusal) -> Self {
+        let metadata: BTreeMap<String, String> = refusal.metadata.clone();
+        Self {
+            code: REFUSAL_CODE,
+            reason: refusal.reason.clone(),
+            message: refusal.message.clone(),
+            metadata,
+            create_time: Some(timestamp(refusal.create_time)),
+        }
+    }
+}
+
+/// An account as a message.
+pub(super) fn account(account_id: &AccountId, account: &AccountView) -> proto::Account {
+    proto::Account {
+        account_id: account_id.to_string(),
+        balance: Some(account.balance.into()),
+        last_sequence: account.last_sequence,
+        create_time: Some(timestamp(account.create_time)),
+        update_time: Some(timestamp(account.update_time)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_proto_are_those_of_the_book() {
+        for entry_type in EntryType::ALL {
+            let number = proto::EntryType::try_from(i32::from(entry_type.number())).unwrap();
+            assert_eq!(number.as_str_name(), format!("ENTRY_TYPE_{}", entry_type.name()));
+        }
+    }
+
+    #[test]
+    fn a_moment_between_microseconds_is_rounded_to_the_side_that_is_asked_for() {
+        let time = ProtoTimestamp { seconds: -1, nanos: 999_999_001 };
+        assert_eq!(timestamp_floor("as_of", &time).unwrap().unix_micros(), -1);
+        assert_eq!(timestamp_ceiling("as_of", Some(&time)).unwrap().unwrap().unix_micros(), 0);
+        assert_eq!(timestamp(Timestamp::from_unix_micros(-1)).nanos, 999_999_000);
+    }
+
+    #[test]
+    fn a_moment_that_is_none_is_refused_by_field() {
+        for (seconds, nanos) in [(0, -1), (0, 1_000_000_000), (i64::MAX, 0), (i64::MIN, 0)] {
+            let time = ProtoTimestamp { seconds, nanos };
+            assert_eq!(timestamp_floor("as_of", &time).unwrap_err().field, "as_of");
+        }
+    }
+}

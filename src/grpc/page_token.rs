@@ -1,0 +1,72 @@
+//! Page tokens: where to go on, tied to the request that they were given for.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use super::proto::ListEntriesRequest;
+use crate::{accounting::Invalid, ledger::EntrySpan};
+
+/// The part of a list that is still to come, and the request that began it.
+pub(super) struct PageToken;
+
+const CHECK_BYTES: usize = 8;
+
+impl PageToken {
+    /// The token for the rest of the list that `request` asks for.
+    pub(super) fn write(rest: EntrySpan, request: &ListEntriesRequest) -> String {
+        let bytes = [rest.after.to_be_bytes(), rest.last.to_be_bytes(), check(request)].concat();
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The part of the list that a token asks for.
+    ///
+    /// # Errors
+    /// When it is no token, or one given for another request.
+    pub(super) fn parse(token: &str, request: &ListEntriesRequest) -> Result<EntrySpan, Invalid> {
+        let invalid = |problem| Invalid::field("page_token", problem);
+        let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
+        let words: Result<[[u8; CHECK_BYTES]; 3], _> =
+            bytes.chunks(CHECK_BYTES).filter_map(|word| word.try_into().ok()).collect::<Vec<_>>().try_into();
+        let Ok([after, last, check_word]) = words else {
+            return Err(invalid("is not a token that a page came with"));
+        };
+        if check_word != check(request) {
+            return Err(invalid("came with another request: only page_size may change between pages"));
+        }
+        Ok(EntrySpan { after: i64::from_be_bytes(after), last: i64::from_be_bytes(last) })
+    }
+}
+
+/// Tells requests apart by all that must stay the same from page to page.
+fn check(request: &ListEntriesRequest) -> [u8; CHECK_BYTES] {
+    let same = ListEntriesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+    let mut check = [0; CHECK_BYTES];
+    check.copy_from_slice(&Sha256::digest(same.encode_to_vec())[..CHECK_BYTES]);
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_on_only_with_the_request_that_it_came_with() {
+        let request = ListEntriesRequest { account_id: "a".into(), page_size: 5, ..Default::default() };
+        let rest = EntrySpan { after: 3, last: 40 };
+        let token = PageToken::write(rest, &request);
+        let other_size = ListEntriesRequest { page_size: 7, page_token: token.clone(), ..request.clone() };
+        assert_eq!(PageToken::parse(&token, &other_size), Ok(rest));
+        let other = ListEntriesRequest { reference: "r".into(), ..request };
+        assert_eq!(PageToken::parse(&token, &other).unwrap_err().field, "page_token");
+    }
+
+    #[test]
+    fn anything_else_is_no_token() {
+        let request = ListEntriesRequest::default();
+        let long = "A".repeat(100);
+        for text in ["x", "!!!", "AAAA", long.as_str(), "é"] {
+            assert!(PageToken::parse(text, &request).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Every failure as one gRPC status: the only mapping.
+
+use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    accounting::{Invalid, KeyReused, NotFound, Problem, Refusal},
+    committer::SubmitError,
+    ledger::LedgerError,
+};
+
+/// The domain of every reason.
+const DOMAIN: &str = "billing.v1";
+
+/// Why a call is not answered with what it asked for.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A field is wrong.
+    Invalid(Invalid),
+    /// The key names another request.
+    KeyReused(KeyReused),
+    /// What is asked for is not there.
+    NotFound(NotFound),
+    /// No, for a business reason.
+    Refused(Arc<Refusal>),
+    /// The operation was not answered.
+    Submit(SubmitError),
+    /// The book could not be read.
+    Ledger(LedgerError),
+    /// The caller's deadline passed.
+    DeadlineExceeded,
+    /// A method that this version does not offer.
+    Unimplemented(&'static str),
+}
+
+macro_rules! failure_from {
+    ($($error:ident => $variant:ident),+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+failure_from!(Invalid => Invalid, SubmitError => Submit, LedgerError => Ledger);
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Invalid(invalid) => of_invalid(&invalid),
+            Failure::KeyReused(reused) => of_key_reused(&reused),
+            Failure::NotFound(not_found) => of_not_found(not_found),
+            Failure::Refused(refusal) => of_refusal(&refusal),
+            Failure::Submit(error) => of_submit_error(&error),
+            Failure::Ledger(error) => of_ledger_error(&error),
+            Failure::DeadlineExceeded => status(
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                "the deadline passed, and the outcome is unknown: call again with the same key",
+                [],
+            ),
+            Failure::Unimplemented(method) => {
+                let message = format!("{method} is not offered by this version");
+                status(Code::Unimplemented, "UNIMPLEMENTED", message, [])
+            }
+        }
+    }
+}
+
+fn of_invalid(invalid: &Invalid) -> Status {
+    let reason = match invalid.problem {
+        Problem::KeyRequired => "IDEMPOTENCY_KEY_REQUIRED",
+        Problem::KeyMalformed(_) => "IDEMPOTENCY_KEY_MALFORMED",
+        Problem::KeyGeneric(_) => "IDEMPOTENCY_KEY_GENERIC",
+        Problem::Amount(_) => "INVALID_AMOUNT",
+        Problem::Field(_) => "INVALID_FIELD",
+    };
+    let mut details = error_info(reason, [("field", invalid.field.to_owned())]);
+    details.add_bad_request_violation(invalid.field, invalid.problem.to_string());
+    Status::with_error_details(Code::InvalidArgument, invalid.to_string(), details)
+}
+
+fn of_key_reused(reused: &KeyReused) -> Status {
+    let fields = reused.fields.join(",");
+    let metadata = [("fields", fields.clone()), ("method", reused.method.to_owned())];
+    let mut details = error_info("IDEMPOTENCY_KEY_REUSED", metadata);
+    for field in &reused.fields {
+        details.add_bad_request_violation(*field, "differs from the request that the key names");
+    }
+    let message = format!("the key names another {} request: different are {fields}", reused.method);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn of_not_found(not_found: NotFound) -> Status {
+    let (reason, message) = match not_found {
+        NotFound::Account => ("ACCOUNT_NOT_FOUND", "nothing was ever credited to the account"),
+        NotFound::Entry => ("ENTRY_NOT_FOUND", "the account has no such entry"),
+        NotFound::Charge => ("CHARGE_NOT_FOUND", "the account has no such charge"),
+        NotFound::Operation => ("OPERATION_NOT_FOUND", "nothing has happened under the key"),
+    };
+    status(Code::NotFound, reason, message, [])
+}
+
+fn of_refusal(refusal: &Refusal) -> Status {
+    let metadata: HashMap<String, String> = refusal.metadata.clone().into_iter().collect();
+    let details = ErrorDetails::with_error_info(refusal.reason.as_str(), DOMAIN, metadata);
+    Status::with_error_details(Code::FailedPrecondition, refusal.message.as_str(), details)
+}
+
+fn of_submit_error(error: &SubmitError) -> Status {
+    match error {
+        SubmitError::Full => again(
+            Code::ResourceExhausted,
+            "OVERLOADED",
+            "too much is waiting: call again with the same key",
+            Duration::from_millis(500),
+        ),
+        SubmitError::Closed => again(
+            Code::Unavailable,
+            "SHUTTING_DOWN",
+            "the service is shutting down: call another replica with the same key",
+            Duration::from_millis(100),
+        ),
+        SubmitError::WriterFailed => internal(error),
+        SubmitError::Ledger(error) => of_ledger_error(error),
+    }
+}
+
+fn of_ledger_error(error: &LedgerError) -> Status {
+    match error {
+        LedgerError::Unavailable(_) => {
+            tracing::warn!(error = chain(error), "the database is unavailable");
+            again(
+                Code::Unavailable,
+                "DATABASE_UNAVAILABLE",
+                "the database is unavailable: call again with the same key",
+                Duration::from_secs(1),
+            )
+        }
+        LedgerError::Contention(_) => {
+            tracing::warn!(error = chain(error), "the locks of an account could not be had");
+            again(
+                Code::Aborted,
+                "CONTENTION",
+                "others keep the account busy: call again with the same key",
+                Duration::from_millis(200),
+            )
+        }
+        LedgerError::Refused(_) | LedgerError::Corrupt(_) => internal(error),
+    }
+}
+
+/// What it was goes to the log, and only there.
+fn internal(error: &(dyn StdError + 'static)) -> Status {
+    tracing::error!(error = chain(error), "a call failed as none ever should");
+    status(
+        Code::Internal,
+        "INTERNAL",
+        "something is wrong inside the service; the same key is safe to use again",
+        [],
+    )
+}
+
+fn again(code: Code, reason: &str, message: &str, delay: Duration) -> Status {
+    let mut details = error_info(reason, []);
+    details.set_retry_info(Some(delay));
+    Status::with_error_details(code, message, details)
+}
+
+fn status<const N: usize>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: [(&str, String); N],
+) -> Status {
+    Status::with_error_details(code, message, error_info(reason, metadata))
+}
+
+fn error_info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+/// An error with all that caused it, in one line.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounting::{AccountId, Metadata, MicroUsd, RefusalReason, Timestamp};
+
+    fn refusal(reason: &RefusalReason) -> Failure {
+        Failure::Refused(Arc::new(Refusal {
+            account_id: AccountId::parse("account_id", "a").unwrap(),
+            reason: reason.name().into(),
+            message: reason.message(),
+            metadata: reason.metadata(),
+            create_time: Timestamp::from_unix_micros(0),
+        }))
+    }
+
+    fn invalid(problem: Problem) -> Failure {
+        Failure::Invalid(Invalid { field: "f", problem })
+    }
+
+    fn ledger(error: LedgerError) -> Failure {
+        Failure::Submit(SubmitError::Ledger(Arc::new(error)))
+    }
+
+    #[test]
+    fn every_failure_has_its_code_and_reason() {
+        use Code::{
+            Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound as Missing,
+            ResourceExhausted, Unavailable, Unimplemented,
+        };
+        let reused = KeyReused { method: "Credit", fields: vec!["amount_micro_usd", "reference"] };
+        let unavailable = || LedgerError::Unavailable("secret".into());
+        let insufficient =
+            RefusalReason::InsufficientFunds { available: MicroUsd::ZERO, required: MicroUsd::ZERO };
+        let table = [
+            (invalid(Problem::KeyRequired), InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED"),
+            (invalid(Problem::KeyMalformed("x".into())), InvalidArgument, "IDEMPOTENCY_KEY_MALFORMED"),
+            (invalid(Problem::KeyGeneric("x".into())), InvalidArgument, "IDEMPOTENCY_KEY_GENERIC"),
+            (invalid(Problem::Amount("x".into())), InvalidArgument, "INVALID_AMOUNT"),
+            (invalid(Problem::Field("x".into())), InvalidArgument, "INVALID_FIELD"),
+            (Failure::KeyReused(reused), InvalidArgument, "IDEMPOTENCY_KEY_REUSED"),
+            (Failure::NotFound(NotFound::Account), Missing, "ACCOUNT_NOT_FOUND"),
+            (Failure::NotFound(NotFound::Entry), Missing, "ENTRY_NOT_FOUND"),
+            (Failure::NotFound(NotFound::Charge), Missing, "CHARGE_NOT_FOUND"),
+            (Failure::NotFound(NotFound::Operation), Missing, "OPERATION_NOT_FOUND"),
+            (refusal(&insufficient), FailedPrecondition, "INSUFFICIENT_FUNDS"),
+            (refusal(&RefusalReason::BalanceOverflow), FailedPrecondition, "BALANCE_OVERFLOW"),
+            (Failure::Submit(SubmitError::Full), ResourceExhausted, "OVERLOADED"),
+            (Failure::Submit(SubmitError::Closed), Unavailable, "SHUTTING_DOWN"),
+            (Failure::Submit(SubmitError::WriterFailed), Internal, "INTERNAL"),
+            (ledger(unavailable()), Unavailable, "DATABASE_UNAVAILABLE"),
+            (Failure::Ledger(unavailable()), Unavailable, "DATABASE_UNAVAILABLE"),
+            (ledger(LedgerError::Contention("secret".into())), Aborted, "CONTENTION"),
+            (ledger(LedgerError::Refused("secret".into())), Internal, "INTERNAL"),
+            (ledger(LedgerError::Corrupt("secret".into())), Internal, "INTERNAL"),
+            (Failure::DeadlineExceeded, DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            (Failure::Unimplemented("Reserve"), Unimplemented, "UNIMPLEMENTED"),
+        ];
+        for (failure, code, reason) in table {
+            let status = Status::from(failure);
+            let details = status.get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (code, reason, DOMAIN));
+            assert_eq!(details.bad_request().is_some(), code == InvalidArgument, "{reason}");
+            let retryable = [Unavailable, Aborted, ResourceExhausted].contains(&code);
+            assert_eq!(details.retry_info().is_some(), retryable, "{reason}");
+            assert!(!status.message().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_reused_key_names_the_fields_that_differ() {
+        let reused = KeyReused { method: "Credit", fields: vec!["amount_micro_usd", "reference"] };
+        let details = Status::from(Failure::KeyReused(reused)).get_error_details();
+        let expected: HashMap<_, _> = [("fields", "amount_micro_usd,reference"), ("method", "Credit")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into();
+        assert_eq!(details.error_info().unwrap().metadata, expected);
+        assert_eq!(details.bad_request().unwrap().field_violations.len(), 2);
+    }
+
+    #[test]
+    fn the_metadata_of_a_refusal_has_the_figures() {
+        let insufficient =
+            RefusalReason::InsufficientFunds { available: MicroUsd::new(3), required: MicroUsd::new(5) };
+        let expected: Metadata = [("available_micro_usd", "3"), ("required_micro_usd", "5")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(insufficient.metadata(), expected);
+    }
+}

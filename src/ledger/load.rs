@@ -1,0 +1,199 @@
+//! Reads the part of the book that some commands name: locks first, then everything else.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use diesel::data_types::PgTimestamp;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::{
+    LedgerError, TransactionEnd,
+    rows::{self, EntryRow, RefusalRow},
+    statements::{LockAccounts, OpenAccounts, ReadEntries, ReadPrior},
+};
+use crate::accounting::{
+    Account, AccountId, Answer, Book, Charge, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
+    ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Timestamp,
+};
+
+type AccountRow = (String, i64, i64, i64, PgTimestamp, PgTimestamp);
+type ReplayRow = (Vec<u8>, i64);
+type ExternalRow = (i16, String, String, i64);
+type PriorRow =
+    (String, String, Option<EntryRow>, Option<RefusalRow>, Option<ReplayRow>, Option<ExternalRow>);
+
+/// The accounts of commands, in the order of their ids.
+pub(super) fn account_ids(commands: &[Command]) -> Vec<&str> {
+    let ids: BTreeSet<&str> = commands.iter().map(|command| command.account_id().as_str()).collect();
+    ids.into_iter().collect()
+}
+
+/// Makes rows to lock for accounts that have none. Comes before any lock, so it never waits while holding one.
+pub(super) async fn open_accounts(
+    connection: &mut AsyncPgConnection,
+    commands: &[Command],
+) -> Result<(), TransactionEnd> {
+    let open = OpenAccounts { account_ids: account_ids(commands) };
+    open.load::<i64>(connection).await?;
+    Ok(())
+}
+
+/// Locks the accounts of commands and reads all that the commands name. Returns the database's time, read under the
+/// locks.
+pub(super) async fn load_book(
+    connection: &mut AsyncPgConnection,
+    commands: &[Command],
+) -> Result<(Book, Timestamp), TransactionEnd> {
+    let mut book = Book::default();
+    let now = lock_accounts(connection, commands, &mut book).await?;
+    let pointers = read_prior(connection, commands, &mut book).await?;
+    read_pointed_entries(connection, commands, pointers, &mut book).await?;
+    Ok((book, now))
+}
+
+async fn lock_accounts(
+    connection: &mut AsyncPgConnection,
+    commands: &[Command],
+    book: &mut Book,
+) -> Result<Timestamp, TransactionEnd> {
+    let account_ids = account_ids(commands);
+    let wanted = account_ids.len();
+    let rows = LockAccounts { account_ids }.load::<AccountRow>(connection).await?;
+    let now = rows.iter().map(|row| rows::timestamp(row.5)).max();
+    let Some(now) = now.filter(|_| rows.len() == wanted) else {
+        return Err(TransactionEnd::AccountsMissing);
+    };
+    for (account_id, posted, held, last_sequence, update_time, _) in rows {
+        let account = Account {
+            balance: rows::balance(posted, held)?,
+            last_sequence,
+            update_time: rows::timestamp(update_time),
+        };
+        book.put_account(AccountId::parse("account_id", &account_id).map_err(LedgerError::from)?, account);
+    }
+    Ok(now)
+}
+
+/// What earlier operations point to: entries of the same accounts, yet to be read by their sequences.
+#[derive(Default)]
+struct Pointers {
+    replays: Vec<Replay>,
+    payments: Vec<Payment>,
+}
+
+/// A key answered with the entry of another key.
+struct Replay {
+    account_id: AccountId,
+    key: IdempotencyKey,
+    fingerprint: Fingerprint,
+    sequence: i64,
+}
+
+/// A payment credited before.
+struct Payment {
+    kind: CreditKind,
+    external_id: ExternalId,
+    account_id: AccountId,
+    sequence: i64,
+}
+
+async fn read_prior(
+    connection: &mut AsyncPgConnection,
+    commands: &[Command],
+    book: &mut Book,
+) -> Result<Pointers, TransactionEnd> {
+    let mut prior = ReadPrior::default();
+    for command in commands {
+        prior.want(command.account_id(), command.key(), command.external_payment());
+        if let Some(ChargeName::Key(charge_key)) = command.refunded() {
+            prior.want(command.account_id(), charge_key, None);
+        }
+    }
+    let mut pointers = Pointers::default();
+    for row in prior.load::<PriorRow>(connection).await? {
+        put_prior(row, book, &mut pointers)?;
+    }
+    Ok(pointers)
+}
+
+impl<'a> ReadPrior<'a> {
+    fn want(
+        &mut self,
+        account_id: &'a AccountId,
+        key: &'a IdempotencyKey,
+        payment: Option<(CreditKind, &'a ExternalId)>,
+    ) {
+        self.account_ids.push(account_id.as_str());
+        self.keys.push(key.as_str());
+        self.credit_types.push(payment.map(|(kind, _)| EntryType::Credit(kind).number()));
+        self.external_ids.push(payment.map(|(_, external_id)| external_id.as_str()));
+    }
+}
+
+fn put_prior(row: PriorRow, book: &mut Book, pointers: &mut Pointers) -> Result<(), LedgerError> {
+    let (account_id, key, entry, refusal, replay, payment) = row;
+    let account_id = AccountId::parse("account_id", &account_id)?;
+    let key = IdempotencyKey::parse("idempotency_key", &key)?;
+    if let Some(entry) = entry {
+        book.put_answer(&account_id, key, entry.recorded()?);
+    } else if let Some(refusal) = refusal {
+        book.put_answer(&account_id, key, refusal.recorded()?);
+    } else if let Some((fingerprint, sequence)) = replay {
+        let fingerprint = Fingerprint::recorded(fingerprint);
+        pointers.replays.push(Replay { account_id, key, fingerprint, sequence });
+    }
+    if let Some((entry_type, external_id, account_id, sequence)) = payment {
+        let Some(EntryType::Credit(kind)) = EntryType::from_number(entry_type) else {
+            return Err(LedgerError::Corrupt(format!("an external credit of type {entry_type}")));
+        };
+        let external_id = ExternalId::parse("external_id", &external_id)?;
+        let account_id = AccountId::parse("account_id", &account_id)?;
+        pointers.payments.push(Payment { kind, external_id, account_id, sequence });
+    }
+    Ok(())
+}
+
+/// Reads the entries that refunds, replays and payments point to, and puts all three into the book.
+async fn read_pointed_entries(
+    connection: &mut AsyncPgConnection,
+    commands: &[Command],
+    pointers: Pointers,
+    book: &mut Book,
+) -> Result<(), TransactionEnd> {
+    let wanted = pointed_entries(commands, &pointers, book);
+    if !wanted.is_empty() {
+        let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
+        let rows = ReadEntries { account_ids, sequences }.load::<(EntryRow, i64)>(connection).await?;
+        for (row, refunded) in rows {
+            book.put_charge(Charge { entry: Arc::new(row.try_into()?), refunded: MicroUsd::new(refunded) });
+        }
+    }
+    for Replay { account_id, key, fingerprint, sequence } in pointers.replays {
+        let Some(charge) = book.charge(&account_id, sequence) else {
+            return Err(LedgerError::Corrupt(format!("a key answered with no entry: {key}")).into());
+        };
+        let answer = Answer::Applied(Arc::clone(&charge.entry));
+        book.put_answer(&account_id, key, Recorded { fingerprint, answer });
+    }
+    for Payment { kind, external_id, account_id, sequence } in pointers.payments {
+        let entry = book.charge(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
+        book.put_external_credit(kind, external_id, ExternalCredit { account_id, sequence, entry });
+    }
+    Ok(())
+}
+
+/// The entries to read, by account and sequence. Only of accounts which are locked: nobody else's are needed.
+fn pointed_entries(commands: &[Command], pointers: &Pointers, book: &Book) -> BTreeSet<(AccountId, i64)> {
+    let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
+    let payments = pointers.payments.iter().map(|payment| (payment.account_id.clone(), payment.sequence));
+    let charges = commands.iter().filter_map(|command| {
+        let sequence = match command.refunded()? {
+            ChargeName::Sequence(sequence) => *sequence,
+            ChargeName::Key(key) => match &book.answer(command.account_id(), key)?.answer {
+                Answer::Applied(entry) => entry.sequence,
+                Answer::Refused(_) => return None,
+            },
+        };
+        Some((command.account_id().clone(), sequence))
+    });
+    replays.chain(payments).chain(charges).filter(|(id, _)| book.account(id).is_some()).collect()
+}

@@ -1,0 +1,204 @@
+//! The book: the only code that knows Diesel. [`Ledger::post_batch`] is the only transaction of the program.
+//!
+//! # Round trips
+//!
+//! | step                                                                | statements | when                      |
+//! | ------------------------------------------------------------------- | ---------- | ------------------------- |
+//! | BEGIN                                                               | 1          | always                    |
+//! | open: make rows for accounts that have none                         | 1          | first time of an account  |
+//! | lock: the accounts, sorted; read them and the clock                 | 1          | always                    |
+//! | prior: answers, refusals and payments under these keys              | 1          | always                    |
+//! | entries: those that refunds and replays point to                    | 1          | if any                    |
+//! | [`decide`]: pure; nothing has been written yet                      | 0          | always                    |
+//! | write: entries and balances; refusals; payments; further keys       | 1 each     | if any                    |
+//! | COMMIT, or ROLLBACK if nothing was to be written                    | 1          | always                    |
+//!
+//! Five for any number of charges, and at most ten for any batch of whatever is in it. A single operation is a batch
+//! of one.
+//!
+//! # Why it is right
+//!
+//! * An account's operations are put in order by the lock of its row. READ COMMITTED is enough: the locking statement
+//!   itself reads the newest balances, and the prior answers are read by a later statement, whose snapshot has all
+//!   that was committed while the locks were waited for.
+//! * Deadlocks cannot happen: accounts are opened before any is locked; opened, locked and credited for payments in
+//!   sorted order, in every process.
+//! * The unique indexes are the last word. Who loses a race (the same payment in two accounts, say) runs again, and
+//!   finds the winner's rows.
+//! * Nothing is written until all is decided, so a refusal has nothing to undo.
+//! * After a lost connection the transaction is simply run again: if the lost COMMIT did happen, its keys answer.
+
+mod error;
+mod load;
+mod migrate;
+mod pool;
+mod queries;
+mod rows;
+mod save;
+mod schema;
+mod statements;
+
+use std::time::Duration;
+
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+pub use error::{Cause, LedgerError};
+pub use migrate::{MigrationError, migrate, pending_migrations};
+pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan};
+
+use crate::accounting::{Command, Limits, Outcome, decide};
+use error::{Remedy, remedy};
+use pool::Connections;
+
+/// How often a transaction is run at most, before its callers are told.
+const RUNS_MAX: u32 = 4;
+
+/// The book.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    writers: Connections,
+    readers: Connections,
+    limits: Limits,
+}
+
+/// How a transaction ends other than by a commit.
+enum TransactionEnd {
+    /// There is nothing to write: everything was answered before, or named what is not there.
+    NothingToWrite(Vec<Outcome>),
+    /// Some accounts have no row to lock yet.
+    AccountsMissing,
+    /// The database failed.
+    Database(diesel::result::Error),
+    /// The book is not as it should be.
+    Ledger(LedgerError),
+}
+
+impl From<diesel::result::Error> for TransactionEnd {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<LedgerError> for TransactionEnd {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl Ledger {
+    /// The book in a database, over at most `writers` connections for transactions and `readers` for reads: reads
+    /// never keep a transaction waiting.
+    ///
+    /// # Errors
+    /// When the database cannot be reached now.
+    pub async fn connect(
+        database_url: &str,
+        writers: u32,
+        readers: u32,
+        limits: Limits,
+    ) -> Result<Self, LedgerError> {
+        pool::connect(database_url).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
+        Ok(Self {
+            writers: Connections::new(database_url, writers),
+            readers: Connections::new(database_url, readers),
+            limits,
+        })
+    }
+
+    /// Answers commands in order, each by itself, and makes their changes durable together: when this returns, every
+    /// entry is on disk. Run again after an error, it answers what was done already, and does the rest.
+    ///
+    /// # Errors
+    /// When the database is away, when others keep the locks, or when it refuses a statement. In the last two cases
+    /// nothing has happened.
+    pub async fn post_batch(&self, commands: &[Command]) -> Result<Vec<Outcome>, LedgerError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut open_accounts = false;
+        let mut decided = Vec::new();
+        for runs in 1.. {
+            let error = match self.run(commands, open_accounts, &mut decided).await {
+                Ok(outcomes) | Err(TransactionEnd::NothingToWrite(outcomes)) => return Ok(outcomes),
+                Err(TransactionEnd::AccountsMissing) if !open_accounts => {
+                    open_accounts = true;
+                    continue;
+                }
+                Err(TransactionEnd::AccountsMissing) => {
+                    return Err(LedgerError::Corrupt("accounts that can neither be found nor opened".into()));
+                }
+                Err(TransactionEnd::Ledger(error)) => return Err(error),
+                Err(TransactionEnd::Database(error)) => error,
+            };
+            match remedy(&error) {
+                Remedy::RunAgain | Remedy::Reconnect if runs < RUNS_MAX => {
+                    tracing::debug!(%error, runs, "running a transaction again");
+                    tokio::time::sleep(pause(runs)).await;
+                }
+                Remedy::RunAgain | Remedy::Reconnect | Remedy::GiveUp | Remedy::Isolate => {
+                    return Err(error.into());
+                }
+            }
+        }
+        unreachable!("the last run returns")
+    }
+
+    /// The transaction. `decided` is what the run before it decided, if there was one.
+    async fn run(
+        &self,
+        commands: &[Command],
+        open_accounts: bool,
+        decided: &mut Vec<Outcome>,
+    ) -> Result<Vec<Outcome>, TransactionEnd> {
+        let mut pooled = self.writers.get().await?;
+        let connection: &mut AsyncPgConnection = &mut pooled;
+        connection
+            .transaction(async |connection| {
+                if open_accounts {
+                    load::open_accounts(connection, commands).await?;
+                }
+                let (mut book, now) = load::load_book(connection, commands).await?;
+                let mut outcomes = decide(&mut book, commands, now, &self.limits);
+                own_what_was_committed(&mut outcomes, decided);
+                decided.clone_from(&outcomes);
+                let changes = book.into_changes();
+                if changes.is_empty() {
+                    return Err(TransactionEnd::NothingToWrite(outcomes));
+                }
+                save::save_changes(connection, &changes).await?;
+                Ok(outcomes)
+            })
+            .await
+    }
+
+    /// Makes a commit that changes nothing, as proof that one is possible now.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn prove_commit(&self) -> Result<(), LedgerError> {
+        // Writes a record to the log which nobody reads, and waits until it is on disk. Refused by a standby.
+        let mut connection = self.writers.get().await?;
+        diesel::sql_query("SELECT pg_logical_emit_message(true, 'billing', 'commit')")
+            .execute(&mut connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Where the answer to a COMMIT was lost and it did happen, the next run finds this program's own entries: to the caller
+/// they are no replays. Only an entry equal in all, the time to the microsecond included, is such a one.
+fn own_what_was_committed(outcomes: &mut [Outcome], decided: &[Outcome]) {
+    for (outcome, before) in outcomes.iter_mut().zip(decided) {
+        if let (Outcome::Applied { entry, replayed }, Outcome::Applied { entry: own, replayed: false }) =
+            (outcome, before)
+            && *entry == *own
+        {
+            *replayed = false;
+        }
+    }
+}
+
+/// How long to wait before a transaction is run again: longer each time, and never the same for two.
+fn pause(runs: u32) -> Duration {
+    Duration::from_millis(fastrand::u64(1..=5 * 4_u64.pow(runs)))
+}

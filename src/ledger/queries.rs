@@ -1,0 +1,299 @@
+//! Reads: accounts, entries, and what became of an operation. Each is index look-ups in one account.
+
+use std::sync::Arc;
+
+use diesel::{
+    data_types::PgTimestamp,
+    pg::Pg,
+    prelude::*,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    sql_types::{BigInt, Text, Timestamptz},
+};
+use diesel_async::RunQueryDsl;
+
+use super::{
+    Ledger, LedgerError,
+    rows::{self, EntryRow, RefusalRow},
+    schema::{accounts, external_replays, ledger_entries, refusals},
+};
+use crate::accounting::{AccountId, Answer, Balance, Entry, EntryType, IdempotencyKey, Reference, Timestamp};
+
+/// How many entries one page looks through at most: a rare type in a long journal takes several pages, not one long
+/// query.
+const SCANNED_MAX: i64 = 10_000;
+
+/// An account at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountView {
+    /// Its money.
+    pub balance: Balance,
+    /// The sequence of the newest entry.
+    pub last_sequence: i64,
+    /// When the first entry was written.
+    pub create_time: Timestamp,
+    /// When the newest entry was written.
+    pub update_time: Timestamp,
+}
+
+/// Which entries of an account, as bounds of their sequences: above `after`, up to `last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntrySpan {
+    /// The sequence right before the first entry.
+    pub after: i64,
+    /// The sequence of the last entry.
+    pub last: i64,
+}
+
+/// Which entries of a span.
+#[derive(Debug, Clone, Default)]
+pub struct EntryQuery {
+    /// Only these types; all when empty.
+    pub entry_types: Vec<EntryType>,
+    /// Only this reference.
+    pub reference: Option<Reference>,
+}
+
+/// Entries, newest first.
+#[derive(Debug)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where to go on: the same span without what has been looked through. `None` at the end.
+    pub rest: Option<EntrySpan>,
+}
+
+impl Ledger {
+    /// An account as it stands. `None` before its first entry.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
+        let mut connection = self.readers.get().await?;
+        let row = accounts::table
+            .find(account_id.as_str())
+            .filter(accounts::last_sequence.gt(0))
+            .select((
+                accounts::posted_micro_usd,
+                accounts::held_micro_usd,
+                accounts::last_sequence,
+                accounts::create_time,
+                accounts::update_time,
+            ))
+            .first::<(i64, i64, i64, PgTimestamp, PgTimestamp)>(&mut connection)
+            .await
+            .optional()?;
+        row.map(|(posted, held, last_sequence, create_time, update_time)| {
+            Ok(AccountView {
+                balance: rows::balance(posted, held)?,
+                last_sequence,
+                create_time: rows::timestamp(create_time),
+                update_time: rows::timestamp(update_time),
+            })
+        })
+        .transpose()
+    }
+
+    /// An account as it stood at a moment. `None` before its first entry.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn account_get_as_of(
+        &self,
+        account_id: &AccountId,
+        as_of: Timestamp,
+    ) -> Result<Option<AccountView>, LedgerError> {
+        let Some(now) = self.account_get(account_id).await? else { return Ok(None) };
+        // Moments are whole microseconds, so "at or before" is "before the next one".
+        let next = Timestamp::from_unix_micros(as_of.unix_micros().saturating_add(1));
+        let sequence = self.last_sequence_before(account_id, next).await?;
+        let entry = self.entry_get(account_id, sequence).await?;
+        Ok(entry.map(|entry| AccountView {
+            balance: entry.balance_after,
+            last_sequence: entry.sequence,
+            create_time: now.create_time,
+            update_time: entry.create_time,
+        }))
+    }
+
+    /// The entry with a sequence.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn entry_get(
+        &self,
+        account_id: &AccountId,
+        sequence: i64,
+    ) -> Result<Option<Entry>, LedgerError> {
+        let mut connection = self.readers.get().await?;
+        ledger_entries::table
+            .find((account_id.as_str(), sequence))
+            .select(EntryRow::as_select())
+            .first(&mut connection)
+            .await
+            .optional()?
+            .map(Entry::try_from)
+            .transpose()
+    }
+
+    /// How an operation was answered. `None` if nothing has happened under its key.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn operation_get(
+        &self,
+        account_id: &AccountId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Answer>, LedgerError> {
+        let mut connection = self.readers.get().await?;
+        let entry = ledger_entries::table
+            .filter(ledger_entries::account_id.eq(account_id.as_str()))
+            .filter(ledger_entries::idempotency_key.eq(key.as_str()))
+            .select(EntryRow::as_select())
+            .first(&mut connection)
+            .await
+            .optional()?;
+        if let Some(row) = entry {
+            return Ok(Some(Answer::Applied(Arc::new(row.try_into()?))));
+        }
+        let refusal = refusals::table
+            .find((account_id.as_str(), key.as_str()))
+            .select(RefusalRow::as_select())
+            .first(&mut connection)
+            .await
+            .optional()?;
+        if let Some(row) = refusal {
+            return Ok(Some(Answer::Refused(Arc::new(row.try_into()?))));
+        }
+        let sequence = external_replays::table
+            .find((account_id.as_str(), key.as_str()))
+            .select(external_replays::sequence)
+            .first::<i64>(&mut connection)
+            .await
+            .optional()?;
+        drop(connection); // never two at once
+        let Some(sequence) = sequence else { return Ok(None) };
+        let entry = self.entry_get(account_id, sequence).await?;
+        Ok(entry.map(|entry| Answer::Applied(Arc::new(entry))))
+    }
+
+    /// The sequences of an account's entries written at `from` or later and before `until`. `None` if there is no such
+    /// account.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn entry_span(
+        &self,
+        account_id: &AccountId,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Option<EntrySpan>, LedgerError> {
+        let Some(account) = self.account_get(account_id).await? else { return Ok(None) };
+        let after = match from {
+            Some(from) => self.last_sequence_before(account_id, from).await?,
+            None => 0,
+        };
+        let last = match until {
+            Some(until) => self.last_sequence_before(account_id, until).await?,
+            None => account.last_sequence,
+        };
+        Ok(Some(EntrySpan { after, last }))
+    }
+
+    /// Up to `limit` entries of a span, newest first. Looks through a bounded part of it: sequences have no gaps, so
+    /// what has been looked through is known without counting.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn entry_list(
+        &self,
+        account_id: &AccountId,
+        span: EntrySpan,
+        query: &EntryQuery,
+        limit: usize,
+    ) -> Result<EntryPage, LedgerError> {
+        let after = span.after.max(span.last.saturating_sub(SCANNED_MAX));
+        let rows = self.entry_rows(account_id, EntrySpan { after, ..span }, query, limit).await?;
+        let entries = rows.into_iter().map(Entry::try_from).collect::<Result<Vec<_>, _>>()?;
+        let last = match entries.last() {
+            Some(entry) if entries.len() == limit => entry.sequence - 1,
+            Some(_) | None => after,
+        };
+        let rest = EntrySpan { last, ..span };
+        Ok(EntryPage { entries, rest: Some(rest).filter(|rest| rest.last > rest.after) })
+    }
+
+    async fn entry_rows(
+        &self,
+        account_id: &AccountId,
+        span: EntrySpan,
+        query: &EntryQuery,
+        limit: usize,
+    ) -> Result<Vec<EntryRow>, LedgerError> {
+        let mut select = ledger_entries::table
+            .filter(ledger_entries::account_id.eq(account_id.as_str()))
+            .filter(ledger_entries::sequence.gt(span.after))
+            .filter(ledger_entries::sequence.le(span.last))
+            .order(ledger_entries::sequence.desc())
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .select(EntryRow::as_select())
+            .into_boxed();
+        if !query.entry_types.is_empty() {
+            let numbers: Vec<i16> = query.entry_types.iter().map(|entry_type| entry_type.number()).collect();
+            select = select.filter(ledger_entries::entry_type.eq_any(numbers));
+        }
+        if let Some(reference) = &query.reference {
+            select = select.filter(ledger_entries::reference.eq(reference.as_str()));
+        }
+        let mut connection = self.readers.get().await?;
+        Ok(select.load(&mut connection).await?)
+    }
+
+    /// The sequence of the newest entry written before a moment; 0 if there is none.
+    async fn last_sequence_before(
+        &self,
+        account_id: &AccountId,
+        time: Timestamp,
+    ) -> Result<i64, LedgerError> {
+        let query = LastSequenceBefore { account_id: account_id.as_str(), time: rows::pg_timestamp(time) };
+        let mut connection = self.readers.get().await?;
+        Ok(query.get_result(&mut connection).await?)
+    }
+}
+
+/// Finds the sequence of the newest entry before a time by halving: the times of an account's entries never decrease,
+/// and its sequences have no gaps, so the primary key serves as an index on time.
+struct LastSequenceBefore<'a> {
+    account_id: &'a str,
+    time: PgTimestamp,
+}
+
+impl QueryFragment<Pg> for LastSequenceBefore<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH RECURSIVE wanted AS (SELECT ");
+        out.push_bind_param::<Text, _>(self.account_id)?;
+        out.push_sql("::text AS account_id, ");
+        out.push_bind_param::<Timestamptz, _>(&self.time)?;
+        out.push_sql(
+            "::timestamptz AS time), search(low, high) AS (\
+                 SELECT 0::bigint, last_sequence FROM accounts, wanted \
+                 WHERE accounts.account_id = wanted.account_id \
+             UNION ALL \
+                 SELECT CASE WHEN e.create_time < w.time THEN e.sequence ELSE s.low END, \
+                        CASE WHEN e.create_time < w.time THEN s.high ELSE e.sequence - 1 END \
+                 FROM search s CROSS JOIN wanted w JOIN ledger_entries e \
+                     ON e.account_id = w.account_id AND e.sequence = s.low + (s.high - s.low + 1) / 2 \
+                 WHERE s.low < s.high\
+             ) SELECT low FROM search WHERE low = high",
+        );
+        Ok(())
+    }
+}
+
+impl QueryId for LastSequenceBefore<'_> {
+    type QueryId = LastSequenceBefore<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for LastSequenceBefore<'_> {
+    type SqlType = BigInt;
+}

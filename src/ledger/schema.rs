@@ -1,0 +1,61 @@
+//! The tables that the query DSL reads, as the migrations make them. A test compares them with the database.
+
+diesel::table! {
+    /// The balance of each account, and the row whose lock puts its operations in order.
+    accounts (account_id) {
+        account_id -> Text,
+        posted_micro_usd -> BigInt,
+        held_micro_usd -> BigInt,
+        last_sequence -> BigInt,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// The journal: one immutable row for each applied operation.
+    ledger_entries (account_id, sequence) {
+        account_id -> Text,
+        sequence -> BigInt,
+        entry_type -> SmallInt,
+        amount_micro_usd -> BigInt,
+        held_delta_micro_usd -> BigInt,
+        posted_after -> BigInt,
+        held_after -> BigInt,
+        create_time -> Timestamptz,
+        refunded_sequence -> Nullable<BigInt>,
+        idempotency_key -> Nullable<Text>,
+        fingerprint -> Nullable<Binary>,
+        external_id -> Nullable<Text>,
+        reference -> Text,
+        metadata -> Nullable<Jsonb>,
+        actor -> Nullable<Text>,
+        reason -> Nullable<Text>,
+        reservation_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Operations answered "no" for a business reason.
+    refusals (account_id, idempotency_key) {
+        account_id -> Text,
+        idempotency_key -> Text,
+        fingerprint -> Binary,
+        code -> Integer,
+        reason -> Text,
+        message -> Text,
+        metadata -> Jsonb,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    /// Keys answered with the entry of an earlier key.
+    external_replays (account_id, idempotency_key) {
+        account_id -> Text,
+        idempotency_key -> Text,
+        fingerprint -> Binary,
+        sequence -> BigInt,
+        create_time -> Timestamptz,
+    }
+}

@@ -1,0 +1,200 @@
+//! The statements of the one transaction: each a fixed text, prepared once per connection whatever the batch size.
+//!
+//! Diesel does not keep UPDATE, upserts, multi-row inserts or `sql_query` prepared: each run would cost one more round
+//! trip. A fragment of its own with a static [`QueryId`] is kept. Batches go in as arrays, so a thousand rows have the
+//! same text as one.
+
+use diesel::{
+    data_types::PgTimestamp,
+    pg::Pg,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::QueryResult,
+    sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Timestamptz},
+};
+
+use super::rows::{EntryColumns, RefusalColumns};
+
+/// Declares a statement: its binds in order, the row that it returns, and its text with `{}` for each bind.
+macro_rules! statement {
+    ($(#[$doc:meta])* $name:ident { $($bind:ident: $rust:ty => $sql:ty),+ $(,)? } -> $row:ty, $text:expr) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        pub(super) struct $name<'a> {
+            $(pub(super) $bind: Vec<$rust>,)+
+        }
+
+        impl QueryFragment<Pg> for $name<'_> {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                let mut parts = $text.split("{}");
+                out.push_sql(parts.next().unwrap_or_default());
+                $(
+                    out.push_bind_param::<Array<$sql>, _>(&self.$bind)?;
+                    out.push_sql(parts.next().unwrap_or_default());
+                )+
+                Ok(())
+            }
+        }
+
+        impl QueryId for $name<'_> {
+            type QueryId = $name<'static>;
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+
+        impl Query for $name<'_> {
+            type SqlType = $row;
+        }
+    };
+}
+
+/// The columns of `ledger_entries` as e, in the order of [`EntryColumns`].
+macro_rules! entry_columns {
+    () => {
+        "e.account_id, e.sequence, e.entry_type, e.amount_micro_usd, e.held_delta_micro_usd, e.posted_after, \
+         e.held_after, e.create_time, e.refunded_sequence, e.idempotency_key, e.fingerprint, e.external_id, \
+         e.reference, e.metadata, e.actor, e.reason, e.reservation_id"
+    };
+}
+
+statement! {
+    /// Makes the rows of accounts that have none yet.
+    OpenAccounts { account_ids: &'a str => Text } -> BigInt,
+    "INSERT INTO accounts (account_id) SELECT unnest({}) ON CONFLICT (account_id) DO NOTHING RETURNING 1::bigint"
+}
+
+statement! {
+    /// Locks accounts, in the order of their ids, and reads them. The clock is read outside the locking part, so after
+    /// each lock was had.
+    LockAccounts { account_ids: &'a str => Text } -> (Text, BigInt, BigInt, BigInt, Timestamptz, Timestamptz),
+    "SELECT locked.*, clock_timestamp() FROM (\
+         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time FROM accounts \
+         WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
+     ) AS locked"
+}
+
+statement! {
+    /// What the book knows of keys and payments. Must run after [`LockAccounts`], not with it: only a later statement
+    /// sees what was committed while the locks were waited for.
+    ReadPrior {
+        account_ids: &'a str => Text,
+        keys: &'a str => Text,
+        credit_types: Option<i16> => Nullable<SmallInt>,
+        external_ids: Option<&'a str> => Nullable<Text>,
+    } -> (
+        Text,
+        Text,
+        Nullable<EntryColumns>,
+        Nullable<RefusalColumns>,
+        Nullable<(Binary, BigInt)>,
+        Nullable<(SmallInt, Text, Text, BigInt)>,
+    ),
+    concat!(
+        "SELECT w.account_id, w.key, ", entry_columns!(), ", \
+             r.account_id, r.fingerprint, r.reason, r.message, r.metadata, r.create_time, \
+             x.fingerprint, x.sequence, c.entry_type, c.external_id, c.account_id, c.sequence \
+         FROM unnest({}, {}, {}, {}) AS w(account_id, key, entry_type, external_id) \
+         LEFT JOIN ledger_entries e ON e.account_id = w.account_id AND e.idempotency_key = w.key \
+         LEFT JOIN refusals r ON r.account_id = w.account_id AND r.idempotency_key = w.key \
+         LEFT JOIN external_replays x ON x.account_id = w.account_id AND x.idempotency_key = w.key \
+         LEFT JOIN external_credits c ON c.entry_type = w.entry_type AND c.external_id = w.external_id \
+         WHERE e.sequence IS NOT NULL OR r.code IS NOT NULL OR x.sequence IS NOT NULL OR c.sequence IS NOT NULL"
+    )
+}
+
+statement! {
+    /// Entries by sequence, each with the sum of its refunds.
+    ReadEntries { account_ids: &'a str => Text, sequences: i64 => BigInt } -> (EntryColumns, BigInt),
+    concat!(
+        "SELECT ", entry_columns!(), ", \
+             (SELECT coalesce(sum(refund.amount_micro_usd), 0)::bigint FROM ledger_entries refund \
+              WHERE refund.account_id = e.account_id AND refund.refunded_sequence = e.sequence) \
+         FROM unnest({}, {}) AS w(account_id, sequence) \
+         JOIN ledger_entries e ON e.account_id = w.account_id AND e.sequence = w.sequence"
+    )
+}
+
+statement! {
+    /// Writes entries and the balances after them; returns how many of each were written.
+    WriteEntries {
+        changed_account_ids: &'a str => Text,
+        changed_posted: i64 => BigInt,
+        changed_held: i64 => BigInt,
+        changed_sequences: i64 => BigInt,
+        changed_times: PgTimestamp => Timestamptz,
+        account_ids: &'a str => Text,
+        sequences: i64 => BigInt,
+        entry_types: i16 => SmallInt,
+        amounts: i64 => BigInt,
+        held_deltas: i64 => BigInt,
+        posted_after: i64 => BigInt,
+        held_after: i64 => BigInt,
+        create_times: PgTimestamp => Timestamptz,
+        refunded_sequences: Option<i64> => Nullable<BigInt>,
+        idempotency_keys: Option<&'a str> => Nullable<Text>,
+        fingerprints: &'a [u8] => Binary,
+        external_ids: Option<&'a str> => Nullable<Text>,
+        references: &'a str => Text,
+        metadata: Option<String> => Nullable<Text>,
+        actors: Option<&'a str> => Nullable<Text>,
+        reasons: Option<&'a str> => Nullable<Text>,
+        reservation_ids: Option<&'a str> => Nullable<Text>,
+    } -> (BigInt, BigInt),
+    "WITH changed AS (\
+         UPDATE accounts a SET posted_micro_usd = u.posted, held_micro_usd = u.held, last_sequence = u.sequence, \
+             create_time = CASE WHEN a.last_sequence = 0 THEN u.time ELSE a.create_time END, update_time = u.time \
+         FROM unnest({}, {}, {}, {}, {}) AS u(account_id, posted, held, sequence, time) \
+         WHERE a.account_id = u.account_id RETURNING 1\
+     ), written AS (\
+         INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
+             posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_id, \
+             reference, metadata, actor, reason, reservation_id) \
+         SELECT account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
+             refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata::jsonb, actor, \
+             reason, reservation_id \
+         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, \
+             sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, refunded_sequence, \
+             idempotency_key, fingerprint, external_id, reference, metadata, actor, reason, reservation_id) \
+         RETURNING 1\
+     ) SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM written)"
+}
+
+statement! {
+    /// Remembers refusals.
+    WriteRefusals {
+        account_ids: &'a str => Text,
+        keys: &'a str => Text,
+        fingerprints: &'a [u8] => Binary,
+        reasons: &'a str => Text,
+        messages: &'a str => Text,
+        metadata: String => Text,
+        create_times: PgTimestamp => Timestamptz,
+    } -> BigInt,
+    "INSERT INTO refusals (account_id, idempotency_key, fingerprint, code, reason, message, metadata, create_time) \
+     SELECT account_id, key, fingerprint, 9, reason, message, metadata::jsonb, create_time \
+     FROM unnest({}, {}, {}, {}, {}, {}, {}) \
+         AS n(account_id, key, fingerprint, reason, message, metadata, create_time) RETURNING 1::bigint"
+}
+
+statement! {
+    /// Remembers who was credited for payments, in the order of the payments: two batches never wait for each other.
+    WriteExternalCredits {
+        credit_types: i16 => SmallInt,
+        external_ids: &'a str => Text,
+        account_ids: &'a str => Text,
+        sequences: i64 => BigInt,
+    } -> BigInt,
+    "INSERT INTO external_credits (entry_type, external_id, account_id, sequence) \
+     SELECT * FROM unnest({}, {}, {}, {}) RETURNING 1::bigint"
+}
+
+statement! {
+    /// Remembers keys that were answered with the entry of another key.
+    WriteExternalReplays {
+        account_ids: &'a str => Text,
+        keys: &'a str => Text,
+        fingerprints: &'a [u8] => Binary,
+        sequences: i64 => BigInt,
+        create_times: PgTimestamp => Timestamptz,
+    } -> BigInt,
+    "INSERT INTO external_replays (account_id, idempotency_key, fingerprint, sequence, create_time) \
+     SELECT * FROM unnest({}, {}, {}, {}, {}) RETURNING 1::bigint"
+}

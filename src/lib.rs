@@ -1,0 +1,25 @@
+//! A prepaid-credit ledger served over gRPC: one operation happens once, and every answer can be had again.
+//!
+//! Read it from the outside in, or from the inside out; each module imports only what stands to its right:
+//!
+//! ```text
+//! grpc  ──►  committer  ──►  ledger  ──►  accounting
+//! edge       group commit     book         rules
+//! ```
+//!
+//! * [`accounting`]: what may happen, as pure functions over plain data. No async, no SQL, no protobuf, no clock.
+//! * [`ledger`]: the book in PostgreSQL. The only code that knows Diesel; the only transaction of the program.
+//! * [`committer`]: a bounded queue, a batch, one transaction, an answer to each caller.
+//! * [`grpc`]: the contract of `proto/billing/v1`. The only code that knows tonic and prost.
+//!
+//! [`app`] wires them, [`config`] says how, [`cli`] is the program, and [`private_postgres`] is the database for those
+//! who have none. `docs/ARCHITECTURE.md` has the picture, the invariants and three walkthroughs.
+
+pub mod accounting;
+pub mod app;
+pub mod cli;
+pub mod committer;
+pub mod config;
+pub mod grpc;
+pub mod ledger;
+pub mod private_postgres;
