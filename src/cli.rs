@@ -1,6 +1,6 @@
 //! The commands of the program.
 
-use std::{path::Path, process::ExitCode};
+use std::{io::IsTerminal as _, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -23,7 +23,7 @@ const EXIT_USAGE: u8 = 64;
 
 /// A prepaid-credit ledger over gRPC and PostgreSQL.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -53,7 +53,11 @@ struct MigrateFlags {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(cli.log_level).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(cli.log_level)
+        .init();
     let done = match cli.command {
         Some(Command::Migrate(flags)) => migrate(&flags.database_url),
         Some(Command::Serve(flags)) => return serve(*flags),

@@ -89,7 +89,7 @@ fn of_key_reused(reused: &KeyReused) -> Status {
     for field in &reused.fields {
         details.add_bad_request_violation(*field, "differs from the request that the key names");
     }
-    let message = format!("the key names another {} request: different are {fields}", reused.method);
+    let message = format!("the key names an earlier {} request, which differs in {fields}", reused.method);
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 

@@ -15,7 +15,7 @@ use crate::accounting::{
     ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Timestamp,
 };
 
-type AccountRow = (String, i64, i64, i64, PgTimestamp, PgTimestamp);
+type LockedRow = (String, i64, i64, i64, PgTimestamp, PgTimestamp);
 type ReplayRow = (Vec<u8>, i64);
 type ExternalRow = (i16, String, String, i64);
 type PriorRow =
@@ -57,7 +57,7 @@ async fn lock_accounts(
 ) -> Result<Timestamp, TransactionEnd> {
     let account_ids = account_ids(commands);
     let wanted = account_ids.len();
-    let rows = LockAccounts { account_ids }.load::<AccountRow>(connection).await?;
+    let rows = LockAccounts { account_ids }.load::<LockedRow>(connection).await?;
     let now = rows.iter().map(|row| rows::timestamp(row.5)).max();
     let Some(now) = now.filter(|_| rows.len() == wanted) else {
         return Err(TransactionEnd::AccountsMissing);

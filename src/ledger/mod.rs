@@ -49,6 +49,7 @@ pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan};
 use crate::accounting::{Command, Limits, Outcome, decide};
 use error::{Remedy, remedy};
 use pool::Connections;
+use statements::ProveCommit;
 
 /// How often a transaction is run at most, before its callers are told.
 const RUNS_MAX: u32 = 4;
@@ -176,11 +177,11 @@ impl Ledger {
     /// # Errors
     /// When it is not.
     pub async fn prove_commit(&self) -> Result<(), LedgerError> {
-        // Writes a record to the log which nobody reads, and waits until it is on disk. Refused by a standby.
         let mut connection = self.writers.get().await?;
-        diesel::sql_query("SELECT pg_logical_emit_message(true, 'billing', 'commit')")
-            .execute(&mut connection)
-            .await?;
+        let read_only = ProveCommit.get_result::<bool>(&mut connection).await?;
+        if read_only {
+            return Err(LedgerError::Unavailable("the database takes no writes".into()));
+        }
         Ok(())
     }
 }

@@ -7,13 +7,14 @@ use diesel::{
     pg::Pg,
     prelude::*,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
-    sql_types::{BigInt, Text, Timestamptz},
+    sql_types::{BigInt, Bool, Text, Timestamptz},
 };
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 
 use super::{
     Ledger, LedgerError,
-    rows::{self, EntryRow, RefusalRow},
+    error::{Remedy, remedy},
+    rows::{self, AccountRow, EntryRow, RefusalRow},
     schema::{accounts, external_replays, ledger_entries, refusals},
 };
 use crate::accounting::{AccountId, Answer, Balance, Entry, EntryType, IdempotencyKey, Reference, Timestamp};
@@ -23,7 +24,7 @@ use crate::accounting::{AccountId, Answer, Balance, Entry, EntryType, Idempotenc
 const SCANNED_MAX: i64 = 10_000;
 
 /// An account at a moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountView {
     /// Its money.
     pub balance: Balance,
@@ -68,29 +69,11 @@ impl Ledger {
     /// # Errors
     /// When the database is away.
     pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
-        let mut connection = self.readers.get().await?;
-        let row = accounts::table
-            .find(account_id.as_str())
+        let query = accounts::table
+            .find(account_id.to_string())
             .filter(accounts::last_sequence.gt(0))
-            .select((
-                accounts::posted_micro_usd,
-                accounts::held_micro_usd,
-                accounts::last_sequence,
-                accounts::create_time,
-                accounts::update_time,
-            ))
-            .first::<(i64, i64, i64, PgTimestamp, PgTimestamp)>(&mut connection)
-            .await
-            .optional()?;
-        row.map(|(posted, held, last_sequence, create_time, update_time)| {
-            Ok(AccountView {
-                balance: rows::balance(posted, held)?,
-                last_sequence,
-                create_time: rows::timestamp(create_time),
-                update_time: rows::timestamp(update_time),
-            })
-        })
-        .transpose()
+            .select(AccountRow::as_select());
+        self.read_one(query).await?.map(AccountView::try_from).transpose()
     }
 
     /// An account as it stood at a moment. `None` before its first entry.
@@ -124,15 +107,9 @@ impl Ledger {
         account_id: &AccountId,
         sequence: i64,
     ) -> Result<Option<Entry>, LedgerError> {
-        let mut connection = self.readers.get().await?;
-        ledger_entries::table
-            .find((account_id.as_str(), sequence))
-            .select(EntryRow::as_select())
-            .first(&mut connection)
-            .await
-            .optional()?
-            .map(Entry::try_from)
-            .transpose()
+        let key = (account_id.to_string(), sequence);
+        let query = ledger_entries::table.find(key).select(EntryRow::as_select());
+        self.read_one(query).await?.map(Entry::try_from).transpose()
     }
 
     /// How an operation was answered. `None` if nothing has happened under its key.
@@ -144,34 +121,20 @@ impl Ledger {
         account_id: &AccountId,
         key: &IdempotencyKey,
     ) -> Result<Option<Answer>, LedgerError> {
-        let mut connection = self.readers.get().await?;
         let entry = ledger_entries::table
-            .filter(ledger_entries::account_id.eq(account_id.as_str()))
-            .filter(ledger_entries::idempotency_key.eq(key.as_str()))
-            .select(EntryRow::as_select())
-            .first(&mut connection)
-            .await
-            .optional()?;
-        if let Some(row) = entry {
+            .filter(ledger_entries::account_id.eq(account_id.to_string()))
+            .filter(ledger_entries::idempotency_key.eq(key.to_string()))
+            .select(EntryRow::as_select());
+        if let Some(row) = self.read_one(entry).await? {
             return Ok(Some(Answer::Applied(Arc::new(row.try_into()?))));
         }
-        let refusal = refusals::table
-            .find((account_id.as_str(), key.as_str()))
-            .select(RefusalRow::as_select())
-            .first(&mut connection)
-            .await
-            .optional()?;
-        if let Some(row) = refusal {
+        let key = (account_id.to_string(), key.to_string());
+        let refusal = refusals::table.find(key.clone()).select(RefusalRow::as_select());
+        if let Some(row) = self.read_one(refusal).await? {
             return Ok(Some(Answer::Refused(Arc::new(row.try_into()?))));
         }
-        let sequence = external_replays::table
-            .find((account_id.as_str(), key.as_str()))
-            .select(external_replays::sequence)
-            .first::<i64>(&mut connection)
-            .await
-            .optional()?;
-        drop(connection); // never two at once
-        let Some(sequence) = sequence else { return Ok(None) };
+        let replay = external_replays::table.find(key).select(external_replays::sequence);
+        let Some(sequence) = self.read_one(replay).await? else { return Ok(None) };
         let entry = self.entry_get(account_id, sequence).await?;
         Ok(entry.map(|entry| Answer::Applied(Arc::new(entry))))
     }
@@ -229,23 +192,23 @@ impl Ledger {
         query: &EntryQuery,
         limit: usize,
     ) -> Result<Vec<EntryRow>, LedgerError> {
-        let mut select = ledger_entries::table
-            .filter(ledger_entries::account_id.eq(account_id.as_str()))
+        let entry_types = match query.entry_types.as_slice() {
+            [] => &EntryType::ALL,
+            entry_types => entry_types,
+        };
+        let numbers: Vec<i16> = entry_types.iter().map(|entry_type| entry_type.number()).collect();
+        let any_reference = query.reference.is_none().into_sql::<Bool>();
+        let reference = query.reference.as_ref().map_or_else(String::new, ToString::to_string);
+        let select = ledger_entries::table
+            .filter(ledger_entries::account_id.eq(account_id.to_string()))
             .filter(ledger_entries::sequence.gt(span.after))
             .filter(ledger_entries::sequence.le(span.last))
+            .filter(ledger_entries::entry_type.eq_any(numbers))
+            .filter(any_reference.or(ledger_entries::reference.eq(reference)))
             .order(ledger_entries::sequence.desc())
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .select(EntryRow::as_select())
-            .into_boxed();
-        if !query.entry_types.is_empty() {
-            let numbers: Vec<i16> = query.entry_types.iter().map(|entry_type| entry_type.number()).collect();
-            select = select.filter(ledger_entries::entry_type.eq_any(numbers));
-        }
-        if let Some(reference) = &query.reference {
-            select = select.filter(ledger_entries::reference.eq(reference.as_str()));
-        }
-        let mut connection = self.readers.get().await?;
-        Ok(select.load(&mut connection).await?)
+            .select(EntryRow::as_select());
+        self.read(select).await
     }
 
     /// The sequence of the newest entry written before a moment; 0 if there is none.
@@ -254,23 +217,49 @@ impl Ledger {
         account_id: &AccountId,
         time: Timestamp,
     ) -> Result<i64, LedgerError> {
-        let query = LastSequenceBefore { account_id: account_id.as_str(), time: rows::pg_timestamp(time) };
+        let account_id = account_id.to_string();
+        let query = LastSequenceBefore { account_id, time: rows::pg_timestamp(time) };
+        Ok(self.read_one(query).await?.unwrap_or_default())
+    }
+
+    async fn read_one<Q, T>(&self, query: Q) -> Result<Option<T>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
+        T: Send,
+    {
+        Ok(self.read(query).await?.pop())
+    }
+
+    /// Runs a read, and once more where its connection was lost: reading twice does no harm.
+    async fn read<Q, T>(&self, query: Q) -> Result<Vec<T>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
+        T: Send,
+    {
         let mut connection = self.readers.get().await?;
-        Ok(query.get_result(&mut connection).await?)
+        match query.clone().load(&mut *connection).await {
+            Err(error) if remedy(&error) == Remedy::Reconnect => {
+                drop(connection); // never two at once
+                let mut another = self.readers.get().await?;
+                Ok(query.load(&mut *another).await?)
+            }
+            read => Ok(read?),
+        }
     }
 }
 
 /// Finds the sequence of the newest entry before a time by halving: the times of an account's entries never decrease,
 /// and its sequences have no gaps, so the primary key serves as an index on time.
-struct LastSequenceBefore<'a> {
-    account_id: &'a str,
+#[derive(Clone, QueryId)]
+struct LastSequenceBefore {
+    account_id: String,
     time: PgTimestamp,
 }
 
-impl QueryFragment<Pg> for LastSequenceBefore<'_> {
+impl QueryFragment<Pg> for LastSequenceBefore {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH RECURSIVE wanted AS (SELECT ");
-        out.push_bind_param::<Text, _>(self.account_id)?;
+        out.push_bind_param::<Text, _>(&self.account_id)?;
         out.push_sql("::text AS account_id, ");
         out.push_bind_param::<Timestamptz, _>(&self.time)?;
         out.push_sql(
@@ -289,11 +278,6 @@ impl QueryFragment<Pg> for LastSequenceBefore<'_> {
     }
 }
 
-impl QueryId for LastSequenceBefore<'_> {
-    type QueryId = LastSequenceBefore<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for LastSequenceBefore<'_> {
+impl Query for LastSequenceBefore {
     type SqlType = BigInt;
 }

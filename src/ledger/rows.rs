@@ -10,7 +10,7 @@ use diesel::{
 };
 use serde_json::Value;
 
-use super::{LedgerError, schema};
+use super::{AccountView, LedgerError, schema};
 use crate::accounting::{
     AccountId, Actor, Answer, Balance, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey, Metadata,
     MicroUsd, Note, Reason, Recorded, Reference, Refusal, Timestamp,
@@ -18,6 +18,17 @@ use crate::accounting::{
 
 /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// A row of `accounts`.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = schema::accounts, check_for_backend(Pg))]
+pub(super) struct AccountRow {
+    posted_micro_usd: i64,
+    held_micro_usd: i64,
+    last_sequence: i64,
+    create_time: PgTimestamp,
+    update_time: PgTimestamp,
+}
 
 /// A row of `ledger_entries`.
 #[derive(Queryable, Selectable)]
@@ -94,6 +105,19 @@ pub(super) fn balance(posted: i64, held: i64) -> Result<Balance, LedgerError> {
 fn metadata(value: Value) -> Result<Metadata, LedgerError> {
     serde_json::from_value(value)
         .map_err(|error| LedgerError::Corrupt(format!("metadata other than texts: {error}")))
+}
+
+impl TryFrom<AccountRow> for AccountView {
+    type Error = LedgerError;
+
+    fn try_from(row: AccountRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            balance: balance(row.posted_micro_usd, row.held_micro_usd)?,
+            last_sequence: row.last_sequence,
+            create_time: timestamp(row.create_time),
+            update_time: timestamp(row.update_time),
+        })
+    }
 }
 
 impl EntryRow {

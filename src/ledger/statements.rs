@@ -9,7 +9,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
 };
 
 use super::rows::{EntryColumns, RefusalColumns};
@@ -197,4 +197,23 @@ statement! {
     } -> BigInt,
     "INSERT INTO external_replays (account_id, idempotency_key, fingerprint, sequence, create_time) \
      SELECT * FROM unnest({}, {}, {}, {}, {}) RETURNING 1::bigint"
+}
+
+/// Writes a record to the log that nobody reads, and tells whether the database takes no writes. Its commit waits until
+/// the record is on disk; a standby refuses it.
+#[derive(QueryId)]
+pub(super) struct ProveCommit;
+
+impl QueryFragment<Pg> for ProveCommit {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT current_setting('transaction_read_only')::boolean \
+             FROM pg_logical_emit_message(true, 'billing', 'commit')",
+        );
+        Ok(())
+    }
+}
+
+impl Query for ProveCommit {
+    type SqlType = Bool;
 }

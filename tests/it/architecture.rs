@@ -1,0 +1,122 @@
+//! The rules of the architecture, as a test: who may know whom, and who may name which crate.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// From the edge to the rules: each may import only what comes after it.
+const LAYERS: [&str; 4] = ["grpc", "committer", "ledger", "accounting"];
+/// What wires the layers, or stands beside them.
+const OTHERS: [&str; 4] = ["app", "cli", "config", "private_postgres"];
+
+/// Each crate, and the only modules that may name it.
+const CRATES: [(&str, &[&str]); 8] = [
+    ("diesel", &["ledger"]),
+    ("diesel_async", &["ledger"]),
+    ("bb8", &["ledger"]),
+    ("tonic", &["grpc"]),
+    ("prost", &["grpc"]),
+    ("tower", &["grpc"]),
+    ("tokio", &["grpc", "committer", "ledger", "app", "cli"]),
+    ("clap", &["cli", "config"]),
+];
+
+/// The module of each source file, and its lines without comments.
+fn sources() -> Vec<(String, PathBuf, Vec<String>)> {
+    let mut files = Vec::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 30, "only {} files", files.len());
+    files.into_iter().map(|path| (module(&path), path.clone(), code(&path))).collect()
+}
+
+fn module(path: &Path) -> String {
+    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn code(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned).collect()
+}
+
+/// The modules of this crate that some lines import, one on each line or grouped below `use crate::{`.
+fn imports(lines: &[String]) -> Vec<String> {
+    let known = || LAYERS.into_iter().chain(OTHERS);
+    let mut imported = Vec::new();
+    let mut in_group = false;
+    for line in lines {
+        in_group |= line.starts_with("use crate::{");
+        for name in known() {
+            let direct = line.contains(&format!("crate::{name}"));
+            let grouped = in_group && line.trim_start().starts_with(&format!("{name}::"))
+                || in_group && line.trim() == format!("{name},")
+                || in_group && line.contains(&format!("{{{name}::"))
+                || in_group && line.contains(&format!(", {name}::"));
+            if direct || grouped {
+                imported.push(name.to_owned());
+            }
+        }
+        in_group &= !line.ends_with("};");
+    }
+    imported
+}
+
+#[test]
+fn each_layer_imports_only_what_stands_to_its_right() {
+    let mut seen = 0;
+    for (module, path, lines) in sources() {
+        let Some(place) = LAYERS.iter().position(|layer| *layer == module) else { continue };
+        for import in imports(&lines) {
+            let place_of_import = LAYERS.iter().position(|layer| *layer == import);
+            assert!(
+                place_of_import.is_some_and(|there| there >= place),
+                "{} imports {import}",
+                path.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "only {seen} imports were understood");
+}
+
+#[test]
+fn each_crate_is_named_only_where_it_belongs() {
+    for (module, path, lines) in sources() {
+        for (name, modules) in CRATES {
+            let named = lines.iter().any(|line| {
+                line.contains(&format!("{name}::")) && !line.contains(&format!("_{name}::"))
+                    || line.trim() == format!("{name}::{{")
+            });
+            assert!(!named || modules.contains(&module.as_str()), "{} names {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_float_touches_money() {
+    for (_, path, lines) in sources() {
+        for line in lines {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric()).collect();
+            assert!(!words.contains(&"f32") && !words.contains(&"f64"), "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_file_says_its_one_job() {
+    for (_, path, _) in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}

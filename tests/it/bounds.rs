@@ -1,0 +1,83 @@
+//! Amounts and balances at their bounds: refused, with nothing moved and no key burnt.
+
+use billing::accounting::Amount;
+use billing::grpc::proto::CreditRequest;
+use tonic::Code;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amounts_that_cannot_move_are_refused_and_burn_no_key() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let most = Amount::MAX.credited().get();
+        client.credit(deposit("ann", "order-0", 100)).await.answered();
+        for bad in [0, -1, i64::MIN, i64::MAX, most + 1] {
+            let expected = (Code::InvalidArgument, "INVALID_AMOUNT".to_owned());
+            let answers = [
+                reason(client.credit(deposit("ann", "order-1", bad)).await),
+                reason(client.charge(charge("ann", "job-1", bad)).await),
+                reason(client.refund(refund("ann", "refund-1", bad, "job-0")).await),
+                reason(client.admin_credit(grant("ann", "grant-1", bad)).await),
+            ];
+            assert!(answers.iter().all(|answer| *answer == expected), "{bad}: {answers:?}");
+            assert_eq!(wrong_fields(client.charge(charge("ann", "job-1", bad)).await), ["amount_micro_usd"]);
+        }
+        assert_eq!(available(&mut client, "ann").await, 100);
+        assert!(!client.credit(deposit("ann", "order-1", most)).await.answered().1);
+        assert!(!client.charge(charge("ann", "job-1", 1)).await.answered().1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balance_that_would_leave_int64_is_refused_and_nothing_moves() {
+    on_a_book(async |book| {
+        let almost = i64::MAX - 10;
+        book.run_sql(&format!(
+            "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) VALUES ('rich', {almost}, 1);
+             INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+                                         posted_after, held_after, create_time)
+             VALUES ('rich', 1, 2, {almost}, 0, {almost}, 0, now())"
+        ))
+        .await
+        .unwrap();
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let overflow = (Code::FailedPrecondition, "BALANCE_OVERFLOW".to_owned());
+        assert_eq!(reason(client.credit(deposit("rich", "order-1", 11)).await), overflow);
+        assert_eq!(reason(client.admin_credit(grant("rich", "grant-1", 11)).await), overflow);
+        assert_eq!(available(&mut client, "rich").await, almost);
+        client.credit(deposit("rich", "order-2", 10)).await.answered();
+        assert_eq!(available(&mut client, "rich").await, i64::MAX);
+        client.charge(charge("rich", "job-1", 5)).await.answered();
+        client.credit(deposit("rich", "order-3", 5)).await.answered();
+        assert_eq!(reason(client.refund(refund("rich", "refund-1", 5, "job-1")).await), overflow);
+        assert_eq!(reason(client.credit(deposit("rich", "order-1", 11)).await), overflow, "as before");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_request_fits_and_a_larger_one_is_refused() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let metadata = (0..50).map(|n| (format!("{n:\u{20ac}>22}"), "\u{20ac}".repeat(170))).collect();
+        let request = CreditRequest {
+            idempotency_key: "k".repeat(255),
+            account_id: "a".repeat(128),
+            external_id: "e".repeat(255),
+            reference: "r".repeat(1_024),
+            metadata,
+            ..deposit("", "", 5)
+        };
+        let (entry, _) = client.credit(request.clone()).await.answered();
+        assert_eq!(entry.metadata, request.metadata);
+        assert_eq!(client.credit(request).await.answered(), (entry, true));
+        let huge = CreditRequest { reference: "r".repeat(1 << 20), ..deposit("ann", "order-1", 5) };
+        assert!(client.credit(huge).await.is_err());
+    })
+    .await;
+}

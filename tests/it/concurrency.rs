@@ -1,0 +1,196 @@
+//! Many callers, several processes, one book.
+
+use std::{collections::HashSet, sync::Arc};
+
+use billing::{
+    accounting::{
+        AccountId, Amount, Command, Credit, CreditKind, ExternalId, IdempotencyKey, Note, Operation, Outcome,
+    },
+    committer::{Committer, CommitterSettings},
+    ledger::Ledger,
+};
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use crate::support::{book::ledger_at, *};
+
+fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<&str>) -> Command {
+    let account_id = AccountId::parse("account_id", account).unwrap();
+    let key = IdempotencyKey::parse_of_operation(key, &account_id).unwrap();
+    let amount = Amount::parse("amount_micro_usd", micro_usd).unwrap();
+    let external_id = external_id.map(|id| ExternalId::parse("external_id", id).unwrap());
+    let credit = Credit::new(amount, CreditKind::Deposit, external_id).unwrap();
+    Command::new(account_id, key, Operation::Credit(credit), Note::default())
+}
+
+/// Batches over the same accounts in opposite orders, by way of two services, and accounts that nobody has opened yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_batches_of_new_accounts_never_deadlock_and_lose_nothing() {
+    on_a_book(async |book| {
+        let ledgers: Vec<Ledger> = vec![ledger_at(&book.url).await, ledger_at(&book.url).await];
+        let before = deadlocks(book).await;
+        let mut tasks = JoinSet::new();
+        for worker in 0..32 {
+            let ledger = ledgers[worker % 2].clone();
+            tasks.spawn(async move {
+                for round in 0..10 {
+                    // Twelve accounts, four of them new in each round, in an order of the worker's own.
+                    let mut accounts: Vec<String> =
+                        (0..12).map(|n| format!("account-{}", (n + round * 4) % 48)).collect();
+                    if worker % 2 == 1 {
+                        accounts.reverse();
+                    }
+                    accounts.rotate_left(worker % 12);
+                    let key = format!("order-{worker}-{round}");
+                    let commands: Vec<_> = accounts
+                        .iter()
+                        .map(|account| {
+                            let payment = format!("pay-{account}-{key}");
+                            credit_command(account, &key, 1, Some(&payment))
+                        })
+                        .collect();
+                    let outcomes = ledger.post_batch(&commands).await.unwrap();
+                    let applied =
+                        |outcome: &Outcome| matches!(outcome, Outcome::Applied { replayed: false, .. });
+                    assert!(outcomes.iter().all(applied));
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(book.number("SELECT sum(posted_micro_usd) FROM accounts").await, 32 * 10 * 12);
+        assert_eq!(deadlocks(book).await, before);
+    })
+    .await;
+}
+
+async fn deadlocks(book: &TestBook) -> i64 {
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    book.number(sql).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_first_credits_of_one_account_at_once_all_apply() {
+    on_a_book(async |book| {
+        let (one, two) = (book.serve().await, book.serve().await);
+        let mut calls = JoinSet::new();
+        for caller in 0..200 {
+            let mut client = if caller % 2 == 0 { one.client().await } else { two.client().await };
+            calls.spawn(async move {
+                client.credit(deposit("ann", &format!("order-{caller}"), 3)).await.answered()
+            });
+        }
+        let answers = calls.join_all().await;
+        let sequences: HashSet<i64> = answers.iter().map(|(entry, _)| entry.sequence).collect();
+        assert_eq!(sequences, (1..=200).collect());
+        assert_eq!(available(&mut one.client().await, "ann").await, 600);
+    })
+    .await;
+}
+
+/// Each worker does a bit of everything on a few accounts; what they were told is compared with the book, and the
+/// check at the end of the test audits its chains.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_book_adds_up_after_mixed_operations_of_thirty_two_workers() {
+    on_a_book(async |book| {
+        let servers = Arc::new([book.serve().await, book.serve().await]);
+        let mut workers = JoinSet::new();
+        for worker in 0..32_usize {
+            let servers = Arc::clone(&servers);
+            workers.spawn(async move { work(worker, servers[worker % 2].client().await).await });
+        }
+        let told = workers.join_all().await.into_iter().flatten().collect::<Vec<_>>();
+        let entries: HashSet<_> =
+            told.iter().map(|(account, sequence)| (account.as_str(), *sequence)).collect();
+        assert_eq!(entries.len(), told.len(), "no entry was given to two callers");
+        let written = book.number("SELECT count(*) FROM ledger_entries").await;
+        assert_eq!(usize::try_from(written).unwrap(), told.len(), "every entry was given to its caller");
+    })
+    .await;
+}
+
+/// What a worker did: the account and sequence of each entry that it was told of as new.
+async fn work(worker: usize, mut client: Client) -> Vec<(String, i64)> {
+    let mut told = Vec::new();
+    for round in 0..20_usize {
+        let account = format!("account-{}", (worker + round) % 5);
+        let key = |what: &str| format!("{what}-{worker}-{round}");
+        let credited = client.credit(deposit(&account, &key("order"), 50)).await.answered();
+        let mut answers = vec![Ok(credited)];
+        let charged = client.charge(charge(&account, &key("job"), 70)).await;
+        if charged.is_ok() {
+            answers.push(Ok(charged.answered()));
+            let refunded = client.refund(refund(&account, &key("refund"), 20, &key("job"))).await;
+            answers.push(Ok(refunded.answered()));
+            let too_much = client.refund(refund(&account, &key("refund-too-much"), 51, &key("job"))).await;
+            answers.push(Err(reason(too_much)));
+        } else {
+            answers.push(Err(reason(charged)));
+        }
+        answers.push(Ok(client.credit(deposit(&account, &key("order"), 50)).await.answered()));
+        for answer in answers {
+            match answer {
+                Ok((entry, replayed)) if !replayed => told.push((entry.account_id, entry.sequence)),
+                Ok(_) => {}
+                Err((code, _)) => assert_eq!(code, Code::FailedPrecondition),
+            }
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_database_refuses_fails_alone() {
+    on_a_book(async |book| {
+        // A constraint that this version does not know, as a mistake of a later migration would be.
+        book.run_sql("ALTER TABLE ledger_entries ADD CONSTRAINT unlucky CHECK (amount_micro_usd <> 13)")
+            .await
+            .unwrap();
+        let ledger = book.ledger().await;
+        let settings = CommitterSettings { writers: 1, queue_max: 1_000, batch_max: 100 };
+        let (committer, writers) = Committer::start(&ledger, settings);
+        let mut calls = JoinSet::new();
+        for n in 1..=50 {
+            let committer = committer.clone();
+            let command = credit_command("ann", &format!("order-{n}"), n, None);
+            calls.spawn(async move { (n, committer.submit(command).await) });
+        }
+        for (n, answer) in calls.join_all().await {
+            assert_eq!(answer.is_ok(), n != 13, "{n}: {answer:?}");
+        }
+        writers.finish().await;
+        assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, (1..=50).sum::<i64>() - 13);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_at_once_and_a_closed_one_answers_what_it_took() {
+    on_a_book(async |book| {
+        let ledger = book.ledger().await;
+        let settings = CommitterSettings { writers: 1, queue_max: 10, batch_max: 5 };
+        let (committer, writers) = Committer::start(&ledger, settings);
+        ledger.post_batch(&[credit_command("ann", "order-0", 1, None)]).await.unwrap();
+        let mut blocker = book.connect().await;
+        let lock = "BEGIN; SELECT FROM accounts FOR UPDATE";
+        diesel_async::SimpleAsyncConnection::batch_execute(&mut blocker, lock).await.unwrap();
+        let mut calls = JoinSet::new();
+        for n in 1..=30 {
+            let committer = committer.clone();
+            let command = credit_command("ann", &format!("order-{n}"), 1, None);
+            calls.spawn(async move { committer.submit(command).await });
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        drop(blocker); // rolls back, and frees the lock
+        let finished = tokio::spawn(writers.finish());
+        let answers = calls.join_all().await;
+        let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert!((10..=15).contains(&taken.len()), "{}", taken.len());
+        assert!(refused.iter().all(|answer| matches!(answer, Err(billing::committer::SubmitError::Full))));
+        finished.await.unwrap();
+        let late = committer.submit(credit_command("ann", "late", 1, None)).await;
+        assert!(matches!(late, Err(billing::committer::SubmitError::Closed)));
+        let written = book.number("SELECT count(*) FROM ledger_entries").await;
+        assert_eq!(usize::try_from(written).unwrap(), taken.len() + 1);
+    })
+    .await;
+}

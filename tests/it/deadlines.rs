@@ -1,0 +1,161 @@
+//! Deadlines, health and shutdown: what a caller, a kubelet and a load balancer see.
+
+use std::time::{Duration, Instant};
+
+use diesel_async::SimpleAsyncConnection;
+use tonic::{Code, Request, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::support::{process::Process, *};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_the_outcome() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 10)).await.answered();
+        let mut blocker = book.connect().await;
+        blocker.batch_execute("BEGIN; SELECT FROM accounts FOR UPDATE").await.unwrap();
+
+        let began = Instant::now();
+        let mut request = Request::new(deposit("ann", "order-2", 10));
+        request.set_timeout(Duration::from_millis(200));
+        let answer = client.credit(request).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(reason(answer), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+        // Begun before the deadline, so it is finished; calling again with the same key settles it.
+        let (entry, _) = client.credit(deposit("ann", "order-2", 10)).await.answered();
+        assert_eq!((entry.sequence, available(&mut client, "ann").await), (2, 20));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_others_keep_locked_is_contention_and_not_insufficient_funds() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        for account in ["ann", "bob"] {
+            client.credit(deposit(account, "order-1", 10)).await.answered();
+        }
+        let mut blocker = book.connect().await;
+        blocker
+            .batch_execute("BEGIN; SELECT FROM accounts WHERE account_id = 'ann' FOR UPDATE")
+            .await
+            .unwrap();
+        let answer = client.charge(charge("ann", "job-1", 5)).await;
+        assert_eq!(reason(answer), (Code::Aborted, "CONTENTION".into()));
+        client.charge(charge("bob", "job-1", 5)).await.answered();
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+        assert!(!client.charge(charge("ann", "job-1", 5)).await.answered().1, "the key was not burnt");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_the_database_and_liveness_does_not() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut health = health(&server.url).await;
+        wait_for(&mut health, "readiness", ServingStatus::Serving).await;
+        for name in ["", "liveness", "billing.v1.BillingService"] {
+            assert_eq!(check(&mut health, name).await, ServingStatus::Serving, "{name:?}");
+        }
+        let missing = HealthCheckRequest { service: "nothing".into() };
+        assert_eq!(health.check(missing).await.unwrap_err().code(), Code::NotFound);
+
+        // A database that takes no writes, as after a failover to a standby.
+        set_read_only(book, "on").await;
+        wait_for(&mut health, "readiness", ServingStatus::NotServing).await;
+        let mut client = server.client().await;
+        let answer = client.credit(deposit("ann", "order-1", 5)).await;
+        assert_eq!(reason(answer), (Code::Unavailable, "DATABASE_UNAVAILABLE".into()));
+        for name in ["", "liveness"] {
+            assert_eq!(check(&mut health, name).await, ServingStatus::Serving, "{name:?}");
+        }
+
+        set_read_only(book, "off").await;
+        wait_for(&mut health, "readiness", ServingStatus::Serving).await;
+        assert!(!client.credit(deposit("ann", "order-1", 5)).await.answered().1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_answers_every_call_that_was_taken_and_exits_with_0() {
+    on_a_book(async |book| {
+        let process = Process::serve(&["--database-url", &book.url, "--drain-delay", "200ms"]);
+        let mut watch = health(&process.url()).await;
+        let mut stream = watch.watch(request("readiness")).await.unwrap().into_inner();
+        let mut calls = tokio::task::JoinSet::new();
+        for caller in 0..16 {
+            let mut client = process.client().await;
+            calls.spawn(async move {
+                for n in 0.. {
+                    if let Err(status) =
+                        client.credit(deposit("ann", &format!("order-{caller}-{n}"), 1)).await
+                    {
+                        return (n, status);
+                    }
+                }
+                unreachable!("the service ends before the numbers do");
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let exit = tokio::task::spawn_blocking(move || process.terminate());
+        let mut seen = Vec::new();
+        while let Ok(Some(status)) = stream.message().await {
+            seen.push(status.status());
+        }
+        assert_eq!(seen.last(), Some(&ServingStatus::NotServing), "readiness went first");
+        assert!(exit.await.unwrap().success());
+        let mut answered = 0;
+        for (count, status) in calls.join_all().await {
+            answered += count;
+            let expected = [Code::Unavailable, Code::Cancelled, Code::Unknown];
+            assert!(expected.contains(&status.code()), "{status:?}");
+        }
+        let written = book.number("SELECT count(*) FROM ledger_entries").await;
+        assert_eq!(written, answered, "what was written was answered");
+    })
+    .await;
+}
+
+async fn health(url: &str) -> HealthClient<Channel> {
+    HealthClient::new(Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap())
+}
+
+fn request(name: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: name.into() }
+}
+
+async fn check(health: &mut HealthClient<Channel>, name: &str) -> ServingStatus {
+    health.check(request(name)).await.unwrap().into_inner().status()
+}
+
+async fn wait_for(health: &mut HealthClient<Channel>, name: &str, expected: ServingStatus) {
+    for _ in 0..200 {
+        if check(health, name).await == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{name:?} does not become {expected:?}");
+}
+
+/// Lets the database take no writes, or take them again, in sessions that begin after this.
+async fn set_read_only(book: &TestBook, value: &str) {
+    let mut connection = book.connect().await;
+    let set = format!(
+        "DO $$ BEGIN EXECUTE format(
+             'ALTER DATABASE %I SET default_transaction_read_only = {value}', current_database()); END $$"
+    );
+    for sql in ["SET default_transaction_read_only = off", &set] {
+        connection.batch_execute(sql).await.unwrap();
+    }
+    book.terminate_others().await;
+}

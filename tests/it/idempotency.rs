@@ -1,0 +1,361 @@
+//! One key, one operation, one answer.
+
+use std::collections::HashMap;
+
+use billing::grpc::proto::{
+    ChargeRequest, CreditRequest, EntryType, GetOperationRequest, ReserveRequest,
+    get_operation_response::Outcome, refund_request::Charge,
+};
+use tonic::Code;
+
+use crate::support::{process::Process, *};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_callers_with_one_key_through_two_processes_are_one_operation() {
+    on_a_book(async |book| {
+        let processes = [0, 1].map(|_| Process::serve(&["--database-url", &book.url]));
+        processes[0].client().await.credit(deposit("ann", "before", 1)).await.answered();
+        let request = stripe_deposit("ann", "order-1", 500, "cs_1");
+        let mut calls = tokio::task::JoinSet::new();
+        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(64));
+        for caller in 0..64 {
+            let (url, request) = (processes[caller % 2].url(), request.clone());
+            let barrier = std::sync::Arc::clone(&barrier);
+            calls.spawn(async move {
+                let mut client = connect(&url).await; // a connection of its own
+                barrier.wait().await;
+                client.credit(request).await.answered()
+            });
+        }
+        let answers = calls.join_all().await;
+        let (entry, _) = answers[0].clone();
+        assert_eq!((entry.sequence, entry.amount_micro_usd), (2, 500));
+        assert_eq!(entry.balance_after.as_ref().unwrap().posted_micro_usd, 501);
+        assert!(answers.iter().all(|(other, _)| *other == entry), "64 equal answers");
+        assert_eq!(answers.iter().filter(|(_, replayed)| *replayed).count(), 63);
+        assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 2);
+        assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, 501);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_used_for_another_request_is_refused_and_the_difference_named() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let original = CreditRequest {
+            reference: "r".into(),
+            metadata: [("n".to_owned(), "v".to_owned())].into(),
+            ..stripe_deposit("ann", "order-1", 500, "cs_1")
+        };
+        client.credit(original.clone()).await.answered();
+        let others = [
+            (CreditRequest { amount_micro_usd: 501, ..original.clone() }, "amount_micro_usd"),
+            (CreditRequest { entry_type: EntryType::Deposit.into(), ..original.clone() }, "entry_type"),
+            (CreditRequest { external_id: "cs_2".into(), ..original.clone() }, "external_id"),
+            (CreditRequest { reference: "s".into(), ..original.clone() }, "reference"),
+            (CreditRequest { metadata: [].into(), ..original.clone() }, "metadata"),
+        ];
+        for (other, field) in others {
+            let (code, reason, metadata) = error(client.credit(other.clone()).await);
+            assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED"));
+            assert_eq!(metadata["fields"], field);
+            assert_eq!(metadata["method"], "Credit");
+            assert_eq!(wrong_fields(client.credit(other).await), [field]);
+        }
+        let (code, reason, metadata) = error(client.charge(charge("ann", "order-1", 500)).await);
+        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED"));
+        assert_eq!(metadata["fields"], "method");
+        assert_eq!(available(&mut client, "ann").await, 500);
+        let (_, replayed) = client.credit(original).await.answered();
+        assert!(replayed, "the key still answers as it did");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_used_for_another_request_while_the_first_is_in_flight_is_refused() {
+    on_a_book(async |book| {
+        let (one, two) = (book.serve().await, book.serve().await);
+        let (mut one, mut two) = (one.client().await, two.client().await);
+        one.credit(deposit("ann", "before", 1)).await.answered();
+        for round in 0..50 {
+            let key = format!("order-{round}");
+            let calls = (one.credit(deposit("ann", &key, 10)), two.credit(deposit("ann", &key, 11)));
+            let answers = tokio::join!(calls.0, calls.1);
+            let (winners, losers): (Vec<_>, Vec<_>) =
+                [answers.0, answers.1].into_iter().partition(Result::is_ok);
+            assert_eq!((winners.len(), losers.len()), (1, 1));
+            for loser in losers {
+                assert_eq!(reason(loser), (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED".into()));
+            }
+        }
+        assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 51);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_reference_under_two_keys_applies_twice() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        for key in ["refund-1", "refund-2"] {
+            let request = CreditRequest { reference: "reservation_refund".into(), ..deposit("ann", key, 5) };
+            assert!(!client.credit(request).await.answered().1);
+        }
+        assert_eq!(available(&mut client, "ann").await, 10);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_stays_refused_after_the_account_was_funded_and_a_new_key_succeeds() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 10)).await.answered();
+        let first = error(client.charge(charge("ann", "job-1", 50)).await);
+        let figures = [("available_micro_usd", "10"), ("required_micro_usd", "50")];
+        let figures: HashMap<_, _> = figures.map(|(name, value)| (name.into(), value.into())).into();
+        assert_eq!(first, (Code::FailedPrecondition, "INSUFFICIENT_FUNDS".into(), figures));
+
+        client.credit(deposit("ann", "order-2", 100)).await.answered();
+        assert_eq!(error(client.charge(charge("ann", "job-1", 50)).await), first, "the same answer");
+        let (entry, replayed) = client.charge(charge("ann", "job-1-again", 50)).await.answered();
+        assert_eq!((entry.balance_after.unwrap().available_micro_usd, replayed), (60, false));
+        let other = client.charge(charge("ann", "job-1", 51)).await;
+        assert_eq!(reason(other).1, "IDEMPOTENCY_KEY_REUSED");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replay_of_a_charge_answers_as_it_did_when_the_balance_is_gone() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let (original, _) = client.charge(charge("ann", "job-1", 60)).await.answered();
+        client.charge(charge("ann", "job-2", 40)).await.answered();
+        assert_eq!(available(&mut client, "ann").await, 0);
+        assert_eq!(client.charge(charge("ann", "job-1", 60)).await.answered(), (original, true));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_credited_once_whatever_key_it_comes_under() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let (entry, _) = client.credit(stripe_deposit("ann", "webhook-1", 500, "cs_1")).await.answered();
+        let again = client.credit(stripe_deposit("ann", "job-retry", 500, "cs_1")).await;
+        assert_eq!(again.answered(), (entry.clone(), true), "the original entry");
+
+        let conflict = |answer| {
+            let (code, reason, metadata) = error::<tonic::Response<_>>(answer);
+            assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "EXTERNAL_ID_CONFLICT"));
+            assert_eq!(metadata["external_id"], "cs_1");
+            metadata["conflict"].clone()
+        };
+        let other_amount = client.credit(stripe_deposit("ann", "webhook-2", 501, "cs_1")).await;
+        assert_eq!(conflict(other_amount), "amount_micro_usd");
+        let other_account = client.credit(stripe_deposit("bob", "webhook-1", 500, "cs_1")).await;
+        assert_eq!(conflict(other_account), "account_id");
+
+        // The later key was answered, so it names that request from then on.
+        let reused = client.charge(charge("ann", "job-retry", 5)).await;
+        assert_eq!(reason(reused).1, "IDEMPOTENCY_KEY_REUSED");
+        let request = GetOperationRequest { account_id: "ann".into(), idempotency_key: "job-retry".into() };
+        let operation = client.get_operation(request).await.unwrap().into_inner();
+        assert_eq!(operation.outcome, Some(Outcome::Applied(entry)));
+        assert_eq!(available(&mut client, "ann").await, 500);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_payment_for_two_accounts_at_once_is_credited_to_one() {
+    on_a_book(async |book| {
+        let (one, two) = (book.serve().await, book.serve().await);
+        let (mut one, mut two) = (one.client().await, two.client().await);
+        for round in 0..30 {
+            let session = format!("cs_{round}");
+            let key = format!("webhook-{round}");
+            let (first, second) = tokio::join!(
+                one.credit(stripe_deposit("ann", &key, 100, &session)),
+                two.credit(stripe_deposit("bob", &key, 100, &session)),
+            );
+            let (winners, losers): (Vec<_>, Vec<_>) = [first, second].into_iter().partition(Result::is_ok);
+            assert_eq!(winners.len(), 1);
+            for loser in losers {
+                assert_eq!(reason(loser), (Code::FailedPrecondition, "EXTERNAL_ID_CONFLICT".into()));
+            }
+        }
+        assert_eq!(book.number("SELECT sum(posted_micro_usd) FROM accounts").await, 3_000);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_burns_no_key() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let missing = client.refund(refund("ann", "refund-1", 5, "job-1")).await;
+        assert_eq!(reason(missing), (Code::NotFound, "CHARGE_NOT_FOUND".into()));
+        assert_eq!(book.number("SELECT count(*) FROM accounts").await, 0, "and leaves nothing behind");
+        client.credit(deposit("ann", "order-1", 10)).await.answered();
+        client.charge(charge("ann", "job-1", 5)).await.answered();
+        let (entry, replayed) = client.refund(refund("ann", "refund-1", 5, "job-1")).await.answered();
+        assert_eq!((entry.refunded_sequence, replayed), (2, false));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_of_an_unknown_account_is_refused_and_its_key_is_remembered() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let (code, reason_name, metadata) = error(client.charge(charge("new", "job-1", 5)).await);
+        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
+        assert_eq!(metadata["available_micro_usd"], "0");
+        let request = billing::grpc::proto::GetAccountRequest { account_id: "new".into(), as_of: None };
+        let account = client.get_account(request).await;
+        assert_eq!(reason(account), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
+        let (entry, _) = client.credit(deposit("new", "order-1", 10)).await.answered();
+        assert_eq!(entry.sequence, 1);
+        assert_eq!(reason(client.charge(charge("new", "job-1", 5)).await).1, "INSUFFICIENT_FUNDS");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_name_no_single_operation_are_refused() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let too_long = "k".repeat(256);
+        let bad = [
+            ("", "IDEMPOTENCY_KEY_REQUIRED"),
+            ("a b", "IDEMPOTENCY_KEY_MALFORMED"),
+            ("ключ", "IDEMPOTENCY_KEY_MALFORMED"),
+            (too_long.as_str(), "IDEMPOTENCY_KEY_MALFORMED"),
+            ("billing/expire/r1", "IDEMPOTENCY_KEY_MALFORMED"),
+            ("reservation_refund", "IDEMPOTENCY_KEY_GENERIC"),
+            ("admin_credit", "IDEMPOTENCY_KEY_GENERIC"),
+            ("STRIPE_DEPOSIT", "IDEMPOTENCY_KEY_GENERIC"),
+        ];
+        for (key, expected) in bad {
+            let requests = [
+                reason(client.credit(deposit("ann", key, 5)).await),
+                reason(client.charge(charge("ann", key, 5)).await),
+                reason(client.refund(refund("ann", key, 5, "job")).await),
+                reason(client.admin_credit(grant("ann", key, 5)).await),
+            ];
+            for (code, reason) in requests {
+                assert_eq!((code, reason.as_str()), (Code::InvalidArgument, expected), "{key:?}");
+            }
+            assert_eq!(wrong_fields(client.credit(deposit("ann", key, 5)).await), ["idempotency_key"]);
+        }
+        assert_eq!(book.number("SELECT count(*) FROM accounts").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_field_is_named_and_burns_no_key() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let credit = || deposit("ann", "order-1", 5);
+        let bad_credits = [
+            (CreditRequest { account_id: String::new(), ..credit() }, "account_id"),
+            (CreditRequest { account_id: "a b".into(), ..credit() }, "account_id"),
+            (CreditRequest { account_id: "a".repeat(129), ..credit() }, "account_id"),
+            (CreditRequest { amount_micro_usd: 0, ..credit() }, "amount_micro_usd"),
+            (CreditRequest { entry_type: 0, ..credit() }, "entry_type"),
+            (CreditRequest { entry_type: EntryType::Charge.into(), ..credit() }, "entry_type"),
+            (CreditRequest { entry_type: 99, ..credit() }, "entry_type"),
+            (CreditRequest { entry_type: EntryType::StripeDeposit.into(), ..credit() }, "external_id"),
+            (CreditRequest { external_id: "a b".into(), ..credit() }, "external_id"),
+            (CreditRequest { reference: "r".repeat(1_025), ..credit() }, "reference"),
+            (CreditRequest { metadata: [(String::new(), String::new())].into(), ..credit() }, "metadata"),
+        ];
+        for (request, field) in bad_credits {
+            assert_eq!(wrong_fields(client.credit(request.clone()).await), [field], "{request:?}");
+        }
+        let mut no_charge = refund("ann", "order-1", 5, "job-1");
+        no_charge.charge = None;
+        assert_eq!(wrong_fields(client.refund(no_charge.clone()).await), ["charge"]);
+        no_charge.charge = Some(Charge::ChargeSequence(0));
+        assert_eq!(wrong_fields(client.refund(no_charge).await), ["charge_sequence"]);
+        let mut anonymous = grant("ann", "order-1", 5);
+        anonymous.actor.clear();
+        assert_eq!(wrong_fields(client.admin_credit(anonymous).await), ["actor"]);
+        let mut groundless = grant("ann", "order-1", 5);
+        groundless.reason.clear();
+        assert_eq!(wrong_fields(client.admin_credit(groundless).await), ["reason"]);
+
+        let (entry, replayed) = client.credit(credit()).await.answered();
+        assert_eq!((entry.sequence, replayed), (1, false), "the key was not used up");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_of_the_next_version_say_that_they_are_not_offered() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let answer = client.reserve(ReserveRequest::default()).await;
+        assert_eq!(reason(answer), (Code::Unimplemented, "UNIMPLEMENTED".into()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_was_given_is_in_the_entry_and_in_its_replay() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let metadata = [("job".to_owned(), "42".to_owned()), ("名前".to_owned(), "\u{1f600}\n\"".to_owned())];
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let request = ChargeRequest {
+            reference: "a reference\nof two lines".into(),
+            metadata: metadata.clone().into(),
+            ..charge("ann", "job-1", 60)
+        };
+        let (entry, _) = client.charge(request.clone()).await.answered();
+        assert_eq!(entry.reference, request.reference);
+        assert_eq!(entry.metadata, metadata.into());
+        assert_eq!(entry.idempotency_key, "job-1");
+        assert_eq!(entry.entry_type(), EntryType::Charge);
+        assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (-60, 0));
+        assert!(entry.create_time.is_some());
+        assert_eq!(client.charge(request).await.answered(), (entry, true));
+
+        let (entry, _) = client.admin_credit(grant("ann", "grant-1", 5)).await.answered();
+        assert_eq!(entry.actor, "ann@example.com");
+        assert_eq!(entry.reason, "goodwill after an outage");
+        assert_eq!(client.admin_credit(grant("ann", "grant-1", 5)).await.answered(), (entry, true));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_above_the_cap_is_refused() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let cap = crate::support::book::ADMIN_CREDIT_MAX;
+        client.admin_credit(grant("ann", "grant-1", cap)).await.answered();
+        let (code, reason, metadata) = error(client.admin_credit(grant("ann", "grant-2", cap + 1)).await);
+        assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "ADMIN_CREDIT_LIMIT"));
+        assert_eq!(metadata["limit_micro_usd"], cap.to_string());
+    })
+    .await;
+}

@@ -1,0 +1,147 @@
+//! The built program as an operator would use it: `grpcurl`, `buf curl`, and the commands of the README as they stand.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::support::process::Process;
+
+/// The address that the README's commands call.
+const README_ADDRESS: &str = "localhost:50051";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tool(name: &str) -> PathBuf {
+    let path = root().join(".tools/bin").join(name);
+    assert!(path.exists(), "{name} is missing: run `make tools`");
+    path
+}
+
+/// The service on a private database that ends with the test.
+struct Service {
+    process: Option<Process>,
+    data_dir: PathBuf,
+}
+
+impl Service {
+    fn start(name: &str) -> Self {
+        let data_dir = std::env::temp_dir().join(format!("billing-{name}-{}", std::process::id()));
+        let process = Process::serve(&["--data-dir", data_dir.to_str().unwrap()]);
+        Self { process: Some(process), data_dir }
+    }
+
+    fn restart(&mut self) {
+        assert!(self.process.take().unwrap().terminate().success());
+        self.process = Some(Process::serve(&["--data-dir", self.data_dir.to_str().unwrap()]));
+    }
+
+    fn address(&self) -> &str {
+        &self.process.as_ref().unwrap().address
+    }
+
+    /// What a command prints, with a README's address replaced by the real one.
+    fn run(&self, command: &str) -> String {
+        let command = command.replace(README_ADDRESS, self.address());
+        let output =
+            Command::new("bash").args(["-c", &format!("{command} 2>&1")]).current_dir(root()).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    fn grpcurl(&self, arguments: &str) -> String {
+        self.run(&format!("{} -plaintext {arguments}", tool("grpcurl").display()))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.terminate();
+        }
+        let _ = fs::remove_dir_all(&self.data_dir); // the next run has another name
+    }
+}
+
+#[test]
+fn grpcurl_needs_no_files_to_list_describe_call_and_check() {
+    let service = Service::start("grpcurl");
+    let listed = service.grpcurl(&format!("{README_ADDRESS} list"));
+    for name in ["billing.v1.BillingService", "grpc.health.v1.Health"] {
+        assert!(listed.contains(name), "{listed}");
+    }
+    let methods = service.grpcurl(&format!("{README_ADDRESS} list billing.v1.BillingService"));
+    assert_eq!(methods.lines().count(), 14, "{methods}");
+    let described = service.grpcurl(&format!("{README_ADDRESS} describe billing.v1.Entry"));
+    assert!(described.contains("int64 refunded_sequence"), "{described}");
+    for name in ["", "liveness", "readiness", "billing.v1.BillingService"] {
+        let request =
+            format!("-d '{{\"service\": \"{name}\"}}' {README_ADDRESS} grpc.health.v1.Health/Check");
+        let mut answer = service.grpcurl(&request);
+        for _ in 0..50 {
+            if !answer.contains("NOT_SERVING") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50)); // until the first commit is proved
+            answer = service.grpcurl(&request);
+        }
+        assert!(answer.contains("\"status\": \"SERVING\""), "{name:?}: {answer}");
+    }
+}
+
+#[test]
+fn buf_curl_calls_it_by_reflection_v1() {
+    let service = Service::start("buf");
+    let credit = format!(
+        "{} curl --http2-prior-knowledge --protocol grpc -d '{{\"idempotency_key\": \"order-1\", \"account_id\": \
+         \"ann\", \"amount_micro_usd\": \"5\", \"entry_type\": \"ENTRY_TYPE_DEPOSIT\"}}' \
+         http://{README_ADDRESS}/billing.v1.BillingService/Credit",
+        tool("buf").display()
+    );
+    assert!(service.run(&credit).contains("\"postedMicroUsd\":\"5\""), "{}", service.run(&credit));
+    assert!(service.run(&credit).contains("\"replayed\":true"));
+}
+
+/// Every `console` block of the README is run from the top, and must print what stands there. `make run` is the test's
+/// own service, and a comment that says so restarts it.
+#[test]
+fn the_readme_shows_what_really_happens() {
+    let mut service = Service::start("readme");
+    tool("grpcurl");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut commands = 0;
+    for block in readme.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+        for part in format!("\n{block}").split("\n$ ").skip(1) {
+            let (command, expected) = split_command(part);
+            if command.starts_with("make run") {
+                service.restart();
+                continue;
+            }
+            commands += 1;
+            let printed = service.run(&command);
+            assert_eq!(without_times(&printed), without_times(&expected), "$ {command}\n{printed}");
+        }
+    }
+    assert!(commands >= 10, "only {commands} commands");
+}
+
+/// A command, which goes on after a line that ends in a backslash or inside quotes, and what it prints.
+fn split_command(part: &str) -> (String, String) {
+    let mut lines = part.lines();
+    let mut command = lines.next().unwrap().to_owned();
+    while command.ends_with('\\') || command.matches('\'').count() % 2 == 1 {
+        command = format!("{command}\n{}", lines.next().unwrap());
+    }
+    (command, lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The text with each time of a JSON answer blanked, and without blanks at its end.
+fn without_times(text: &str) -> String {
+    let blanked = text.lines().map(|line| match line.split_once("Time\": \"") {
+        Some((name, _)) => format!("{name}Time\""),
+        None => line.trim_end().to_owned(),
+    });
+    blanked.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}

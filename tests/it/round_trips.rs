@@ -1,0 +1,183 @@
+//! What a batch costs: a fixed number of round trips, and no statement prepared twice on a connection.
+
+use std::collections::HashMap;
+
+use billing::{
+    accounting::{
+        AccountId, Actor, AdminCredit, Amount, ChargeName, Command, Credit, CreditKind, ExternalId,
+        IdempotencyKey, Limits, MicroUsd, Note, Operation, Outcome, Reason, Refund,
+    },
+    ledger::Ledger,
+};
+
+use crate::support::{
+    on_a_book,
+    wire::{RoundTrip, Wire},
+};
+
+const SIZES: [usize; 3] = [1, 10, 500];
+
+fn command(account: &str, key: &str, operation: Operation) -> Command {
+    let account_id = AccountId::parse("account_id", account).unwrap();
+    let key = IdempotencyKey::parse_of_operation(key, &account_id).unwrap();
+    Command::new(account_id, key, operation, Note::default())
+}
+
+fn amount(micro_usd: i64) -> Amount {
+    Amount::parse("amount_micro_usd", micro_usd).unwrap()
+}
+
+fn deposit(external_id: Option<&str>) -> Operation {
+    let external_id = external_id.map(|id| ExternalId::parse("external_id", id).unwrap());
+    Operation::Credit(Credit::new(amount(1_000), CreditKind::Deposit, external_id).unwrap())
+}
+
+async fn one_connection(wire: &Wire) -> Ledger {
+    let limits = Limits { admin_credit_max: MicroUsd::new(10) };
+    Ledger::connect(&wire.url, 1, 1, limits).await.unwrap()
+}
+
+async fn cost(wire: &Wire, ledger: &Ledger, commands: &[Command]) -> (Vec<Outcome>, Vec<RoundTrip>) {
+    wire.take_round_trips();
+    let outcomes = ledger.post_batch(commands).await.unwrap();
+    (outcomes, wire.take_round_trips())
+}
+
+/// Batches of one kind, each size with keys of its own.
+async fn costs(wire: &Wire, ledger: &Ledger, kind: &str, make: impl Fn(&str) -> Operation) -> Vec<usize> {
+    let mut costs = Vec::new();
+    for (round, size) in [&[1][..], &SIZES[..]].concat().into_iter().enumerate() {
+        let commands: Vec<Command> = (0..size)
+            .map(|n| {
+                command(
+                    &format!("account-{}", n % 50),
+                    &format!("{kind}-{round}-{n}"),
+                    make(&format!("{round}-{n}")),
+                )
+            })
+            .collect();
+        let (_, round_trips) = cost(wire, ledger, &commands).await;
+        costs.push(round_trips.len());
+    }
+    costs.split_off(1) // the first one only prepares the statements
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
+    on_a_book(async |book| {
+        let wire = Wire::tap(book).await;
+        let ledger = one_connection(&wire).await;
+        let open: Vec<_> =
+            (0..50).map(|n| command(&format!("account-{n}"), "order-0", deposit(None))).collect();
+        ledger.post_batch(&open).await.unwrap();
+
+        // BEGIN, lock, prior, write, COMMIT.
+        assert_eq!(costs(&wire, &ledger, "credit", |_| deposit(None)).await, [5, 5, 5]);
+        assert_eq!(costs(&wire, &ledger, "charge", |_| Operation::Charge(amount(1))).await, [5, 5, 5]);
+        // One more, for the payments.
+        let payments = |name: &str| deposit(Some(&format!("pay-{name}")));
+        assert_eq!(costs(&wire, &ledger, "payment", payments).await, [6, 6, 6]);
+        // Refusals instead of entries.
+        let refusals = |_: &str| Operation::Charge(amount(1_000_000_000));
+        assert_eq!(costs(&wire, &ledger, "refusal", refusals).await, [5, 5, 5]);
+        // Replays: nothing is written, so it ends with ROLLBACK.
+        let commands: Vec<_> =
+            (0..50).map(|n| command(&format!("account-{n}"), "order-0", deposit(None))).collect();
+        let (outcomes, round_trips) = cost(&wire, &ledger, &commands).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied { replayed: true, .. })));
+        assert_eq!(round_trips.len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_everything_costs_ten_round_trips_at_most() {
+    on_a_book(async |book| {
+        let wire = Wire::tap(book).await;
+        let ledger = one_connection(&wire).await;
+        for round in 0..3 {
+            let key = |what: &str| format!("{what}-{round}");
+            let account = format!("account-{round}"); // a new one each time
+            let grant = AdminCredit {
+                amount: amount(5),
+                actor: Actor::parse("ann").unwrap(),
+                reason: Reason::parse("goodwill").unwrap(),
+            };
+            let refunded = ChargeName::Key(IdempotencyKey::parse("key", &key("job")).unwrap());
+            let batch = [
+                command(&account, &key("order"), deposit(Some(&key("pay")))),
+                command(&account, &key("order-again"), deposit(Some(&key("pay")))),
+                command(&account, &key("grant"), Operation::AdminCredit(grant)),
+                command(&account, &key("job"), Operation::Charge(amount(7))),
+                command(&account, &key("job-too-large"), Operation::Charge(amount(100_000))),
+                command(
+                    &account,
+                    &key("refund-1"),
+                    Operation::Refund(Refund { amount: amount(3), charge: refunded }),
+                ),
+                command(
+                    &account,
+                    &key("refund-2"),
+                    Operation::Refund(Refund { amount: amount(1), charge: ChargeName::Sequence(3) }),
+                ),
+            ];
+            let (outcomes, round_trips) = cost(&wire, &ledger, &batch).await;
+            let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Refused(_))).count();
+            let applied =
+                outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied { .. })).count();
+            assert_eq!((refused, applied), (1, 6), "{outcomes:?}");
+            if round == 2 {
+                // Three to find that the account is new and to roll back, ten for the batch.
+                assert_eq!(round_trips.len(), 3 + 10, "{round_trips:#?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_is_prepared_twice_on_a_connection() {
+    on_a_book(async |book| {
+        let wire = Wire::tap(book).await;
+        let ledger = one_connection(&wire).await;
+        for kind in ["one", "two", "three"] {
+            costs(&wire, &ledger, kind, |name| deposit(Some(&format!("{kind}-{name}")))).await;
+            costs(&wire, &ledger, &format!("{kind}-job"), |_| Operation::Charge(amount(1))).await;
+            let round_trips = wire_after(&wire, &ledger, kind).await;
+            let mut prepared: HashMap<_, usize> = HashMap::new();
+            for trip in round_trips.iter().filter(|trip| trip.prepares) {
+                *prepared.entry((trip.connection, trip.sql.clone())).or_default() += 1;
+            }
+            assert!(prepared.values().all(|times| *times == 1), "{prepared:#?}");
+            if kind != "one" {
+                assert_eq!(prepared.len(), 0, "all was prepared before: {prepared:#?}");
+            }
+        }
+    })
+    .await;
+}
+
+/// All the round trips of a few batches, some of which the connection has seen before.
+async fn wire_after(wire: &Wire, ledger: &Ledger, kind: &str) -> Vec<RoundTrip> {
+    wire.take_round_trips();
+    for n in 0..5 {
+        let batch = [
+            command("ann", &format!("{kind}-order-{n}"), deposit(Some(&format!("{kind}-pay-{n}")))),
+            command("ann", &format!("{kind}-job-{n}"), Operation::Charge(amount(1))),
+            command("ann", &format!("{kind}-large-{n}"), Operation::Charge(amount(1_000_000_000))),
+            command(
+                "ann",
+                &format!("{kind}-refund-{n}"),
+                Operation::Refund(Refund {
+                    amount: amount(1),
+                    charge: ChargeName::Key(
+                        IdempotencyKey::parse("key", &format!("{kind}-job-{n}")).unwrap(),
+                    ),
+                }),
+            ),
+            command("ann", &format!("{kind}-order-again-{n}"), deposit(Some(&format!("{kind}-pay-{n}")))),
+        ];
+        ledger.post_batch(&batch).await.unwrap();
+    }
+    wire.take_round_trips()
+}

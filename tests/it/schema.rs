@@ -1,0 +1,190 @@
+//! The schema itself: append-only, documented, and made safely.
+
+use std::process::Command;
+
+use billing::ledger;
+use diesel::{QueryableByName, sql_types::Text};
+use diesel_async::RunQueryDsl;
+
+use crate::support::{cluster::cluster, process::Process, *};
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+async fn lines(book: &TestBook, sql: &str) -> Vec<String> {
+    let rows = diesel::sql_query(sql).load::<Line>(&mut book.connect().await).await.unwrap();
+    rows.into_iter().map(|row| row.line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_cannot_be_changed_in_psql() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(stripe_deposit("ann", "order-1", 5, "cs_1")).await.answered();
+        for table in ["ledger_entries", "external_credits"] {
+            for statement in [
+                format!("UPDATE {table} SET sequence = sequence"),
+                format!("UPDATE {table} SET sequence = 7 WHERE false"),
+                format!("DELETE FROM {table}"),
+                format!("TRUNCATE {table}"),
+                format!("SET session_replication_role = replica; DELETE FROM {table}"),
+            ] {
+                let psql = Command::new(cluster().bin_dir().join("psql"))
+                    .args(["-X", "-v", "ON_ERROR_STOP=1", "-d", &book.url, "-c", &statement])
+                    .output()
+                    .unwrap();
+                assert!(!psql.status.success(), "{statement}");
+                let said = String::from_utf8_lossy(&psql.stderr).into_owned();
+                assert!(said.contains("what was written stays written"), "{statement}: {said}");
+            }
+        }
+        assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_and_column_says_what_it_is() {
+    let book = TestBook::create().await;
+    let silent = lines(
+        &book,
+        "SELECT c.relname || coalesce('.' || a.attname, '') AS line
+         FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname NOT LIKE '\\_\\_diesel%'
+           AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)",
+    )
+    .await;
+    assert_eq!(silent, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_leads_every_key_but_that_of_payments() {
+    let book = TestBook::create().await;
+    let others = lines(
+        &book,
+        "SELECT i.indexrelid::regclass::text AS line FROM pg_index i
+         JOIN pg_class c ON c.oid = i.indrelid AND c.relnamespace = 'public'::regnamespace
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+         WHERE a.attname <> 'account_id' AND c.relname NOT LIKE '\\_\\_diesel%'",
+    )
+    .await;
+    assert_eq!(others, ["external_credits_pkey"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_on_keys_is_unique_and_leaves_history_without_keys_alone() {
+    let book = TestBook::create().await;
+    let definition = lines(
+        &book,
+        "SELECT indexdef AS line FROM pg_indexes WHERE indexname = 'ledger_entries_idempotency_key_unique'",
+    )
+    .await;
+    assert_eq!(
+        definition,
+        ["CREATE UNIQUE INDEX ledger_entries_idempotency_key_unique ON public.ledger_entries \
+          USING btree (account_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)"]
+    );
+}
+
+/// `src/ledger/schema.rs` is written by hand, as `diesel print-schema` would write it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_that_diesel_reads_are_those_of_the_database() {
+    let book = TestBook::create().await;
+    let columns = lines(
+        &book,
+        "SELECT table_name || '.' || column_name || ' -> ' || CASE is_nullable WHEN 'YES' THEN 'Nullable<' ELSE '' END
+                || CASE data_type WHEN 'text' THEN 'Text' WHEN 'bigint' THEN 'BigInt' WHEN 'smallint' THEN 'SmallInt'
+                       WHEN 'integer' THEN 'Integer' WHEN 'bytea' THEN 'Binary' WHEN 'jsonb' THEN 'Jsonb'
+                       WHEN 'timestamp with time zone' THEN 'Timestamptz' ELSE data_type END
+                || CASE is_nullable WHEN 'YES' THEN '>' ELSE '' END AS line
+         FROM information_schema.columns
+         WHERE table_schema = 'public' AND table_name IN ('accounts', 'ledger_entries', 'refusals', 'external_replays')
+         ORDER BY table_name, ordinal_position",
+    )
+    .await;
+    let mut declared = Vec::new();
+    let mut table = "";
+    for line in include_str!("../../src/ledger/schema.rs").lines().map(str::trim) {
+        if let Some((name, _)) = line.split_once(" (").filter(|_| line.ends_with(") {")) {
+            table = name;
+        } else if let Some(column) = line.strip_suffix(',').filter(|line| line.contains(" -> ")) {
+            declared.push(format!("{table}.{column}"));
+        }
+    }
+    declared.sort_by_key(|column| column.split('.').next().unwrap().to_owned()); // stable: columns keep their order
+    assert_eq!(declared, columns);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_run_by_several_at_once_run_once() {
+    let book = TestBook::create_empty().await;
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let url = book.url.clone();
+        running.spawn(async move {
+            let output = tokio::process::Command::from(Process::command())
+                .args(["migrate", "--database-url", &url])
+                .output();
+            let output = output.await.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        });
+    }
+    let said = running.join_all().await;
+    assert_eq!(said.iter().filter(|said| said.contains("Ran: ")).count(), 1, "{said:?}");
+    assert_eq!(said.iter().filter(|said| said.as_str() == "The schema is up to date.\n").count(), 5);
+    assert_eq!(ledger::pending_migrations(&book.url).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_can_be_taken_down_and_made_again() {
+    let book = TestBook::create_empty().await;
+    for _ in 0..2 {
+        book.run_sql(include_str!("../../migrations/2026-11-24-000001_ledger/up.sql")).await.unwrap();
+        book.run_sql(include_str!("../../migrations/2026-11-24-000001_ledger/down.sql")).await.unwrap();
+    }
+    let left = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(book.number(left).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_what_to_do() {
+    let book = TestBook::create_empty().await;
+    let mut serve = Process::command();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &book.url]);
+    let output = tokio::process::Command::from(serve).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("run `billing migrate` first (pending: 2026-11-24-000001_ledger)"), "{said}");
+    assert_eq!(
+        book.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename = 'accounts'")
+            .await,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_another_default_isolation_is_as_right() {
+    on_a_book(async |book| {
+        let database = book.url.rsplit_once('/').unwrap().0; // the socket's path follows the name
+        assert!(!database.is_empty());
+        let name = lines(book, "SELECT current_database()::text AS line").await.remove(0);
+        let sql = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'");
+        book.run_sql(&sql).await.unwrap();
+        let (one, two) = (book.serve().await, book.serve().await);
+        let mut calls = tokio::task::JoinSet::new();
+        for caller in 0..64 {
+            let mut client = if caller % 2 == 0 { one.client().await } else { two.client().await };
+            calls.spawn(async move {
+                client.credit(deposit("ann", &format!("order-{}", caller / 4), 1)).await.answered()
+            });
+        }
+        let answers = calls.join_all().await;
+        assert_eq!(answers.iter().filter(|(_, replayed)| !replayed).count(), 16);
+    })
+    .await;
+}

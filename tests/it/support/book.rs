@@ -1,0 +1,95 @@
+//! A fresh book for each test, checked at its end.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use billing::{
+    accounting::{Limits, MicroUsd},
+    ledger::Ledger,
+};
+use diesel::{QueryableByName, sql_types};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use super::{check, cluster};
+
+/// The most that an `AdminCredit` may grant in tests.
+pub const ADMIN_CREDIT_MAX: i64 = 1_000_000_000;
+
+/// A database of its own, migrated, with an empty book.
+#[derive(Clone)]
+pub struct TestBook {
+    /// Where it is.
+    pub url: String,
+}
+
+/// Runs a test on a fresh book, then checks the book.
+pub async fn on_a_book(test: impl AsyncFnOnce(&TestBook)) {
+    let book = TestBook::create().await;
+    test(&book).await;
+    book.check().await;
+}
+
+impl TestBook {
+    /// A fresh, empty, migrated book.
+    pub async fn create() -> Self {
+        Self { url: cluster::create_database(&unique_name()).await }
+    }
+
+    /// A database without even a schema.
+    pub async fn create_empty() -> Self {
+        Self { url: cluster::create_empty_database(&unique_name()).await }
+    }
+
+    /// Fails unless everything in the book adds up.
+    pub async fn check(&self) {
+        check::check_book(&self.url).await;
+    }
+
+    /// A connection as an operator would have it.
+    pub async fn connect(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(&self.url).await.unwrap()
+    }
+
+    /// Runs statements as an operator would.
+    pub async fn run_sql(&self, sql: &str) -> diesel::QueryResult<()> {
+        self.connect().await.batch_execute(sql).await
+    }
+
+    /// The one number that a query returns.
+    pub async fn number(&self, sql: &str) -> i64 {
+        number(&mut self.connect().await, sql).await
+    }
+
+    /// Ends every session but this one.
+    pub async fn terminate_others(&self) {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        self.number(sql).await;
+    }
+
+    /// The book, as the service has it.
+    pub async fn ledger(&self) -> Ledger {
+        ledger_at(&self.url).await
+    }
+}
+
+/// The book at a URL, as the service has it.
+pub async fn ledger_at(url: &str) -> Ledger {
+    let limits = Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) };
+    Ledger::connect(url, 4, 2, limits).await.unwrap()
+}
+
+/// The one number that a query returns.
+pub async fn number(connection: &mut AsyncPgConnection, sql: &str) -> i64 {
+    #[derive(QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = sql_types::BigInt)]
+        number: i64,
+    }
+    let sql = format!("SELECT ({sql})::bigint AS number");
+    diesel::sql_query(sql).get_result::<Number>(connection).await.unwrap().number
+}
+
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("book_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,12 @@
+//! What the tests stand on: a real PostgreSQL, a fresh book for each test, servers, clients, and the check of the book.
+
+pub mod book;
+pub mod calls;
+pub mod check;
+pub mod cluster;
+pub mod process;
+pub mod server;
+pub mod wire;
+
+pub use book::{TestBook, on_a_book};
+pub use calls::*;

@@ -1,0 +1,66 @@
+//! The service inside the test's process, on a port of its own, through the same door as `main`.
+
+use std::time::Duration;
+
+use billing::{
+    accounting::{Limits, MicroUsd},
+    app,
+    committer::CommitterSettings,
+    config::{Config, Database},
+};
+use tokio::{net::TcpListener, sync::oneshot};
+
+use super::{
+    TestBook,
+    book::ADMIN_CREDIT_MAX,
+    calls::{Client, connect},
+};
+
+/// A running service. It shuts down when this is dropped.
+pub struct TestServer {
+    /// Where it serves.
+    pub url: String,
+    _until_dropped: oneshot::Sender<()>,
+}
+
+impl TestBook {
+    /// The service on this book.
+    pub async fn serve(&self) -> TestServer {
+        TestServer::start(&self.url, config()).await
+    }
+}
+
+/// A configuration for tests: as by default, but quick to stop.
+pub fn config() -> Config {
+    Config {
+        database: Database::Given(String::new()),
+        listen: ([127, 0, 0, 1], 0).into(),
+        limits: Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) },
+        committer: CommitterSettings { writers: 4, queue_max: 8_192, batch_max: 512 },
+        readers: 2,
+        drain_delay: Duration::ZERO,
+        shutdown_grace: Duration::from_secs(10),
+    }
+}
+
+impl TestServer {
+    /// The service on a database.
+    pub async fn start(database_url: &str, config: Config) -> Self {
+        let listener = TcpListener::bind(config.listen).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (until_dropped, dropped) = oneshot::channel::<()>();
+        let database_url = database_url.to_owned();
+        tokio::spawn(async move {
+            let shutdown = async {
+                let _ = dropped.await;
+            };
+            app::serve(&config, &database_url, listener, shutdown).await.unwrap();
+        });
+        Self { url, _until_dropped: until_dropped }
+    }
+
+    /// A client with a connection of its own.
+    pub async fn client(&self) -> Client {
+        connect(&self.url).await
+    }
+}
