@@ -1,6 +1,6 @@
 //! What a batch costs: a fixed number of round trips, and no statement prepared twice on a connection.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use billing::{
     accounting::{
@@ -9,6 +9,8 @@ use billing::{
     },
     ledger::Ledger,
 };
+
+use diesel_async::SimpleAsyncConnection;
 
 use crate::support::{
     on_a_book,
@@ -180,4 +182,29 @@ async fn wire_after(wire: &Wire, ledger: &Ledger, kind: &str) -> Vec<RoundTrip> 
         ledger.post_batch(&batch).await.unwrap();
     }
     wire.take_round_trips()
+}
+
+/// Under REPEATABLE READ the transaction would have to be run again, since the account was changed while it waited.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_another_default_isolation_changes_nothing() {
+    on_a_book(async |book| {
+        let mut operator = book.connect().await;
+        let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L', \
+                   current_database(), 'repeatable read'); END $$";
+        operator.batch_execute(set).await.unwrap();
+        let wire = Wire::tap(book).await;
+        let ledger = one_connection(&wire).await;
+        ledger.post_batch(&[command("ann", "order-1", deposit(None))]).await.unwrap();
+
+        operator.batch_execute("BEGIN; UPDATE accounts SET update_time = update_time").await.unwrap();
+        wire.take_round_trips();
+        let waiting = tokio::spawn(async move {
+            ledger.post_batch(&[command("ann", "order-2", deposit(None))]).await.unwrap()
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        operator.batch_execute("COMMIT").await.unwrap();
+        assert!(matches!(waiting.await.unwrap()[..], [Outcome::Applied { replayed: false, .. }]));
+        assert_eq!(wire.take_round_trips().len(), 5, "one run");
+    })
+    .await;
 }

@@ -166,25 +166,3 @@ async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_
         0
     );
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_another_default_isolation_is_as_right() {
-    on_a_book(async |book| {
-        let database = book.url.rsplit_once('/').unwrap().0; // the socket's path follows the name
-        assert!(!database.is_empty());
-        let name = lines(book, "SELECT current_database()::text AS line").await.remove(0);
-        let sql = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'");
-        book.run_sql(&sql).await.unwrap();
-        let (one, two) = (book.serve().await, book.serve().await);
-        let mut calls = tokio::task::JoinSet::new();
-        for caller in 0..64 {
-            let mut client = if caller % 2 == 0 { one.client().await } else { two.client().await };
-            calls.spawn(async move {
-                client.credit(deposit("ann", &format!("order-{}", caller / 4), 1)).await.answered()
-            });
-        }
-        let answers = calls.join_all().await;
-        assert_eq!(answers.iter().filter(|(_, replayed)| !replayed).count(), 16);
-    })
-    .await;
-}
