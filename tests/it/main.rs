@@ -4,17 +4,23 @@
 
 mod support;
 
+mod accounting_properties;
 mod architecture;
 mod bounds;
 mod concurrency;
 mod crash;
 mod deadlines;
 mod five_faults;
+mod histories;
 mod idempotency;
+mod ledger_properties;
 mod lost_connections;
+mod memory_journal;
+mod model;
 mod operator;
 mod private_postgres;
 mod reads;
 mod refunds;
 mod round_trips;
 mod schema;
+mod translation;

@@ -1,0 +1,464 @@
+//! The book in PostgreSQL against the reference model: answers, reads, and what a storm of calls leaves behind.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use billing::{
+    accounting::{AccountId, Command, Entry, EntryType, Limits, MicroUsd, Outcome, Reference, Timestamp},
+    committer::{Committer, CommitterSettings, SubmitError},
+    ledger::{AccountView, EntryQuery, EntrySpan, Ledger, LedgerError},
+};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select, subsequence},
+    strategy::ValueTree as _,
+    test_runner::TestRunner,
+};
+use tokio::{runtime::Runtime, task::JoinSet};
+
+use crate::{
+    histories::{ACCOUNTS, ADMIN_CREDIT_MAX, History, KEYS, REFERENCES, batch_sizes, cut, histories},
+    model::{self, Answer, Call, Imported, Model, What},
+    support::{TestBook, on_a_book},
+    translation::{self, account_id, answer, answers, command, commands, entry, key, recorded},
+};
+
+/// How many tasks send calls at once.
+const TASKS: usize = 32;
+/// How often a call may be told that others were in the way.
+const CONTENTIONS_MAX: usize = 20;
+
+/// One history, and how it is sent and read.
+#[derive(Debug, Clone)]
+struct Case {
+    history: History,
+    sizes: Vec<usize>,
+    listings: Vec<Listing>,
+}
+
+/// A reading of an account's journal by pages.
+#[derive(Debug, Clone)]
+struct Listing {
+    entry_types: Vec<EntryType>,
+    reference: Option<&'static str>,
+    from: Option<Moment>,
+    until: Option<Moment>,
+    page_size: usize,
+}
+
+/// A moment around the time of some entry.
+#[derive(Debug, Clone)]
+struct Moment {
+    entry: Index,
+    micros_later: i64,
+}
+
+#[test]
+fn every_answer_and_every_read_is_the_models() {
+    let without_debts = |case: Case| Case { history: case.history.without_debts(), ..case };
+    let (runtime, book) = check_cases(&cases().prop_map(without_debts), 32);
+    runtime.block_on(book.check());
+}
+
+/// The check of the book knows no debts yet, so it is left out here.
+#[test]
+fn every_answer_and_every_read_is_the_models_for_accounts_which_begin_in_debt_too() {
+    check_cases(&cases(), 16);
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    (histories(1..=60), batch_sizes(), vec(listing(), 1..=4)).prop_map(|(history, sizes, listings)| Case {
+        history,
+        sizes,
+        listings,
+    })
+}
+
+fn listing() -> impl Strategy<Value = Listing> {
+    let moment = || option::of((any::<Index>(), -1..=1_i64));
+    let entry_types = prop_oneof![Just(Vec::new()), subsequence(&EntryType::ALL[..8], 1..=5)];
+    let reference = option::of(select(&REFERENCES[..]));
+    (entry_types, reference, moment(), moment(), 1..=7_usize).prop_map(
+        |(entry_types, reference, from, until, page_size)| Listing {
+            entry_types,
+            reference,
+            from: from.map(|(entry, micros_later)| Moment { entry, micros_later }),
+            until: until.map(|(entry, micros_later)| Moment { entry, micros_later }),
+            page_size,
+        },
+    )
+}
+
+/// Checks so many cases on one book, each on accounts of its own.
+fn check_cases(cases: &impl Strategy<Value = Case>, count: u32) -> (Runtime, TestBook) {
+    let runtime = Runtime::new().expect("a runtime starts");
+    let book = runtime.block_on(TestBook::create());
+    let ledger = runtime.block_on(ledger_of(&book));
+    let run = AtomicU32::new(0);
+    let config = ProptestConfig {
+        cases: count,
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Default::default()
+    };
+    let checked = TestRunner::new(config).run(cases, |case| {
+        let suffix = format!("-{}", run.fetch_add(1, Ordering::Relaxed));
+        runtime.block_on(check_case(&book, &ledger, &case, &suffix));
+        Ok(())
+    });
+    checked.unwrap_or_else(|failure| panic!("{failure}"));
+    (runtime, book)
+}
+
+async fn ledger_of(book: &TestBook) -> Ledger {
+    let limits = Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) };
+    Ledger::connect(&book.url, 4, 2, limits).await.expect("the database can be reached")
+}
+
+async fn check_case(book: &TestBook, ledger: &Ledger, case: &Case, suffix: &str) {
+    let history = case.history.clone().renamed(suffix);
+    let mut model = Model::new(ADMIN_CREDIT_MAX, &history.imported);
+    import(book, &history.imported).await;
+    let mut outcomes = Vec::new();
+    for batch in cut(&history.calls, &case.sizes) {
+        let answered = ledger.post_batch(&commands(batch)).await.expect("the book can be written");
+        let expected: Vec<Answer> = batch.iter().map(|call| model.call(call)).collect();
+        assert_eq!(answers(&answered), expected);
+        outcomes.extend(answered);
+    }
+    for account in ACCOUNTS {
+        let reading = Reading::of(ledger, &model, format!("{account}{suffix}")).await;
+        reading.check_entries_are_those_answered(&outcomes);
+        reading.check_account().await;
+        reading.check_account_at_each_time().await;
+        reading.check_operations().await;
+        for listing in &case.listings {
+            reading.check_listing(listing).await;
+        }
+    }
+}
+
+/// Writes entries as an import of older history would.
+async fn import(book: &TestBook, imported: &[Imported]) {
+    for Imported { account, entry_type, amount } in imported {
+        let number = translation::entry_type(entry_type).number();
+        let sql = format!(
+            "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence, create_time, update_time) \
+                 VALUES ('{account}', {amount}, 1, now(), now()); \
+             INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, \
+                 held_delta_micro_usd, posted_after, held_after, create_time) \
+                 VALUES ('{account}', 1, {number}, {amount}, 0, {amount}, 0, now())"
+        );
+        book.run_sql(&sql).await.expect("an import is taken");
+    }
+}
+
+/// What can be read of one account, beside what the model says of it.
+struct Reading<'a> {
+    ledger: &'a Ledger,
+    model: &'a Model,
+    account: String,
+    account_id: AccountId,
+    /// The journal, as it was read, oldest first.
+    entries: Vec<Entry>,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads the whole journal, one entry at a time.
+    async fn of(ledger: &'a Ledger, model: &'a Model, account: String) -> Self {
+        let account_id = account_id(&account);
+        let entries = read_journal(ledger, &account_id).await;
+        let read: Vec<_> = entries.iter().map(entry).collect();
+        assert_eq!(read.iter().collect::<Vec<_>>(), model.entries(&account));
+        Self { ledger, model, account, account_id, entries }
+    }
+
+    /// Whatever answered a call is what the journal has, to the microsecond.
+    fn check_entries_are_those_answered(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Outcome::Applied { entry, .. } = outcome
+                && entry.account_id == self.account_id
+            {
+                let index = usize::try_from(entry.sequence - 1).expect("sequences begin with 1");
+                assert_eq!(self.entries[index], **entry);
+            }
+        }
+    }
+
+    async fn check_account(&self) {
+        let view = self.ledger.account_get(&self.account_id).await.expect("the book can be read");
+        assert_eq!(view, self.view_after(self.entries.len()));
+        let posted = view.map_or(0, |view| view.balance.posted().get());
+        assert_eq!(i128::from(posted), self.model.posted(&self.account));
+    }
+
+    async fn check_account_at_each_time(&self) {
+        let times: BTreeSet<Timestamp> =
+            self.entries.iter().flat_map(|entry| [later(entry.create_time, -1), entry.create_time]).collect();
+        for time in times {
+            let written = self.entries.iter().filter(|entry| entry.create_time <= time).count();
+            let view = self.ledger.account_get_as_of(&self.account_id, time).await;
+            assert_eq!(view.expect("the book can be read"), self.view_after(written), "at {time:?}");
+        }
+    }
+
+    async fn check_operations(&self) {
+        for text in KEYS {
+            let answered = self.ledger.operation_get(&self.account_id, &key(text)).await;
+            let answered = answered.expect("the book can be read").as_ref().map(recorded);
+            assert_eq!(answered, self.model.operation(&self.account, text).map(Answer::again), "{text}");
+        }
+    }
+
+    async fn check_listing(&self, listing: &Listing) {
+        let moment = |moment: &Option<Moment>| {
+            moment.as_ref().filter(|_| !self.entries.is_empty()).map(|Moment { entry, micros_later }| {
+                later(entry.get(&self.entries).create_time, *micros_later)
+            })
+        };
+        let (from, until) = (moment(&listing.from), moment(&listing.until));
+        let wanted = |entry: &&Entry| {
+            (listing.entry_types.is_empty() || listing.entry_types.contains(&entry.entry_type))
+                && listing.reference.is_none_or(|reference| entry.note.reference.as_str() == reference)
+                && from.is_none_or(|from| entry.create_time >= from)
+                && until.is_none_or(|until| entry.create_time < until)
+        };
+        let expected: Vec<&Entry> = self.entries.iter().rev().filter(wanted).collect();
+        let span = self.ledger.entry_span(&self.account_id, from, until).await;
+        let span = span.expect("the book can be read");
+        assert_eq!(span.is_none(), self.entries.is_empty());
+        let listed = self.list(span, listing).await;
+        assert_eq!(listed.iter().collect::<Vec<_>>(), expected, "{listing:?}");
+    }
+
+    /// Follows the pages to the end.
+    async fn list(&self, mut rest: Option<EntrySpan>, listing: &Listing) -> Vec<Entry> {
+        let query = EntryQuery {
+            entry_types: listing.entry_types.clone(),
+            reference: listing.reference.map(|reference| Reference::recorded(reference.to_owned())),
+        };
+        let mut listed = Vec::new();
+        while let Some(span) = rest {
+            let page = self.ledger.entry_list(&self.account_id, span, &query, listing.page_size).await;
+            let page = page.expect("the book can be read");
+            assert!(page.entries.len() <= listing.page_size);
+            listed.extend(page.entries);
+            rest = page.rest;
+        }
+        listed
+    }
+
+    /// The account after its first so many entries.
+    fn view_after(&self, count: usize) -> Option<AccountView> {
+        let (first, last) = (self.entries.first()?, self.entries[..count].last()?);
+        Some(AccountView {
+            balance: last.balance_after,
+            last_sequence: last.sequence,
+            create_time: first.create_time,
+            update_time: last.create_time,
+        })
+    }
+}
+
+/// An account's entries one by one, until there is none.
+async fn read_journal(ledger: &Ledger, account_id: &AccountId) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for sequence in 1.. {
+        match ledger.entry_get(account_id, sequence).await.expect("the book can be read") {
+            Some(entry) => entries.push(entry),
+            None => break,
+        }
+    }
+    entries
+}
+
+fn later(time: Timestamp, micros: i64) -> Timestamp {
+    Timestamp::from_unix_micros(time.unix_micros() + micros)
+}
+
+/// A way to the book: the committer of one service, or the ledger of another.
+#[derive(Debug, Clone)]
+enum Door {
+    Committer(Committer),
+    Ledger(Ledger),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_sent_at_once_and_more_than_once_have_one_answer_each() {
+    on_a_book(async |book| {
+        let ledger = ledger_of(book).await;
+        let settings = CommitterSettings { writers: 4, queue_max: 1_024, batch_max: 64 };
+        let (committer, writers) = Committer::start(&ledger, settings);
+        let doors =
+            [Door::Committer(committer), Door::Ledger(ledger.clone()), Door::Ledger(ledger_of(book).await)];
+        let mut runner = TestRunner::default();
+        for round in 0..8 {
+            let history = histories(120..=120).new_tree(&mut runner).expect("a history").current();
+            let history = history.without_debts().renamed(&format!("-{round}"));
+            import(book, &history.imported).await;
+            let answered = storm(&doors, &history.calls).await;
+            check_storm(&ledger, &history, &answered).await;
+        }
+        drop(doors);
+        writers.finish().await;
+    })
+    .await;
+}
+
+/// Sends every call two or three times, the copies from different tasks at about the same time and by different doors.
+/// Returns what each copy was answered.
+async fn storm(doors: &[Door], calls: &[Call]) -> Vec<(Call, Outcome)> {
+    let copies = calls.iter().enumerate().flat_map(|(index, call)| vec![call.clone(); 2 + index % 2]);
+    let mut shares: Vec<Vec<Call>> = vec![Vec::new(); TASKS];
+    for (index, call) in copies.enumerate() {
+        shares[index % TASKS].push(call);
+    }
+    let mut tasks = JoinSet::new();
+    for (task, share) in shares.into_iter().enumerate() {
+        let door = doors[task % doors.len()].clone();
+        tasks.spawn(async move { door.send(&share, 1 + task % 4).await });
+    }
+    tasks.join_all().await.into_iter().flatten().collect()
+}
+
+impl Door {
+    /// Sends calls in batches of a size, each batch after the answers to the one before.
+    async fn send(&self, calls: &[Call], size: usize) -> Vec<(Call, Outcome)> {
+        let mut answered = Vec::new();
+        for batch in calls.chunks(size) {
+            let outcomes = self.post(&commands(batch)).await;
+            answered.extend(batch.iter().cloned().zip(outcomes));
+        }
+        answered
+    }
+
+    /// Posts commands; as the contract has it, again with the same keys where others were in the way.
+    async fn post(&self, commands: &[Command]) -> Vec<Outcome> {
+        match self {
+            Self::Ledger(ledger) => post_patiently(ledger, commands).await,
+            Self::Committer(committer) => {
+                let mut outcomes = Vec::new();
+                for command in commands {
+                    outcomes.push(submit_patiently(committer, command).await);
+                }
+                outcomes
+            }
+        }
+    }
+}
+
+async fn post_patiently(ledger: &Ledger, commands: &[Command]) -> Vec<Outcome> {
+    for _ in 0..CONTENTIONS_MAX {
+        match ledger.post_batch(commands).await {
+            Ok(outcomes) => return outcomes,
+            Err(LedgerError::Contention(_)) => {}
+            Err(error) => panic!("the book could not be written: {error:?}"),
+        }
+    }
+    panic!("others were always in the way");
+}
+
+async fn submit_patiently(committer: &Committer, command: &Command) -> Outcome {
+    for _ in 0..CONTENTIONS_MAX {
+        match committer.submit(command.clone()).await {
+            Ok(outcome) => return outcome,
+            Err(SubmitError::Ledger(error)) if matches!(*error, LedgerError::Contention(_)) => {}
+            Err(error) => panic!("the book could not be written: {error:?}"),
+        }
+    }
+    panic!("others were always in the way");
+}
+
+async fn check_storm(ledger: &Ledger, history: &History, answered: &[(Call, Outcome)]) {
+    let mut all: Vec<Outcome> = answered.iter().map(|(_, outcome)| outcome.clone()).collect();
+    for (call, outcome) in answered {
+        let standing = post_patiently(ledger, &[command(call)]).await.remove(0);
+        check_copy(call, outcome, &standing);
+        all.push(standing);
+    }
+    let accounts: BTreeSet<&str> = history.calls.iter().map(|call| call.account.as_str()).collect();
+    for account in accounts {
+        let account_id = account_id(account);
+        let entries = read_journal(ledger, &account_id).await;
+        let of_account = |outcome: &&Outcome| answered_account(outcome) == Some(&account_id);
+        let outcomes: Vec<&Outcome> = all.iter().filter(of_account).collect();
+        check_each_entry_was_written_by_one_call(&entries, &outcomes);
+        check_charges_saw_a_balance_that_was(&entries, &outcomes);
+    }
+}
+
+fn answered_account(outcome: &Outcome) -> Option<&AccountId> {
+    match outcome {
+        Outcome::Applied { entry, .. } => Some(&entry.account_id),
+        Outcome::Refused(refusal) => Some(&refusal.account_id),
+        Outcome::KeyReused(_) | Outcome::NotFound(_) => None,
+    }
+}
+
+/// Every copy got the answer that stands now; but what was not found then may be there now.
+fn check_copy(call: &Call, outcome: &Outcome, standing: &Outcome) {
+    if let Outcome::NotFound(_) = outcome {
+        assert!(matches!(call.what, What::Refund { .. }), "{call:?}");
+        return;
+    }
+    assert_eq!(as_again(outcome), as_again(standing), "{call:?}");
+    if let Outcome::Applied { entry: applied, .. } = outcome {
+        check_entry_is_what_was_asked(call, &entry(applied));
+    }
+}
+
+fn as_again(outcome: &Outcome) -> Outcome {
+    let mut outcome = outcome.clone();
+    if let Outcome::Applied { replayed, .. } = &mut outcome {
+        *replayed = true;
+    }
+    outcome
+}
+
+fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
+    let entry_type = match &call.what {
+        What::Credit { kind, .. } => kind,
+        What::Charge { .. } => "CHARGE",
+        What::Refund { .. } => "REFUND",
+        What::AdminCredit { .. } => "ADMIN_CREDIT",
+    };
+    let amount = if entry_type == "CHARGE" { -call.amount() } else { call.amount() };
+    assert_eq!((&applied.account, applied.entry_type, applied.amount), (&call.account, entry_type, amount));
+    if let What::Credit { external_id, .. } = &call.what {
+        assert_eq!(applied.external_id, *external_id);
+    }
+    if applied.key.as_ref() == Some(&call.key) {
+        assert_eq!((&applied.reference, &applied.metadata), (&call.reference, &call.metadata));
+    }
+}
+
+/// Of all the answers that an entry gave, one was the first.
+fn check_each_entry_was_written_by_one_call(entries: &[Entry], outcomes: &[&Outcome]) {
+    for entry in entries.iter().filter(|entry| entry.idempotency_key.is_some()) {
+        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, replayed: false } if **applied == *entry);
+        assert_eq!(outcomes.iter().filter(wrote_it).count(), 1, "{entry:?}");
+    }
+    let wrote = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { replayed: false, .. });
+    let written = entries.iter().filter(|entry| entry.idempotency_key.is_some()).count();
+    assert_eq!(outcomes.iter().filter(wrote).count(), written, "an answer has an entry of its own");
+}
+
+/// A charge was judged by a balance which the account had: no more was taken, and what was refused was more.
+fn check_charges_saw_a_balance_that_was(entries: &[Entry], outcomes: &[&Outcome]) {
+    let balances: Vec<i64> = entries.iter().map(|entry| entry.balance_after.posted().get()).collect();
+    for entry in entries.iter().filter(|entry| entry.entry_type == EntryType::Charge) {
+        assert!(entry.balance_after.posted() >= MicroUsd::ZERO, "{entry:?}");
+    }
+    for outcome in outcomes {
+        if let Answer::Refused { reason: "INSUFFICIENT_FUNDS", metadata } = answer(outcome) {
+            let figure = |name: &str| metadata[name].parse::<i64>().expect("a figure");
+            let available = figure("available_micro_usd");
+            assert!(available == 0 || balances.contains(&available), "{metadata:?}");
+            assert!(available < figure("required_micro_usd"), "{metadata:?}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A journal in memory for the pure rules: loads a book for a batch as the ledger does, and keeps what was decided.
+//!
+//! It refuses, by a panic, what the database's unique indexes refuse.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use billing::accounting::{
+    Account, AccountId, Answer, Balance, Book, Changes, Charge, ChargeName, Command, CreditKind, Entry,
+    ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Outcome, Recorded,
+    Refusal, Timestamp, decide,
+};
+
+use crate::{histories::ADMIN_CREDIT_MAX, model::Imported, translation};
+
+type Key = (AccountId, IdempotencyKey);
+
+/// What the tables of the database hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryJournal {
+    accounts: BTreeMap<AccountId, AccountRow>,
+    entries: BTreeMap<(AccountId, i64), Arc<Entry>>,
+    answers: BTreeMap<Key, AnswerRow>,
+    payments: BTreeMap<(CreditKind, ExternalId), (AccountId, i64)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct AccountRow {
+    posted: MicroUsd,
+    last_sequence: i64,
+    update_time: Timestamp,
+}
+
+/// How a key was answered: its own entry, a refusal, or the entry of another key by its sequence.
+#[derive(Debug, Clone, PartialEq)]
+enum AnswerRow {
+    Entry(Fingerprint, i64),
+    Refusal(Fingerprint, Arc<Refusal>),
+    Replay(Fingerprint, i64),
+}
+
+impl MemoryJournal {
+    /// A journal with entries from before this ledger.
+    pub fn new(imported: &[Imported], now: Timestamp) -> Self {
+        let mut journal = Self::default();
+        for row in imported {
+            let account_id = translation::account_id(&row.account);
+            journal.open_account(&account_id, now);
+            journal.keep_entry(&Arc::new(imported_entry(&journal.accounts[&account_id], account_id, row)));
+        }
+        journal
+    }
+
+    /// Answers commands as one batch, and keeps what changed.
+    pub fn post_batch(&mut self, commands: &[Command], now: Timestamp) -> Vec<Outcome> {
+        for command in commands {
+            self.open_account(command.account_id(), now);
+        }
+        let mut book = self.load_book(commands);
+        let limits = Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) };
+        let outcomes = decide(&mut book, commands, now, &limits);
+        self.keep(book.into_changes());
+        outcomes
+    }
+
+    pub fn post(&mut self, command: &Command, now: Timestamp) -> Outcome {
+        let mut outcomes = self.post_batch(std::slice::from_ref(command), now);
+        assert_eq!(outcomes.len(), 1, "one command, one outcome");
+        outcomes.remove(0)
+    }
+
+    pub fn account_ids(&self) -> Vec<&AccountId> {
+        self.accounts.keys().collect()
+    }
+
+    pub fn posted(&self, account_id: &AccountId) -> MicroUsd {
+        self.accounts.get(account_id).map_or(MicroUsd::ZERO, |row| row.posted)
+    }
+
+    /// An account's entries, oldest first.
+    pub fn entries(&self, account_id: &AccountId) -> Vec<&Entry> {
+        let of_account = self.entries.range((account_id.clone(), i64::MIN)..=(account_id.clone(), i64::MAX));
+        of_account.map(|(_, entry)| entry.as_ref()).collect()
+    }
+
+    fn open_account(&mut self, account_id: &AccountId, now: Timestamp) {
+        let empty = AccountRow { posted: MicroUsd::ZERO, last_sequence: 0, update_time: now };
+        self.accounts.entry(account_id.clone()).or_insert(empty);
+    }
+
+    fn load_book(&self, commands: &[Command]) -> Book {
+        let mut book = Book::default();
+        for account_id in commands.iter().map(Command::account_id) {
+            book.put_account(account_id.clone(), self.accounts[account_id].account());
+        }
+        for key in named_keys(commands) {
+            if let Some(row) = self.answers.get(&key) {
+                let recorded = self.recorded(&key.0, row);
+                book.put_answer(&key.0, key.1, recorded);
+            }
+        }
+        for (account_id, sequence) in self.named_entries(commands, &book) {
+            if let Some(entry) = self.entries.get(&(account_id.clone(), sequence)) {
+                let refunded = self.refunded(&account_id, sequence);
+                book.put_charge(Charge { entry: Arc::clone(entry), refunded });
+            }
+        }
+        for (kind, external_id) in commands.iter().filter_map(Command::external_payment) {
+            let payment = (kind, external_id.clone());
+            if let Some((account_id, sequence)) = self.payments.get(&payment).cloned() {
+                let entry = book.charge(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
+                book.put_external_credit(kind, payment.1, ExternalCredit { account_id, sequence, entry });
+            }
+        }
+        book
+    }
+
+    fn recorded(&self, account_id: &AccountId, row: &AnswerRow) -> Recorded {
+        match row {
+            AnswerRow::Entry(fingerprint, sequence) | AnswerRow::Replay(fingerprint, sequence) => {
+                let entry = &self.entries[&(account_id.clone(), *sequence)];
+                Recorded { fingerprint: fingerprint.clone(), answer: Answer::Applied(Arc::clone(entry)) }
+            }
+            AnswerRow::Refusal(fingerprint, refusal) => {
+                Recorded { fingerprint: fingerprint.clone(), answer: Answer::Refused(Arc::clone(refusal)) }
+            }
+        }
+    }
+
+    /// The entries that replays, payments and refunds point to, of the accounts in the book.
+    fn named_entries(&self, commands: &[Command], book: &Book) -> BTreeSet<(AccountId, i64)> {
+        let mut named = BTreeSet::new();
+        for (account_id, key) in named_keys(commands) {
+            if let Some(AnswerRow::Entry(_, sequence) | AnswerRow::Replay(_, sequence)) =
+                self.answers.get(&(account_id.clone(), key))
+            {
+                named.insert((account_id, *sequence));
+            }
+        }
+        for command in commands {
+            if let Some(ChargeName::Sequence(sequence)) = command.refunded() {
+                named.insert((command.account_id().clone(), *sequence));
+            }
+            let payment = command.external_payment().map(|(kind, external_id)| (kind, external_id.clone()));
+            named.extend(payment.and_then(|payment| self.payments.get(&payment).cloned()));
+        }
+        named.retain(|(account_id, _)| book.account(account_id).is_some());
+        named
+    }
+
+    fn refunded(&self, account_id: &AccountId, sequence: i64) -> MicroUsd {
+        let refunds = self.entries(account_id).into_iter();
+        let refunds = refunds.filter(|entry| entry.refunded_sequence == Some(sequence));
+        MicroUsd::new(refunds.map(|refund| refund.amount.get()).sum())
+    }
+
+    fn keep(&mut self, changes: Changes) {
+        for (entry, fingerprint) in changes.entries {
+            let key = entry.idempotency_key.clone().expect("an operation has a key");
+            self.keep_entry(&entry);
+            self.keep_answer(&entry.account_id, key, AnswerRow::Entry(fingerprint, entry.sequence));
+        }
+        for refused in changes.refusals {
+            let account_id = refused.refusal.account_id.clone();
+            let row = AnswerRow::Refusal(refused.fingerprint, refused.refusal);
+            self.keep_answer(&account_id, refused.key, row);
+        }
+        for replay in changes.external_replays {
+            let row = AnswerRow::Replay(replay.fingerprint, replay.entry.sequence);
+            self.keep_answer(&replay.entry.account_id, replay.key, row);
+        }
+        for (kind, external_id, credit) in changes.external_credits {
+            let earlier =
+                self.payments.insert((kind, external_id.clone()), (credit.account_id, credit.sequence));
+            assert_eq!(earlier, None, "the payment {external_id} was credited before");
+        }
+    }
+
+    fn keep_entry(&mut self, entry: &Arc<Entry>) {
+        let earlier = self.entries.insert((entry.account_id.clone(), entry.sequence), Arc::clone(entry));
+        assert_eq!(earlier, None, "the sequence is in use");
+        let row = AccountRow {
+            posted: entry.balance_after.posted(),
+            last_sequence: entry.sequence,
+            update_time: entry.create_time,
+        };
+        self.accounts.insert(entry.account_id.clone(), row);
+    }
+
+    fn keep_answer(&mut self, account_id: &AccountId, key: IdempotencyKey, row: AnswerRow) {
+        let earlier = self.answers.insert((account_id.clone(), key), row);
+        assert_eq!(earlier, None, "the key was answered before");
+    }
+}
+
+impl AccountRow {
+    fn account(&self) -> Account {
+        Account {
+            balance: balance(self.posted),
+            last_sequence: self.last_sequence,
+            update_time: self.update_time,
+        }
+    }
+}
+
+/// The keys that commands are called under or refund.
+fn named_keys(commands: &[Command]) -> BTreeSet<Key> {
+    let named = |command: &Command| {
+        let refunded = match command.refunded() {
+            Some(ChargeName::Key(key)) => Some(key.clone()),
+            Some(ChargeName::Sequence(_)) | None => None,
+        };
+        let keys = [Some(command.key().clone()), refunded];
+        keys.into_iter().flatten().map(|key| (command.account_id().clone(), key)).collect::<Vec<_>>()
+    };
+    commands.iter().flat_map(named).collect()
+}
+
+fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -> Entry {
+    let amount = MicroUsd::new(row.amount);
+    Entry {
+        account_id,
+        sequence: account.last_sequence + 1,
+        entry_type: translation::entry_type(row.entry_type),
+        amount,
+        held_delta: MicroUsd::ZERO,
+        balance_after: balance(account.posted.checked_add(amount).expect("an imported balance fits")),
+        idempotency_key: None,
+        external_id: None,
+        note: Note::default(),
+        actor: None,
+        reason: None,
+        reservation_id: None,
+        refunded_sequence: None,
+        create_time: account.update_time,
+    }
+}
+
+fn balance(posted: MicroUsd) -> Balance {
+    Balance::new(posted, MicroUsd::ZERO).expect("a balance without holds fits")
+}

@@ -1,0 +1,139 @@
+//! The model's calls as the service's commands, and the service's answers in the model's words.
+
+use billing::accounting::{
+    self, AccountId, Actor, AdminCredit, Amount, ChargeName, Command, Credit, CreditKind, EntryType,
+    ExternalId, IdempotencyKey, Metadata, NotFound, Note, Operation, Outcome, Reason, Refund, Refusal,
+};
+
+use crate::model::{Answer, Call, Entry, Of, What};
+
+const REFUSALS: [&str; 6] = [
+    "INSUFFICIENT_FUNDS",
+    "REFUND_EXCEEDS_CHARGE",
+    "NOT_REFUNDABLE",
+    "EXTERNAL_ID_CONFLICT",
+    "BALANCE_OVERFLOW",
+    "ADMIN_CREDIT_LIMIT",
+];
+
+pub fn commands(calls: &[Call]) -> Vec<Command> {
+    calls.iter().map(command).collect()
+}
+
+pub fn command(call: &Call) -> Command {
+    let account_id = account_id(&call.account);
+    let key = IdempotencyKey::parse_of_operation(&call.key, &account_id).expect("the key is good");
+    let note = Note::parse(&call.reference, call.metadata.clone()).expect("the note is good");
+    Command::new(account_id, key, operation(&call.what), note)
+}
+
+pub fn account_id(text: &str) -> AccountId {
+    AccountId::parse("account_id", text).expect("the account id is good")
+}
+
+pub fn key(text: &str) -> IdempotencyKey {
+    IdempotencyKey::parse("idempotency_key", text).expect("the key is good")
+}
+
+pub fn entry_type(name: &str) -> EntryType {
+    let named = |entry_type: &EntryType| entry_type.name() == name;
+    EntryType::ALL.into_iter().find(named).expect("there is such a type")
+}
+
+fn operation(what: &What) -> Operation {
+    match what {
+        What::Credit { amount, kind, external_id } => {
+            let external_id = external_id
+                .as_deref()
+                .map(|id| ExternalId::parse("external_id", id).expect("the external id is good"));
+            let credit = Credit::new(parsed(*amount), credit_kind(kind), external_id);
+            Operation::Credit(credit.expect("a Stripe deposit has an external id"))
+        }
+        What::Charge { amount } => Operation::Charge(parsed(*amount)),
+        What::Refund { amount, of } => {
+            Operation::Refund(Refund { amount: parsed(*amount), charge: charge_name(of) })
+        }
+        What::AdminCredit { amount, actor, reason } => Operation::AdminCredit(AdminCredit {
+            amount: parsed(*amount),
+            actor: Actor::parse(actor).expect("the actor is good"),
+            reason: Reason::parse(reason).expect("the reason is good"),
+        }),
+    }
+}
+
+fn parsed(amount: i64) -> Amount {
+    Amount::parse("amount_micro_usd", amount).expect("the amount is good")
+}
+
+fn credit_kind(name: &str) -> CreditKind {
+    let EntryType::Credit(kind) = entry_type(name) else { panic!("{name} is no kind of credit") };
+    kind
+}
+
+fn charge_name(of: &Of) -> ChargeName {
+    match of {
+        Of::Sequence(sequence) => ChargeName::parse_sequence(*sequence).expect("the sequence is good"),
+        Of::Key(text) => ChargeName::Key(key(text)),
+    }
+}
+
+pub fn answers(outcomes: &[Outcome]) -> Vec<Answer> {
+    outcomes.iter().map(answer).collect()
+}
+
+pub fn answer(outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Applied { entry: applied, replayed } => {
+            Answer::Applied { entry: entry(applied), replayed: *replayed }
+        }
+        Outcome::Refused(refusal) => refused(refusal),
+        Outcome::KeyReused(reused) => {
+            Answer::KeyReused { method: reused.method, fields: reused.fields.iter().copied().collect() }
+        }
+        Outcome::NotFound(not_found) => Answer::NotFound { reason: not_found_reason(*not_found) },
+    }
+}
+
+/// A recorded answer, as it is given when its call comes again.
+pub fn recorded(answer: &accounting::Answer) -> Answer {
+    match answer {
+        accounting::Answer::Applied(applied) => Answer::Applied { entry: entry(applied), replayed: true },
+        accounting::Answer::Refused(refusal) => refused(refusal),
+    }
+}
+
+pub fn entry(entry: &accounting::Entry) -> Entry {
+    Entry {
+        account: entry.account_id.to_string(),
+        sequence: entry.sequence,
+        entry_type: entry.entry_type.name(),
+        amount: entry.amount.get(),
+        held_delta: entry.held_delta.get(),
+        posted_after: entry.balance_after.posted().get(),
+        held_after: entry.balance_after.held().get(),
+        key: entry.idempotency_key.as_ref().map(ToString::to_string),
+        external_id: entry.external_id.as_ref().map(ToString::to_string),
+        reference: entry.note.reference.as_str().to_owned(),
+        metadata: entry.note.metadata.clone(),
+        actor: entry.actor.as_ref().map(|actor| actor.as_str().to_owned()),
+        reason: entry.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+        reservation_id: entry.reservation_id.as_ref().map(ToString::to_string),
+        refunded_sequence: entry.refunded_sequence,
+    }
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let Refusal { reason, metadata, .. } = refusal;
+    let reason = REFUSALS.into_iter().find(|known| known == reason).expect("a reason of the contract");
+    let metadata: Metadata = metadata.clone();
+    Answer::Refused { reason, metadata }
+}
+
+fn not_found_reason(not_found: NotFound) -> &'static str {
+    match not_found {
+        NotFound::Account => "ACCOUNT_NOT_FOUND",
+        NotFound::Entry => "ENTRY_NOT_FOUND",
+        NotFound::Charge => "CHARGE_NOT_FOUND",
+        NotFound::Operation => "OPERATION_NOT_FOUND",
+    }
+}
