@@ -50,20 +50,17 @@ fn code(path: &Path) -> Vec<String> {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned).collect()
 }
 
-/// The modules of this crate that some lines import, one on each line or grouped below `use crate::{`.
+/// The modules of this crate that some lines import: by `crate::name`, or in a group below `use crate::{`.
 fn imports(lines: &[String]) -> Vec<String> {
-    let known = || LAYERS.into_iter().chain(OTHERS);
     let mut imported = Vec::new();
     let mut in_group = false;
     for line in lines {
         in_group |= line.starts_with("use crate::{");
-        for name in known() {
-            let direct = line.contains(&format!("crate::{name}"));
-            let grouped = in_group && line.trim_start().starts_with(&format!("{name}::"))
-                || in_group && line.trim() == format!("{name},")
-                || in_group && line.contains(&format!("{{{name}::"))
-                || in_group && line.contains(&format!(", {name}::"));
-            if direct || grouped {
+        for name in LAYERS.into_iter().chain(OTHERS) {
+            let grouped = [format!(" {name}::"), format!("{{{name}::"), format!(" {name},")];
+            if line.contains(&format!("crate::{name}"))
+                || (in_group && grouped.iter().any(|form| line.contains(form)))
+            {
                 imported.push(name.to_owned());
             }
         }
@@ -94,10 +91,9 @@ fn each_layer_imports_only_what_stands_to_its_right() {
 fn each_crate_is_named_only_where_it_belongs() {
     for (module, path, lines) in sources() {
         for (name, modules) in CRATES {
-            let named = lines.iter().any(|line| {
-                line.contains(&format!("{name}::")) && !line.contains(&format!("_{name}::"))
-                    || line.trim() == format!("{name}::{{")
-            });
+            let named = lines
+                .iter()
+                .any(|line| line.contains(&format!("{name}::")) && !line.contains(&format!("_{name}::")));
             assert!(!named || modules.contains(&module.as_str()), "{} names {name}", path.display());
         }
     }
