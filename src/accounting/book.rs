@@ -7,7 +7,7 @@ use super::{
     RefusalReason, Timestamp, command::Command, decide::Posting,
 };
 
-/// The accounts, earlier answers, charges and payments that some commands name; and all that [`super::decide`] adds.
+/// The accounts, earlier answers, charges and payments that some commands name; and all that [`super::decide()`] adds.
 #[derive(Debug, Default)]
 pub struct Book {
     accounts: HashMap<AccountId, AccountBook>,

@@ -15,7 +15,7 @@
 //! | reference   | free text for people; repeats freely; never used for deduplication                          |
 //! | external id | a payment's id in another system; credited at most once per entry type: [`ExternalId`]      |
 //!
-//! Read [`decide`] first: it is the whole business in one function. A [`Book`] is what it reads and writes.
+//! Read [`decide()`] first: it is the whole business in one function. A [`Book`] is what it reads and writes.
 
 mod book;
 mod command;
