@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     grpc::{self, Health},
     ledger::Ledger,
+    sweeper,
 };
 
 /// Serves on `listener`, with the book in `database_url`, until `shutdown`. Then, in this order: readiness goes; calls
@@ -32,6 +33,9 @@ pub async fn serve(
         .context("cannot connect to the database")?;
     let (committer, writers) = Committer::start(&ledger, config.committer);
     let health = Health::not_serving().await;
+    let sweep = config
+        .sweep_interval
+        .map(|interval| tokio::spawn(sweeper::sweep(ledger.clone(), committer.clone(), interval)));
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn({
         let (ledger, health) = (ledger.clone(), health.clone());
@@ -54,6 +58,9 @@ pub async fn serve(
         }
     }
     watch.abort();
+    if let Some(sweep) = sweep {
+        sweep.abort();
+    }
     shut_down(config, health, stop, server, writers).await
 }
 

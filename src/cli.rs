@@ -60,8 +60,8 @@ pub fn run() -> ExitCode {
         .init();
     let done = match cli.command {
         Some(Command::Migrate(flags)) => migrate(&flags.database_url),
-        Some(Command::Serve(flags)) => return serve(*flags),
-        None => return serve(cli.serve),
+        Some(Command::Serve(flags)) => return serve(&flags),
+        None => return serve(&cli.serve),
     };
     exit_code(done)
 }
@@ -76,7 +76,7 @@ fn exit_code(done: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn serve(flags: ServeFlags) -> ExitCode {
+fn serve(flags: &ServeFlags) -> ExitCode {
     match Config::parse(flags) {
         Ok(config) => exit_code(serve_in_database(&config)),
         Err(error) => {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 
 use crate::{
-    accounting::{Amount, Limits, MicroUsd},
+    accounting::{Amount, Limits, MicroUsd, Ttl},
     committer::CommitterSettings,
     private_postgres,
 };
@@ -25,6 +25,18 @@ pub struct ServeFlags {
     /// The most that one AdminCredit may grant, in micro-USD.
     #[arg(long, env = "BILLING_ADMIN_CREDIT_MAX", default_value = "1000000000", value_name = "MICRO_USD")]
     pub admin_credit_max: String,
+    /// The most that an account may owe through captures that allow debt, in micro-USD.
+    #[arg(long, env = "BILLING_DEBT_MAX", default_value = "0", value_name = "MICRO_USD")]
+    pub debt_max: String,
+    /// How long a reservation lasts whose caller does not say.
+    #[arg(long, env = "BILLING_LEASE_DEFAULT", default_value = "10m", value_name = "DURATION")]
+    pub lease_default: String,
+    /// How long a caller may ask a reservation to last.
+    #[arg(long, env = "BILLING_LEASE_MAX", default_value = "24h", value_name = "DURATION")]
+    pub lease_max: String,
+    /// How often expiries are written down; 0s for never. Nothing but the journal depends on it.
+    #[arg(long, env = "BILLING_SWEEP_INTERVAL", default_value = "1s", value_name = "DURATION")]
+    pub sweep_interval: String,
     /// How many transactions run at once; each account belongs to one writer.
     #[arg(long, env = "BILLING_WRITERS", default_value = "4", value_name = "COUNT")]
     pub writers: String,
@@ -58,6 +70,8 @@ pub struct Config {
     pub committer: CommitterSettings,
     /// How many connections serve reads.
     pub readers: u32,
+    /// How often expiries are written down; `None` for never.
+    pub sweep_interval: Option<Duration>,
     /// How long to go on serving after a signal to stop.
     pub drain_delay: Duration,
     /// How long calls under way may take to finish after that.
@@ -83,17 +97,18 @@ impl Config {
     ///
     /// # Errors
     /// With everything that is wrong, not just the first.
-    pub fn parse(flags: ServeFlags) -> Result<Self, ConfigError> {
+    pub fn parse(flags: &ServeFlags) -> Result<Self, ConfigError> {
         let mut wrong = Vec::new();
         let in_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        let database = database(flags.database_url, flags.data_dir, in_kubernetes, &mut wrong);
+        let database =
+            database(flags.database_url.clone(), flags.data_dir.clone(), in_kubernetes, &mut wrong);
         let listen = listen(&flags.listen, &mut wrong);
-        let admin_credit_max =
-            number("--admin-credit-max", &flags.admin_credit_max, Amount::MAX.credited().get(), &mut wrong);
-        let writers = number("--writers", &flags.writers, 64, &mut wrong);
-        let readers = number("--readers", &flags.readers, 64, &mut wrong);
-        let queue_max = number("--queue-max", &flags.queue_max, 1_000_000, &mut wrong);
-        let batch_max = number("--batch-max", &flags.batch_max, 5_000, &mut wrong);
+        let limits = limits(flags, &mut wrong);
+        let writers = number("--writers", &flags.writers, 1, 64, &mut wrong);
+        let readers = number("--readers", &flags.readers, 1, 64, &mut wrong);
+        let queue_max = number("--queue-max", &flags.queue_max, 1, 1_000_000, &mut wrong);
+        let batch_max = number("--batch-max", &flags.batch_max, 1, 5_000, &mut wrong);
+        let sweep_interval = duration("--sweep-interval", &flags.sweep_interval, &mut wrong);
         let drain_delay = duration("--drain-delay", &flags.drain_delay, &mut wrong);
         let shutdown_grace = duration("--shutdown-grace", &flags.shutdown_grace, &mut wrong);
         if !wrong.is_empty() {
@@ -102,9 +117,10 @@ impl Config {
         Ok(Self {
             database,
             listen,
-            limits: Limits { admin_credit_max: MicroUsd::new(admin_credit_max) },
+            limits,
             committer: CommitterSettings { writers, queue_max, batch_max },
             readers,
+            sweep_interval: Some(sweep_interval).filter(|interval| !interval.is_zero()),
             drain_delay,
             shutdown_grace,
         })
@@ -132,6 +148,31 @@ fn database(
     Database::Given(url)
 }
 
+fn limits(flags: &ServeFlags, wrong: &mut Vec<String>) -> Limits {
+    let most = Amount::MAX.credited().get();
+    let admin_credit_max = number("--admin-credit-max", &flags.admin_credit_max, 1, most, wrong);
+    let debt_max = number("--debt-max", &flags.debt_max, 0, most, wrong);
+    let lease_default = lease("--lease-default", &flags.lease_default, wrong);
+    let lease_max = lease("--lease-max", &flags.lease_max, wrong);
+    if lease_default > lease_max {
+        wrong.push("--lease-default must not be longer than --lease-max".into());
+    }
+    Limits {
+        admin_credit_max: MicroUsd::new(admin_credit_max),
+        debt_max: MicroUsd::new(debt_max),
+        lease_default,
+        lease_max,
+    }
+}
+
+fn lease(flag: &str, text: &str, wrong: &mut Vec<String>) -> Ttl {
+    let micros = i64::try_from(duration(flag, text, wrong).as_micros()).unwrap_or(i64::MAX);
+    Ttl::from_micros(micros).unwrap_or_else(|| {
+        wrong.push(format!("{flag} must be at least 1us"));
+        Ttl::SHORTEST
+    })
+}
+
 fn listen(text: &str, wrong: &mut Vec<String>) -> SocketAddr {
     let Ok(address) = text.parse::<SocketAddr>() else {
         wrong.push(format!("--listen must be an address and a port, such as 127.0.0.1:50051, not {text:?}"));
@@ -144,15 +185,15 @@ fn listen(text: &str, wrong: &mut Vec<String>) -> SocketAddr {
     address
 }
 
-fn number<N>(flag: &str, text: &str, max: N, wrong: &mut Vec<String>) -> N
+fn number<N>(flag: &str, text: &str, min: N, max: N, wrong: &mut Vec<String>) -> N
 where
-    N: std::str::FromStr + PartialOrd + From<u8> + std::fmt::Display + Copy,
+    N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
 {
     match text.parse::<N>() {
-        Ok(number) if number >= N::from(1) && number <= max => number,
+        Ok(number) if (min..=max).contains(&number) => number,
         Ok(_) | Err(_) => {
-            wrong.push(format!("{flag} must be a whole number from 1 to {max}, not {text:?}"));
-            N::from(1)
+            wrong.push(format!("{flag} must be a whole number from {min} to {max}, not {text:?}"));
+            min
         }
     }
 }
@@ -174,6 +215,10 @@ mod tests {
             data_dir: None,
             listen: "127.0.0.1:50051".into(),
             admin_credit_max: "1000000000".into(),
+            debt_max: "0".into(),
+            lease_default: "10m".into(),
+            lease_max: "24h".into(),
+            sweep_interval: "1s".into(),
             writers: "4".into(),
             readers: "4".into(),
             queue_max: "8192".into(),
@@ -185,19 +230,29 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_reported_at_once() {
-        let error = Config::parse(ServeFlags {
+        let error = Config::parse(&ServeFlags {
             listen: "0.0.0.0:50051".into(),
             writers: "0".into(),
             queue_max: "many".into(),
             drain_delay: "soon".into(),
+            lease_default: "25h".into(),
+            sweep_interval: "often".into(),
             data_dir: Some("/d".into()),
             ..flags()
         })
         .unwrap_err();
-        for flag in ["--listen", "--writers", "--queue-max", "--drain-delay", "--data-dir"] {
+        for flag in [
+            "--listen",
+            "--writers",
+            "--queue-max",
+            "--drain-delay",
+            "--data-dir",
+            "--lease-default",
+            "--sweep-interval",
+        ] {
             assert_eq!(error.0.iter().filter(|line| line.starts_with(flag)).count(), 1, "{flag}: {error}");
         }
-        assert_eq!(error.0.len(), 5, "{error}");
+        assert_eq!(error.0.len(), 7, "{error}");
     }
 
     #[test]
@@ -209,9 +264,11 @@ mod tests {
 
     #[test]
     fn the_defaults_are_right() {
-        let config = Config::parse(flags()).unwrap();
+        let config = Config::parse(&flags()).unwrap();
         assert_eq!(config.database, Database::Given("postgres://u@h/d".into()));
         assert_eq!(config.limits.admin_credit_max.get(), 1_000_000_000);
+        assert_eq!(config.limits.lease_default.micros(), 600_000_000);
+        assert_eq!(config.sweep_interval, Some(Duration::from_secs(1)));
         assert_eq!(config.drain_delay, Duration::from_secs(1));
     }
 }

@@ -23,3 +23,4 @@ pub mod config;
 pub mod grpc;
 pub mod ledger;
 pub mod private_postgres;
+pub mod sweeper;

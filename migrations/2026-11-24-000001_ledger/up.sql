@@ -12,6 +12,7 @@ CREATE TABLE accounts (
         CONSTRAINT accounts_last_sequence CHECK (last_sequence >= 0),
     create_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     update_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    next_expire_time TIMESTAMPTZ,
     CONSTRAINT accounts_empty_before_first_entry
         CHECK (last_sequence > 0 OR (posted_micro_usd = 0 AND held_micro_usd = 0)),
     CONSTRAINT accounts_times CHECK (update_time >= create_time)
@@ -27,6 +28,8 @@ COMMENT ON COLUMN accounts.held_micro_usd IS 'The sum of what open reservations 
 COMMENT ON COLUMN accounts.last_sequence IS 'The sequence of the newest entry.';
 COMMENT ON COLUMN accounts.create_time IS 'When the first entry was written.';
 COMMENT ON COLUMN accounts.update_time IS 'When the newest entry was written.';
+COMMENT ON COLUMN accounts.next_expire_time IS
+    'No lease of an open reservation runs out before this. NULL if there is none.';
 
 CREATE TABLE ledger_entries (
     account_id           TEXT COLLATE "C" NOT NULL,
@@ -43,7 +46,7 @@ CREATE TABLE ledger_entries (
     refunded_sequence    BIGINT
         CONSTRAINT ledger_entries_refunded_sequence CHECK (refunded_sequence BETWEEN 1 AND sequence - 1),
     idempotency_key      TEXT COLLATE "C"
-        CONSTRAINT ledger_entries_idempotency_key CHECK (idempotency_key ~ '^[!-~]{1,255}$'),
+        CONSTRAINT ledger_entries_idempotency_key CHECK (idempotency_key ~ '^[!-~]+$' AND length(idempotency_key) <= 270),
     fingerprint          BYTEA,
     external_id          TEXT COLLATE "C"
         CONSTRAINT ledger_entries_external_id CHECK (external_id ~ '^[!-~]{1,255}$'),
@@ -53,6 +56,13 @@ CREATE TABLE ledger_entries (
     actor                TEXT,
     reason               TEXT,
     reservation_id       TEXT COLLATE "C",
+    reservation_state    SMALLINT,
+    reservation_held     BIGINT,
+    reservation_captured BIGINT,
+    uncollected_micro_usd BIGINT
+        CONSTRAINT ledger_entries_uncollected CHECK (uncollected_micro_usd >= 0),
+    expire_time          TIMESTAMPTZ,
+    close_time           TIMESTAMPTZ,
     PRIMARY KEY (account_id, sequence),
     CONSTRAINT ledger_entries_key_has_fingerprint
         CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
@@ -67,12 +77,18 @@ CREATE TABLE ledger_entries (
             WHEN 6 THEN amount_micro_usd < 0 AND held_delta_micro_usd = 0
             WHEN 7 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND refunded_sequence IS NOT NULL
             WHEN 8 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND actor IS NOT NULL AND reason IS NOT NULL
-            WHEN 9 THEN amount_micro_usd = 0 AND held_delta_micro_usd > 0 AND reservation_id IS NOT NULL
-            WHEN 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0 AND reservation_id IS NOT NULL
-            WHEN 11 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_id IS NOT NULL
-            WHEN 12 THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0 AND reservation_id IS NOT NULL
-            WHEN 13 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_id IS NOT NULL
+            WHEN 9 THEN amount_micro_usd = 0 AND held_delta_micro_usd > 0 AND reservation_state = 1
+            WHEN 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0 AND reservation_state IN (1, 2, 4)
+            WHEN 11 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_state = 3
+            WHEN 12 THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0 AND reservation_state = 1
+            WHEN 13 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_state = 4
         END
+    ),
+    CONSTRAINT ledger_entries_reservation CHECK (
+        num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured,
+                     uncollected_micro_usd, expire_time) IN (0, 6)
+        AND (reservation_id IS NOT NULL) = (idempotency_key IS NOT NULL AND entry_type BETWEEN 9 AND 13)
+        AND (close_time IS NOT NULL) = (reservation_state IN (2, 3, 4) AND reservation_state IS NOT NULL)
     ),
     CONSTRAINT ledger_entries_only_refunds_refund CHECK (refunded_sequence IS NULL OR entry_type = 7)
 );
@@ -106,6 +122,12 @@ COMMENT ON COLUMN ledger_entries.metadata IS 'The caller''s own notes: an object
 COMMENT ON COLUMN ledger_entries.actor IS 'Who granted the money (ADMIN_CREDIT).';
 COMMENT ON COLUMN ledger_entries.reason IS 'Why it was granted (ADMIN_CREDIT).';
 COMMENT ON COLUMN ledger_entries.reservation_id IS 'The reservation that this entry opened, changed or ended.';
+COMMENT ON COLUMN ledger_entries.reservation_state IS 'Its state right after this entry, as in reservations.state.';
+COMMENT ON COLUMN ledger_entries.reservation_held IS 'What it held right after this entry, in micro-USD.';
+COMMENT ON COLUMN ledger_entries.reservation_captured IS 'What had been captured of it right after this entry, in micro-USD.';
+COMMENT ON COLUMN ledger_entries.uncollected_micro_usd IS 'What a capture could not collect, in micro-USD; else 0.';
+COMMENT ON COLUMN ledger_entries.expire_time IS 'When its lease ran out, as of this entry.';
+COMMENT ON COLUMN ledger_entries.close_time IS 'When it ended; NULL while it was open right after this entry.';
 
 CREATE TABLE refusals (
     account_id      TEXT COLLATE "C" NOT NULL,
@@ -178,6 +200,8 @@ CREATE TABLE reservations (
         CONSTRAINT reservations_amount CHECK (amount_micro_usd >= 0),
     captured_micro_usd BIGINT NOT NULL DEFAULT 0
         CONSTRAINT reservations_captured CHECK (captured_micro_usd >= 0),
+    sequence           BIGINT NOT NULL
+        CONSTRAINT reservations_sequence CHECK (sequence >= 1),
     create_time        TIMESTAMPTZ NOT NULL,
     expire_time        TIMESTAMPTZ NOT NULL,
     close_time         TIMESTAMPTZ,
@@ -189,15 +213,20 @@ CREATE TABLE reservations (
     CONSTRAINT reservations_close_time CHECK ((state = 1) = (close_time IS NULL))
 );
 
+-- What is open: for leases that have run out, and for lists of what is open. Holds no more than is under way.
+CREATE INDEX reservations_open ON reservations (account_id, expire_time) WHERE state = 1;
+
 COMMENT ON TABLE reservations IS 'Money held for work in progress: open, then captured, released or expired.';
 COMMENT ON COLUMN reservations.account_id IS 'The account.';
 COMMENT ON COLUMN reservations.reservation_id IS 'The idempotency key under which it was reserved.';
 COMMENT ON COLUMN reservations.state IS '1 OPEN, 2 CAPTURED, 3 RELEASED, 4 EXPIRED.';
 COMMENT ON COLUMN reservations.amount_micro_usd IS 'What it holds now, in micro-USD; nothing once it has ended.';
 COMMENT ON COLUMN reservations.captured_micro_usd IS 'What has been captured of it so far, in micro-USD.';
+COMMENT ON COLUMN reservations.sequence IS 'The entry that opened it.';
 COMMENT ON COLUMN reservations.create_time IS 'When it was opened, by this server''s clock.';
 COMMENT ON COLUMN reservations.expire_time IS 'When its lease runs out. From then on it holds nothing, whatever its state says.';
-COMMENT ON COLUMN reservations.close_time IS 'When it ended; NULL while it is open.';
+COMMENT ON COLUMN reservations.close_time IS
+    'When it ended; NULL while it is open. If its lease ran out: the moment it did, not when that was written down.';
 COMMENT ON COLUMN reservations.reference IS 'Free text for people.';
 COMMENT ON COLUMN reservations.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
 

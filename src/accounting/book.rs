@@ -1,13 +1,17 @@
 //! The part of the book that some commands touch: what the rules read, and what they wrote.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     AccountId, Balance, CreditKind, Entry, ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Refusal,
-    RefusalReason, Timestamp, command::Command, decide::Posting,
+    RefusalReason, Reservation, ReservationAfter, ReservationState, Timestamp, command::Command,
+    decide::Posting,
 };
 
-/// The accounts, earlier answers, charges and payments that some commands name; and all that [`super::decide()`] adds.
+/// The accounts, earlier answers, charges, payments and reservations that some commands name; and all that [`super::decide()`] adds.
 #[derive(Debug, Default)]
 pub struct Book {
     accounts: HashMap<AccountId, AccountBook>,
@@ -20,6 +24,10 @@ pub struct Book {
 pub struct Changes {
     /// The entries, in the order in which they were decided.
     pub entries: Vec<(Arc<Entry>, Fingerprint)>,
+    /// The accounts of the entries, as they stand after the last one.
+    pub accounts: Vec<(AccountId, Account)>,
+    /// The reservations of the entries, as they stand after the last one.
+    pub reservations: Vec<Reservation>,
     /// The refusals to remember.
     pub refusals: Vec<Refused>,
     /// The payments credited.
@@ -37,6 +45,8 @@ pub struct Account {
     pub last_sequence: i64,
     /// When the newest entry was written.
     pub update_time: Timestamp,
+    /// No lease runs out before this; `None` if none is running.
+    pub next_expire_time: Option<Timestamp>,
 }
 
 /// How a key was answered.
@@ -106,13 +116,37 @@ struct AccountBook {
     account: Account,
     answers: HashMap<IdempotencyKey, Recorded>,
     charges: HashMap<i64, Charge>,
+    reservations: HashMap<IdempotencyKey, Reservation>,
+    is_changed: bool,
+    changed_reservations: BTreeSet<IdempotencyKey>,
 }
 
 impl Book {
     /// Puts in an account. It must be there before anything else of it.
     pub fn put_account(&mut self, account_id: AccountId, account: Account) {
-        let book = AccountBook { account, answers: HashMap::new(), charges: HashMap::new() };
+        let book = AccountBook {
+            account,
+            answers: HashMap::new(),
+            charges: HashMap::new(),
+            reservations: HashMap::new(),
+            is_changed: false,
+            changed_reservations: BTreeSet::new(),
+        };
         self.accounts.insert(account_id, book);
+    }
+
+    /// Puts in a reservation: one that a command names, or whose lease has run out.
+    pub fn put_reservation(&mut self, reservation: Reservation) {
+        if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
+            book.reservations.insert(reservation.reservation_id.clone(), reservation);
+        }
+    }
+
+    /// Puts in when the first lease runs out of those that have not yet.
+    pub fn put_next_expire_time(&mut self, account_id: &AccountId, next: Option<Timestamp>) {
+        if let Some(book) = self.accounts.get_mut(account_id) {
+            book.account.next_expire_time = next;
+        }
     }
 
     /// Puts in how a key was answered.
@@ -152,6 +186,34 @@ impl Book {
         self.accounts.get(account_id)?.charges.get(&sequence)
     }
 
+    /// A reservation as it stands.
+    #[must_use]
+    pub fn reservation(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &IdempotencyKey,
+    ) -> Option<&Reservation> {
+        self.accounts.get(account_id)?.reservations.get(reservation_id)
+    }
+
+    /// The reservations whose leases have run out and that do not know yet, in the order in which they did.
+    pub(super) fn lapsed(&self, now: Timestamp) -> Vec<Reservation> {
+        let is_lapsed = |book: &AccountBook, reservation: &Reservation| {
+            reservation.status.is_lapsed(book.account.time(now))
+        };
+        let mut lapsed: Vec<_> = self
+            .accounts
+            .values()
+            .flat_map(|book| book.reservations.values().filter(|reservation| is_lapsed(book, reservation)))
+            .cloned()
+            .collect();
+        lapsed.sort_unstable_by(|a, b| {
+            let order = |reservation: &Reservation| (reservation.status.expire_time, reservation.sequence);
+            order(a).cmp(&order(b)).then_with(|| a.account_id.cmp(&b.account_id))
+        });
+        lapsed
+    }
+
     /// Who was credited for a payment, if anybody was.
     #[must_use]
     pub fn external_credit(&self, kind: CreditKind, external_id: &ExternalId) -> Option<&ExternalCredit> {
@@ -161,18 +223,27 @@ impl Book {
     /// All that was decided.
     #[must_use]
     pub fn into_changes(self) -> Changes {
-        self.changes
+        let mut changes = self.changes;
+        for (account_id, mut book) in self.accounts.into_iter().filter(|(_, book)| book.is_changed) {
+            let reservations = book.changed_reservations.iter().filter_map(|id| book.reservations.remove(id));
+            changes.reservations.extend(reservations);
+            changes.accounts.push((account_id, book.account));
+        }
+        changes.accounts.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        changes
     }
 
     /// Writes the entry of an operation, or returns `None` where the balance would leave int64.
     pub(super) fn post(&mut self, command: &Command, posting: Posting, now: Timestamp) -> Option<Arc<Entry>> {
         let book = self.accounts.get_mut(command.account_id())?;
         let entry = Arc::new(posting.entry(command, &book.account, now)?);
-        book.account = Account {
-            balance: entry.balance_after,
-            last_sequence: entry.sequence,
-            update_time: entry.create_time,
-        };
+        book.account.balance = entry.balance_after;
+        book.account.last_sequence = entry.sequence;
+        book.account.update_time = entry.create_time;
+        book.is_changed = true;
+        if let Some(after) = &entry.reservation {
+            book.keep_reservation(&entry, after);
+        }
         if let Some(charge) = entry.refunded_sequence.and_then(|sequence| book.charges.get_mut(&sequence)) {
             // Cannot overflow: judged to be at most what was charged.
             charge.refunded = MicroUsd::new(charge.refunded.get() + entry.amount.get());
@@ -229,6 +300,44 @@ impl Book {
     fn record(&mut self, command: &Command, answer: Answer) {
         let recorded = Recorded { fingerprint: command.fingerprint().clone(), answer };
         self.put_answer(command.account_id(), command.key().clone(), recorded);
+    }
+}
+
+impl Charge {
+    /// What is left to give back. What was taken is a negative amount; history from before this ledger may have others.
+    #[must_use]
+    pub fn left(&self) -> MicroUsd {
+        let charged = self.entry.amount.get().saturating_neg();
+        MicroUsd::new(charged.saturating_sub(self.refunded.get()).max(0))
+    }
+}
+
+impl Account {
+    /// The time in this account: a clock set back does not turn its journal round.
+    #[must_use]
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        now.max(self.update_time)
+    }
+}
+
+impl AccountBook {
+    fn keep_reservation(&mut self, entry: &Entry, after: &ReservationAfter) {
+        let id = &after.reservation_id;
+        let reservation = self.reservations.entry(id.clone()).or_insert_with(|| Reservation {
+            account_id: entry.account_id.clone(),
+            reservation_id: id.clone(),
+            sequence: entry.sequence,
+            create_time: entry.create_time,
+            note: entry.note.clone(),
+            status: after.status,
+        });
+        reservation.status = after.status;
+        self.changed_reservations.insert(id.clone());
+        if after.status.state == ReservationState::Open {
+            let expire_time = after.status.expire_time;
+            let next = self.account.next_expire_time.map_or(expire_time, |next| next.min(expire_time));
+            self.account.next_expire_time = Some(next);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a caller asks for: one operation on one account under one key, in a form that can be carried out.
 
 use super::{
-    AccountId, Actor, Amount, CreditKind, ExternalId, Fingerprint, IdempotencyKey, Invalid, Note, Reason,
+    AccountId, Actor, Amount, CreditKind, ExternalId, Fingerprint, IdempotencyKey, Invalid, Note,
+    OveragePolicy, Reason, Ttl,
 };
 
 /// One operation on one account under one key.
@@ -25,6 +26,16 @@ pub enum Operation {
     Refund(Refund),
     /// Grants money by decision of an operator.
     AdminCredit(AdminCredit),
+    /// Holds money; the key becomes the reservation's id.
+    Reserve(Reserve),
+    /// Charges what was used of a reservation.
+    Capture(Capture),
+    /// Frees what a reservation holds.
+    Release(IdempotencyKey),
+    /// Raises what a reservation holds, or renews its lease.
+    Extend(Extend),
+    /// Writes down that a reservation's lease has run out. The service's own.
+    Expire(IdempotencyKey),
 }
 
 /// Money put in.
@@ -64,12 +75,49 @@ pub struct AdminCredit {
     pub reason: Reason,
 }
 
+/// Money held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// How much.
+    pub amount: Amount,
+    /// For how long; by default as configured.
+    pub ttl: Option<Ttl>,
+}
+
+/// Money used of what is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// Of which reservation.
+    pub reservation_id: IdempotencyKey,
+    /// How much.
+    pub amount: Amount,
+    /// What becomes of the part that it does not hold.
+    pub overage_policy: OveragePolicy,
+    /// Whether the rest stays held.
+    pub keep_open: bool,
+}
+
+/// More money held, or for longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extend {
+    reservation_id: IdempotencyKey,
+    additional: Option<Amount>,
+    ttl: Option<Ttl>,
+}
+
 impl Command {
     /// An operation on an account under a key.
     #[must_use]
     pub fn new(account_id: AccountId, key: IdempotencyKey, operation: Operation, note: Note) -> Self {
         let fingerprint = Fingerprint::of(&operation, &note);
         Self { account_id, key, operation, note, fingerprint }
+    }
+
+    /// The service's own operation that writes down that a lease has run out.
+    #[must_use]
+    pub fn expire(account_id: AccountId, reservation_id: IdempotencyKey) -> Self {
+        let key = IdempotencyKey::of_expiry(&reservation_id);
+        Self::new(account_id, key, Operation::Expire(reservation_id), Note::default())
     }
 
     /// The account.
@@ -107,7 +155,45 @@ impl Command {
     pub fn refunded(&self) -> Option<&ChargeName> {
         match &self.operation {
             Operation::Refund(refund) => Some(&refund.charge),
-            Operation::Credit(_) | Operation::Charge(_) | Operation::AdminCredit(_) => None,
+            Operation::Credit(_)
+            | Operation::Charge(_)
+            | Operation::AdminCredit(_)
+            | Operation::Reserve(_)
+            | Operation::Capture(_)
+            | Operation::Release(_)
+            | Operation::Extend(_)
+            | Operation::Expire(_) => None,
+        }
+    }
+
+    /// The reservation that the operation opens, changes or ends.
+    #[must_use]
+    pub fn reservation_id(&self) -> Option<&IdempotencyKey> {
+        match &self.operation {
+            Operation::Reserve(_) => Some(&self.key),
+            Operation::Capture(Capture { reservation_id, .. })
+            | Operation::Release(reservation_id)
+            | Operation::Extend(Extend { reservation_id, .. })
+            | Operation::Expire(reservation_id) => Some(reservation_id),
+            Operation::Credit(_)
+            | Operation::Charge(_)
+            | Operation::Refund(_)
+            | Operation::AdminCredit(_) => None,
+        }
+    }
+
+    /// The lease that the caller asks for.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Ttl> {
+        match &self.operation {
+            Operation::Reserve(Reserve { ttl, .. }) | Operation::Extend(Extend { ttl, .. }) => *ttl,
+            Operation::Credit(_)
+            | Operation::Charge(_)
+            | Operation::Refund(_)
+            | Operation::AdminCredit(_)
+            | Operation::Capture(_)
+            | Operation::Release(_)
+            | Operation::Expire(_) => None,
         }
     }
 
@@ -116,7 +202,14 @@ impl Command {
     pub fn external_payment(&self) -> Option<(CreditKind, &ExternalId)> {
         match &self.operation {
             Operation::Credit(credit) => credit.external_id().map(|id| (credit.kind, id)),
-            Operation::Charge(_) | Operation::Refund(_) | Operation::AdminCredit(_) => None,
+            Operation::Charge(_)
+            | Operation::Refund(_)
+            | Operation::AdminCredit(_)
+            | Operation::Reserve(_)
+            | Operation::Capture(_)
+            | Operation::Release(_)
+            | Operation::Extend(_)
+            | Operation::Expire(_) => None,
         }
     }
 }
@@ -150,6 +243,41 @@ impl Credit {
     #[must_use]
     pub fn external_id(&self) -> Option<&ExternalId> {
         self.external_id.as_ref()
+    }
+}
+
+impl Extend {
+    /// An extension of a reservation.
+    ///
+    /// # Errors
+    /// When it would change nothing.
+    pub fn new(
+        reservation_id: IdempotencyKey,
+        additional: Option<Amount>,
+        ttl: Option<Ttl>,
+    ) -> Result<Self, Invalid> {
+        if additional.is_none() && ttl.is_none() {
+            return Err(Invalid::field("ttl", "is required where additional_amount_micro_usd is 0"));
+        }
+        Ok(Self { reservation_id, additional, ttl })
+    }
+
+    /// Of which reservation.
+    #[must_use]
+    pub fn reservation_id(&self) -> &IdempotencyKey {
+        &self.reservation_id
+    }
+
+    /// How much more it is to hold.
+    #[must_use]
+    pub fn additional(&self) -> Option<Amount> {
+        self.additional
+    }
+
+    /// How long its lease is to last from now on.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Ttl> {
+        self.ttl
     }
 }
 

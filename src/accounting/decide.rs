@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Account, Actor, AdminCredit, Amount, Answer, Book, Charge, ChargeName, Command, Credit, Entry, EntryType,
-    ExternalCredit, ExternalId, KeyReused, MicroUsd, Operation, Reason, Recorded, Refund, Refusal,
-    RefusalReason, Timestamp,
+    Account, Actor, AdminCredit, Amount, Answer, Balance, Book, Charge, ChargeName, Command, Credit, Entry,
+    EntryType, ExternalCredit, ExternalId, IdempotencyKey, Invalid, KeyReused, MicroUsd, Operation, Reason,
+    Recorded, Refund, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationStatus, Reserve,
+    Timestamp, Ttl, reservation::Movement,
 };
 
 /// What the operator of the service set.
@@ -13,6 +14,12 @@ use super::{
 pub struct Limits {
     /// The most that one `AdminCredit` may grant.
     pub admin_credit_max: MicroUsd,
+    /// The most that an account may owe through captures that allow debt; at least zero.
+    pub debt_max: MicroUsd,
+    /// How long a reservation lasts whose caller does not say.
+    pub lease_default: Ttl,
+    /// How long a caller may ask for.
+    pub lease_max: Ttl,
 }
 
 /// How an operation is answered.
@@ -24,6 +31,8 @@ pub enum Outcome {
         entry: Arc<Entry>,
         /// Whether an earlier call wrote it.
         replayed: bool,
+        /// The reservation right after the entry, if it is about one.
+        reservation: Option<Reservation>,
     },
     /// No, now and whenever it is asked again.
     Refused(Arc<Refusal>),
@@ -44,27 +53,33 @@ pub enum NotFound {
     Charge,
     /// An operation under the key.
     Operation,
+    /// The reservation.
+    Reservation,
 }
 
 /// Answers commands in order, each knowing the ones before it. The book must hold what they name; it is left holding
 /// what they changed. `now` is the database's clock, read under the locks of all accounts.
+///
+/// Leases that have run out by then end first, so that no rule needs to know of them: for every other entry, what is held
+/// is what is held.
 #[must_use]
 pub fn decide(book: &mut Book, commands: &[Command], now: Timestamp, limits: &Limits) -> Vec<Outcome> {
+    expire_lapsed(book, now);
     commands.iter().map(|command| decide_one(book, command, now, limits)).collect()
 }
 
 fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limits) -> Outcome {
     if let Some(recorded) = book.answer(command.account_id(), command.key()) {
-        return repeat(recorded, command);
+        return repeat(book, recorded, command);
     }
-    let reason = match judge(book, command, limits) {
+    let reason = match judge(book, command, now, limits) {
         Verdict::Post(posting) => match book.post(command, posting, now) {
-            Some(entry) => return Outcome::Applied { entry, replayed: false },
+            Some(entry) => return applied(book, entry, false),
             None => RefusalReason::BalanceOverflow,
         },
         Verdict::CreditedBefore(entry) => {
             book.answer_with(command, Arc::clone(&entry), now);
-            return Outcome::Applied { entry, replayed: true };
+            return applied(book, entry, true);
         }
         Verdict::NotFound(not_found) => return Outcome::NotFound(not_found),
         Verdict::Refuse(reason) => reason,
@@ -74,13 +89,32 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
 
 /// The answer to a key that was answered before: the same one, if it is the same request. Comes before any look at the
 /// state of the account, which has moved on since.
-fn repeat(recorded: &Recorded, command: &Command) -> Outcome {
+fn repeat(book: &Book, recorded: &Recorded, command: &Command) -> Outcome {
     if recorded.fingerprint != *command.fingerprint() {
         return Outcome::KeyReused(recorded.fingerprint.reused_by(command.fingerprint()));
     }
     match &recorded.answer {
-        Answer::Applied(entry) => Outcome::Applied { entry: Arc::clone(entry), replayed: true },
+        Answer::Applied(entry) => applied(book, Arc::clone(entry), true),
         Answer::Refused(refusal) => Outcome::Refused(Arc::clone(refusal)),
+    }
+}
+
+/// The answer by an entry: with the reservation as it stood right after it, which is not how it stands now.
+fn applied(book: &Book, entry: Arc<Entry>, replayed: bool) -> Outcome {
+    let reservation = entry.reservation.as_ref().and_then(|after| {
+        let reservation = book.reservation(&entry.account_id, &after.reservation_id)?;
+        Some(Reservation { status: after.status, ..reservation.clone() })
+    });
+    Outcome::Applied { entry, replayed, reservation }
+}
+
+/// Writes down which leases have run out, under the service's own keys.
+fn expire_lapsed(book: &mut Book, now: Timestamp) {
+    for reservation in book.lapsed(now) {
+        let id = reservation.reservation_id.clone();
+        let command = Command::expire(reservation.account_id, id.clone());
+        let posting = Posting::moving(EntryType::Expire, id, reservation.status.expire());
+        book.post(&command, posting, now);
     }
 }
 
@@ -100,14 +134,32 @@ pub(super) struct Posting {
     actor: Option<Actor>,
     reason: Option<Reason>,
     refunded_sequence: Option<i64>,
+    held_delta: MicroUsd,
+    reservation: Option<ReservationAfter>,
 }
 
-fn judge(book: &Book, command: &Command, limits: &Limits) -> Verdict {
+fn judge(book: &Book, command: &Command, now: Timestamp, limits: &Limits) -> Verdict {
     match command.operation() {
         Operation::Credit(credit) => judge_credit(book, command, credit),
         Operation::Charge(amount) => judge_charge(book, command, *amount),
         Operation::Refund(refund) => judge_refund(book, command, refund),
         Operation::AdminCredit(grant) => judge_admin_credit(grant, limits),
+        Operation::Reserve(reserve) => judge_reserve(book, command, reserve, now, limits),
+        Operation::Capture(capture) => {
+            judge_reservation(book, command, EntryType::Capture, now, |status, balance, now| {
+                status.capture(capture, balance, now, limits)
+            })
+        }
+        Operation::Release(_) => {
+            judge_reservation(book, command, EntryType::Release, now, |status, _, now| status.release(now))
+        }
+        Operation::Extend(extend) => {
+            judge_reservation(book, command, EntryType::Extend, now, |status, balance, now| {
+                status.extend(extend, balance, now)
+            })
+        }
+        // Had its lease run out, it would have been written down by now, and this would be a replay.
+        Operation::Expire(_) => Verdict::NotFound(NotFound::Reservation),
     }
 }
 
@@ -160,11 +212,7 @@ fn judge_refund(book: &Book, command: &Command, refund: &Refund) -> Verdict {
     if !entry_type.is_refundable() {
         return Verdict::Refuse(RefusalReason::NotRefundable { entry_type });
     }
-    // What was taken is a negative amount, so nothing of it is left where the two sums meet.
-    let left = MicroUsd::ZERO
-        .checked_sub(charge.entry.amount)
-        .and_then(|charged| charged.checked_sub(charge.refunded))
-        .unwrap_or(MicroUsd::ZERO);
+    let left = charge.left();
     if refund.amount.credited() > left {
         return Verdict::Refuse(RefusalReason::RefundExceedsCharge { refundable: left });
     }
@@ -196,29 +244,99 @@ fn judge_admin_credit(grant: &AdminCredit, limits: &Limits) -> Verdict {
     })
 }
 
+fn judge_reserve(
+    book: &Book,
+    command: &Command,
+    reserve: &Reserve,
+    now: Timestamp,
+    limits: &Limits,
+) -> Verdict {
+    let Some(account) = book.account(command.account_id()) else {
+        return Verdict::NotFound(NotFound::Account);
+    };
+    let (available, required) = (account.balance.available(), reserve.amount.credited());
+    if required > available {
+        return Verdict::Refuse(RefusalReason::InsufficientFunds { available, required });
+    }
+    let expire_time = account.time(now).after(reserve.ttl.unwrap_or(limits.lease_default));
+    let movement = ReservationStatus::opened(reserve.amount, expire_time);
+    Verdict::Post(Posting::moving(EntryType::Reserve, command.key().clone(), movement))
+}
+
+/// What an operation does to the reservation that it names.
+fn judge_reservation(
+    book: &Book,
+    command: &Command,
+    entry_type: EntryType,
+    now: Timestamp,
+    operate: impl FnOnce(&ReservationStatus, Balance, Timestamp) -> Result<Movement, RefusalReason>,
+) -> Verdict {
+    let account_id = command.account_id();
+    let named = command.reservation_id().and_then(|id| book.reservation(account_id, id));
+    let (Some(reservation), Some(account)) = (named, book.account(account_id)) else {
+        return Verdict::NotFound(NotFound::Reservation);
+    };
+    match operate(&reservation.status, account.balance, account.time(now)) {
+        Ok(movement) => {
+            Verdict::Post(Posting::moving(entry_type, reservation.reservation_id.clone(), movement))
+        }
+        Err(reason) => Verdict::Refuse(reason),
+    }
+}
+
+impl Limits {
+    /// Checks what only the operator of the service can say of a command.
+    ///
+    /// # Errors
+    /// When a lease is longer than a caller may ask for.
+    pub fn check(&self, command: &Command) -> Result<(), Invalid> {
+        match command.ttl() {
+            Some(ttl) if ttl > self.lease_max => {
+                let max = self.lease_max.micros() / 1_000_000;
+                Err(Invalid::field("ttl", format!("must be at most {max} seconds")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl Posting {
     fn new(entry_type: EntryType, amount: MicroUsd) -> Self {
-        Self { entry_type, amount, external_id: None, actor: None, reason: None, refunded_sequence: None }
+        Self {
+            entry_type,
+            amount,
+            external_id: None,
+            actor: None,
+            reason: None,
+            refunded_sequence: None,
+            held_delta: MicroUsd::ZERO,
+            reservation: None,
+        }
+    }
+
+    fn moving(entry_type: EntryType, reservation_id: IdempotencyKey, movement: Movement) -> Self {
+        let Movement { amount, held_delta, status, uncollected } = movement;
+        let reservation = Some(ReservationAfter { reservation_id, status, uncollected });
+        Self { held_delta, reservation, ..Self::new(entry_type, amount) }
     }
 
     /// The entry in its place, or `None` where the balance would leave int64.
     pub(super) fn entry(self, command: &Command, account: &Account, now: Timestamp) -> Option<Entry> {
-        let held_delta = MicroUsd::ZERO;
         Some(Entry {
             account_id: command.account_id().clone(),
             sequence: account.last_sequence.checked_add(1)?,
             entry_type: self.entry_type,
             amount: self.amount,
-            held_delta,
-            balance_after: account.balance.after(self.amount, held_delta)?,
+            held_delta: self.held_delta,
+            balance_after: account.balance.after(self.amount, self.held_delta)?,
             idempotency_key: Some(command.key().clone()),
             external_id: self.external_id,
             note: command.note().clone(),
             actor: self.actor,
             reason: self.reason,
-            reservation_id: None,
+            reservation: self.reservation,
             refunded_sequence: self.refunded_sequence,
-            create_time: now.max(account.update_time), // a clock set back does not turn the journal round
+            create_time: account.time(now),
         })
     }
 }

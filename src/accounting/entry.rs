@@ -1,6 +1,9 @@
 //! The journal's rows.
 
-use super::{AccountId, Actor, Balance, ExternalId, IdempotencyKey, MicroUsd, Note, Reason, Timestamp};
+use super::{
+    AccountId, Actor, Balance, ExternalId, IdempotencyKey, MicroUsd, Note, Reason, ReservationStatus,
+    Timestamp,
+};
 
 /// Which kind of credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,11 +149,22 @@ pub struct Entry {
     /// Why it was granted.
     pub reason: Option<Reason>,
     /// The reservation that it opened, changed or ended.
-    pub reservation_id: Option<IdempotencyKey>,
+    pub reservation: Option<ReservationAfter>,
     /// The charge or capture that it gives back.
     pub refunded_sequence: Option<i64>,
     /// When it was written. Never earlier than the entry before it.
     pub create_time: Timestamp,
+}
+
+/// A reservation right after an entry, so that the answer can be given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationAfter {
+    /// The reservation.
+    pub reservation_id: IdempotencyKey,
+    /// How it stood.
+    pub status: ReservationStatus,
+    /// What a capture could not collect.
+    pub uncollected: MicroUsd,
 }
 
 #[cfg(test)]

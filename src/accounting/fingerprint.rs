@@ -8,7 +8,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{AdminCredit, ChargeName, Credit, EntryType, Metadata, Note, Operation, Refund};
+use super::{
+    AdminCredit, Amount, Capture, ChargeName, Credit, EntryType, Extend, IdempotencyKey, Metadata, Note,
+    Operation, OveragePolicy, Refund, Reserve, Ttl,
+};
 
 /// What was asked under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,11 @@ enum Field {
     ChargeKey = 7,
     Actor = 8,
     Reason = 9,
+    Ttl = 10,
+    ReservationId = 11,
+    OveragePolicy = 12,
+    KeepOpen = 13,
+    AdditionalAmount = 14,
 }
 
 const FIELD_BYTES: usize = 9; // the field's number and eight bytes
@@ -45,18 +53,23 @@ impl Fingerprint {
     pub(super) fn of(operation: &Operation, note: &Note) -> Self {
         let mut fingerprint = match operation {
             Operation::Credit(credit) => Self::of_credit(credit),
-            Operation::Charge(amount) => Self(vec![2]).number(Field::Amount, amount.credited().get()),
+            Operation::Charge(amount) => Self::method(2).amount(*amount),
             Operation::Refund(Refund { amount, charge }) => {
-                let fingerprint = Self(vec![3]).number(Field::Amount, amount.credited().get());
+                let fingerprint = Self::method(3).amount(*amount);
                 match charge {
                     ChargeName::Sequence(sequence) => fingerprint.number(Field::ChargeSequence, *sequence),
                     ChargeName::Key(key) => fingerprint.text(Field::ChargeKey, key.as_str()),
                 }
             }
-            Operation::AdminCredit(AdminCredit { amount, actor, reason }) => Self(vec![4])
-                .number(Field::Amount, amount.credited().get())
+            Operation::AdminCredit(AdminCredit { amount, actor, reason }) => Self::method(4)
+                .amount(*amount)
                 .text(Field::Actor, actor.as_str())
                 .text(Field::Reason, reason.as_str()),
+            Operation::Reserve(Reserve { amount, ttl }) => Self::method(5).amount(*amount).ttl(*ttl),
+            Operation::Capture(capture) => Self::of_capture(capture),
+            Operation::Release(reservation_id) => Self::method(7).reservation(reservation_id),
+            Operation::Extend(extend) => Self::of_extend(extend),
+            Operation::Expire(reservation_id) => Self::method(9).reservation(reservation_id),
         };
         let Note { reference, metadata } = note;
         fingerprint = fingerprint.text(Field::Reference, reference.as_str());
@@ -65,11 +78,31 @@ impl Fingerprint {
 
     fn of_credit(credit: &Credit) -> Self {
         let entry_type = EntryType::Credit(credit.kind()).number();
-        let fingerprint = Self(vec![1])
-            .number(Field::Amount, credit.amount().credited().get())
-            .number(Field::EntryType, entry_type.into());
+        let fingerprint = Self::method(1).amount(credit.amount()).number(Field::EntryType, entry_type.into());
         match credit.external_id() {
             Some(external_id) => fingerprint.text(Field::ExternalId, external_id.as_str()),
+            None => fingerprint,
+        }
+    }
+
+    fn of_capture(capture: &Capture) -> Self {
+        let Capture { reservation_id, amount, overage_policy, keep_open } = capture;
+        let mut fingerprint = Self::method(6).reservation(reservation_id).amount(*amount);
+        let policy = match overage_policy {
+            OveragePolicy::Reject => None, // the default
+            OveragePolicy::CollectAvailable => Some(2),
+            OveragePolicy::AllowDebt => Some(3),
+        };
+        if let Some(policy) = policy {
+            fingerprint = fingerprint.number(Field::OveragePolicy, policy);
+        }
+        if *keep_open { fingerprint.number(Field::KeepOpen, 1) } else { fingerprint }
+    }
+
+    fn of_extend(extend: &Extend) -> Self {
+        let fingerprint = Self::method(8).reservation(extend.reservation_id()).ttl(extend.ttl());
+        match extend.additional() {
+            Some(amount) => fingerprint.number(Field::AdditionalAmount, amount.credited().get()),
             None => fingerprint,
         }
     }
@@ -108,6 +141,25 @@ impl Fingerprint {
         self.0.get(1..).unwrap_or_default().chunks(FIELD_BYTES).collect()
     }
 
+    fn method(number: u8) -> Self {
+        Self(vec![number])
+    }
+
+    fn amount(self, amount: Amount) -> Self {
+        self.number(Field::Amount, amount.credited().get())
+    }
+
+    fn reservation(self, reservation_id: &IdempotencyKey) -> Self {
+        self.text(Field::ReservationId, reservation_id.as_str())
+    }
+
+    fn ttl(self, ttl: Option<Ttl>) -> Self {
+        match ttl {
+            Some(ttl) => self.number(Field::Ttl, ttl.micros()),
+            None => self,
+        }
+    }
+
     fn number(mut self, field: Field, value: i64) -> Self {
         self.0.push(field as u8);
         self.0.extend_from_slice(&value.to_be_bytes());
@@ -142,6 +194,11 @@ fn method_name(number: u8) -> &'static str {
         2 => "Charge",
         3 => "Refund",
         4 => "AdminCredit",
+        5 => "Reserve",
+        6 => "Capture",
+        7 => "Release",
+        8 => "ExtendReservation",
+        9 => "expiry",
         _ => "unknown", // written by a later version
     }
 }
@@ -157,6 +214,11 @@ fn field_name(number: u8) -> &'static str {
         7 => "charge_idempotency_key",
         8 => "actor",
         9 => "reason",
+        10 => "ttl",
+        11 => "reservation_id",
+        12 => "overage_policy",
+        13 => "keep_open",
+        14 => "additional_amount_micro_usd",
         _ => "unknown", // written by a later version
     }
 }
@@ -164,7 +226,7 @@ fn field_name(number: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::{Actor, Amount, CreditKind, ExternalId, IdempotencyKey, Reason};
+    use crate::accounting::{Actor, CreditKind, ExternalId, Reason};
 
     fn amount(micro_usd: i64) -> Amount {
         Amount::parse("amount_micro_usd", micro_usd).unwrap()
@@ -182,6 +244,20 @@ mod tests {
     fn admin(actor: &str, reason: &str) -> Operation {
         let (actor, reason) = (Actor::parse(actor).unwrap(), Reason::parse(reason).unwrap());
         Operation::AdminCredit(AdminCredit { amount: amount(5), actor, reason })
+    }
+
+    fn reservation_id(text: &str) -> IdempotencyKey {
+        IdempotencyKey::parse_of_reservation(text).unwrap()
+    }
+
+    fn capture(overage_policy: OveragePolicy, keep_open: bool) -> Operation {
+        let reservation_id = reservation_id("r1");
+        Operation::Capture(Capture { reservation_id, amount: amount(5), overage_policy, keep_open })
+    }
+
+    fn extend(reservation: &str, additional: Option<i64>, ttl: Option<i64>) -> Operation {
+        let ttl = ttl.and_then(Ttl::from_micros);
+        Operation::Extend(Extend::new(reservation_id(reservation), additional.map(amount), ttl).unwrap())
     }
 
     fn note(reference: &str, metadata: &[(&str, &str)]) -> Note {
@@ -213,6 +289,26 @@ mod tests {
                 vec!["charge_sequence", "charge_idempotency_key"],
             ),
             ((deposit(), plain()), (Operation::Charge(amount(5)), plain()), vec!["method"]),
+            (
+                (capture(OveragePolicy::Reject, false), plain()),
+                (capture(OveragePolicy::AllowDebt, true), plain()),
+                vec!["overage_policy", "keep_open"],
+            ),
+            (
+                (capture(OveragePolicy::AllowDebt, true), plain()),
+                (capture(OveragePolicy::CollectAvailable, true), plain()),
+                vec!["overage_policy"],
+            ),
+            (
+                (extend("r1", Some(5), None), plain()),
+                (extend("r1", None, Some(7)), plain()),
+                vec!["ttl", "additional_amount_micro_usd"],
+            ),
+            (
+                (Operation::Release(reservation_id("r1")), plain()),
+                (Operation::Release(reservation_id("r2")), plain()),
+                vec!["reservation_id"],
+            ),
         ];
         for ((recorded, recorded_note), (requested, requested_note), fields) in cases {
             let recorded = Fingerprint::of(&recorded, &recorded_note);

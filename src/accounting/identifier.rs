@@ -78,8 +78,9 @@ identifier! {
     AccountId, 128
 }
 identifier! {
-    /// The caller's name for one operation on one account, for ever: 1..=255 visible ASCII characters.
-    IdempotencyKey, 255
+    /// The name of one operation on one account, for ever: visible ASCII characters, 1..=255 of a caller's, and up to
+    /// 270 of the service's own.
+    IdempotencyKey, 270
 }
 identifier! {
     /// A payment's id in another system: 1..=255 visible ASCII characters.
@@ -87,6 +88,25 @@ identifier! {
 }
 
 impl IdempotencyKey {
+    /// The longest that a caller may send. The service's own keys hold one of a caller's.
+    pub const CALLERS_LENGTH_MAX: usize = 255;
+
+    /// The key under which it is written down that a reservation's lease has run out.
+    pub(super) fn of_expiry(reservation_id: &Self) -> Self {
+        Self(format!("{RESERVED_KEY_PREFIX}expire/{reservation_id}").into())
+    }
+
+    /// Parses the id of a reservation: the key under which a caller reserved.
+    ///
+    /// # Errors
+    /// When it is none that a caller can have used.
+    pub fn parse_of_reservation(text: &str) -> Result<Self, Invalid> {
+        match visible_ascii(text, Self::CALLERS_LENGTH_MAX) {
+            Ok(()) => Ok(Self(text.into())),
+            Err(problem) => Err(Invalid::field("reservation_id", problem)),
+        }
+    }
+
     /// Parses the key of a caller's operation on `account_id`.
     ///
     /// # Errors
@@ -97,7 +117,7 @@ impl IdempotencyKey {
         if text.is_empty() {
             return Err(invalid(Problem::KeyRequired));
         }
-        visible_ascii(text, Self::LENGTH_MAX).map_err(|why| invalid(Problem::KeyMalformed(why)))?;
+        visible_ascii(text, Self::CALLERS_LENGTH_MAX).map_err(|why| invalid(Problem::KeyMalformed(why)))?;
         if text.starts_with(RESERVED_KEY_PREFIX) {
             let why = format!("must not begin with {RESERVED_KEY_PREFIX}: those keys are the service's own");
             return Err(invalid(Problem::KeyMalformed(why)));
@@ -117,7 +137,7 @@ fn is_generic(key: &str, account_id: &AccountId) -> bool {
     let word = key.to_ascii_lowercase();
     let word = word.strip_prefix("entry_type_").unwrap_or(&word);
     GENERIC_KEYS.contains(&word)
-        || ["credit", "extend_reservation"].contains(&word)
+        || ["credit", "extend_reservation", "extendreservation", "admincredit"].contains(&word)
         || EntryType::ALL.iter().any(|entry_type| entry_type.name().eq_ignore_ascii_case(word))
         || word == account_id.as_str().to_ascii_lowercase()
         || key.strip_prefix("reserve:") == Some(account_id.as_str())

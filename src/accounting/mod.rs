@@ -12,6 +12,7 @@
 //! | operation   | one mutating call under one [`IdempotencyKey`]: a [`Command`] carries it                    |
 //! | refusal     | an operation answered "no" for a business reason, remembered under its key: [`Refusal`]     |
 //! | replay      | a call whose key has been answered before; it gets the same answer, and moves nothing       |
+//! | reservation | money held for work in progress: open, then captured, released or expired: [`Reservation`]  |
 //! | reference   | free text for people; repeats freely; never used for deduplication                          |
 //! | external id | a payment's id in another system; credited at most once per entry type: [`ExternalId`]      |
 //!
@@ -27,16 +28,18 @@ mod invalid;
 mod money;
 mod note;
 mod refusal;
+mod reservation;
 mod timestamp;
 
 pub use book::{Account, Answer, Book, Changes, Charge, ExternalCredit, ExternalReplay, Recorded, Refused};
-pub use command::{AdminCredit, ChargeName, Command, Credit, Operation, Refund};
+pub use command::{AdminCredit, Capture, ChargeName, Command, Credit, Extend, Operation, Refund, Reserve};
 pub use decide::{Limits, NotFound, Outcome, decide};
-pub use entry::{CreditKind, Entry, EntryType};
+pub use entry::{CreditKind, Entry, EntryType, ReservationAfter};
 pub use fingerprint::{Fingerprint, KeyReused};
 pub use identifier::{AccountId, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
 pub use invalid::{Invalid, Problem};
 pub use money::{Amount, Balance, MicroUsd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
 pub use refusal::{Refusal, RefusalReason};
-pub use timestamp::Timestamp;
+pub use reservation::{OveragePolicy, Reservation, ReservationState, ReservationStatus};
+pub use timestamp::{Timestamp, Ttl};

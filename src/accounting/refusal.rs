@@ -1,6 +1,6 @@
 //! Operations answered "no" for a business reason.
 
-use super::{AccountId, EntryType, Metadata, MicroUsd, Timestamp};
+use super::{AccountId, EntryType, Metadata, MicroUsd, ReservationState, Timestamp};
 
 /// Why an operation was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,23 @@ pub enum RefusalReason {
         /// The cap.
         limit: MicroUsd,
     },
+    /// The capture is more than the reservation holds.
+    CaptureExceedsReservation {
+        /// What it holds.
+        held: MicroUsd,
+    },
+    /// The reservation has ended already.
+    ReservationClosed {
+        /// How.
+        state: ReservationState,
+    },
+    /// The reservation's lease has run out, and the capture collects nothing beyond the hold.
+    ReservationExpired,
+    /// The account would owe more than the configured limit.
+    DebtLimit {
+        /// The limit.
+        limit: MicroUsd,
+    },
 }
 
 /// An operation answered "no", as it was answered the first time and ever since.
@@ -64,6 +81,10 @@ impl RefusalReason {
             Self::ExternalIdConflict { .. } => "EXTERNAL_ID_CONFLICT",
             Self::BalanceOverflow => "BALANCE_OVERFLOW",
             Self::AdminCreditLimit { .. } => "ADMIN_CREDIT_LIMIT",
+            Self::CaptureExceedsReservation { .. } => "CAPTURE_EXCEEDS_RESERVATION",
+            Self::ReservationClosed { .. } => "RESERVATION_CLOSED",
+            Self::ReservationExpired => "RESERVATION_EXPIRED",
+            Self::DebtLimit { .. } => "DEBT_LIMIT",
         }
     }
 
@@ -87,6 +108,12 @@ impl RefusalReason {
             Self::AdminCreditLimit { limit } => {
                 format!("an operator may grant at most {limit} micro-USD at once")
             }
+            Self::CaptureExceedsReservation { held } => {
+                format!("the reservation holds {held} micro-USD, and its overage policy is to reject")
+            }
+            Self::ReservationClosed { state } => format!("the reservation has ended: {}", state.name()),
+            Self::ReservationExpired => "the reservation's lease has run out".into(),
+            Self::DebtLimit { limit } => format!("the account may owe at most {limit} micro-USD"),
         }
     }
 
@@ -105,8 +132,12 @@ impl RefusalReason {
             Self::ExternalIdConflict { external_id, conflict } => {
                 named(&[("external_id", external_id), ("conflict", conflict)])
             }
-            Self::BalanceOverflow => named(&[]),
-            Self::AdminCreditLimit { limit } => named(&[("limit_micro_usd", limit)]),
+            Self::BalanceOverflow | Self::ReservationExpired => named(&[]),
+            Self::AdminCreditLimit { limit } | Self::DebtLimit { limit } => {
+                named(&[("limit_micro_usd", limit)])
+            }
+            Self::CaptureExceedsReservation { held } => named(&[("held_micro_usd", held)]),
+            Self::ReservationClosed { state } => named(&[("state", &state.name())]),
         }
     }
 }

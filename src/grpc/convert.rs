@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use prost_types::Timestamp as ProtoTimestamp;
+use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use super::proto::{self, refund_request};
 use crate::{
     accounting::{
-        AccountId, Actor, AdminCredit, Amount, Balance, ChargeName, Command, Credit, CreditKind, Entry,
-        EntryType, ExternalId, IdempotencyKey, Invalid, Note, Operation, Reason, Reference, Refund, Refusal,
-        Timestamp,
+        AccountId, Actor, AdminCredit, Amount, Balance, Capture, ChargeName, Command, Credit, CreditKind,
+        Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note, Operation,
+        OveragePolicy, Reason, Reference, Refund, Refusal, Reservation, ReservationState, Reserve, Timestamp,
+        Ttl,
     },
     ledger::{AccountView, EntryQuery},
 };
@@ -82,6 +83,95 @@ impl TryFrom<proto::AdminCreditRequest> for Command {
         });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::ReserveRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::ReserveRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let operation = Operation::Reserve(Reserve {
+            amount: amount(request.amount_micro_usd)?,
+            ttl: ttl(request.ttl.as_ref())?,
+        });
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::CaptureRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::CaptureRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let operation = Operation::Capture(Capture {
+            reservation_id: IdempotencyKey::parse_of_reservation(&request.reservation_id)?,
+            amount: amount(request.amount_micro_usd)?,
+            overage_policy: overage_policy(request.overage_policy)?,
+            keep_open: request.keep_open,
+        });
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::ReleaseRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::ReleaseRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let operation = Operation::Release(IdempotencyKey::parse_of_reservation(&request.reservation_id)?);
+        let note = Note::parse(&request.reference, Metadata::new())?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::ExtendReservationRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::ExtendReservationRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let reservation_id = IdempotencyKey::parse_of_reservation(&request.reservation_id)?;
+        let additional = match request.additional_amount_micro_usd {
+            0 => None,
+            micro_usd => Some(Amount::parse("additional_amount_micro_usd", micro_usd)?),
+        };
+        let extend = Extend::new(reservation_id, additional, ttl(request.ttl.as_ref())?)?;
+        Ok(Self::new(account_id, key, Operation::Extend(extend), Note::default()))
+    }
+}
+
+fn overage_policy(number: i32) -> Result<OveragePolicy, Invalid> {
+    match proto::OveragePolicy::try_from(number) {
+        Ok(proto::OveragePolicy::Unspecified | proto::OveragePolicy::Reject) => Ok(OveragePolicy::Reject),
+        Ok(proto::OveragePolicy::CollectAvailable) => Ok(OveragePolicy::CollectAvailable),
+        Ok(proto::OveragePolicy::AllowDebt) => Ok(OveragePolicy::AllowDebt),
+        Err(_) => Err(Invalid::field("overage_policy", format!("has no policy {number}"))),
+    }
+}
+
+fn ttl(duration: Option<&ProtoDuration>) -> Result<Option<Ttl>, Invalid> {
+    let Some(duration) = duration else { return Ok(None) };
+    let micros = duration
+        .seconds
+        .checked_mul(1_000_000)
+        .and_then(|micros| micros.checked_add(i64::from(duration.nanos / 1_000)))
+        .filter(|_| (0..1_000_000_000).contains(&duration.nanos));
+    match micros.and_then(Ttl::from_micros) {
+        Some(ttl) => Ok(Some(ttl)),
+        None => Err(Invalid::field("ttl", "must be at least a microsecond")),
+    }
+}
+
+/// Which state a list asks for; `None` for every one.
+pub(super) fn reservation_state(number: i32) -> Result<Option<ReservationState>, Invalid> {
+    if number == 0 {
+        return Ok(None);
+    }
+    match i16::try_from(number).ok().and_then(ReservationState::from_number) {
+        Some(state) => Ok(Some(state)),
+        None => Err(Invalid::field("state", format!("has no state {number}"))),
     }
 }
 
@@ -189,9 +279,27 @@ impl From<&Entry> for proto::Entry {
             metadata: entry.note.metadata.clone(),
             actor: text(entry.actor.as_ref().map(Actor::as_str)),
             reason: text(entry.reason.as_ref().map(Reason::as_str)),
-            reservation_id: text(entry.reservation_id.as_ref().map(IdempotencyKey::as_str)),
+            reservation_id: text(entry.reservation.as_ref().map(|after| after.reservation_id.as_str())),
             refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
             create_time: Some(timestamp(entry.create_time)),
+        }
+    }
+}
+
+impl From<&Reservation> for proto::Reservation {
+    fn from(reservation: &Reservation) -> Self {
+        let status = &reservation.status;
+        Self {
+            account_id: reservation.account_id.to_string(),
+            reservation_id: reservation.reservation_id.to_string(),
+            state: status.state.number().into(),
+            amount_micro_usd: status.held.get(),
+            captured_micro_usd: status.captured.get(),
+            create_time: Some(timestamp(reservation.create_time)),
+            expire_time: Some(timestamp(status.expire_time)),
+            close_time: status.close_time.map(timestamp),
+            reference: reservation.note.reference.as_str().to_owned(),
+            metadata: reservation.note.metadata.clone(),
         }
     }
 }
@@ -229,6 +337,10 @@ mod tests {
         for entry_type in EntryType::ALL {
             let number = proto::EntryType::try_from(i32::from(entry_type.number())).unwrap();
             assert_eq!(number.as_str_name(), format!("ENTRY_TYPE_{}", entry_type.name()));
+        }
+        for state in ReservationState::ALL {
+            let number = proto::ReservationState::try_from(i32::from(state.number())).unwrap();
+            assert_eq!(number.as_str_name(), format!("RESERVATION_STATE_{}", state.name()));
         }
     }
 

@@ -1,48 +1,58 @@
 //! Page tokens: where to go on, tied to the request that they were given for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::proto::ListEntriesRequest;
+use super::proto::{ListEntriesRequest, ListReservationsRequest};
 use crate::{accounting::Invalid, ledger::EntrySpan};
 
-/// The part of a list that is still to come, and the request that began it.
-pub(super) struct PageToken;
+/// A request for a page of a list.
+pub(super) trait Paged: prost::Message + Clone {
+    /// The request without what may change from page to page.
+    fn without_page(&self) -> Self;
+}
+
+macro_rules! paged {
+    ($($request:ident),+) => {
+        $(impl Paged for $request {
+            fn without_page(&self) -> Self {
+                Self { page_size: 0, page_token: String::new(), ..self.clone() }
+            }
+        })+
+    };
+}
+paged!(ListEntriesRequest, ListReservationsRequest);
 
 const CHECK_BYTES: usize = 8;
 
-impl PageToken {
-    /// The token for the rest of the list that `request` asks for.
-    pub(super) fn write(rest: EntrySpan, request: &ListEntriesRequest) -> String {
-        let bytes = [rest.after.to_be_bytes(), rest.last.to_be_bytes(), check(request)].concat();
-        URL_SAFE_NO_PAD.encode(bytes)
-    }
+/// The token for the rest of the list that `request` asks for.
+pub(super) fn write(rest: EntrySpan, request: &impl Paged) -> String {
+    let bytes = [rest.after.to_be_bytes(), rest.last.to_be_bytes(), check(request)].concat();
+    URL_SAFE_NO_PAD.encode(bytes)
+}
 
-    /// The part of the list that a token asks for.
-    ///
-    /// # Errors
-    /// When it is no token, or one given for another request.
-    pub(super) fn parse(token: &str, request: &ListEntriesRequest) -> Result<EntrySpan, Invalid> {
-        let invalid = |problem| Invalid::field("page_token", problem);
-        let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
-        let words: Result<[[u8; CHECK_BYTES]; 3], _> =
-            bytes.chunks(CHECK_BYTES).filter_map(|word| word.try_into().ok()).collect::<Vec<_>>().try_into();
-        let Ok([after, last, check_word]) = words else {
-            return Err(invalid("is not a token that a page came with"));
-        };
-        if check_word != check(request) {
-            return Err(invalid("came with another request: only page_size may change between pages"));
-        }
-        Ok(EntrySpan { after: i64::from_be_bytes(after), last: i64::from_be_bytes(last) })
+/// The part of the list that a token asks for.
+///
+/// # Errors
+/// When it is no token, or one given for another request.
+pub(super) fn parse(token: &str, request: &impl Paged) -> Result<EntrySpan, Invalid> {
+    let invalid = |problem| Invalid::field("page_token", problem);
+    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
+    let words: Result<[[u8; CHECK_BYTES]; 3], _> =
+        bytes.chunks(CHECK_BYTES).filter_map(|word| word.try_into().ok()).collect::<Vec<_>>().try_into();
+    let Ok([after, last, check_word]) = words else {
+        return Err(invalid("is not a token that a page came with"));
+    };
+    if check_word != check(request) {
+        return Err(invalid("came with another request: only page_size may change between pages"));
     }
+    Ok(EntrySpan { after: i64::from_be_bytes(after), last: i64::from_be_bytes(last) })
 }
 
 /// Tells requests apart by all that must stay the same from page to page.
-fn check(request: &ListEntriesRequest) -> [u8; CHECK_BYTES] {
-    let same = ListEntriesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+fn check(request: &impl Paged) -> [u8; CHECK_BYTES] {
     let mut check = [0; CHECK_BYTES];
-    check.copy_from_slice(&Sha256::digest(same.encode_to_vec())[..CHECK_BYTES]);
+    check.copy_from_slice(&Sha256::digest(request.without_page().encode_to_vec())[..CHECK_BYTES]);
     check
 }
 
@@ -54,11 +64,11 @@ mod tests {
     fn a_token_goes_on_only_with_the_request_that_it_came_with() {
         let request = ListEntriesRequest { account_id: "a".into(), page_size: 5, ..Default::default() };
         let rest = EntrySpan { after: 3, last: 40 };
-        let token = PageToken::write(rest, &request);
+        let token = write(rest, &request);
         let other_size = ListEntriesRequest { page_size: 7, page_token: token.clone(), ..request.clone() };
-        assert_eq!(PageToken::parse(&token, &other_size), Ok(rest));
+        assert_eq!(parse(&token, &other_size), Ok(rest));
         let other = ListEntriesRequest { reference: "r".into(), ..request };
-        assert_eq!(PageToken::parse(&token, &other).unwrap_err().field, "page_token");
+        assert_eq!(parse(&token, &other).unwrap_err().field, "page_token");
     }
 
     #[test]
@@ -66,7 +76,7 @@ mod tests {
         let request = ListEntriesRequest::default();
         let long = "A".repeat(100);
         for text in ["x", "!!!", "AAAA", long.as_str(), "é"] {
-            assert!(PageToken::parse(text, &request).is_err(), "{text}");
+            assert!(parse(text, &request).is_err(), "{text}");
         }
     }
 }

@@ -3,8 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert,
-    page_token::PageToken,
+    convert, page_token,
     proto::{self, get_entry_request, get_operation_response},
     status::Failure,
 };
@@ -21,18 +20,33 @@ pub(super) struct BillingService {
     ledger: Ledger,
 }
 
+/// What the answer to a mutating call is made of.
+struct Applied {
+    entry: Option<proto::Entry>,
+    replayed: bool,
+    reservation: Option<proto::Reservation>,
+    uncollected: i64,
+}
+
 impl BillingService {
     pub(super) fn new(committer: Committer, ledger: Ledger) -> Self {
         Self { committer, ledger }
     }
 
-    /// Carries out a mutating call. Returns its entry, and whether an earlier call wrote it.
-    async fn post<R>(&self, request: R) -> Result<(proto::Entry, bool), Failure>
+    /// Carries out a mutating call.
+    async fn post<R>(&self, request: R) -> Result<Applied, Failure>
     where
         Command: TryFrom<R, Error = Invalid>,
     {
-        match self.committer.submit(request.try_into()?).await? {
-            Outcome::Applied { entry, replayed } => Ok((entry.as_ref().into(), replayed)),
+        let command = Command::try_from(request)?;
+        self.ledger.limits().check(&command)?;
+        match self.committer.submit(command).await? {
+            Outcome::Applied { entry, replayed, reservation } => Ok(Applied {
+                entry: Some(entry.as_ref().into()),
+                replayed,
+                reservation: reservation.as_ref().map(Into::into),
+                uncollected: entry.reservation.as_ref().map_or(0, |after| after.uncollected.get()),
+            }),
             Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
             Outcome::KeyReused(reused) => Err(Failure::KeyReused(reused)),
             Outcome::NotFound(not_found) => Err(Failure::NotFound(not_found)),
@@ -84,12 +98,42 @@ impl BillingService {
             let span = self.ledger.entry_span(&account_id, from, until).await?;
             span.ok_or(Failure::NotFound(NotFound::Account))?
         } else {
-            PageToken::parse(&request.page_token, &request)?
+            page_token::parse(&request.page_token, &request)?
         };
         let page = self.ledger.entry_list(&account_id, span, &query, page_size).await?;
         Ok(proto::ListEntriesResponse {
             entries: page.entries.iter().map(Into::into).collect(),
-            next_page_token: page.rest.map(|rest| PageToken::write(rest, &request)).unwrap_or_default(),
+            next_page_token: page.rest.map(|rest| page_token::write(rest, &request)).unwrap_or_default(),
+        })
+    }
+
+    async fn reservation(
+        &self,
+        request: proto::GetReservationRequest,
+    ) -> Result<proto::Reservation, Failure> {
+        let account_id = account_id(&request.account_id)?;
+        let reservation_id = IdempotencyKey::parse_of_reservation(&request.reservation_id)?;
+        let found = self.ledger.reservation_get(&account_id, &reservation_id).await?;
+        found.map(|reservation| (&reservation).into()).ok_or(Failure::NotFound(NotFound::Reservation))
+    }
+
+    async fn reservations(
+        &self,
+        request: proto::ListReservationsRequest,
+    ) -> Result<proto::ListReservationsResponse, Failure> {
+        let account_id = account_id(&request.account_id)?;
+        let state = convert::reservation_state(request.state)?;
+        let page_size = convert::page_size(request.page_size)?;
+        let span = if request.page_token.is_empty() {
+            let span = self.ledger.entry_span(&account_id, None, None).await?;
+            span.ok_or(Failure::NotFound(NotFound::Account))?
+        } else {
+            page_token::parse(&request.page_token, &request)?
+        };
+        let page = self.ledger.reservation_list(&account_id, span, state, page_size).await?;
+        Ok(proto::ListReservationsResponse {
+            reservations: page.reservations.iter().map(Into::into).collect(),
+            next_page_token: page.rest.map(|rest| page_token::write(rest, &request)).unwrap_or_default(),
         })
     }
 
@@ -120,60 +164,69 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CreditRequest>,
     ) -> Result<Response<proto::CreditResponse>, Status> {
-        let (entry, replayed) = self.post(request.into_inner()).await?;
-        Ok(Response::new(proto::CreditResponse { entry: Some(entry), replayed }))
+        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::CreditResponse { entry, replayed }))
     }
 
     async fn charge(
         &self,
         request: Request<proto::ChargeRequest>,
     ) -> Result<Response<proto::ChargeResponse>, Status> {
-        let (entry, replayed) = self.post(request.into_inner()).await?;
-        Ok(Response::new(proto::ChargeResponse { entry: Some(entry), replayed }))
+        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::ChargeResponse { entry, replayed }))
     }
 
     async fn refund(
         &self,
         request: Request<proto::RefundRequest>,
     ) -> Result<Response<proto::RefundResponse>, Status> {
-        let (entry, replayed) = self.post(request.into_inner()).await?;
-        Ok(Response::new(proto::RefundResponse { entry: Some(entry), replayed }))
+        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::RefundResponse { entry, replayed }))
     }
 
     async fn admin_credit(
         &self,
         request: Request<proto::AdminCreditRequest>,
     ) -> Result<Response<proto::AdminCreditResponse>, Status> {
-        let (entry, replayed) = self.post(request.into_inner()).await?;
-        Ok(Response::new(proto::AdminCreditResponse { entry: Some(entry), replayed }))
+        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::AdminCreditResponse { entry, replayed }))
     }
 
     async fn reserve(
         &self,
-        _: Request<proto::ReserveRequest>,
+        request: Request<proto::ReserveRequest>,
     ) -> Result<Response<proto::ReserveResponse>, Status> {
-        Err(Failure::Unimplemented("Reserve").into())
+        let Applied { entry, replayed, reservation, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::ReserveResponse { entry, replayed, reservation }))
     }
 
     async fn capture(
         &self,
-        _: Request<proto::CaptureRequest>,
+        request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        Err(Failure::Unimplemented("Capture").into())
+        let Applied { entry, replayed, reservation, uncollected } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::CaptureResponse {
+            entry,
+            replayed,
+            reservation,
+            uncollected_micro_usd: uncollected,
+        }))
     }
 
     async fn release(
         &self,
-        _: Request<proto::ReleaseRequest>,
+        request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        Err(Failure::Unimplemented("Release").into())
+        let Applied { entry, replayed, reservation, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::ReleaseResponse { entry, replayed, reservation }))
     }
 
     async fn extend_reservation(
         &self,
-        _: Request<proto::ExtendReservationRequest>,
+        request: Request<proto::ExtendReservationRequest>,
     ) -> Result<Response<proto::ExtendReservationResponse>, Status> {
-        Err(Failure::Unimplemented("ExtendReservation").into())
+        let Applied { entry, replayed, reservation, .. } = self.post(request.into_inner()).await?;
+        Ok(Response::new(proto::ExtendReservationResponse { entry, replayed, reservation }))
     }
 
     async fn get_account(
@@ -208,15 +261,16 @@ impl proto::billing_service_server::BillingService for BillingService {
 
     async fn get_reservation(
         &self,
-        _: Request<proto::GetReservationRequest>,
+        request: Request<proto::GetReservationRequest>,
     ) -> Result<Response<proto::GetReservationResponse>, Status> {
-        Err(Failure::Unimplemented("GetReservation").into())
+        let reservation = self.reservation(request.into_inner()).await?;
+        Ok(Response::new(proto::GetReservationResponse { reservation: Some(reservation) }))
     }
 
     async fn list_reservations(
         &self,
-        _: Request<proto::ListReservationsRequest>,
+        request: Request<proto::ListReservationsRequest>,
     ) -> Result<Response<proto::ListReservationsResponse>, Status> {
-        Err(Failure::Unimplemented("ListReservations").into())
+        Ok(Response::new(self.reservations(request.into_inner()).await?))
     }
 }

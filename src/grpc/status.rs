@@ -31,8 +31,6 @@ pub(super) enum Failure {
     Ledger(LedgerError),
     /// The caller's deadline passed.
     DeadlineExceeded,
-    /// A method that this version does not offer.
-    Unimplemented(&'static str),
 }
 
 macro_rules! failure_from {
@@ -61,10 +59,6 @@ impl From<Failure> for Status {
                 "the deadline passed, and the outcome is unknown: call again with the same key",
                 [],
             ),
-            Failure::Unimplemented(method) => {
-                let message = format!("{method} is not offered by this version");
-                status(Code::Unimplemented, "UNIMPLEMENTED", message, [])
-            }
         }
     }
 }
@@ -99,6 +93,7 @@ fn of_not_found(not_found: NotFound) -> Status {
         NotFound::Entry => ("ENTRY_NOT_FOUND", "the account has no such entry"),
         NotFound::Charge => ("CHARGE_NOT_FOUND", "the account has no such charge"),
         NotFound::Operation => ("OPERATION_NOT_FOUND", "nothing has happened under the key"),
+        NotFound::Reservation => ("RESERVATION_NOT_FOUND", "the account has no such reservation"),
     };
     status(Code::NotFound, reason, message, [])
 }
@@ -222,7 +217,7 @@ mod tests {
     fn every_failure_has_its_code_and_reason() {
         use Code::{
             Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound as Missing,
-            ResourceExhausted, Unavailable, Unimplemented,
+            ResourceExhausted, Unavailable,
         };
         let reused = KeyReused { method: "Credit", fields: vec!["amount_micro_usd", "reference"] };
         let unavailable = || LedgerError::Unavailable("secret".into());
@@ -239,6 +234,8 @@ mod tests {
             (Failure::NotFound(NotFound::Entry), Missing, "ENTRY_NOT_FOUND"),
             (Failure::NotFound(NotFound::Charge), Missing, "CHARGE_NOT_FOUND"),
             (Failure::NotFound(NotFound::Operation), Missing, "OPERATION_NOT_FOUND"),
+            (Failure::NotFound(NotFound::Reservation), Missing, "RESERVATION_NOT_FOUND"),
+            (refusal(&RefusalReason::ReservationExpired), FailedPrecondition, "RESERVATION_EXPIRED"),
             (refusal(&insufficient), FailedPrecondition, "INSUFFICIENT_FUNDS"),
             (refusal(&RefusalReason::BalanceOverflow), FailedPrecondition, "BALANCE_OVERFLOW"),
             (Failure::Submit(SubmitError::Full), ResourceExhausted, "OVERLOADED"),
@@ -250,7 +247,6 @@ mod tests {
             (ledger(LedgerError::Refused("secret".into())), Internal, "INTERNAL"),
             (ledger(LedgerError::Corrupt("secret".into())), Internal, "INTERNAL"),
             (Failure::DeadlineExceeded, DeadlineExceeded, "DEADLINE_EXCEEDED"),
-            (Failure::Unimplemented("Reserve"), Unimplemented, "UNIMPLEMENTED"),
         ];
         for (failure, code, reason) in table {
             let status = Status::from(failure);

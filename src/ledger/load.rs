@@ -1,25 +1,35 @@
 //! Reads the part of the book that some commands name: locks first, then everything else.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use diesel::data_types::PgTimestamp;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
     LedgerError, TransactionEnd,
-    rows::{self, EntryRow, RefusalRow},
-    statements::{LockAccounts, OpenAccounts, ReadEntries, ReadPrior},
+    rows::{self, EntryRow, RefusalRow, ReservationRow},
+    statements::{LockAccounts, OpenAccounts, ReadEntries, ReadLapsed, ReadPrior},
 };
 use crate::accounting::{
     Account, AccountId, Answer, Book, Charge, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
-    ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Timestamp,
+    ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Reservation, Timestamp,
 };
 
-type LockedRow = (String, i64, i64, i64, PgTimestamp, PgTimestamp);
+type LockedRow = (String, i64, i64, i64, PgTimestamp, Option<PgTimestamp>, PgTimestamp);
 type ReplayRow = (Vec<u8>, i64);
 type ExternalRow = (i16, String, String, i64);
-type PriorRow =
-    (String, String, Option<EntryRow>, Option<RefusalRow>, Option<ReplayRow>, Option<ExternalRow>);
+type PriorRow = (
+    String,
+    String,
+    Option<EntryRow>,
+    Option<RefusalRow>,
+    Option<ReplayRow>,
+    Option<ExternalRow>,
+    Option<ReservationRow>,
+);
 
 /// The accounts of commands, in the order of their ids.
 pub(super) fn account_ids(commands: &[Command]) -> Vec<&str> {
@@ -46,6 +56,7 @@ pub(super) async fn load_book(
     let mut book = Book::default();
     let now = lock_accounts(connection, commands, &mut book).await?;
     let pointers = read_prior(connection, commands, &mut book).await?;
+    read_lapsed(connection, commands, now, &mut book).await?;
     read_pointed_entries(connection, commands, pointers, &mut book).await?;
     Ok((book, now))
 }
@@ -58,15 +69,16 @@ async fn lock_accounts(
     let account_ids = account_ids(commands);
     let wanted = account_ids.len();
     let rows = LockAccounts { account_ids }.load::<LockedRow>(connection).await?;
-    let now = rows.iter().map(|row| rows::timestamp(row.5)).max();
+    let now = rows.iter().map(|row| rows::timestamp(row.6)).max();
     let Some(now) = now.filter(|_| rows.len() == wanted) else {
         return Err(TransactionEnd::AccountsMissing);
     };
-    for (account_id, posted, held, last_sequence, update_time, _) in rows {
+    for (account_id, posted, held, last_sequence, update_time, next_expire_time, _) in rows {
         let account = Account {
             balance: rows::balance(posted, held)?,
             last_sequence,
             update_time: rows::timestamp(update_time),
+            next_expire_time: next_expire_time.map(rows::timestamp),
         };
         book.put_account(AccountId::parse("account_id", &account_id).map_err(LedgerError::from)?, account);
     }
@@ -103,9 +115,9 @@ async fn read_prior(
 ) -> Result<Pointers, TransactionEnd> {
     let mut prior = ReadPrior::default();
     for command in commands {
-        prior.want(command.account_id(), command.key(), command.external_payment());
+        prior.want(command.account_id(), command.key(), command.external_payment(), command.reservation_id());
         if let Some(ChargeName::Key(charge_key)) = command.refunded() {
-            prior.want(command.account_id(), charge_key, None);
+            prior.want(command.account_id(), charge_key, None, None);
         }
     }
     let mut pointers = Pointers::default();
@@ -121,16 +133,21 @@ impl<'a> ReadPrior<'a> {
         account_id: &'a AccountId,
         key: &'a IdempotencyKey,
         payment: Option<(CreditKind, &'a ExternalId)>,
+        reservation_id: Option<&'a IdempotencyKey>,
     ) {
         self.account_ids.push(account_id.as_str());
         self.keys.push(key.as_str());
         self.credit_types.push(payment.map(|(kind, _)| EntryType::Credit(kind).number()));
         self.external_ids.push(payment.map(|(_, external_id)| external_id.as_str()));
+        self.reservation_ids.push(reservation_id.map(IdempotencyKey::as_str));
     }
 }
 
 fn put_prior(row: PriorRow, book: &mut Book, pointers: &mut Pointers) -> Result<(), LedgerError> {
-    let (account_id, key, entry, refusal, replay, payment) = row;
+    let (account_id, key, entry, refusal, replay, payment, reservation) = row;
+    if let Some(reservation) = reservation {
+        book.put_reservation(reservation.try_into()?);
+    }
     let account_id = AccountId::parse("account_id", &account_id)?;
     let key = IdempotencyKey::parse("idempotency_key", &key)?;
     if let Some(entry) = entry {
@@ -148,6 +165,39 @@ fn put_prior(row: PriorRow, book: &mut Book, pointers: &mut Pointers) -> Result<
         let external_id = ExternalId::parse("external_id", &external_id)?;
         let account_id = AccountId::parse("account_id", &account_id)?;
         pointers.payments.push(Payment { kind, external_id, account_id, sequence });
+    }
+    Ok(())
+}
+
+/// Reads the reservations whose leases have run out, of the accounts that may have some.
+async fn read_lapsed(
+    connection: &mut AsyncPgConnection,
+    commands: &[Command],
+    now: Timestamp,
+    book: &mut Book,
+) -> Result<(), TransactionEnd> {
+    let times: BTreeMap<&AccountId, Timestamp> = commands
+        .iter()
+        .filter_map(|command| {
+            let account = book.account(command.account_id())?;
+            let time = account.time(now);
+            account.next_expire_time.is_some_and(|next| next <= time).then_some((command.account_id(), time))
+        })
+        .collect();
+    if times.is_empty() {
+        return Ok(());
+    }
+    let (account_ids, binds) =
+        times.iter().map(|(id, time)| (id.as_str(), rows::pg_timestamp(*time))).unzip();
+    for account_id in times.keys() {
+        book.put_next_expire_time(account_id, None);
+    }
+    for row in (ReadLapsed { account_ids, times: binds }).load::<ReservationRow>(connection).await? {
+        let reservation = Reservation::try_from(row)?;
+        if reservation.status.expire_time > times[&reservation.account_id] {
+            book.put_next_expire_time(&reservation.account_id, Some(reservation.status.expire_time));
+        }
+        book.put_reservation(reservation);
     }
     Ok(())
 }

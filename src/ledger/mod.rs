@@ -8,12 +8,13 @@
 //! | open: make rows for accounts that have none                         | 1          | first time of an account  |
 //! | lock: the accounts, sorted; read them and the clock                 | 1          | always                    |
 //! | prior: answers, refusals and payments under these keys              | 1          | always                    |
+//! | lapsed: open reservations whose leases have run out                 | 1          | if there may be any       |
 //! | entries: those that refunds and replays point to                    | 1          | if any                    |
 //! | [`decide`]: pure; nothing has been written yet                      | 0          | always                    |
-//! | write: entries and balances; refusals; payments; further keys       | 1 each     | if any                    |
+//! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                    |
 //! | COMMIT, or ROLLBACK if nothing was to be written                    | 1          | always                    |
 //!
-//! Five for any number of charges, and at most ten for any batch of whatever is in it. A single operation is a batch
+//! Five for any number of charges, six for reservations, and at most twelve for any batch of whatever is in it. A single operation is a batch
 //! of one.
 //!
 //! # Why it is right
@@ -30,6 +31,7 @@
 
 mod error;
 mod load;
+mod lookups;
 mod migrate;
 mod pool;
 mod queries;
@@ -44,7 +46,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 pub use error::{Cause, LedgerError};
 pub use migrate::{MigrationError, migrate, pending_migrations};
-pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan};
+pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
 
 use crate::accounting::{Command, Limits, Outcome, decide};
 use error::{Remedy, remedy};
@@ -104,6 +106,12 @@ impl Ledger {
             readers: Connections::new(database_url, readers),
             limits,
         })
+    }
+
+    /// The limits of the rules.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Answers commands in order, each by itself, and makes their changes durable together: when this returns, every
@@ -190,8 +198,10 @@ impl Ledger {
 /// they are no replays. Only an entry equal in all, the time to the microsecond included, is such a one.
 fn own_what_was_committed(outcomes: &mut [Outcome], decided: &[Outcome]) {
     for (outcome, before) in outcomes.iter_mut().zip(decided) {
-        if let (Outcome::Applied { entry, replayed }, Outcome::Applied { entry: own, replayed: false }) =
-            (outcome, before)
+        if let (
+            Outcome::Applied { entry, replayed, .. },
+            Outcome::Applied { entry: own, replayed: false, .. },
+        ) = (outcome, before)
             && *entry == *own
         {
             *replayed = false;

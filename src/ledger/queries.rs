@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use diesel::{
-    data_types::PgTimestamp,
-    pg::Pg,
-    prelude::*,
-    query_builder::{AstPass, Query, QueryFragment, QueryId},
-    sql_types::{BigInt, Bool, Text, Timestamptz},
-};
+use diesel::{data_types::PgTimestamp, prelude::*, sql_types::Bool};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 
 use super::{
     Ledger, LedgerError,
     error::{Remedy, remedy},
-    rows::{self, AccountRow, EntryRow, RefusalRow},
-    schema::{accounts, external_replays, ledger_entries, refusals},
+    lookups::{
+        AccountNow, LapsedAsOf, LastSequenceBefore, ListLapsed, ListOpenReservations, ListReservations,
+        ReadReservation,
+    },
+    rows::{self, AccountNowRow, EntryRow, RefusalRow, ReservationRow},
+    schema::{external_replays, ledger_entries, refusals},
 };
-use crate::accounting::{AccountId, Answer, Balance, Entry, EntryType, IdempotencyKey, Reference, Timestamp};
+use crate::accounting::{
+    AccountId, Answer, Balance, Entry, EntryType, IdempotencyKey, Reference, Reservation, ReservationState,
+    Timestamp,
+};
 
 /// How many entries one page looks through at most: a rare type in a long journal takes several pages, not one long
 /// query.
@@ -54,6 +55,15 @@ pub struct EntryQuery {
     pub reference: Option<Reference>,
 }
 
+/// Reservations, newest first.
+#[derive(Debug)]
+pub struct ReservationPage {
+    /// The reservations.
+    pub reservations: Vec<Reservation>,
+    /// Where to go on, as in [`EntryPage`].
+    pub rest: Option<EntrySpan>,
+}
+
 /// Entries, newest first.
 #[derive(Debug)]
 pub struct EntryPage {
@@ -69,11 +79,8 @@ impl Ledger {
     /// # Errors
     /// When the database is away.
     pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
-        let query = accounts::table
-            .find(account_id.to_string())
-            .filter(accounts::last_sequence.gt(0))
-            .select(AccountRow::as_select());
-        self.read_one(query).await?.map(AccountView::try_from).transpose()
+        let query = AccountNow { account_id: account_id.to_string() };
+        self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
     }
 
     /// An account as it stood at a moment. `None` before its first entry.
@@ -89,9 +96,13 @@ impl Ledger {
         // Moments are whole microseconds, so "at or before" is "before the next one".
         let next = Timestamp::from_unix_micros(as_of.unix_micros().saturating_add(1));
         let sequence = self.last_sequence_before(account_id, next).await?;
-        let entry = self.entry_get(account_id, sequence).await?;
-        Ok(entry.map(|entry| AccountView {
-            balance: entry.balance_after,
+        let Some(entry) = self.entry_get(account_id, sequence).await? else { return Ok(None) };
+        let time = rows::pg_timestamp(as_of);
+        let lapsed = LapsedAsOf { account_id: account_id.to_string(), sequence, time };
+        let lapsed: i64 = self.read_one(lapsed).await?.unwrap_or_default();
+        let (posted, held) = (entry.balance_after.posted(), entry.balance_after.held());
+        Ok(Some(AccountView {
+            balance: rows::balance(posted.get(), held.get().saturating_sub(lapsed))?,
             last_sequence: entry.sequence,
             create_time: now.create_time,
             update_time: entry.create_time,
@@ -181,8 +192,7 @@ impl Ledger {
             Some(entry) if entries.len() == limit => entry.sequence - 1,
             Some(_) | None => after,
         };
-        let rest = EntrySpan { last, ..span };
-        Ok(EntryPage { entries, rest: Some(rest).filter(|rest| rest.last > rest.after) })
+        Ok(EntryPage { entries, rest: span.up_to(last) })
     }
 
     async fn entry_rows(
@@ -209,6 +219,66 @@ impl Ledger {
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .select(EntryRow::as_select());
         self.read(select).await
+    }
+
+    /// A reservation, as it is now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn reservation_get(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &IdempotencyKey,
+    ) -> Result<Option<Reservation>, LedgerError> {
+        let (account_id, reservation_id) = (account_id.to_string(), reservation_id.to_string());
+        let row = self.read_one(ReadReservation { account_id, reservation_id }).await?;
+        row.map(reservation_at).transpose()
+    }
+
+    /// Up to `limit` reservations that entries of a span opened, newest first, as they are now: all of them, or those in
+    /// one state. Looks through a bounded part of the span, unless it is asked for those that are open.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn reservation_list(
+        &self,
+        account_id: &AccountId,
+        span: EntrySpan,
+        state: Option<ReservationState>,
+        limit: usize,
+    ) -> Result<ReservationPage, LedgerError> {
+        let limit_bind = i64::try_from(limit).unwrap_or(i64::MAX);
+        let id = account_id.to_string();
+        let (after, rows) = if state == Some(ReservationState::Open) {
+            let query = ListOpenReservations { account_id: id, span, limit: limit_bind };
+            (span.after, self.read(query).await?)
+        } else {
+            let after = span.after.max(span.last.saturating_sub(SCANNED_MAX));
+            let state = state.map_or(0, ReservationState::number);
+            let span = EntrySpan { after, ..span };
+            let query = ListReservations { account_id: id, span, state, limit: limit_bind };
+            (after, self.read(query).await?)
+        };
+        let reservations = rows.into_iter().map(reservation_at).collect::<Result<Vec<_>, _>>()?;
+        let last = match reservations.last() {
+            Some(reservation) if reservations.len() == limit => reservation.sequence - 1,
+            Some(_) | None => after,
+        };
+        Ok(ReservationPage { reservations, rest: span.up_to(last) })
+    }
+
+    /// Accounts with reservations whose leases have run out and that do not know yet, each with one of them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn lapsed_list(&self, limit: i64) -> Result<Vec<(AccountId, IdempotencyKey)>, LedgerError> {
+        let rows: Vec<(String, String)> = self.read(ListLapsed { limit }).await?;
+        rows.into_iter()
+            .map(|(account_id, reservation_id)| {
+                let account_id = AccountId::parse("account_id", &account_id)?;
+                Ok((account_id, IdempotencyKey::parse_of_reservation(&reservation_id)?))
+            })
+            .collect()
     }
 
     /// The sequence of the newest entry written before a moment; 0 if there is none.
@@ -248,36 +318,13 @@ impl Ledger {
     }
 }
 
-/// Finds the sequence of the newest entry before a time by halving: the times of an account's entries never decrease,
-/// and its sequences have no gaps, so the primary key serves as an index on time.
-#[derive(Clone, QueryId)]
-struct LastSequenceBefore {
-    account_id: String,
-    time: PgTimestamp,
-}
-
-impl QueryFragment<Pg> for LastSequenceBefore {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH RECURSIVE wanted AS (SELECT ");
-        out.push_bind_param::<Text, _>(&self.account_id)?;
-        out.push_sql("::text AS account_id, ");
-        out.push_bind_param::<Timestamptz, _>(&self.time)?;
-        out.push_sql(
-            "::timestamptz AS time), search(low, high) AS (\
-                 SELECT 0::bigint, last_sequence FROM accounts, wanted \
-                 WHERE accounts.account_id = wanted.account_id \
-             UNION ALL \
-                 SELECT CASE WHEN e.create_time < w.time THEN e.sequence ELSE s.low END, \
-                        CASE WHEN e.create_time < w.time THEN s.high ELSE e.sequence - 1 END \
-                 FROM search s CROSS JOIN wanted w JOIN ledger_entries e \
-                     ON e.account_id = w.account_id AND e.sequence = s.low + (s.high - s.low + 1) / 2 \
-                 WHERE s.low < s.high\
-             ) SELECT low FROM search WHERE low = high",
-        );
-        Ok(())
+impl EntrySpan {
+    /// The part of the span up to a sequence, if that has any entries.
+    fn up_to(self, last: i64) -> Option<Self> {
+        Some(Self { last, ..self }).filter(|rest| rest.last > rest.after)
     }
 }
 
-impl Query for LastSequenceBefore {
-    type SqlType = BigInt;
+fn reservation_at((row, now): (ReservationRow, PgTimestamp)) -> Result<Reservation, LedgerError> {
+    Ok(Reservation::try_from(row)?.at(rows::timestamp(now)))
 }

@@ -13,22 +13,18 @@ use serde_json::Value;
 use super::{AccountView, LedgerError, schema};
 use crate::accounting::{
     AccountId, Actor, Answer, Balance, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey, Metadata,
-    MicroUsd, Note, Reason, Recorded, Reference, Refusal, Timestamp,
+    MicroUsd, Note, Reason, Recorded, Reference, Refusal, Reservation, ReservationAfter, ReservationState,
+    ReservationStatus, Timestamp,
 };
 
 /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// A row of `accounts`.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = schema::accounts, check_for_backend(Pg))]
-pub(super) struct AccountRow {
-    posted_micro_usd: i64,
-    held_micro_usd: i64,
-    last_sequence: i64,
-    create_time: PgTimestamp,
-    update_time: PgTimestamp,
-}
+/// An account as it stands now: what is posted, what is held, the newest sequence, and both times.
+pub(super) type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp);
+
+/// The types of [`AccountNowRow`]'s columns, in order.
+pub(super) type AccountNowColumns = (BigInt, BigInt, BigInt, Timestamptz, Timestamptz);
 
 /// A row of `ledger_entries`.
 #[derive(Queryable, Selectable)]
@@ -51,6 +47,12 @@ pub(super) struct EntryRow {
     actor: Option<String>,
     reason: Option<String>,
     reservation_id: Option<String>,
+    reservation_state: Option<i16>,
+    reservation_held: Option<i64>,
+    reservation_captured: Option<i64>,
+    uncollected_micro_usd: Option<i64>,
+    expire_time: Option<PgTimestamp>,
+    close_time: Option<PgTimestamp>,
 }
 
 /// The types of [`EntryRow`]'s columns, in order.
@@ -72,6 +74,12 @@ pub(super) type EntryColumns = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Text>,
+    Nullable<SmallInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
 );
 
 /// A row of `refusals`.
@@ -85,6 +93,37 @@ pub(super) struct RefusalRow {
     metadata: Value,
     create_time: PgTimestamp,
 }
+
+/// A row of `reservations`.
+#[derive(Queryable)]
+pub(super) struct ReservationRow {
+    account_id: String,
+    reservation_id: String,
+    state: i16,
+    amount_micro_usd: i64,
+    captured_micro_usd: i64,
+    sequence: i64,
+    create_time: PgTimestamp,
+    expire_time: PgTimestamp,
+    close_time: Option<PgTimestamp>,
+    reference: String,
+    metadata: Option<Value>,
+}
+
+/// The types of [`ReservationRow`]'s columns, in order.
+pub(super) type ReservationColumns = (
+    Text,
+    Text,
+    SmallInt,
+    BigInt,
+    BigInt,
+    BigInt,
+    Timestamptz,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    Text,
+    Nullable<Jsonb>,
+);
 
 /// The types of [`RefusalRow`]'s columns, in order.
 pub(super) type RefusalColumns = (Text, Binary, Text, Text, Jsonb, Timestamptz);
@@ -107,15 +146,16 @@ fn metadata(value: Value) -> Result<Metadata, LedgerError> {
         .map_err(|error| LedgerError::Corrupt(format!("metadata other than texts: {error}")))
 }
 
-impl TryFrom<AccountRow> for AccountView {
+impl TryFrom<AccountNowRow> for AccountView {
     type Error = LedgerError;
 
-    fn try_from(row: AccountRow) -> Result<Self, LedgerError> {
+    fn try_from(row: AccountNowRow) -> Result<Self, LedgerError> {
+        let (posted, held, last_sequence, create_time, update_time) = row;
         Ok(Self {
-            balance: balance(row.posted_micro_usd, row.held_micro_usd)?,
-            last_sequence: row.last_sequence,
-            create_time: timestamp(row.create_time),
-            update_time: timestamp(row.update_time),
+            balance: balance(posted, held)?,
+            last_sequence,
+            create_time: timestamp(create_time),
+            update_time: timestamp(update_time),
         })
     }
 }
@@ -135,7 +175,8 @@ impl EntryRow {
 impl TryFrom<EntryRow> for Entry {
     type Error = LedgerError;
 
-    fn try_from(row: EntryRow) -> Result<Self, LedgerError> {
+    fn try_from(mut row: EntryRow) -> Result<Self, LedgerError> {
+        let reservation = row.take_reservation()?;
         let key = |text: String| IdempotencyKey::parse("idempotency_key", &text);
         Ok(Self {
             account_id: AccountId::parse("account_id", &row.account_id)?,
@@ -153,9 +194,65 @@ impl TryFrom<EntryRow> for Entry {
             },
             actor: row.actor.map(|actor| Actor::parse(&actor)).transpose()?,
             reason: row.reason.map(|reason| Reason::parse(&reason)).transpose()?,
-            reservation_id: row.reservation_id.map(key).transpose()?,
+            reservation,
             refunded_sequence: row.refunded_sequence,
             create_time: timestamp(row.create_time),
+        })
+    }
+}
+
+impl EntryRow {
+    fn take_reservation(&mut self) -> Result<Option<ReservationAfter>, LedgerError> {
+        let Some(id) = self.reservation_id.take() else { return Ok(None) };
+        let (Some(state), Some(held), Some(captured), Some(uncollected), Some(expire_time)) = (
+            self.reservation_state,
+            self.reservation_held,
+            self.reservation_captured,
+            self.uncollected_micro_usd,
+            self.expire_time,
+        ) else {
+            return Err(LedgerError::Corrupt(format!("half a reservation: {id}")));
+        };
+        Ok(Some(ReservationAfter {
+            reservation_id: IdempotencyKey::parse_of_reservation(&id)?,
+            status: reservation_status(state, held, captured, expire_time, self.close_time)?,
+            uncollected: MicroUsd::new(uncollected),
+        }))
+    }
+}
+
+fn reservation_status(
+    state: i16,
+    held: i64,
+    captured: i64,
+    expire_time: PgTimestamp,
+    close_time: Option<PgTimestamp>,
+) -> Result<ReservationStatus, LedgerError> {
+    Ok(ReservationStatus {
+        state: ReservationState::from_number(state)
+            .ok_or_else(|| LedgerError::Corrupt(format!("a reservation in state {state}")))?,
+        held: MicroUsd::new(held),
+        captured: MicroUsd::new(captured),
+        expire_time: timestamp(expire_time),
+        close_time: close_time.map(timestamp),
+    })
+}
+
+impl TryFrom<ReservationRow> for Reservation {
+    type Error = LedgerError;
+
+    fn try_from(row: ReservationRow) -> Result<Self, LedgerError> {
+        let (held, captured) = (row.amount_micro_usd, row.captured_micro_usd);
+        Ok(Self {
+            account_id: AccountId::parse("account_id", &row.account_id)?,
+            reservation_id: IdempotencyKey::parse_of_reservation(&row.reservation_id)?,
+            sequence: row.sequence,
+            create_time: timestamp(row.create_time),
+            note: Note {
+                reference: Reference::recorded(row.reference),
+                metadata: row.metadata.map(metadata).transpose()?.unwrap_or_default(),
+            },
+            status: reservation_status(row.state, held, captured, row.expire_time, row.close_time)?,
         })
     }
 }

@@ -1,16 +1,16 @@
 //! Writes what was decided: one statement for each sort of row, and only for the sorts that there are.
 
-use std::collections::BTreeMap;
-
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
     LedgerError, TransactionEnd, rows,
-    statements::{WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals},
+    statements::{
+        WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals, WriteReservations,
+    },
 };
 use crate::accounting::{
-    Actor, Changes, Entry, EntryType, ExternalId, ExternalReplay, Fingerprint, IdempotencyKey, Reason,
-    Refused,
+    Account, AccountId, Actor, Changes, Entry, EntryType, ExternalId, ExternalReplay, Fingerprint,
+    IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
 };
 
 /// Writes all changes.
@@ -27,6 +27,9 @@ pub(super) async fn save_changes(
                 LedgerError::Corrupt(format!("{written:?} rows where {expected:?} were written")).into()
             );
         }
+    }
+    if !changes.reservations.is_empty() {
+        write_reservations(&changes.reservations).load::<i64>(connection).await?;
     }
     if !changes.refusals.is_empty() {
         write_refusals(&changes.refusals).load::<i64>(connection).await?;
@@ -46,25 +49,23 @@ fn count<T>(rows: &[T]) -> Result<i64, LedgerError> {
 
 fn write_entries(changes: &Changes) -> WriteEntries<'_> {
     let mut statement = WriteEntries::default();
-    let mut last_entries: BTreeMap<&str, &Entry> = BTreeMap::new();
+    for (account_id, account) in &changes.accounts {
+        statement.add_change(account_id, account);
+    }
     for (entry, fingerprint) in &changes.entries {
         statement.add_entry(entry, fingerprint);
-        last_entries.insert(entry.account_id.as_str(), entry);
-    }
-    for entry in last_entries.into_values() {
-        statement.add_change(entry);
     }
     statement
 }
 
 impl<'a> WriteEntries<'a> {
-    /// The account as it stands after its last entry.
-    fn add_change(&mut self, last: &'a Entry) {
-        self.changed_account_ids.push(last.account_id.as_str());
-        self.changed_posted.push(last.balance_after.posted().get());
-        self.changed_held.push(last.balance_after.held().get());
-        self.changed_sequences.push(last.sequence);
-        self.changed_times.push(rows::pg_timestamp(last.create_time));
+    fn add_change(&mut self, account_id: &'a AccountId, account: &Account) {
+        self.changed_account_ids.push(account_id.as_str());
+        self.changed_posted.push(account.balance.posted().get());
+        self.changed_held.push(account.balance.held().get());
+        self.changed_sequences.push(account.last_sequence);
+        self.changed_times.push(rows::pg_timestamp(account.update_time));
+        self.changed_next_expire_times.push(account.next_expire_time.map(rows::pg_timestamp));
     }
 
     fn add_entry(&mut self, entry: &'a Entry, fingerprint: &'a Fingerprint) {
@@ -84,8 +85,37 @@ impl<'a> WriteEntries<'a> {
         self.metadata.push(rows::metadata_json(&entry.note.metadata));
         self.actors.push(entry.actor.as_ref().map(Actor::as_str));
         self.reasons.push(entry.reason.as_ref().map(Reason::as_str));
-        self.reservation_ids.push(entry.reservation_id.as_ref().map(IdempotencyKey::as_str));
+        self.add_reservation(entry.reservation.as_ref());
     }
+
+    fn add_reservation(&mut self, after: Option<&'a ReservationAfter>) {
+        let status = after.map(|after| after.status);
+        self.reservation_ids.push(after.map(|after| after.reservation_id.as_str()));
+        self.reservation_states.push(status.map(|status| status.state.number()));
+        self.reservation_held.push(status.map(|status| status.held.get()));
+        self.reservation_captured.push(status.map(|status| status.captured.get()));
+        self.uncollected.push(after.map(|after| after.uncollected.get()));
+        self.expire_times.push(status.map(|status| rows::pg_timestamp(status.expire_time)));
+        self.close_times.push(status.and_then(|status| status.close_time).map(rows::pg_timestamp));
+    }
+}
+
+fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
+    let mut statement = WriteReservations::default();
+    for Reservation { account_id, reservation_id, sequence, create_time, note, status } in reservations {
+        statement.account_ids.push(account_id.as_str());
+        statement.reservation_ids.push(reservation_id.as_str());
+        statement.states.push(status.state.number());
+        statement.held.push(status.held.get());
+        statement.captured.push(status.captured.get());
+        statement.sequences.push(*sequence);
+        statement.create_times.push(rows::pg_timestamp(*create_time));
+        statement.expire_times.push(rows::pg_timestamp(status.expire_time));
+        statement.close_times.push(status.close_time.map(rows::pg_timestamp));
+        statement.references.push(note.reference.as_str());
+        statement.metadata.push(rows::metadata_json(&note.metadata));
+    }
+    statement
 }
 
 fn write_refusals(refusals: &[Refused]) -> WriteRefusals<'_> {

@@ -9,6 +9,7 @@ diesel::table! {
         last_sequence -> BigInt,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
+        next_expire_time -> Nullable<Timestamptz>,
     }
 }
 
@@ -32,6 +33,12 @@ diesel::table! {
         actor -> Nullable<Text>,
         reason -> Nullable<Text>,
         reservation_id -> Nullable<Text>,
+        reservation_state -> Nullable<SmallInt>,
+        reservation_held -> Nullable<BigInt>,
+        reservation_captured -> Nullable<BigInt>,
+        uncollected_micro_usd -> Nullable<BigInt>,
+        expire_time -> Nullable<Timestamptz>,
+        close_time -> Nullable<Timestamptz>,
     }
 }
 

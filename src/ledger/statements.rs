@@ -12,7 +12,7 @@ use diesel::{
     sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
 };
 
-use super::rows::{EntryColumns, RefusalColumns};
+use super::rows::{EntryColumns, RefusalColumns, ReservationColumns};
 
 /// Declares a statement: its binds in order, the row that it returns, and its text with `{}` for each bind.
 macro_rules! statement {
@@ -51,9 +51,20 @@ macro_rules! entry_columns {
     () => {
         "e.account_id, e.sequence, e.entry_type, e.amount_micro_usd, e.held_delta_micro_usd, e.posted_after, \
          e.held_after, e.create_time, e.refunded_sequence, e.idempotency_key, e.fingerprint, e.external_id, \
-         e.reference, e.metadata, e.actor, e.reason, e.reservation_id"
+         e.reference, e.metadata, e.actor, e.reason, e.reservation_id, e.reservation_state, e.reservation_held, \
+         e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time"
     };
 }
+
+/// The columns of `reservations` as v, in the order of [`ReservationColumns`].
+macro_rules! reservation_columns {
+    () => {
+        "v.account_id, v.reservation_id, v.state, v.amount_micro_usd, v.captured_micro_usd, v.sequence, \
+         v.create_time, v.expire_time, v.close_time, v.reference, v.metadata"
+    };
+}
+
+pub(super) use reservation_columns;
 
 statement! {
     /// Makes the rows of accounts that have none yet.
@@ -64,9 +75,10 @@ statement! {
 statement! {
     /// Locks accounts, in the order of their ids, and reads them. The clock is read outside the locking part, so after
     /// each lock was had.
-    LockAccounts { account_ids: &'a str => Text } -> (Text, BigInt, BigInt, BigInt, Timestamptz, Timestamptz),
+    LockAccounts { account_ids: &'a str => Text }
+        -> (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
-         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time FROM accounts \
+         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
      ) AS locked"
 }
@@ -79,6 +91,7 @@ statement! {
         keys: &'a str => Text,
         credit_types: Option<i16> => Nullable<SmallInt>,
         external_ids: Option<&'a str> => Nullable<Text>,
+        reservation_ids: Option<&'a str> => Nullable<Text>,
     } -> (
         Text,
         Text,
@@ -86,17 +99,37 @@ statement! {
         Nullable<RefusalColumns>,
         Nullable<(Binary, BigInt)>,
         Nullable<(SmallInt, Text, Text, BigInt)>,
+        Nullable<ReservationColumns>,
     ),
     concat!(
         "SELECT w.account_id, w.key, ", entry_columns!(), ", \
              r.account_id, r.fingerprint, r.reason, r.message, r.metadata, r.create_time, \
-             x.fingerprint, x.sequence, c.entry_type, c.external_id, c.account_id, c.sequence \
-         FROM unnest({}, {}, {}, {}) AS w(account_id, key, entry_type, external_id) \
+             x.fingerprint, x.sequence, c.entry_type, c.external_id, c.account_id, c.sequence, ",
+        reservation_columns!(), " \
+         FROM unnest({}, {}, {}, {}, {}) AS w(account_id, key, entry_type, external_id, reservation_id) \
          LEFT JOIN ledger_entries e ON e.account_id = w.account_id AND e.idempotency_key = w.key \
          LEFT JOIN refusals r ON r.account_id = w.account_id AND r.idempotency_key = w.key \
          LEFT JOIN external_replays x ON x.account_id = w.account_id AND x.idempotency_key = w.key \
          LEFT JOIN external_credits c ON c.entry_type = w.entry_type AND c.external_id = w.external_id \
-         WHERE e.sequence IS NOT NULL OR r.code IS NOT NULL OR x.sequence IS NOT NULL OR c.sequence IS NOT NULL"
+         LEFT JOIN reservations v ON v.account_id = w.account_id AND v.reservation_id = w.reservation_id \
+         WHERE e.sequence IS NOT NULL OR r.code IS NOT NULL OR x.sequence IS NOT NULL OR c.sequence IS NOT NULL \
+            OR v.sequence IS NOT NULL"
+    )
+}
+
+statement! {
+    /// The open reservations of accounts whose leases have run out by a time, and of each account the one whose lease
+    /// runs out next.
+    ReadLapsed { account_ids: &'a str => Text, times: PgTimestamp => Timestamptz } -> ReservationColumns,
+    concat!(
+        "SELECT ", reservation_columns!(), " FROM unnest({}, {}) AS w(account_id, time) CROSS JOIN LATERAL (\
+             SELECT * FROM reservations o \
+             WHERE o.account_id = w.account_id AND o.state = 1 AND o.expire_time <= w.time \
+             UNION ALL (\
+             SELECT * FROM reservations o \
+             WHERE o.account_id = w.account_id AND o.state = 1 AND o.expire_time > w.time \
+             ORDER BY o.expire_time LIMIT 1)\
+         ) AS v"
     )
 }
 
@@ -113,13 +146,14 @@ statement! {
 }
 
 statement! {
-    /// Writes entries and the balances after them; returns how many of each were written.
+    /// Writes entries and the accounts after them; returns how many of each were written.
     WriteEntries {
         changed_account_ids: &'a str => Text,
         changed_posted: i64 => BigInt,
         changed_held: i64 => BigInt,
         changed_sequences: i64 => BigInt,
         changed_times: PgTimestamp => Timestamptz,
+        changed_next_expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
         account_ids: &'a str => Text,
         sequences: i64 => BigInt,
         entry_types: i16 => SmallInt,
@@ -137,24 +171,62 @@ statement! {
         actors: Option<&'a str> => Nullable<Text>,
         reasons: Option<&'a str> => Nullable<Text>,
         reservation_ids: Option<&'a str> => Nullable<Text>,
+        reservation_states: Option<i16> => Nullable<SmallInt>,
+        reservation_held: Option<i64> => Nullable<BigInt>,
+        reservation_captured: Option<i64> => Nullable<BigInt>,
+        uncollected: Option<i64> => Nullable<BigInt>,
+        expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
+        close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
     } -> (BigInt, BigInt),
     "WITH changed AS (\
          UPDATE accounts a SET posted_micro_usd = u.posted, held_micro_usd = u.held, last_sequence = u.sequence, \
-             create_time = CASE WHEN a.last_sequence = 0 THEN u.time ELSE a.create_time END, update_time = u.time \
-         FROM unnest({}, {}, {}, {}, {}) AS u(account_id, posted, held, sequence, time) \
+             create_time = CASE WHEN a.last_sequence = 0 THEN u.time ELSE a.create_time END, update_time = u.time, \
+             next_expire_time = u.next_expire_time \
+         FROM unnest({}, {}, {}, {}, {}, {}) AS u(account_id, posted, held, sequence, time, next_expire_time) \
          WHERE a.account_id = u.account_id RETURNING 1\
      ), written AS (\
          INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
              posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_id, \
-             reference, metadata, actor, reason, reservation_id) \
+             reference, metadata, actor, reason, reservation_id, reservation_state, reservation_held, \
+             reservation_captured, uncollected_micro_usd, expire_time, close_time) \
          SELECT account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
              refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata::jsonb, actor, \
-             reason, reservation_id \
-         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, \
-             sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, refunded_sequence, \
-             idempotency_key, fingerprint, external_id, reference, metadata, actor, reason, reservation_id) \
+             reason, reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, \
+             expire_time, close_time \
+         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) \
+             AS n(account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
+             refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata, actor, reason, \
+             reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, expire_time, \
+             close_time) \
          RETURNING 1\
      ) SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM written)"
+}
+
+statement! {
+    /// Writes reservations as they stand: new ones, and what changes in the course of a life of those that are there.
+    WriteReservations {
+        account_ids: &'a str => Text,
+        reservation_ids: &'a str => Text,
+        states: i16 => SmallInt,
+        held: i64 => BigInt,
+        captured: i64 => BigInt,
+        sequences: i64 => BigInt,
+        create_times: PgTimestamp => Timestamptz,
+        expire_times: PgTimestamp => Timestamptz,
+        close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
+        references: &'a str => Text,
+        metadata: Option<String> => Nullable<Text>,
+    } -> BigInt,
+    "INSERT INTO reservations AS v (account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, \
+         sequence, create_time, expire_time, close_time, reference, metadata) \
+     SELECT account_id, reservation_id, state, held, captured, sequence, create_time, expire_time, close_time, \
+         reference, metadata::jsonb \
+     FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, reservation_id, state, held, captured, \
+         sequence, create_time, expire_time, close_time, reference, metadata) \
+     ON CONFLICT (account_id, reservation_id) DO UPDATE SET state = excluded.state, \
+         amount_micro_usd = excluded.amount_micro_usd, captured_micro_usd = excluded.captured_micro_usd, \
+         expire_time = excluded.expire_time, close_time = excluded.close_time \
+     RETURNING 1::bigint"
 }
 
 statement! {

@@ -39,7 +39,7 @@ fn post_all(history: &History, sizes: &[usize], clock: &[Timestamp]) -> (MemoryJ
 fn written(outcomes: &[Outcome]) -> Vec<&Entry> {
     let mut entries = Vec::new();
     for outcome in outcomes {
-        if let Outcome::Applied { entry, replayed: false } = outcome {
+        if let Outcome::Applied { entry, replayed: false, .. } = outcome {
             entries.push(entry.as_ref());
         }
     }
@@ -115,7 +115,7 @@ proptest! {
         let before = journal.clone();
         for (call, outcome) in history.calls.iter().zip(outcomes) {
             let again = match outcome {
-                Outcome::Applied { entry, .. } => Outcome::Applied { entry, replayed: true },
+                Outcome::Applied { entry, reservation, .. } => Outcome::Applied { entry, replayed: true, reservation },
                 Outcome::Refused(refusal) => Outcome::Refused(refusal),
                 Outcome::KeyReused(reused) => Outcome::KeyReused(reused),
                 Outcome::NotFound(_) => continue, // the key is as it was
@@ -177,7 +177,7 @@ proptest! {
         let mut journal = journal_of(&history);
         for (call, now) in history.calls.iter().zip(clock.iter().cycle()) {
             let last = journal.entries(&account_id(&call.account)).last().map(|entry| entry.create_time);
-            if let Outcome::Applied { entry, replayed: false } = journal.post(&command(call), *now) {
+            if let Outcome::Applied { entry, replayed: false, .. } = journal.post(&command(call), *now) {
                 prop_assert!(entry.create_time >= *now);
                 if let Some(last) = last {
                     prop_assert_eq!(entry.create_time, last.max(*now));

@@ -8,7 +8,7 @@ use std::{
 /// From the edge to the rules: each may import only what comes after it.
 const LAYERS: [&str; 4] = ["grpc", "committer", "ledger", "accounting"];
 /// What wires the layers, or stands beside them.
-const OTHERS: [&str; 4] = ["app", "cli", "config", "private_postgres"];
+const OTHERS: [&str; 5] = ["app", "cli", "config", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
 const CRATES: [(&str, &[&str]); 8] = [
@@ -18,7 +18,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("tonic", &["grpc"]),
     ("prost", &["grpc"]),
     ("tower", &["grpc"]),
-    ("tokio", &["grpc", "committer", "ledger", "app", "cli"]),
+    ("tokio", &["grpc", "committer", "ledger", "app", "cli", "sweeper"]),
     ("clap", &["cli", "config"]),
 ];
 

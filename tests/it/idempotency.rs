@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use billing::grpc::proto::{
-    ChargeRequest, CreditRequest, EntryType, GetOperationRequest, ReserveRequest,
-    get_operation_response::Outcome, refund_request::Charge,
+    ChargeRequest, CreditRequest, EntryType, GetOperationRequest, get_operation_response::Outcome,
+    refund_request::Charge,
 };
 use tonic::Code;
 
@@ -302,17 +302,6 @@ async fn a_wrong_field_is_named_and_burns_no_key() {
 
         let (entry, replayed) = client.credit(credit()).await.answered();
         assert_eq!((entry.sequence, replayed), (1, false), "the key was not used up");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn methods_of_the_next_version_say_that_they_are_not_offered() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
-        let answer = client.reserve(ReserveRequest::default()).await;
-        assert_eq!(reason(answer), (Code::Unimplemented, "UNIMPLEMENTED".into()));
     })
     .await;
 }

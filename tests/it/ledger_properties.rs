@@ -117,7 +117,8 @@ fn check_cases(cases: &impl Strategy<Value = Case>, count: u32) -> (Runtime, Tes
 }
 
 async fn ledger_of(book: &TestBook) -> Ledger {
-    let limits = Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) };
+    let limits =
+        Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX), ..crate::support::book::limits() };
     Ledger::connect(&book.url, WRITERS, 2, limits).await.expect("the database can be reached")
 }
 
@@ -456,7 +457,7 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
 /// Of all the answers that an entry gave, one was the first.
 fn check_each_entry_was_written_by_one_call(entries: &[Entry], outcomes: &[&Outcome]) {
     for entry in entries.iter().filter(|entry| entry.idempotency_key.is_some()) {
-        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, replayed: false } if **applied == *entry);
+        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, replayed: false, .. } if **applied == *entry);
         assert_eq!(outcomes.iter().filter(wrote_it).count(), 1, "{entry:?}");
     }
     let wrote = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { replayed: false, .. });

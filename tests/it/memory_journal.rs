@@ -59,7 +59,8 @@ impl MemoryJournal {
             self.open_account(command.account_id(), now);
         }
         let mut book = self.load_book(commands);
-        let limits = Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) };
+        let limits =
+            Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX), ..crate::support::book::limits() };
         let outcomes = decide(&mut book, commands, now, &limits);
         self.keep(book.into_changes());
         outcomes
@@ -201,6 +202,7 @@ impl AccountRow {
             balance: balance(self.posted),
             last_sequence: self.last_sequence,
             update_time: self.update_time,
+            next_expire_time: None,
         }
     }
 }
@@ -232,7 +234,7 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         note: Note::default(),
         actor: None,
         reason: None,
-        reservation_id: None,
+        reservation: None,
         refunded_sequence: None,
         create_time: account.update_time,
     }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use billing::{
     accounting::{
         AccountId, Actor, AdminCredit, Amount, ChargeName, Command, Credit, CreditKind, ExternalId,
-        IdempotencyKey, Limits, MicroUsd, Note, Operation, Outcome, Reason, Refund,
+        IdempotencyKey, Note, Operation, Outcome, Reason, Refund,
     },
     ledger::Ledger,
 };
@@ -13,6 +13,7 @@ use billing::{
 use diesel_async::SimpleAsyncConnection;
 
 use crate::support::{
+    book::limits,
     on_a_book,
     wire::{RoundTrip, Wire},
 };
@@ -35,8 +36,7 @@ fn deposit(external_id: Option<&str>) -> Operation {
 }
 
 async fn one_connection(wire: &Wire) -> Ledger {
-    let limits = Limits { admin_credit_max: MicroUsd::new(10) };
-    Ledger::connect(&wire.url, 1, 1, limits).await.unwrap()
+    Ledger::connect(&wire.url, 1, 1, limits()).await.unwrap()
 }
 
 async fn cost(wire: &Wire, ledger: &Ledger, commands: &[Command]) -> (Vec<Outcome>, Vec<RoundTrip>) {

@@ -83,7 +83,7 @@ pub fn answers(outcomes: &[Outcome]) -> Vec<Answer> {
 
 pub fn answer(outcome: &Outcome) -> Answer {
     match outcome {
-        Outcome::Applied { entry: applied, replayed } => {
+        Outcome::Applied { entry: applied, replayed, .. } => {
             Answer::Applied { entry: entry(applied), replayed: *replayed }
         }
         Outcome::Refused(refusal) => refused(refusal),
@@ -117,7 +117,7 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         metadata: entry.note.metadata.clone(),
         actor: entry.actor.as_ref().map(|actor| actor.as_str().to_owned()),
         reason: entry.reason.as_ref().map(|reason| reason.as_str().to_owned()),
-        reservation_id: entry.reservation_id.as_ref().map(ToString::to_string),
+        reservation_id: entry.reservation.as_ref().map(|after| after.reservation_id.to_string()),
         refunded_sequence: entry.refunded_sequence,
     }
 }
@@ -135,5 +135,6 @@ fn not_found_reason(not_found: NotFound) -> &'static str {
         NotFound::Entry => "ENTRY_NOT_FOUND",
         NotFound::Charge => "CHARGE_NOT_FOUND",
         NotFound::Operation => "OPERATION_NOT_FOUND",
+        NotFound::Reservation => "RESERVATION_NOT_FOUND",
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use billing::{
-    accounting::{Limits, MicroUsd},
+    accounting::{Limits, MicroUsd, Ttl},
     ledger::Ledger,
 };
 use diesel::{QueryableByName, sql_types};
@@ -74,8 +74,17 @@ impl TestBook {
 
 /// The book at a URL, as the service has it.
 pub async fn ledger_at(url: &str) -> Ledger {
-    let limits = Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) };
-    Ledger::connect(url, 4, 2, limits).await.unwrap()
+    Ledger::connect(url, 4, 2, limits()).await.unwrap()
+}
+
+/// The limits in tests: as by default.
+pub fn limits() -> Limits {
+    Limits {
+        admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX),
+        debt_max: MicroUsd::ZERO,
+        lease_default: Ttl::from_micros(10 * 60 * 1_000_000).unwrap(),
+        lease_max: Ttl::from_micros(24 * 60 * 60 * 1_000_000).unwrap(),
+    }
 }
 
 /// The one number that a query returns.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use billing::{
-    accounting::{Limits, MicroUsd},
     app,
     committer::CommitterSettings,
     config::{Config, Database},
@@ -12,7 +11,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{
     TestBook,
-    book::ADMIN_CREDIT_MAX,
+    book::limits,
     calls::{Client, connect},
 };
 
@@ -35,7 +34,8 @@ pub fn config() -> Config {
     Config {
         database: Database::Given(String::new()),
         listen: ([127, 0, 0, 1], 0).into(),
-        limits: Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX) },
+        limits: limits(),
+        sweep_interval: None,
         committer: CommitterSettings { writers: 4, queue_max: 8_192, batch_max: 512 },
         readers: 2,
         drain_delay: Duration::ZERO,

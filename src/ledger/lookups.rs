@@ -1,0 +1,229 @@
+//! The reads that the query DSL cannot say: fixed texts, prepared once per connection.
+
+use diesel::{
+    data_types::PgTimestamp,
+    pg::Pg,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::QueryResult,
+    sql_types::{BigInt, SmallInt, Text, Timestamptz},
+};
+
+use super::{
+    queries::EntrySpan,
+    rows::{AccountNowColumns, ReservationColumns},
+    statements::reservation_columns,
+};
+/// A reservation, and the time at which it was read.
+type ReservationNowColumns = (ReservationColumns, Timestamptz);
+
+/// An account as it stands now: what leases that have run out still hold is taken off, whether or not that was written
+/// down. An account without entries is not there yet.
+#[derive(Clone, QueryId)]
+pub(super) struct AccountNow {
+    pub(super) account_id: String,
+}
+
+impl QueryFragment<Pg> for AccountNow {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT a.posted_micro_usd, a.held_micro_usd - CASE \
+                 WHEN a.next_expire_time <= greatest(statement_timestamp(), a.update_time) THEN (\
+                     SELECT coalesce(sum(v.amount_micro_usd), 0)::bigint FROM reservations v \
+                     WHERE v.account_id = a.account_id AND v.state = 1 \
+                       AND v.expire_time <= greatest(statement_timestamp(), a.update_time)) \
+                 ELSE 0 END, a.last_sequence, a.create_time, a.update_time \
+             FROM accounts a WHERE a.last_sequence > 0 AND a.account_id = ",
+        );
+        out.push_bind_param::<Text, _>(&self.account_id)
+    }
+}
+
+impl Query for AccountNow {
+    type SqlType = AccountNowColumns;
+}
+
+/// What leases that had run out by a time still held in the balance after the account's newest entry of that time.
+///
+/// Whatever is written next into an account begins with the leases that have run out, so they are the EXPIRE entries
+/// right after that entry; or, if nothing has been written since, they are still open.
+#[derive(Clone, QueryId)]
+pub(super) struct LapsedAsOf {
+    pub(super) account_id: String,
+    pub(super) sequence: i64,
+    pub(super) time: PgTimestamp,
+}
+
+impl QueryFragment<Pg> for LapsedAsOf {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH asked AS (SELECT ");
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql("::text AS account_id, ");
+        out.push_bind_param::<BigInt, _>(&self.sequence)?;
+        out.push_sql("::bigint AS sequence, ");
+        out.push_bind_param::<Timestamptz, _>(&self.time)?;
+        out.push_sql(
+            "::timestamptz AS time), other AS (\
+                 SELECT e.sequence FROM asked JOIN ledger_entries e \
+                     ON e.account_id = asked.account_id AND e.sequence > asked.sequence \
+                 WHERE e.entry_type <> 13 ORDER BY e.sequence LIMIT 1\
+             ) SELECT coalesce(sum(lapsed.held), 0)::bigint FROM (\
+                 SELECT -e.held_delta_micro_usd AS held FROM asked JOIN ledger_entries e \
+                     ON e.account_id = asked.account_id AND e.sequence > asked.sequence \
+                     AND e.sequence < coalesce((SELECT sequence FROM other), 9223372036854775807) \
+                 WHERE e.expire_time <= asked.time \
+                 UNION ALL SELECT v.amount_micro_usd FROM asked JOIN reservations v \
+                     ON v.account_id = asked.account_id AND v.state = 1 AND v.expire_time <= asked.time\
+             ) AS lapsed",
+        );
+        Ok(())
+    }
+}
+
+impl Query for LapsedAsOf {
+    type SqlType = BigInt;
+}
+
+/// One reservation.
+#[derive(Clone, QueryId)]
+pub(super) struct ReadReservation {
+    pub(super) account_id: String,
+    pub(super) reservation_id: String,
+}
+
+impl QueryFragment<Pg> for ReadReservation {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(concat!(
+            "SELECT ",
+            reservation_columns!(),
+            ", statement_timestamp() FROM reservations v WHERE v.account_id = "
+        ));
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql(" AND v.reservation_id = ");
+        out.push_bind_param::<Text, _>(&self.reservation_id)
+    }
+}
+
+impl Query for ReadReservation {
+    type SqlType = ReservationNowColumns;
+}
+
+/// The reservations that entries of a span opened, newest first: all of them, or those in one state.
+#[derive(Clone, QueryId)]
+pub(super) struct ListReservations {
+    pub(super) account_id: String,
+    pub(super) span: EntrySpan,
+    /// The state's number, or 0 for all of them.
+    pub(super) state: i16,
+    pub(super) limit: i64,
+}
+
+impl QueryFragment<Pg> for ListReservations {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH asked AS (SELECT ");
+        out.push_bind_param::<SmallInt, _>(&self.state)?;
+        out.push_sql(concat!(
+            "::smallint AS state) SELECT ",
+            reservation_columns!(),
+            ", statement_timestamp() FROM asked CROSS JOIN ledger_entries e \
+             JOIN reservations v ON v.account_id = e.account_id AND v.reservation_id = e.reservation_id \
+             WHERE e.entry_type = 9 AND (asked.state = 0 OR asked.state = CASE \
+                 WHEN v.state = 1 AND v.expire_time <= statement_timestamp() THEN 4 ELSE v.state END) \
+               AND e.account_id = "
+        ));
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql(" AND e.sequence > ");
+        out.push_bind_param::<BigInt, _>(&self.span.after)?;
+        out.push_sql(" AND e.sequence <= ");
+        out.push_bind_param::<BigInt, _>(&self.span.last)?;
+        out.push_sql(" ORDER BY e.sequence DESC LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit)
+    }
+}
+
+impl Query for ListReservations {
+    type SqlType = ReservationNowColumns;
+}
+
+/// The open reservations that entries of a span opened, newest first. Looks at no other.
+#[derive(Clone, QueryId)]
+pub(super) struct ListOpenReservations {
+    pub(super) account_id: String,
+    pub(super) span: EntrySpan,
+    pub(super) limit: i64,
+}
+
+impl QueryFragment<Pg> for ListOpenReservations {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(concat!(
+            "SELECT ",
+            reservation_columns!(),
+            ", statement_timestamp() FROM reservations v \
+             WHERE v.state = 1 AND v.expire_time > statement_timestamp() AND v.account_id = "
+        ));
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql(" AND v.sequence > ");
+        out.push_bind_param::<BigInt, _>(&self.span.after)?;
+        out.push_sql(" AND v.sequence <= ");
+        out.push_bind_param::<BigInt, _>(&self.span.last)?;
+        out.push_sql(" ORDER BY v.sequence DESC LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit)
+    }
+}
+
+impl Query for ListOpenReservations {
+    type SqlType = ReservationNowColumns;
+}
+
+/// Accounts with open reservations whose leases have run out, each with one of them.
+#[derive(Clone, QueryId)]
+pub(super) struct ListLapsed {
+    pub(super) limit: i64,
+}
+
+impl QueryFragment<Pg> for ListLapsed {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT DISTINCT ON (account_id) account_id, reservation_id FROM reservations \
+             WHERE state = 1 AND expire_time <= statement_timestamp() ORDER BY account_id LIMIT ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.limit)
+    }
+}
+
+impl Query for ListLapsed {
+    type SqlType = (Text, Text);
+}
+
+/// Finds the sequence of the newest entry before a time by halving: the times of an account's entries never decrease,
+/// and its sequences have no gaps, so the primary key serves as an index on time.
+#[derive(Clone, QueryId)]
+pub(super) struct LastSequenceBefore {
+    pub(super) account_id: String,
+    pub(super) time: PgTimestamp,
+}
+
+impl QueryFragment<Pg> for LastSequenceBefore {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH RECURSIVE wanted AS (SELECT ");
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql("::text AS account_id, ");
+        out.push_bind_param::<Timestamptz, _>(&self.time)?;
+        out.push_sql(
+            "::timestamptz AS time), search(low, high) AS (\
+                 SELECT 0::bigint, last_sequence FROM accounts, wanted \
+                 WHERE accounts.account_id = wanted.account_id \
+             UNION ALL \
+                 SELECT CASE WHEN e.create_time < w.time THEN e.sequence ELSE s.low END, \
+                        CASE WHEN e.create_time < w.time THEN s.high ELSE e.sequence - 1 END \
+                 FROM search s CROSS JOIN wanted w JOIN ledger_entries e \
+                     ON e.account_id = w.account_id AND e.sequence = s.low + (s.high - s.low + 1) / 2 \
+                 WHERE s.low < s.high\
+             ) SELECT low FROM search WHERE low = high",
+        );
+        Ok(())
+    }
+}
+
+impl Query for LastSequenceBefore {
+    type SqlType = BigInt;
+}
