@@ -21,6 +21,7 @@ mod operator;
 mod private_postgres;
 mod reads;
 mod refunds;
+mod reservations;
 mod round_trips;
 mod schema;
 mod translation;

@@ -60,8 +60,22 @@ const NEVER: &[(&str, &str)] = &[
          ) r USING (account_id) WHERE a.held_micro_usd <> coalesce(r.held, 0)",
     ),
     (
-        "an account below zero",
-        "SELECT count(*) FROM accounts WHERE posted_micro_usd - held_micro_usd < 0",
+        "a reservation that is not as its entries say",
+        "SELECT count(*) FROM reservations v FULL JOIN (
+             SELECT account_id, reservation_id, sum(held_delta_micro_usd) AS held, sum(-amount_micro_usd) AS captured,
+                    (array_agg(reservation_state ORDER BY sequence DESC))[1] AS state, min(sequence) AS sequence
+             FROM ledger_entries WHERE reservation_id IS NOT NULL GROUP BY 1, 2
+         ) e USING (account_id, reservation_id)
+         WHERE (v.amount_micro_usd, v.captured_micro_usd, v.state, v.sequence)
+                   IS DISTINCT FROM (e.held, e.captured, e.state, e.sequence)",
+    ),
+    (
+        "an account that came below zero other than by a capture, or by history",
+        "SELECT count(*) FROM (
+             SELECT *, lag(posted_after - held_after, 1, 0) OVER w AS available_before
+             FROM ledger_entries WINDOW w AS (PARTITION BY account_id ORDER BY sequence)
+         ) e WHERE posted_after - held_after < least(available_before, 0)
+               AND entry_type <> 10 AND idempotency_key IS NOT NULL",
     ),
 ];
 

@@ -1,0 +1,743 @@
+//! Money held for work in progress: every step of a reservation's life, its races, and its end on the database's clock.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use billing::{
+    accounting::MicroUsd,
+    config::Config,
+    grpc::proto::{
+        CaptureRequest, ChargeRequest, EntryType, ExtendReservationRequest, GetAccountRequest,
+        GetEntryRequest, GetReservationRequest, ListReservationsRequest, OveragePolicy, ReleaseRequest,
+        Reservation, ReservationState, ReserveRequest, get_entry_request,
+    },
+};
+use prost::Message;
+use prost_types::Timestamp;
+use tokio::task::JoinSet;
+use tonic::{Code, Response, Status};
+
+use crate::support::{
+    process::Process,
+    server::{TestServer, config},
+    *,
+};
+
+fn reserve(account: &str, key: &str, micro_usd: i64, ttl: Option<Duration>) -> ReserveRequest {
+    ReserveRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        amount_micro_usd: micro_usd,
+        ttl: ttl.map(|ttl| ttl.try_into().unwrap()),
+        ..Default::default()
+    }
+}
+
+fn capture(account: &str, key: &str, reservation: &str, micro_usd: i64) -> CaptureRequest {
+    CaptureRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        amount_micro_usd: micro_usd,
+        ..Default::default()
+    }
+}
+
+fn release(account: &str, key: &str, reservation: &str) -> ReleaseRequest {
+    ReleaseRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        ..Default::default()
+    }
+}
+
+fn extend(
+    account: &str,
+    key: &str,
+    reservation: &str,
+    additional: i64,
+    ttl: Option<Duration>,
+) -> ExtendReservationRequest {
+    ExtendReservationRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        additional_amount_micro_usd: additional,
+        ttl: ttl.map(|ttl| ttl.try_into().unwrap()),
+    }
+}
+
+fn with_policy(policy: OveragePolicy, request: CaptureRequest) -> CaptureRequest {
+    CaptureRequest { overage_policy: policy.into(), ..request }
+}
+
+async fn reservation(client: &mut Client, account: &str, id: &str) -> Reservation {
+    let request = GetReservationRequest { account_id: account.into(), reservation_id: id.into() };
+    client.get_reservation(request).await.unwrap().into_inner().reservation.unwrap()
+}
+
+/// What an account has posted, held and available.
+async fn balance(client: &mut Client, account: &str) -> (i64, i64, i64) {
+    let request = GetAccountRequest { account_id: account.into(), as_of: None };
+    let balance = client.get_account(request).await.unwrap().into_inner().account.unwrap().balance.unwrap();
+    (balance.posted_micro_usd, balance.held_micro_usd, balance.available_micro_usd)
+}
+
+/// Waits until a reservation's lease has run out, by the clock that it shares with the database.
+async fn run_out(reservation: &Reservation) {
+    let expire_time = SystemTime::try_from(reservation.expire_time.unwrap()).unwrap();
+    if let Ok(rest) = expire_time.duration_since(SystemTime::now()) {
+        tokio::time::sleep(rest + Duration::from_millis(2)).await;
+    }
+}
+
+/// A new account with money, and a reservation on it whose lease has just run out. Nothing has been written since.
+async fn lapsed(client: &mut Client, account: &str, micro_usd: i64, held: i64) -> Reservation {
+    client.credit(deposit(account, "order-1", micro_usd)).await.answered();
+    let ttl = Some(Duration::from_millis(30));
+    let reserved = client.reserve(reserve(account, "r1", held, ttl)).await.unwrap().into_inner();
+    let reservation = reserved.reservation.unwrap();
+    run_out(&reservation).await;
+    reservation
+}
+
+fn closed(state: &str) -> (Code, String, HashMap<String, String>) {
+    let metadata = HashMap::from([("state".to_owned(), state.to_owned())]);
+    (Code::FailedPrecondition, "RESERVATION_CLOSED".into(), metadata)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_holds_money_and_a_capture_takes_what_was_used_and_frees_the_rest() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let request = ReserveRequest { reference: "job 1".into(), ..reserve("ann", "r1", 60, None) };
+        let reserved = client.reserve(request).await.unwrap().into_inner();
+        let entry = reserved.entry.unwrap();
+        assert_eq!(entry.entry_type(), EntryType::Reserve);
+        assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (0, 60));
+        assert_eq!(entry.reservation_id, "r1");
+        let held = reserved.reservation.unwrap();
+        assert_eq!((held.state(), held.amount_micro_usd), (ReservationState::Open, 60));
+        let lease = held.expire_time.unwrap().seconds - held.create_time.unwrap().seconds;
+        assert_eq!(lease, 600, "ten minutes by default");
+        assert_eq!(balance(&mut client, "ann").await, (100, 60, 40));
+        let too_much = client.charge(charge("ann", "job-2", 41)).await;
+        assert_eq!(reason(too_much).1, "INSUFFICIENT_FUNDS");
+
+        let captured = client.capture(capture("ann", "c1", "r1", 45)).await.unwrap().into_inner();
+        let entry = captured.entry.unwrap();
+        assert_eq!(entry.entry_type(), EntryType::Capture);
+        assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (-45, -60));
+        assert_eq!(captured.uncollected_micro_usd, 0);
+        let ended = captured.reservation.unwrap();
+        assert_eq!(ended.state(), ReservationState::Captured);
+        assert_eq!((ended.amount_micro_usd, ended.captured_micro_usd), (0, 45));
+        assert_eq!(ended.close_time, entry.create_time);
+        assert_eq!(ended.reference, "job 1");
+        assert_eq!(reservation(&mut client, "ann", "r1").await, ended);
+        assert_eq!(balance(&mut client, "ann").await, (55, 0, 55));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_cannot_end_again_and_says_how_it_did() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        for id in ["captured", "released"] {
+            client.reserve(reserve("ann", id, 10, None)).await.unwrap();
+        }
+        client.capture(capture("ann", "c", "captured", 10)).await.unwrap();
+        client.release(release("ann", "r", "released")).await.unwrap();
+        for (id, state) in [("captured", "CAPTURED"), ("released", "RELEASED")] {
+            let key = |what: &str| format!("{what}-{id}");
+            let expected = closed(state);
+            assert_eq!(error(client.capture(capture("ann", &key("c"), id, 1)).await), expected);
+            assert_eq!(error(client.release(release("ann", &key("r"), id)).await), expected);
+            assert_eq!(
+                error(client.extend_reservation(extend("ann", &key("e"), id, 1, None)).await),
+                expected
+            );
+        }
+        let missing = (Code::NotFound, "RESERVATION_NOT_FOUND".to_owned());
+        assert_eq!(reason(client.capture(capture("ann", "c0", "missing", 1)).await), missing);
+        assert_eq!(reason(client.release(release("ann", "r0", "order-1")).await), missing);
+        assert_eq!(
+            reason(client.extend_reservation(extend("bob", "e0", "captured", 1, None)).await),
+            missing
+        );
+        let request = GetReservationRequest { account_id: "ann".into(), reservation_id: "missing".into() };
+        assert_eq!(reason(client.get_reservation(request).await), missing);
+        assert_eq!(balance(&mut client, "ann").await, (90, 0, 90));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_above_the_hold_follows_its_overage_policy() {
+    on_a_book(async |book| {
+        let server = TestServer::start(&book.url, with_debt(50)).await;
+        let mut client = server.client().await;
+        for account in ["reject", "collect", "debt", "deep"] {
+            client.credit(deposit(account, "order-1", 100)).await.answered();
+            client.reserve(reserve(account, "r1", 60, None)).await.unwrap();
+        }
+        let (code, reason_name, metadata) = error(client.capture(capture("reject", "c1", "r1", 61)).await);
+        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "CAPTURE_EXCEEDS_RESERVATION"));
+        assert_eq!(metadata["held_micro_usd"], "60");
+        let still = reservation(&mut client, "reject", "r1").await;
+        assert_eq!(still.state(), ReservationState::Open, "a refusal leaves it open");
+
+        let collect = with_policy(OveragePolicy::CollectAvailable, capture("collect", "c1", "r1", 150));
+        let collected = client.capture(collect).await.unwrap().into_inner();
+        assert_eq!(collected.entry.unwrap().amount_micro_usd, -100);
+        assert_eq!(collected.uncollected_micro_usd, 50);
+        assert_eq!(collected.reservation.unwrap().captured_micro_usd, 100);
+        assert_eq!(balance(&mut client, "collect").await, (0, 0, 0));
+
+        let owe = with_policy(OveragePolicy::AllowDebt, capture("debt", "c1", "r1", 150));
+        let owed = client.capture(owe).await.unwrap().into_inner();
+        assert_eq!((owed.entry.unwrap().amount_micro_usd, owed.uncollected_micro_usd), (-150, 0));
+        assert_eq!(balance(&mut client, "debt").await, (-50, 0, -50));
+        assert_eq!(reason(client.charge(charge("debt", "job-1", 1)).await).1, "INSUFFICIENT_FUNDS");
+        client.credit(deposit("debt", "order-2", 70)).await.answered();
+        assert_eq!(balance(&mut client, "debt").await, (20, 0, 20), "a later credit pays the debt first");
+
+        let too_deep = with_policy(OveragePolicy::AllowDebt, capture("deep", "c1", "r1", 151));
+        let (code, reason_name, metadata) = error(client.capture(too_deep).await);
+        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "DEBT_LIMIT"));
+        assert_eq!(metadata["limit_micro_usd"], "50");
+    })
+    .await;
+}
+
+fn with_debt(debt_max: i64) -> Config {
+    let mut config = config();
+    config.limits.debt_max = MicroUsd::new(debt_max);
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overage_never_takes_what_other_reservations_hold() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        client.reserve(reserve("ann", "r1", 30, None)).await.unwrap();
+        client.reserve(reserve("ann", "r2", 50, None)).await.unwrap();
+        let debt = with_policy(OveragePolicy::AllowDebt, capture("ann", "c0", "r1", 51));
+        assert_eq!(reason(client.capture(debt).await).1, "DEBT_LIMIT", "no debt by default");
+        let collect = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c1", "r1", 90));
+        let collected = client.capture(collect).await.unwrap().into_inner();
+        assert_eq!(collected.uncollected_micro_usd, 40);
+        assert_eq!(balance(&mut client, "ann").await, (50, 50, 0));
+        client.capture(capture("ann", "c2", "r2", 50)).await.unwrap();
+        assert_eq!(balance(&mut client, "ann").await, (0, 0, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_raises_the_hold_or_renews_the_lease_or_both_and_never_shortens_it() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let minute = Duration::from_secs(60);
+        let reserved = client.reserve(reserve("ann", "r1", 60, Some(minute))).await.unwrap().into_inner();
+        let expire_time = reserved.reservation.unwrap().expire_time.unwrap();
+
+        let raised =
+            client.extend_reservation(extend("ann", "e1", "r1", 30, None)).await.unwrap().into_inner();
+        let entry = raised.entry.unwrap();
+        assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (0, 30));
+        let after = raised.reservation.unwrap();
+        assert_eq!((after.amount_micro_usd, after.expire_time), (90, Some(expire_time)));
+
+        let longer = extend("ann", "e2", "r1", 0, Some(minute * 10));
+        let renewed = client.extend_reservation(longer).await.unwrap().into_inner().reservation.unwrap();
+        assert_eq!(renewed.amount_micro_usd, 90);
+        assert!(renewed.expire_time.unwrap().seconds >= expire_time.seconds + 530);
+        let shorter = extend("ann", "e3", "r1", 5, Some(Duration::from_secs(1)));
+        let both = client.extend_reservation(shorter).await.unwrap().into_inner().reservation.unwrap();
+        assert_eq!((both.amount_micro_usd, both.expire_time), (95, renewed.expire_time));
+
+        let beyond = client.extend_reservation(extend("ann", "e4", "r1", 6, None)).await;
+        let (code, reason_name, metadata) = error(beyond);
+        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
+        assert_eq!(
+            (metadata["available_micro_usd"].as_str(), metadata["required_micro_usd"].as_str()),
+            ("5", "6")
+        );
+        let neither = client.extend_reservation(extend("ann", "e5", "r1", 0, None)).await;
+        assert_eq!(wrong_fields(neither), ["ttl"]);
+        assert_eq!(balance(&mut client, "ann").await, (100, 95, 5));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservation_fields_that_are_wrong_are_named_and_burn_no_key() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let day = Duration::from_secs(24 * 60 * 60);
+        let mut negative = reserve("ann", "r1", 5, Some(day));
+        negative.ttl.as_mut().unwrap().seconds = -1;
+        for (request, field) in [
+            (reserve("ann", "r1", 0, None), "amount_micro_usd"),
+            (reserve("ann", "r1", 5, Some(Duration::ZERO)), "ttl"),
+            (reserve("ann", "r1", 5, Some(day + Duration::from_micros(1))), "ttl"),
+            (negative, "ttl"),
+        ] {
+            assert_eq!(wrong_fields(client.reserve(request).await), [field]);
+        }
+        client.reserve(reserve("ann", "r1", 5, Some(day))).await.unwrap();
+        let mut unknown_policy = capture("ann", "c1", "r1", 1);
+        unknown_policy.overage_policy = 99;
+        for (request, field) in [
+            (capture("ann", "c1", "r1", 0), "amount_micro_usd"),
+            (capture("ann", "c1", "", 1), "reservation_id"),
+            (capture("ann", "c1", "a b", 1), "reservation_id"),
+            (unknown_policy, "overage_policy"),
+        ] {
+            assert_eq!(wrong_fields(client.capture(request).await), [field]);
+        }
+        let negative = client.extend_reservation(extend("ann", "e1", "r1", -1, None)).await;
+        assert_eq!(wrong_fields(negative), ["additional_amount_micro_usd"]);
+        let state = ListReservationsRequest { account_id: "ann".into(), state: 9, ..Default::default() };
+        assert_eq!(wrong_fields(client.list_reservations(state).await), ["state"]);
+        client.capture(capture("ann", "c1", "r1", 5)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refunds_of_a_capture_never_give_back_more_than_it_took() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        client.reserve(reserve("ann", "r1", 60, None)).await.unwrap();
+        assert_eq!(reason(client.refund(refund("ann", "x0", 1, "r1")).await).1, "NOT_REFUNDABLE");
+        client.capture(capture("ann", "c1", "r1", 50)).await.unwrap();
+        client.refund(refund("ann", "x1", 30, "c1")).await.answered();
+        let (_, reason_name, metadata) = error(client.refund(refund("ann", "x2", 21, "c1")).await);
+        assert_eq!(reason_name, "REFUND_EXCEEDS_CHARGE");
+        assert_eq!(metadata["refundable_micro_usd"], "20");
+        client.refund(refund("ann", "x3", 20, "c1")).await.answered();
+        assert_eq!(balance(&mut client, "ann").await, (100, 0, 100));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_reserves_of_one_at_once_on_a_hundred_are_exactly_a_hundred() {
+    on_a_book(async |book| {
+        let servers = [book.serve().await, book.serve().await];
+        let mut client = servers[0].client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let mut calls = JoinSet::new();
+        for caller in 0..200 {
+            let mut client = servers[caller % 2].client().await;
+            calls.spawn(async move { client.reserve(reserve("ann", &format!("r{caller}"), 1, None)).await });
+        }
+        let (held, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
+        assert_eq!((held.len(), refused.len()), (100, 100));
+        for refusal in refused {
+            assert_eq!(reason(refusal), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS".into()));
+        }
+        assert_eq!(balance(&mut client, "ann").await, (100, 100, 0));
+    })
+    .await;
+}
+
+/// With the sweeper off, nothing has written that the lease ran out before the method under test looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_moment_that_its_lease_runs_out_a_reservation_holds_nothing_for_any_method() {
+    on_a_book(async |book| {
+        let server = book.serve().await; // does not sweep
+        let mut client = server.client().await;
+
+        let ended = lapsed(&mut client, "read", 100, 100).await;
+        assert_eq!(balance(&mut client, "read").await, (100, 0, 100));
+        let seen = reservation(&mut client, "read", "r1").await;
+        assert_eq!((seen.state(), seen.amount_micro_usd), (ReservationState::Expired, 0));
+        assert_eq!(seen.close_time, ended.expire_time, "it ended when its lease did");
+
+        lapsed(&mut client, "charge", 100, 100).await;
+        let (entry, _) = client.charge(charge("charge", "job-1", 100)).await.answered();
+        assert_eq!(entry.sequence, 4, "after the entry that says that the lease ran out");
+
+        lapsed(&mut client, "reserve", 100, 100).await;
+        client.reserve(reserve("reserve", "r2", 100, None)).await.unwrap();
+
+        lapsed(&mut client, "extend", 100, 60).await;
+        client.reserve(reserve("extend", "r2", 10, None)).await.unwrap();
+        client.extend_reservation(extend("extend", "e1", "r2", 90, None)).await.unwrap();
+        let expired = client.extend_reservation(extend("extend", "e2", "r1", 1, None)).await;
+        assert_eq!(error(expired), closed("EXPIRED"));
+
+        lapsed(&mut client, "release", 100, 100).await;
+        assert_eq!(error(client.release(release("release", "x1", "r1")).await), closed("EXPIRED"));
+
+        lapsed(&mut client, "capture", 100, 60).await;
+        client.reserve(reserve("capture", "r2", 10, None)).await.unwrap();
+        let all = with_policy(OveragePolicy::CollectAvailable, capture("capture", "c1", "r2", 100));
+        let captured = client.capture(all).await.unwrap().into_inner();
+        assert_eq!(captured.uncollected_micro_usd, 0, "what r1 held is free to be collected");
+        for account in ["charge", "reserve", "extend", "release", "capture"] {
+            let entry = GetEntryRequest {
+                account_id: account.into(),
+                entry: Some(get_entry_request::Entry::IdempotencyKey("billing/expire/r1".into())),
+            };
+            let entry = client.get_entry(entry).await.unwrap().into_inner().entry.unwrap();
+            assert_eq!((entry.entry_type(), entry.sequence), (EntryType::Expire, 3));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_ends_at_its_expire_time_and_not_before() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let ttl = Some(Duration::from_millis(700));
+        let reserved = client.reserve(reserve("ann", "r1", 100, ttl)).await.unwrap().into_inner();
+        let expire_time = SystemTime::try_from(reserved.reservation.unwrap().expire_time.unwrap()).unwrap();
+        loop {
+            let before = SystemTime::now();
+            let (_, held, _) = balance(&mut client, "ann").await;
+            let after = SystemTime::now();
+            match held {
+                100 => assert!(before < expire_time, "held after its expire_time"),
+                0 => {
+                    assert!(after >= expire_time, "free before its expire_time");
+                    break;
+                }
+                other => panic!("{other}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_after_expiry_is_answered_by_its_policy_whether_or_not_a_sweeper_ran() {
+    on_a_book(async |book| {
+        let mut sweeping = config();
+        sweeping.sweep_interval = Some(Duration::from_millis(5));
+        for (swept, config) in [("unswept", config()), ("swept", sweeping)] {
+            let server = TestServer::start(&book.url, config).await;
+            let mut client = server.client().await;
+            lapsed(&mut client, swept, 100, 60).await;
+            if swept == "swept" {
+                wait_until_swept(book, swept, 1).await;
+            }
+            let late = client.capture(capture(swept, "c1", "r1", 10)).await;
+            assert_eq!(reason(late), (Code::FailedPrecondition, "RESERVATION_EXPIRED".into()));
+            let part = CaptureRequest { keep_open: true, ..capture(swept, "c2", "r1", 10) };
+            let part = client.capture(with_policy(OveragePolicy::CollectAvailable, part)).await.unwrap();
+            let after = part.into_inner().reservation.unwrap();
+            assert_eq!((after.state(), after.captured_micro_usd), (ReservationState::Expired, 10));
+            let rest = with_policy(OveragePolicy::CollectAvailable, capture(swept, "c3", "r1", 120));
+            let rest = client.capture(rest).await.unwrap().into_inner();
+            assert_eq!(rest.uncollected_micro_usd, 30);
+            let after = rest.reservation.unwrap();
+            assert_eq!((after.state(), after.captured_micro_usd), (ReservationState::Captured, 100));
+            let again = with_policy(OveragePolicy::CollectAvailable, capture(swept, "c4", "r1", 1));
+            assert_eq!(error(client.capture(again).await), closed("CAPTURED"));
+        }
+    })
+    .await;
+}
+
+async fn wait_until_swept(book: &TestBook, account: &str, expiries: i64) {
+    let sql =
+        format!("SELECT count(*) FROM ledger_entries WHERE account_id = '{account}' AND entry_type = 13");
+    for _ in 0..200 {
+        if book.number(&sql).await == expiries {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody sweeps {account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_as_of_a_time_counts_leases_that_had_run_out_by_then() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let ended = lapsed(&mut client, "ann", 100, 60).await;
+        let expire_time = ended.expire_time.unwrap();
+        let mut held_at = async |time: Timestamp| {
+            let request = GetAccountRequest { account_id: "ann".into(), as_of: Some(time) };
+            let account = client.get_account(request).await.unwrap().into_inner().account.unwrap();
+            account.balance.unwrap().held_micro_usd
+        };
+        let just_before = Timestamp { nanos: expire_time.nanos - 1, ..expire_time };
+        assert_eq!((held_at(just_before).await, held_at(expire_time).await), (60, 0));
+        server.client().await.charge(charge("ann", "job-1", 1)).await.answered(); // writes the expiry down
+        assert_eq!((held_at(just_before).await, held_at(expire_time).await), (60, 0), "the same for ever");
+    })
+    .await;
+}
+
+/// Test 9 of the replaced system's worst: everything at once on one reservation, a thousand times.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_capture_release_expiry_and_late_capture_at_once_one_wins_in_each_of_a_thousand_rounds() {
+    on_a_book(async |book| {
+        let mut sweeping = config();
+        sweeping.sweep_interval = Some(Duration::from_millis(1));
+        let servers = [
+            TestServer::start(&book.url, sweeping.clone()).await,
+            TestServer::start(&book.url, sweeping).await,
+        ];
+        let mut lanes = JoinSet::new();
+        for lane in 0..20 {
+            let mut clients = Vec::new();
+            for server in [0, 1, 0] {
+                clients.push(servers[server].client().await);
+            }
+            lanes.spawn(async move {
+                let account = format!("account-{lane}");
+                clients[0].credit(deposit(&account, "order-1", 1_000_000)).await.answered();
+                let mut winners = Vec::new();
+                for round in 0..50 {
+                    winners.push(race(&mut clients, &account, round).await);
+                }
+                winners
+            });
+        }
+        let winners: Vec<&str> = lanes.join_all().await.into_iter().flatten().collect();
+        assert_eq!(winners.len(), 1_000);
+        for kind in ["capture", "release", "late capture"] {
+            let won = winners.iter().filter(|winner| **winner == kind).count();
+            assert!(won > 10, "{kind} won {won} of 1,000: no race");
+        }
+        let expired = book.number("SELECT count(*) FROM ledger_entries WHERE entry_type = 13").await;
+        assert!(expired > 10, "only {expired} expired");
+        // Each was opened once and ended once, but that one which expired may be captured late.
+        let ends = "SELECT count(*) FROM (SELECT account_id, reservation_id,
+                        count(*) FILTER (WHERE entry_type = 9) AS opened,
+                        count(*) FILTER (WHERE held_delta_micro_usd < 0) AS freed,
+                        count(*) FILTER (WHERE entry_type IN (10, 11)) AS ended
+                    FROM ledger_entries WHERE reservation_id IS NOT NULL GROUP BY 1, 2) r
+                    WHERE opened <> 1 OR freed <> 1 OR ended <> 1";
+        assert_eq!(book.number(ends).await, 0);
+        assert_eq!(book.number("SELECT sum(held_micro_usd) FROM accounts").await, 0);
+    })
+    .await;
+}
+
+/// One round: who won. The losers must have been told why.
+async fn race(clients: &mut [Client], account: &str, round: u32) -> &'static str {
+    let id = format!("r{round}");
+    let ttl = Some(Duration::from_micros(1 + u64::from(round) * 2_000)); // from no time to plenty
+    clients[0].reserve(reserve(account, &id, 10, ttl)).await.unwrap();
+    let key = |what: &str| format!("{what}-{round}");
+    let late = with_policy(OveragePolicy::CollectAvailable, capture(account, &key("late"), &id, 10));
+    let [one, two, three] = clients else { unreachable!("three clients") };
+    let stagger = |turn: u32| Duration::from_micros(u64::from((round + turn) % 3) * 300);
+    let (captured, released, collected) = tokio::join!(
+        async {
+            tokio::time::sleep(stagger(0)).await;
+            one.capture(capture(account, &key("capture"), &id, 10)).await
+        },
+        async {
+            tokio::time::sleep(stagger(1)).await;
+            two.release(release(account, &key("release"), &id)).await
+        },
+        async {
+            tokio::time::sleep(stagger(2)).await;
+            three.capture(late).await
+        },
+    );
+    let mut winners = Vec::new();
+    let mut note = |kind: &'static str, answer: Result<(), Status>| match answer {
+        Ok(()) => winners.push(kind),
+        Err(status) => {
+            let (code, reason, metadata) = error::<()>(Err(status));
+            assert_eq!(code, Code::FailedPrecondition);
+            match reason.as_str() {
+                "RESERVATION_EXPIRED" => assert_eq!(kind, "capture"),
+                "RESERVATION_CLOSED" => {
+                    assert!(["CAPTURED", "RELEASED", "EXPIRED"].contains(&metadata["state"].as_str()));
+                }
+                other => panic!("{kind}: {other}"),
+            }
+        }
+    };
+    note("capture", captured.map(drop));
+    note("release", released.map(drop));
+    note("late capture", collected.map(drop));
+    assert_eq!(winners.len(), 1, "{account} {id}: {winners:?}");
+    winners[0]
+}
+
+/// Test 10: the service is killed with reservations open, and two others sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_left_open_by_a_killed_service_are_each_returned_once_by_two_sweepers() {
+    on_a_book(async |book| {
+        let serve = || Process::serve(&["--database-url", &book.url, "--sweep-interval", "5ms"]);
+        let killed = serve();
+        let mut client = killed.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        for n in 0..50 {
+            let ttl = Some(Duration::from_secs(2));
+            client.reserve(reserve("ann", &format!("r{n}"), 2, ttl)).await.unwrap();
+        }
+        assert_eq!(balance(&mut client, "ann").await, (100, 100, 0));
+        killed.kill();
+
+        let sweepers = [serve(), serve()];
+        wait_until_swept(book, "ann", 50).await;
+        let mut client = sweepers[0].client().await;
+        assert_eq!(balance(&mut client, "ann").await, (100, 0, 100));
+        let once = "SELECT count(DISTINCT reservation_id) FROM ledger_entries WHERE entry_type = 13";
+        assert_eq!(book.number(once).await, 50);
+        let late = client.capture(capture("ann", "c1", "r1", 2)).await;
+        assert_eq!(reason(late), (Code::FailedPrecondition, "RESERVATION_EXPIRED".into()));
+        let collect = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c2", "r2", 2));
+        assert_eq!(client.capture(collect).await.unwrap().into_inner().uncollected_micro_usd, 0);
+        assert_eq!(balance(&mut client, "ann").await, (98, 0, 98));
+    })
+    .await;
+}
+
+/// The answers of all eight mutating methods, as bytes without `replayed`.
+async fn answers(client: &mut Client) -> Vec<Vec<u8>> {
+    fn bytes<M: Message>(response: Result<Response<M>, Status>, unmark: impl FnOnce(&mut M)) -> Vec<u8> {
+        let mut message = response.unwrap().into_inner();
+        unmark(&mut message);
+        message.encode_to_vec()
+    }
+    let charge = ChargeRequest {
+        reference: "a reference".into(),
+        metadata: (0..9).map(|n| (format!("note-{n}"), n.to_string())).collect(),
+        ..charge("ann", "job-1", 10)
+    };
+    let reserve = ReserveRequest { metadata: charge.metadata.clone(), ..reserve("ann", "r1", 100, None) };
+    let part = CaptureRequest { keep_open: true, ..capture("ann", "c1", "r1", 10) };
+    let all = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c2", "r1", 10_000));
+    vec![
+        bytes(client.credit(stripe_deposit("ann", "order-1", 500, "cs_1")).await, |m| m.replayed = false),
+        bytes(client.charge(charge).await, |m| m.replayed = false),
+        bytes(client.refund(refund("ann", "refund-1", 5, "job-1")).await, |m| m.replayed = false),
+        bytes(client.admin_credit(grant("ann", "grant-1", 5)).await, |m| m.replayed = false),
+        bytes(client.reserve(reserve).await, |m| m.replayed = false),
+        bytes(client.reserve(self::reserve("ann", "r2", 10, None)).await, |m| m.replayed = false),
+        bytes(client.capture(part).await, |m| m.replayed = false),
+        bytes(client.extend_reservation(extend("ann", "e1", "r1", 7, None)).await, |m| m.replayed = false),
+        bytes(client.release(release("ann", "x1", "r2")).await, |m| m.replayed = false),
+        bytes(client.capture(all).await, |m| m.replayed = false),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_thousand_later_operations_every_answer_is_byte_for_byte_the_original() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let originals = answers(&mut client).await;
+        let mut later = JoinSet::new();
+        for n in 0..500 {
+            let mut client = client.clone();
+            later.spawn(async move {
+                client.credit(deposit("ann", &format!("later-{n}"), 3)).await.answered();
+                client.charge(charge("ann", &format!("later-job-{n}"), 1)).await.answered();
+            });
+        }
+        later.join_all().await;
+        assert_eq!(answers(&mut client).await, originals);
+        assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 10 + 1_000);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_are_listed_newest_first_by_state_and_by_page() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 1_000)).await.answered();
+        for n in 0..40 {
+            let ttl = if n % 4 == 3 { Some(Duration::from_micros(1)) } else { None };
+            client.reserve(reserve("ann", &format!("r{n}"), 1, ttl)).await.unwrap();
+            if n % 4 == 0 {
+                client.capture(capture("ann", &format!("c{n}"), &format!("r{n}"), 1)).await.unwrap();
+            } else if n % 4 == 1 {
+                client.release(release("ann", &format!("x{n}"), &format!("r{n}"))).await.unwrap();
+            }
+        }
+        let kinds = [
+            (ReservationState::Captured, 0),
+            (ReservationState::Released, 1),
+            (ReservationState::Open, 2),
+            (ReservationState::Expired, 3),
+        ];
+        for (state, kind) in kinds {
+            let expected: Vec<String> =
+                (0..40).rev().filter(|n| n % 4 == kind).map(|n| format!("r{n}")).collect();
+            let listed = list_all(&mut client, state, 3).await;
+            assert!(listed.iter().all(|reservation| reservation.state() == state));
+            let ids: Vec<String> = listed.into_iter().map(|reservation| reservation.reservation_id).collect();
+            assert_eq!(ids, expected, "{state:?}");
+        }
+        let all = list_all(&mut client, ReservationState::Unspecified, 7).await;
+        assert_eq!(all.len(), 40);
+        assert_eq!(all[0].reservation_id, "r39");
+        let unknown = ListReservationsRequest { account_id: "bob".into(), ..Default::default() };
+        assert_eq!(reason(client.list_reservations(unknown).await).1, "ACCOUNT_NOT_FOUND");
+    })
+    .await;
+}
+
+async fn list_all(client: &mut Client, state: ReservationState, page_size: i32) -> Vec<Reservation> {
+    let mut request = ListReservationsRequest {
+        account_id: "ann".into(),
+        state: state.into(),
+        page_size,
+        ..Default::default()
+    };
+    let mut all = Vec::new();
+    loop {
+        let page = client.list_reservations(request.clone()).await.unwrap().into_inner();
+        all.extend(page.reservations);
+        if page.next_page_token.is_empty() {
+            return all;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// A coordinator that lost the answer to Reserve can go on, since the id is the key that it chose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_never_saw_the_answer_to_reserve_can_capture_or_release() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        for id in ["r1", "r2"] {
+            let mut unseen = client.clone();
+            let request = reserve("ann", id, 10, None);
+            tokio::spawn(async move { drop(unseen.reserve(request).await) }).await.unwrap();
+        }
+        client.capture(capture("ann", "c1", "r1", 10)).await.unwrap();
+        client.release(release("ann", "x2", "r2")).await.unwrap();
+        assert_eq!(balance(&mut client, "ann").await, (90, 0, 90));
+    })
+    .await;
+}
