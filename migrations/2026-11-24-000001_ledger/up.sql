@@ -66,31 +66,30 @@ CREATE TABLE ledger_entries (
     PRIMARY KEY (account_id, sequence),
     CONSTRAINT ledger_entries_key_has_fingerprint
         CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
-    -- History from before this ledger has no key, and keeps whatever signs and gaps in its facts it had.
-    CONSTRAINT ledger_entries_type_rules CHECK (
-        idempotency_key IS NULL OR CASE entry_type
-            WHEN 1 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND external_id IS NOT NULL
-            WHEN 2 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
-            WHEN 3 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
-            WHEN 4 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
-            WHEN 5 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0
-            WHEN 6 THEN amount_micro_usd < 0 AND held_delta_micro_usd = 0
-            WHEN 7 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND refunded_sequence IS NOT NULL
-            WHEN 8 THEN amount_micro_usd > 0 AND held_delta_micro_usd = 0 AND actor IS NOT NULL AND reason IS NOT NULL
-            WHEN 9 THEN amount_micro_usd = 0 AND held_delta_micro_usd > 0 AND reservation_state = 1
-            WHEN 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0 AND reservation_state IN (1, 2, 4)
-            WHEN 11 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_state = 3
-            WHEN 12 THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0 AND reservation_state = 1
-            WHEN 13 THEN amount_micro_usd = 0 AND held_delta_micro_usd <= 0 AND reservation_state = 4
+    -- Few and short: PostgreSQL makes every constraint ready anew for each statement that inserts. History from before
+    -- this ledger has no key, and keeps whatever signs and gaps in its facts it had.
+    CONSTRAINT ledger_entries_signs CHECK (
+        idempotency_key IS NULL OR CASE
+            WHEN entry_type <= 8 THEN
+                held_delta_micro_usd = 0 AND amount_micro_usd <> 0 AND (amount_micro_usd < 0) = (entry_type = 6)
+            WHEN entry_type = 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0
+            WHEN entry_type IN (9, 12) THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0
+            ELSE amount_micro_usd = 0 AND held_delta_micro_usd <= 0
         END
+    ),
+    CONSTRAINT ledger_entries_facts CHECK (
+        idempotency_key IS NULL OR (
+            (entry_type <> 1 OR external_id IS NOT NULL)
+            AND (entry_type = 7) = (refunded_sequence IS NOT NULL)
+            AND (entry_type = 8) = (actor IS NOT NULL AND reason IS NOT NULL)
+            AND (entry_type >= 9) = (reservation_id IS NOT NULL)
+        )
     ),
     CONSTRAINT ledger_entries_reservation CHECK (
         num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured,
                      uncollected_micro_usd, expire_time) IN (0, 6)
-        AND (reservation_id IS NOT NULL) = (idempotency_key IS NOT NULL AND entry_type BETWEEN 9 AND 13)
-        AND (close_time IS NOT NULL) = (reservation_state IN (2, 3, 4) AND reservation_state IS NOT NULL)
-    ),
-    CONSTRAINT ledger_entries_only_refunds_refund CHECK (refunded_sequence IS NULL OR entry_type = 7)
+        AND (close_time IS NULL) = (reservation_state IS NULL OR reservation_state = 1)
+    )
 );
 
 -- One operation, one entry, for ever. History from before this ledger has no key and is never in the way.

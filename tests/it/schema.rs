@@ -166,3 +166,76 @@ async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_refuses_entries_that_can_never_be() {
+    on_a_book(async |book| {
+        let reservation = "reservation_id = 'r1', reservation_state = 1, reservation_held = 0, \
+                           reservation_captured = 0, uncollected_micro_usd = 0, expire_time = now()";
+        let cases = [
+            ("entry_type = 14", "ledger_entries_entry_type"),
+            ("entry_type = 6", "ledger_entries_signs"),
+            ("amount_micro_usd = 0", "ledger_entries_signs"),
+            ("amount_micro_usd = -5", "ledger_entries_signs"),
+            ("held_delta_micro_usd = 5", "ledger_entries_signs"),
+            ("entry_type = 9", "ledger_entries_facts"),
+            (
+                &format!("entry_type = 11, amount_micro_usd = 0, held_delta_micro_usd = 1, {reservation}"),
+                "ledger_entries_signs",
+            ),
+            ("held_after = -1", "ledger_entries_held_after"),
+            ("entry_type = 1", "ledger_entries_facts"),
+            ("entry_type = 7", "ledger_entries_facts"),
+            ("entry_type = 8, actor = 'ann'", "ledger_entries_facts"),
+            ("entry_type = 9, amount_micro_usd = 0, held_delta_micro_usd = 5", "ledger_entries_facts"),
+            ("refunded_sequence = 1", "ledger_entries_facts"),
+            (reservation, "ledger_entries_facts"),
+            ("entry_type = 7, refunded_sequence = 2", "ledger_entries_refunded_sequence"),
+            ("reservation_id = 'r1'", "ledger_entries_facts"),
+            ("expire_time = now()", "ledger_entries_reservation"),
+            ("close_time = now()", "ledger_entries_reservation"),
+            ("sequence = 0", "ledger_entries_sequence"),
+            ("idempotency_key = 'a b'", "ledger_entries_idempotency_key"),
+            ("idempotency_key = repeat('k', 271)", "ledger_entries_idempotency_key"),
+            ("fingerprint = NULL", "ledger_entries_key_has_fingerprint"),
+            ("external_id = ''", "ledger_entries_external_id"),
+            ("metadata = '[]'", "ledger_entries_metadata"),
+        ];
+        for (change, constraint) in cases {
+            let refused = insert_entry(book, change).await.unwrap_err().to_string();
+            // Where several are broken, PostgreSQL names the first by name.
+            let breaks = |name: &str| refused.contains(&format!("\"{name}\""));
+            assert!(breaks(constraint), "{change}: {refused}");
+        }
+        insert_entry(book, "metadata = '{}'").await.unwrap();
+        book.run_sql(
+            "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) VALUES ('ann', 5, 1)",
+        )
+        .await
+        .unwrap();
+    })
+    .await;
+}
+
+/// Inserts a good deposit with some columns changed.
+async fn insert_entry(book: &TestBook, change: &str) -> diesel::QueryResult<()> {
+    let mut columns: Vec<(&str, &str)> = vec![
+        ("account_id", "'ann'"),
+        ("sequence", "1"),
+        ("entry_type", "2"),
+        ("amount_micro_usd", "5"),
+        ("held_delta_micro_usd", "0"),
+        ("posted_after", "5"),
+        ("held_after", "0"),
+        ("create_time", "'2026-01-01'"),
+        ("idempotency_key", "'order-1'"),
+        ("fingerprint", "''"),
+    ];
+    for (name, value) in change.split(", ").filter_map(|change| change.split_once(" = ")) {
+        columns.retain(|(column, _)| *column != name);
+        columns.push((name, value));
+    }
+    let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let sql = format!("INSERT INTO ledger_entries ({}) VALUES ({})", names.join(", "), values.join(", "));
+    book.run_sql(&sql).await
+}
