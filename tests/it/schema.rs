@@ -196,7 +196,7 @@ async fn the_journal_refuses_entries_that_can_never_be() {
             ("close_time = now()", "ledger_entries_reservation"),
             ("sequence = 0", "ledger_entries_sequence"),
             ("idempotency_key = 'a b'", "ledger_entries_idempotency_key"),
-            ("idempotency_key = repeat('k', 271)", "ledger_entries_idempotency_key"),
+            ("idempotency_key = repeat('k',271)", "ledger_entries_idempotency_key"),
             ("fingerprint = NULL", "ledger_entries_key_has_fingerprint"),
             ("external_id = ''", "ledger_entries_external_id"),
             ("metadata = '[]'", "ledger_entries_metadata"),
