@@ -126,7 +126,9 @@ impl Ledger {
         }
         let mut open_accounts = false;
         let mut decided = Vec::new();
-        for runs in 1.. {
+        let mut runs = 0;
+        loop {
+            runs += 1;
             let error = match self.run(commands, open_accounts, &mut decided).await {
                 Ok(outcomes) | Err(TransactionEnd::NothingToWrite(outcomes)) => return Ok(outcomes),
                 Err(TransactionEnd::AccountsMissing) if !open_accounts => {
@@ -149,7 +151,6 @@ impl Ledger {
                 }
             }
         }
-        unreachable!("the last run returns")
     }
 
     /// The transaction. `decided` is what the run before it decided, if there was one.
