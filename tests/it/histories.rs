@@ -4,27 +4,49 @@ use std::ops::RangeInclusive;
 
 use proptest::{collection::vec, option, prelude::*, sample::Index, sample::select};
 
-use crate::model::{Call, Imported, Metadata, Of, What};
+use crate::model::{self, Answer, Call, Imported, LEASE_DEFAULT, Metadata, Model, Of, What};
 
 /// The most that one `AdminCredit` may grant in every history: some of the small amounts are above it.
 pub const ADMIN_CREDIT_MAX: i64 = 7;
 pub const ACCOUNTS: [&str; 3] = ["acme", "bolt", "coda"];
-pub const KEYS: [&str; 12] = ["k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9", "k10", "k11", "k12"];
+pub const KEYS: [&str; 16] =
+    ["k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9", "k10", "k11", "k12", "k13", "k14", "k15", "k16"];
 pub const REFERENCES: [&str; 3] = ["", "reservation_refund", "счёт № 7"];
 
+/// What accounts may owe through captures, in one history or another.
+pub const DEBTS: [i64; 3] = [0, 5, 30];
+/// When the first call of every history may come, and what was there before it was written.
+pub const BEGINNING: i64 = 1_577_836_800_000_000; // 2020-01-01T00:00:00Z
+
 const AMOUNT_MAX: i64 = 1_000_000_000_000_000;
-const SMALL_AMOUNTS: [i64; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
-const CREDITS: [i64; 3] = [20, 30, 50];
-const GREAT_AMOUNTS: [i64; 2] = [AMOUNT_MAX, AMOUNT_MAX - 1];
+const GREAT: i64 = AMOUNT_MAX - 1;
+/// Small amounts, twice, and great ones.
+const AMOUNTS: [i64; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, AMOUNT_MAX, GREAT];
+/// Mostly more than what is charged or held at once.
+const CREDITS: [i64; 12] = [20, 30, 50, 1, 4, 9, 20, 30, 50, 20, 30, AMOUNT_MAX];
+/// Now and then more than what is held, or than there is.
+const CAPTURES: [i64; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 30, 50, 20, 30, 50, GREAT];
 const KINDS: [&str; 5] = ["DEPOSIT", "STRIPE_DEPOSIT", "EARNING", "REFERRAL_REWARD", "INVITE_CREDIT"];
 const EXTERNAL_IDS: [&str; 4] = ["pay_1", "pay_2", "pay_3", "pay_4"];
+const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+/// The leases that callers ask for, in microseconds.
+const TTLS: [Option<i64>; 11] =
+    [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(8), Some(10), Some(12), None];
+/// Leases up to this run out at once, where the clock cannot be set.
+const SHORT_TTL_MAX: i64 = 5;
+/// How long nobody calls: mostly not at all, sometimes past some leases or past all; or the clock is set back.
+const PAUSES: [i64; 24] =
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 5, 9, 24, LEASE_DEFAULT, -1, -5];
 const ACTORS: [&str; 2] = ["ann", "bob"];
 const REASONS: [&str; 2] = ["goodwill", "correction"];
 /// Notes by name; the last two read the same when they are run together.
 const NOTES: [&[(&str, &str)]; 4] = [&[], &[("job", "1"), ("node", "")], &[("a", "bc")], &[("ab", "c")]];
 /// What accounts may bring along: much, nothing, and debts.
-const IMPORTED: [(&str, i64); 9] = [
+const IMPORTED: [(&str, i64); 12] = [
     ("DEPOSIT", 50),
+    ("DEPOSIT", 60),
+    ("EARNING", 100),
+    ("EARNING", 200),
     ("CHARGE", -50),
     ("EARNING", 0),
     ("DEPOSIT", i64::MAX),
@@ -35,17 +57,57 @@ const IMPORTED: [(&str, i64); 9] = [
     ("ADMIN_CREDIT", i64::MIN + 5),
 ];
 
-/// What was there before, and what is asked, in order.
+/// What was there before, and what is asked, in order; how long after the call before it, by a clock that may be set
+/// back; and what accounts may owe.
 #[derive(Debug, Clone)]
 pub struct History {
     pub imported: Vec<Imported>,
     pub calls: Vec<Call>,
+    pub pauses: Vec<i64>,
+    pub debt_max: i64,
 }
 
 impl History {
+    pub fn limits(&self) -> model::Limits {
+        model::Limits { admin_credit_max: ADMIN_CREDIT_MAX, debt_max: self.debt_max }
+    }
+
+    /// What the clock says at each call.
+    pub fn times(&self) -> Vec<i64> {
+        let mut time = BEGINNING;
+        let pass = |pause: &i64| {
+            time += pause;
+            time
+        };
+        self.pauses.iter().map(pass).collect()
+    }
+
+    /// The calls in batches of these sizes, each at the time of its first call.
+    pub fn batches(&self, sizes: &[usize]) -> Vec<(i64, &[Call])> {
+        let times = self.times();
+        let firsts = cut(&times, sizes).into_iter().map(|times| times[0]);
+        firsts.zip(cut(&self.calls, sizes)).collect()
+    }
+
     /// The same history, in which no account begins in debt.
-    pub fn without_debts(mut self) -> Self {
+    pub fn without_imported_debts(mut self) -> Self {
         self.imported.retain(|row| row.amount >= 0);
+        self
+    }
+
+    /// The same history, in which no account ever owes anything.
+    pub fn without_debts(self) -> Self {
+        Self { debt_max: 0, ..self }.without_imported_debts()
+    }
+
+    /// The same history for a clock that cannot be set: every lease runs out at once, or not before the end.
+    pub fn with_leases_for_a_real_clock(mut self) -> Self {
+        for call in &mut self.calls {
+            if let What::Reserve { ttl: Some(ttl), .. } | What::Extend { ttl: Some(ttl), .. } = &mut call.what
+            {
+                *ttl = if *ttl <= SHORT_TTL_MAX { 1 } else { *ttl * 3_600_000_000 };
+            }
+        }
         self
     }
 
@@ -66,8 +128,10 @@ impl History {
 
 /// So many calls, on accounts of which some bring a balance along.
 pub fn histories(calls: RangeInclusive<usize>) -> impl Strategy<Value = History> {
-    (imported(), vec(step(), calls))
-        .prop_map(|(imported, steps)| History { imported, calls: calls_of(&steps) })
+    (imported(), vec(step(), calls), select(&DEBTS[..])).prop_map(|(imported, steps, debt_max)| {
+        let pauses = steps.iter().map(|step| step.pause).collect();
+        with_calls(History { imported, calls: Vec::new(), pauses, debt_max }, &steps)
+    })
 }
 
 /// Sizes of batches, to be gone through again and again.
@@ -90,16 +154,17 @@ pub fn cut<'a, T>(list: &'a [T], sizes: &[usize]) -> Vec<&'a [T]> {
     batches
 }
 
-/// A call, and how it is bent towards an earlier one.
+/// A call, how long after the last one it comes, and how it is bent towards an earlier one.
 #[derive(Debug, Clone)]
 struct Step {
+    pause: i64,
     call: Call,
     bend: Bend,
     earlier: Index,
 }
 
 /// What a call has in common with an earlier one: chance alone would hardly ever make two equal but for one field.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Bend {
     Nothing,
     /// A repetition.
@@ -111,41 +176,81 @@ enum Bend {
     AllButMetadata,
     /// All but one of the fields that only its method has.
     AllButDetail,
-    /// A refund of an earlier charge.
+    /// A refund of an earlier charge or capture.
     Refund,
+    /// A capture, release or extension of an earlier reservation.
+    Use(What),
 }
 
-fn calls_of(steps: &[Step]) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::new();
-    for Step { call, bend, earlier } in steps {
-        let refundable = |call: &&Call| matches!((bend, &call.what), (Bend::Refund, What::Charge { .. }));
-        let charges: Vec<&Call> = calls.iter().filter(refundable).collect();
-        let earlier = match (charges.len(), calls.len()) {
-            (0, 0) => None,
-            (0, count) => Some(&calls[earlier.index(count)]),
-            (count, _) => Some(charges[earlier.index(count)]),
+/// Puts the calls into a history. Which calls are refunded and which reservations used is for the model to say: most
+/// that are asked for are refused.
+fn with_calls(mut history: History, steps: &[Step]) -> History {
+    let mut model = Model::new(history.limits(), &history.imported, BEGINNING);
+    let mut asked: Vec<(Call, Answer)> = Vec::new();
+    for (Step { call, bend, earlier, .. }, time) in steps.iter().zip(history.times()) {
+        let fitting = asked.iter().filter(|(call, answer)| bend.fits(&call.what, answer));
+        let fitting: Vec<&Call> = fitting.map(|(call, _)| call).collect();
+        let call = match fitting.len() {
+            0 => call.clone(),
+            count => bent(call, bend, fitting[earlier.index(count)]),
         };
-        calls.push(earlier.map_or_else(|| call.clone(), |earlier| bent(call, *bend, earlier)));
+        let answer = model.call(time, &call);
+        asked.push((call, answer));
     }
-    calls
+    history.calls = asked.into_iter().map(|(call, _)| call).collect();
+    history
 }
 
-fn bent(call: &Call, bend: Bend, earlier: &Call) -> Call {
+impl Bend {
+    /// Whether it is meant for calls like this one.
+    fn fits(&self, earlier: &What, answer: &Answer) -> bool {
+        let is_applied = matches!(answer, Answer::Applied { .. });
+        match self {
+            Self::Refund => is_applied && matches!(earlier, What::Charge { .. } | What::Capture { .. }),
+            Self::Use(_) => is_applied && matches!(earlier, What::Reserve { .. }),
+            Self::Nothing
+            | Self::All
+            | Self::AllButKey
+            | Self::AllButAccount
+            | Self::AllButAmount
+            | Self::AllButReference
+            | Self::AllButMetadata
+            | Self::AllButDetail => true,
+        }
+    }
+}
+
+fn bent(call: &Call, bend: &Bend, earlier: &Call) -> Call {
     let (call, earlier) = (call.clone(), earlier.clone());
+    let amount = call.amount().max(1); // some calls have none
     match bend {
         Bend::Nothing => call,
         Bend::All => earlier,
         Bend::AllButKey => Call { key: call.key, ..earlier },
         Bend::AllButAccount => Call { account: call.account, ..earlier },
-        Bend::AllButAmount => with_amount(call.amount(), earlier),
+        Bend::AllButAmount => with_amount(amount, earlier),
         Bend::AllButReference => Call { reference: call.reference, ..earlier },
         Bend::AllButMetadata => Call { metadata: call.metadata, ..earlier },
         Bend::AllButDetail => Call { what: with_detail(call.what, earlier.what), ..earlier },
         Bend::Refund => {
-            let what = What::Refund { amount: call.amount(), of: Of::Key(earlier.key) };
+            let what = What::Refund { amount, of: Of::Key(earlier.key) };
+            Call { account: earlier.account, what, ..call }
+        }
+        Bend::Use(what) => {
+            let what = with_reservation(&earlier.key, what.clone());
             Call { account: earlier.account, what, ..call }
         }
     }
+}
+
+fn with_reservation(id: &str, mut what: What) -> What {
+    if let What::Capture { reservation_id, .. }
+    | What::Release { reservation_id }
+    | What::Extend { reservation_id, .. } = &mut what
+    {
+        id.clone_into(reservation_id);
+    }
+    what
 }
 
 fn with_amount(other: i64, mut call: Call) -> Call {
@@ -153,7 +258,11 @@ fn with_amount(other: i64, mut call: Call) -> Call {
         What::Credit { amount, .. }
         | What::Charge { amount }
         | What::Refund { amount, .. }
-        | What::AdminCredit { amount, .. } => *amount = other,
+        | What::AdminCredit { amount, .. }
+        | What::Reserve { amount, .. }
+        | What::Capture { amount, .. } => *amount = other,
+        What::Extend { additional, .. } => *additional = other,
+        What::Release { .. } => {}
     }
     call
 }
@@ -172,13 +281,36 @@ fn with_detail(other: What, mut what: What) -> What {
             *actor = other;
         }
         (What::AdminCredit { reason, .. }, What::AdminCredit { reason: other, .. }) => *reason = other,
+        (What::Reserve { ttl, .. }, What::Reserve { ttl: other, .. }) => *ttl = other,
+        (What::Capture { policy, .. }, What::Capture { policy: other, .. }) if *policy != other => {
+            *policy = other;
+        }
+        (What::Capture { keep_open, .. }, What::Capture { keep_open: other, .. }) if *keep_open != other => {
+            *keep_open = other;
+        }
+        (What::Extend { ttl, .. }, What::Extend { ttl: Some(other), .. }) if *ttl != Some(other) => {
+            *ttl = Some(other);
+        }
+        (
+            What::Capture { reservation_id, .. }
+            | What::Release { reservation_id }
+            | What::Extend { reservation_id, .. },
+            What::Capture { reservation_id: other, .. }
+            | What::Release { reservation_id: other }
+            | What::Extend { reservation_id: other, .. },
+        ) => *reservation_id = other,
         _ => {}
     }
     what
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (call(), bend(), any::<Index>()).prop_map(|(call, bend, earlier)| Step { call, bend, earlier })
+    (select(&PAUSES[..]), call(), bend(), any::<Index>()).prop_map(|(pause, call, bend, earlier)| Step {
+        pause,
+        call,
+        bend,
+        earlier,
+    })
 }
 
 fn bend() -> impl Strategy<Value = Bend> {
@@ -192,6 +324,7 @@ fn bend() -> impl Strategy<Value = Bend> {
         1 => Just(Bend::AllButMetadata),
         2 => Just(Bend::AllButDetail),
         4 => Just(Bend::Refund),
+        16 => reservation_use().prop_map(Bend::Use),
     ]
 }
 
@@ -204,11 +337,28 @@ fn call() -> impl Strategy<Value = Call> {
 
 fn what() -> impl Strategy<Value = What> {
     prop_oneof![
-        4 => (credit_amount(), select(&KINDS[..]), text(&EXTERNAL_IDS), any::<bool>()).prop_map(credit),
-        4 => amount().prop_map(|amount| What::Charge { amount }),
+        6 => (select(&CREDITS[..]), select(&KINDS[..]), text(&EXTERNAL_IDS), any::<bool>()).prop_map(credit),
+        3 => amount().prop_map(|amount| What::Charge { amount }),
         1 => (amount(), charge_name()).prop_map(|(amount, of)| What::Refund { amount, of }),
         1 => (amount(), text(&ACTORS), text(&REASONS))
             .prop_map(|(amount, actor, reason)| What::AdminCredit { amount, actor, reason }),
+        6 => (amount(), select(&TTLS[..])).prop_map(|(amount, ttl)| What::Reserve { amount, ttl }),
+        1 => reservation_use(),
+    ]
+}
+
+fn reservation_use() -> impl Strategy<Value = What> {
+    let capture = (text(&KEYS), select(&CAPTURES[..]), select(&POLICIES[..]), any::<bool>());
+    let extend = (text(&KEYS), prop_oneof![Just(0), amount()], select(&TTLS[..]));
+    prop_oneof![
+        4 => capture.prop_map(|(reservation_id, amount, policy, keep_open)| {
+            What::Capture { reservation_id, amount, policy, keep_open }
+        }),
+        1 => text(&KEYS).prop_map(|reservation_id| What::Release { reservation_id }),
+        2 => extend.prop_map(|(reservation_id, additional, ttl)| {
+            let ttl = ttl.or((additional == 0).then_some(1)); // it has to change something
+            What::Extend { reservation_id, additional, ttl }
+        }),
     ]
 }
 
@@ -222,12 +372,7 @@ fn charge_name() -> impl Strategy<Value = Of> {
 }
 
 fn amount() -> impl Strategy<Value = i64> {
-    prop_oneof![15 => select(&SMALL_AMOUNTS[..]), 1 => select(&GREAT_AMOUNTS[..])]
-}
-
-/// Mostly more than what is charged at once.
-fn credit_amount() -> impl Strategy<Value = i64> {
-    prop_oneof![2 => amount(), 3 => select(&CREDITS[..])]
+    select(&AMOUNTS[..])
 }
 
 fn imported() -> impl Strategy<Value = Vec<Imported>> {
@@ -237,7 +382,7 @@ fn imported() -> impl Strategy<Value = Vec<Imported>> {
             entry_type,
             amount,
         });
-        option::weighted(0.4, row)
+        option::weighted(0.6, row)
     };
     ACCOUNTS.map(of_account).prop_map(|rows| rows.into_iter().flatten().collect())
 }

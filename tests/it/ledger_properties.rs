@@ -6,10 +6,13 @@ use std::{
 };
 
 use billing::{
-    accounting::{AccountId, Command, Entry, EntryType, Limits, MicroUsd, Outcome, Reference, Timestamp},
+    accounting::{
+        AccountId, Command, Entry, EntryType, MicroUsd, Outcome, Reference, ReservationState, Timestamp,
+    },
     committer::{Committer, CommitterSettings, SubmitError},
     ledger::{AccountView, EntryQuery, EntrySpan, Ledger, LedgerError},
 };
+use diesel_async::AsyncPgConnection;
 use proptest::{
     collection::vec,
     option,
@@ -21,10 +24,15 @@ use proptest::{
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
-    histories::{ACCOUNTS, ADMIN_CREDIT_MAX, History, KEYS, REFERENCES, batch_sizes, cut, histories},
+    accounting_properties::check_entries,
+    histories::{ACCOUNTS, BEGINNING, DEBTS, History, KEYS, REFERENCES, batch_sizes, cut, histories},
+    memory_journal::limits,
     model::{self, Answer, Call, Imported, Model, What},
-    support::{TestBook, on_a_book},
-    translation::{self, account_id, answer, answers, command, commands, entry, key, recorded},
+    support::{TestBook, book::number, on_a_book},
+    translation::{
+        self, account_id, answer, answers, command, commands, entry, key, recorded, reservation,
+        reservation_id, reservation_state, timestamp,
+    },
 };
 
 /// How many tasks send calls at once.
@@ -33,6 +41,9 @@ const TASKS: usize = 32;
 const WRITERS: u32 = 12;
 /// How often a call may be told that others were in the way.
 const CONTENTIONS_MAX: usize = 20;
+
+/// Every state of a reservation.
+const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
 
 /// One history, and how it is sent and read.
 #[derive(Debug, Clone)]
@@ -73,16 +84,15 @@ fn every_answer_and_every_read_is_the_models_for_accounts_which_begin_in_debt_to
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    (histories(1..=60), batch_sizes(), vec(listing(), 1..=4)).prop_map(|(history, sizes, listings)| Case {
-        history,
-        sizes,
-        listings,
+    (histories(1..=60), batch_sizes(), vec(listing(), 1..=4)).prop_map(|(history, sizes, listings)| {
+        let history = history.with_leases_for_a_real_clock();
+        Case { history, sizes, listings }
     })
 }
 
 fn listing() -> impl Strategy<Value = Listing> {
     let moment = || option::of((any::<Index>(), -1..=1_i64));
-    let entry_types = prop_oneof![Just(Vec::new()), subsequence(&EntryType::ALL[..8], 1..=5)];
+    let entry_types = prop_oneof![Just(Vec::new()), subsequence(&EntryType::ALL, 1..=7)];
     let reference = option::of(select(&REFERENCES[..]));
     (entry_types, reference, moment(), moment(), 1..=7_usize).prop_map(
         |(entry_types, reference, from, until, page_size)| Listing {
@@ -99,7 +109,7 @@ fn listing() -> impl Strategy<Value = Listing> {
 fn check_cases(cases: &impl Strategy<Value = Case>, count: u32) -> (Runtime, TestBook) {
     let runtime = Runtime::new().expect("a runtime starts");
     let book = runtime.block_on(TestBook::create());
-    let ledger = runtime.block_on(ledger_of(&book));
+    let ledgers = runtime.block_on(ledgers_of(&book));
     let run = AtomicU32::new(0);
     let config = ProptestConfig {
         cases: count,
@@ -109,52 +119,124 @@ fn check_cases(cases: &impl Strategy<Value = Case>, count: u32) -> (Runtime, Tes
     };
     let checked = TestRunner::new(config).run(cases, |case| {
         let suffix = format!("-{}", run.fetch_add(1, Ordering::Relaxed));
-        runtime.block_on(check_case(&book, &ledger, &case, &suffix));
+        runtime.block_on(check_case(&book, &ledgers[&case.history.debt_max], &case, &suffix));
         Ok(())
     });
     checked.unwrap_or_else(|failure| panic!("{failure}"));
     (runtime, book)
 }
 
-async fn ledger_of(book: &TestBook) -> Ledger {
-    let limits =
-        Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX), ..crate::support::book::limits() };
-    Ledger::connect(&book.url, WRITERS, 2, limits).await.expect("the database can be reached")
+/// The book, as services with one limit of debts or another have it.
+async fn ledgers_of(book: &TestBook) -> BTreeMap<i64, Ledger> {
+    let mut ledgers = BTreeMap::new();
+    for debt_max in DEBTS {
+        ledgers.insert(debt_max, ledger_of(book, debt_max).await);
+    }
+    ledgers
+}
+
+async fn ledger_of(book: &TestBook, debt_max: i64) -> Ledger {
+    let ledger = Ledger::connect(&book.url, WRITERS, 2, limits(debt_max)).await;
+    ledger.expect("the database can be reached")
 }
 
 async fn check_case(book: &TestBook, ledger: &Ledger, case: &Case, suffix: &str) {
     let history = case.history.clone().renamed(suffix);
-    let mut model = Model::new(ADMIN_CREDIT_MAX, &history.imported);
+    let mut model = Model::new(history.limits(), &history.imported, BEGINNING);
     import(book, &history.imported).await;
+    let mut clock = Clock { connection: book.connect().await };
+    let mut journals = Journals::default();
     let mut outcomes = Vec::new();
     for batch in cut(&history.calls, &case.sizes) {
+        let before = clock.read().await;
         let answered = ledger.post_batch(&commands(batch)).await.expect("the book can be written");
-        let expected: Vec<Answer> = batch.iter().map(|call| model.call(call)).collect();
+        let time = before.max(journals.read_on(ledger, batch).await).max(refused_at(&answered));
+        let expected: Vec<Answer> = batch.iter().map(|call| model.call(time, call)).collect();
         assert_eq!(answers(&answered), expected);
         outcomes.extend(answered);
     }
+    let now = clock.read().await;
     for account in ACCOUNTS {
-        let reading = Reading::of(ledger, &model, format!("{account}{suffix}")).await;
+        let reading = Reading::of(ledger, &model, format!("{account}{suffix}"), now).await;
         reading.check_entries_are_those_answered(&outcomes);
         reading.check_account().await;
         reading.check_account_at_each_time().await;
         reading.check_operations().await;
+        reading.check_reservations().await;
         for listing in &case.listings {
             reading.check_listing(listing).await;
+            reading.check_reservation_lists(listing.page_size).await;
         }
+    }
+    check_lapsed(ledger, &model, suffix, now).await;
+}
+
+/// The database's clock. It cannot be set; but what a batch wrote tells when that was, and whatever had run out before the
+/// batch was sent, it has to have written down.
+struct Clock {
+    connection: AsyncPgConnection,
+}
+
+impl Clock {
+    async fn read(&mut self) -> i64 {
+        let sql = "SELECT extract(epoch FROM clock_timestamp()) * 1000000";
+        number(&mut self.connection, sql).await
+    }
+}
+
+/// When the newest of refusals was first given.
+fn refused_at(outcomes: &[Outcome]) -> i64 {
+    let times = outcomes.iter().map(|outcome| match outcome {
+        Outcome::Refused(refusal) => refusal.create_time.unix_micros(),
+        Outcome::Applied { .. } | Outcome::KeyReused(_) | Outcome::NotFound(_) => i64::MIN,
+    });
+    times.max().unwrap_or(i64::MIN)
+}
+
+/// How much of each account's journal has been read.
+#[derive(Default)]
+struct Journals {
+    last_sequences: BTreeMap<String, i64>,
+}
+
+impl Journals {
+    /// Reads on, in the accounts of a batch, and returns when the newest entry was written.
+    async fn read_on(&mut self, ledger: &Ledger, batch: &[Call]) -> i64 {
+        let mut time = i64::MIN;
+        for call in batch {
+            let last = self.last_sequences.entry(call.account.clone()).or_default();
+            let account_id = account_id(&call.account);
+            while let Some(entry) =
+                ledger.entry_get(&account_id, *last + 1).await.expect("the book can be read")
+            {
+                *last = entry.sequence;
+                time = time.max(entry.create_time.unix_micros());
+            }
+        }
+        time
+    }
+}
+
+/// The accounts in which it is to be written down that leases have run out are those of the model.
+async fn check_lapsed(ledger: &Ledger, model: &Model, suffix: &str, now: i64) {
+    let lapsed = ledger.lapsed_list(i64::MAX).await.expect("the book can be read");
+    let lapsed: BTreeSet<_> = lapsed.iter().map(|(account_id, _)| account_id.to_string()).collect();
+    for account in ACCOUNTS.map(|account| format!("{account}{suffix}")) {
+        assert_eq!(lapsed.contains(&account), model.has_lapsed(&account, now), "{account}");
     }
 }
 
 /// Writes entries as an import of older history would.
 async fn import(book: &TestBook, imported: &[Imported]) {
+    let time = format!("'epoch'::timestamptz + {BEGINNING} * interval '1 microsecond'");
     for Imported { account, entry_type, amount } in imported {
         let number = translation::entry_type(entry_type).number();
         let sql = format!(
             "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence, create_time, update_time) \
-                 VALUES ('{account}', {amount}, 1, now(), now()); \
+                 VALUES ('{account}', {amount}, 1, {time}, {time}); \
              INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, \
                  held_delta_micro_usd, posted_after, held_after, create_time) \
-                 VALUES ('{account}', 1, {number}, {amount}, 0, {amount}, 0, now())"
+                 VALUES ('{account}', 1, {number}, {amount}, 0, {amount}, 0, {time})"
         );
         book.run_sql(&sql).await.expect("an import is taken");
     }
@@ -168,16 +250,19 @@ struct Reading<'a> {
     account_id: AccountId,
     /// The journal, as it was read, oldest first.
     entries: Vec<Entry>,
+    /// A moment after all of it.
+    now: i64,
 }
 
 impl<'a> Reading<'a> {
     /// Reads the whole journal, one entry at a time.
-    async fn of(ledger: &'a Ledger, model: &'a Model, account: String) -> Self {
+    async fn of(ledger: &'a Ledger, model: &'a Model, account: String, now: i64) -> Self {
         let account_id = account_id(&account);
         let entries = read_journal(ledger, &account_id).await;
         let read: Vec<_> = entries.iter().map(entry).collect();
         assert_eq!(read.iter().collect::<Vec<_>>(), model.entries(&account));
-        Self { ledger, model, account, account_id, entries }
+        check_entries(&entries.iter().collect::<Vec<_>>());
+        Self { ledger, model, account, account_id, entries, now }
     }
 
     /// Whatever answered a call is what the journal has, to the microsecond.
@@ -194,26 +279,68 @@ impl<'a> Reading<'a> {
 
     async fn check_account(&self) {
         let view = self.ledger.account_get(&self.account_id).await.expect("the book can be read");
-        assert_eq!(view, self.view_after(self.entries.len()));
-        let posted = view.map_or(0, |view| view.balance.posted().get());
-        assert_eq!(i128::from(posted), self.model.posted(&self.account));
+        assert_eq!(view.as_ref().map(account), self.model.account_at(&self.account, self.now));
     }
 
+    /// At the time of each entry and the end of each lease, be it yet to come, and right before.
     async fn check_account_at_each_time(&self) {
-        let times: BTreeSet<Timestamp> =
-            self.entries.iter().flat_map(|entry| [later(entry.create_time, -1), entry.create_time]).collect();
-        for time in times {
-            let written = self.entries.iter().filter(|entry| entry.create_time <= time).count();
-            let view = self.ledger.account_get_as_of(&self.account_id, time).await;
-            assert_eq!(view.expect("the book can be read"), self.view_after(written), "at {time:?}");
+        let leases = self.entries.iter().filter_map(|entry| entry.reservation.as_ref());
+        let ends = leases.map(|after| after.status.expire_time.unix_micros());
+        let times = self.entries.iter().map(|entry| entry.create_time.unix_micros()).chain(ends);
+        for time in times.flat_map(|time| [time - 1, time]).collect::<BTreeSet<i64>>() {
+            let view = self.ledger.account_get_as_of(&self.account_id, timestamp(time)).await;
+            let view = view.expect("the book can be read").as_ref().map(account);
+            assert_eq!(view, self.model.account_at(&self.account, time), "at {time}");
         }
+    }
+
+    async fn check_reservations(&self) {
+        let reservations = self.model.reservations_at(&self.account, self.now);
+        for id in KEYS {
+            let read = self.ledger.reservation_get(&self.account_id, &reservation_id(id)).await;
+            let read = read.expect("the book can be read").as_ref().map(reservation);
+            let expected = reservations.iter().find(|reservation| reservation.reservation_id == id);
+            assert_eq!(read.as_ref(), expected, "{id}");
+        }
+    }
+
+    async fn check_reservation_lists(&self, page_size: usize) {
+        let reservations = self.model.reservations_at(&self.account, self.now);
+        for state in STATES.into_iter().map(Some).chain([None]) {
+            let listed = self.list_reservations(state.map(reservation_state), page_size).await;
+            let wanted = |reservation: &&model::Reservation| {
+                state.is_none_or(|state| reservation.status.state == state)
+            };
+            let expected: Vec<_> = reservations.iter().filter(wanted).collect();
+            assert_eq!(listed.iter().collect::<Vec<_>>(), expected, "{state:?}");
+        }
+    }
+
+    /// Follows the pages to the end.
+    async fn list_reservations(
+        &self,
+        state: Option<ReservationState>,
+        page_size: usize,
+    ) -> Vec<model::Reservation> {
+        let span = self.ledger.entry_span(&self.account_id, None, None).await;
+        let mut rest = span.expect("the book can be read");
+        let mut listed = Vec::new();
+        while let Some(span) = rest {
+            let page = self.ledger.reservation_list(&self.account_id, span, state, page_size).await;
+            let page = page.expect("the book can be read");
+            assert!(page.reservations.len() <= page_size);
+            listed.extend(page.reservations.iter().map(reservation));
+            rest = page.rest;
+        }
+        listed
     }
 
     async fn check_operations(&self) {
         for text in KEYS {
             let answered = self.ledger.operation_get(&self.account_id, &key(text)).await;
             let answered = answered.expect("the book can be read").as_ref().map(recorded);
-            assert_eq!(answered, self.model.operation(&self.account, text).map(Answer::again), "{text}");
+            let expected = self.model.operation(&self.account, text).map(Answer::without_reservation);
+            assert_eq!(answered, expected, "{text}");
         }
     }
 
@@ -254,16 +381,16 @@ impl<'a> Reading<'a> {
         }
         listed
     }
+}
 
-    /// The account after its first so many entries.
-    fn view_after(&self, count: usize) -> Option<AccountView> {
-        let (first, last) = (self.entries.first()?, self.entries[..count].last()?);
-        Some(AccountView {
-            balance: last.balance_after,
-            last_sequence: last.sequence,
-            create_time: first.create_time,
-            update_time: last.create_time,
-        })
+fn account(view: &AccountView) -> model::Account {
+    let AccountView { balance, last_sequence, create_time, update_time } = view;
+    model::Account {
+        posted: balance.posted().get().into(),
+        held: balance.held().get().into(),
+        last_sequence: *last_sequence,
+        create_time: create_time.unix_micros(),
+        update_time: update_time.unix_micros(),
     }
 }
 
@@ -293,16 +420,17 @@ enum Door {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_sent_at_once_and_more_than_once_have_one_answer_each() {
     on_a_book(async |book| {
-        let ledger = ledger_of(book).await;
+        let ledger = ledger_of(book, 0).await;
         let settings = CommitterSettings { writers: 4, queue_max: 1_024, batch_max: 64 };
         let (committer, writers) = Committer::start(&ledger, settings);
-        let others = (ledger_of(book).await, ledger_of(book).await);
+        let others = (ledger_of(book, 0).await, ledger_of(book, 0).await);
         let doors = [Door::Committer(committer), Door::Ledger(others.0), Door::Ledger(others.1)];
         let mut runner = TestRunner::default();
         for round in 0..12 {
             let history = histories(60..=60).new_tree(&mut runner).expect("a history").current();
             let calls = [race_for_payments(10), history.calls].concat();
-            let history = History { calls, ..history }.without_debts().renamed(&format!("-{round}"));
+            let history = History { calls, ..history }.without_debts().with_leases_for_a_real_clock();
+            let history = history.renamed(&format!("-{round}"));
             import(book, &history.imported).await;
             let answered = storm(&doors, &history.calls).await;
             check_storm(&ledger, &history, &answered).await;
@@ -402,10 +530,11 @@ async fn check_storm(ledger: &Ledger, history: &History, answered: &[(Call, Outc
     for account in accounts {
         let account_id = account_id(account);
         let entries = read_journal(ledger, &account_id).await;
+        check_entries(&entries.iter().collect::<Vec<_>>());
         let of_account = |outcome: &&Outcome| answered_account(outcome) == Some(&account_id);
         let outcomes: Vec<&Outcome> = all.iter().filter(of_account).collect();
         check_each_entry_was_written_by_one_call(&entries, &outcomes);
-        check_charges_saw_a_balance_that_was(&entries, &outcomes);
+        check_takers_saw_a_balance_that_was(&entries, &outcomes);
     }
 }
 
@@ -420,7 +549,7 @@ fn answered_account(outcome: &Outcome) -> Option<&AccountId> {
 /// Every copy got the answer that stands now; but what was not found then may be there now.
 fn check_copy(call: &Call, outcome: &Outcome, standing: &Outcome) {
     if let Outcome::NotFound(_) = outcome {
-        assert!(matches!(call.what, What::Refund { .. }), "{call:?}");
+        assert!(call.what.names_another(), "{call:?}");
         return;
     }
     assert_eq!(as_again(outcome), as_again(standing), "{call:?}");
@@ -438,16 +567,28 @@ fn as_again(outcome: &Outcome) -> Outcome {
 }
 
 fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
-    let entry_type = match &call.what {
-        What::Credit { kind, .. } => kind,
-        What::Charge { .. } => "CHARGE",
-        What::Refund { .. } => "REFUND",
-        What::AdminCredit { .. } => "ADMIN_CREDIT",
+    let uncollected = applied.reservation.as_ref().map_or(0, |after| after.uncollected);
+    let (entry_type, amount) = match &call.what {
+        What::Credit { kind, amount, .. } => (*kind, *amount),
+        What::Charge { amount } => ("CHARGE", -amount),
+        What::Refund { amount, .. } => ("REFUND", *amount),
+        What::AdminCredit { amount, .. } => ("ADMIN_CREDIT", *amount),
+        What::Reserve { .. } => ("RESERVE", 0),
+        What::Capture { amount, .. } => ("CAPTURE", uncollected - amount),
+        What::Release { .. } => ("RELEASE", 0),
+        What::Extend { .. } => ("EXTEND", 0),
     };
-    let amount = if entry_type == "CHARGE" { -call.amount() } else { call.amount() };
     assert_eq!((&applied.account, applied.entry_type, applied.amount), (&call.account, entry_type, amount));
-    if let What::Credit { external_id, .. } = &call.what {
-        assert_eq!(applied.external_id, *external_id);
+    match &call.what {
+        What::Credit { external_id, .. } => assert_eq!(applied.external_id, *external_id),
+        What::Reserve { amount: held, .. } | What::Extend { additional: held, .. } => {
+            assert_eq!(applied.held_delta, *held);
+        }
+        What::Charge { .. }
+        | What::Refund { .. }
+        | What::AdminCredit { .. }
+        | What::Capture { .. }
+        | What::Release { .. } => {}
     }
     if applied.key.as_ref() == Some(&call.key) {
         assert_eq!((&applied.reference, &applied.metadata), (&call.reference, &call.metadata));
@@ -456,20 +597,23 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
 
 /// Of all the answers that an entry gave, one was the first.
 fn check_each_entry_was_written_by_one_call(entries: &[Entry], outcomes: &[&Outcome]) {
-    for entry in entries.iter().filter(|entry| entry.idempotency_key.is_some()) {
+    let by_a_call = |entry: &&Entry| entry.idempotency_key.is_some() && entry.entry_type != EntryType::Expire;
+    for entry in entries.iter().filter(by_a_call) {
         let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, replayed: false, .. } if **applied == *entry);
         assert_eq!(outcomes.iter().filter(wrote_it).count(), 1, "{entry:?}");
     }
     let wrote = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { replayed: false, .. });
-    let written = entries.iter().filter(|entry| entry.idempotency_key.is_some()).count();
+    let written = entries.iter().filter(by_a_call).count();
     assert_eq!(outcomes.iter().filter(wrote).count(), written, "an answer has an entry of its own");
 }
 
-/// A charge was judged by a balance which the account had: no more was taken, and what was refused was more.
-fn check_charges_saw_a_balance_that_was(entries: &[Entry], outcomes: &[&Outcome]) {
-    let balances: Vec<i64> = entries.iter().map(|entry| entry.balance_after.posted().get()).collect();
-    for entry in entries.iter().filter(|entry| entry.entry_type == EntryType::Charge) {
-        assert!(entry.balance_after.posted() >= MicroUsd::ZERO, "{entry:?}");
+/// Whatever takes or holds money was judged by a balance which the account had: no more was taken than there was, and what
+/// was refused was more.
+fn check_takers_saw_a_balance_that_was(entries: &[Entry], outcomes: &[&Outcome]) {
+    let balances: Vec<i64> = entries.iter().map(|entry| entry.balance_after.available().get()).collect();
+    let takes = |entry: &&Entry| entry.entry_type == EntryType::Charge || entry.held_delta > MicroUsd::ZERO;
+    for entry in entries.iter().filter(takes) {
+        assert!(entry.balance_after.available() >= MicroUsd::ZERO, "{entry:?}");
     }
     for outcome in outcomes {
         if let Answer::Refused { reason: "INSUFFICIENT_FUNDS", metadata } = answer(outcome) {

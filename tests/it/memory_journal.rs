@@ -1,6 +1,7 @@
 //! A journal in memory for the pure rules: loads a book for a batch as the ledger does, and keeps what was decided.
 //!
-//! It refuses, by a panic, what the database's unique indexes refuse.
+//! It refuses, by a panic, what the database's unique indexes refuse. As the ledger does, it looks for leases that have
+//! run out only in accounts that say that there may be some.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,27 +11,35 @@ use std::{
 use billing::accounting::{
     Account, AccountId, Answer, Balance, Book, Changes, Charge, ChargeName, Command, CreditKind, Entry,
     ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Outcome, Recorded,
-    Refusal, Timestamp, decide,
+    Refusal, Reservation, ReservationState, Timestamp, decide,
 };
 
-use crate::{histories::ADMIN_CREDIT_MAX, model::Imported, translation};
+use crate::{
+    histories::{ADMIN_CREDIT_MAX, BEGINNING, History},
+    model::Imported,
+    support::book,
+    translation,
+};
 
 type Key = (AccountId, IdempotencyKey);
 
 /// What the tables of the database hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MemoryJournal {
+    debt_max: i64,
     accounts: BTreeMap<AccountId, AccountRow>,
     entries: BTreeMap<(AccountId, i64), Arc<Entry>>,
     answers: BTreeMap<Key, AnswerRow>,
+    reservations: BTreeMap<Key, Reservation>,
     payments: BTreeMap<(CreditKind, ExternalId), (AccountId, i64)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct AccountRow {
-    posted: MicroUsd,
+    balance: Balance,
     last_sequence: i64,
     update_time: Timestamp,
+    next_expire_time: Option<Timestamp>,
 }
 
 /// How a key was answered: its own entry, a refusal, or the entry of another key by its sequence.
@@ -42,13 +51,15 @@ enum AnswerRow {
 }
 
 impl MemoryJournal {
-    /// A journal with entries from before this ledger.
-    pub fn new(imported: &[Imported], now: Timestamp) -> Self {
-        let mut journal = Self::default();
-        for row in imported {
+    /// The journal at the beginning of a history, with its entries from before this ledger.
+    pub fn new(history: &History) -> Self {
+        let mut journal = Self { debt_max: history.debt_max, ..Self::default() };
+        for row in &history.imported {
             let account_id = translation::account_id(&row.account);
-            journal.open_account(&account_id, now);
-            journal.keep_entry(&Arc::new(imported_entry(&journal.accounts[&account_id], account_id, row)));
+            journal.open_account(&account_id);
+            let entry = imported_entry(&journal.accounts[&account_id], account_id, row);
+            journal.keep_account(&entry.account_id, &AccountRow::after(&entry).account());
+            journal.keep_entry(&Arc::new(entry));
         }
         journal
     }
@@ -56,12 +67,10 @@ impl MemoryJournal {
     /// Answers commands as one batch, and keeps what changed.
     pub fn post_batch(&mut self, commands: &[Command], now: Timestamp) -> Vec<Outcome> {
         for command in commands {
-            self.open_account(command.account_id(), now);
+            self.open_account(command.account_id());
         }
-        let mut book = self.load_book(commands);
-        let limits =
-            Limits { admin_credit_max: MicroUsd::new(ADMIN_CREDIT_MAX), ..crate::support::book::limits() };
-        let outcomes = decide(&mut book, commands, now, &limits);
+        let mut book = self.load_book(commands, now);
+        let outcomes = decide(&mut book, commands, now, &limits(self.debt_max));
         self.keep(book.into_changes());
         outcomes
     }
@@ -76,8 +85,21 @@ impl MemoryJournal {
         self.accounts.keys().collect()
     }
 
-    pub fn posted(&self, account_id: &AccountId) -> MicroUsd {
-        self.accounts.get(account_id).map_or(MicroUsd::ZERO, |row| row.posted)
+    pub fn balance(&self, account_id: &AccountId) -> Balance {
+        self.accounts.get(account_id).map_or(Balance::default(), |row| row.balance)
+    }
+
+    /// When the first lease of an account may run out.
+    pub fn next_expire_time(&self, account_id: &AccountId) -> Option<Timestamp> {
+        self.accounts.get(account_id).and_then(|row| row.next_expire_time)
+    }
+
+    /// An account's reservations that are open as far as anybody has written down.
+    pub fn open_reservations(&self, account_id: &AccountId) -> Vec<&Reservation> {
+        let is_open = |reservation: &&Reservation| {
+            reservation.account_id == *account_id && reservation.status.state == ReservationState::Open
+        };
+        self.reservations.values().filter(is_open).collect()
     }
 
     /// An account's entries, oldest first.
@@ -86,15 +108,30 @@ impl MemoryJournal {
         of_account.map(|(_, entry)| entry.as_ref()).collect()
     }
 
-    fn open_account(&mut self, account_id: &AccountId, now: Timestamp) {
-        let empty = AccountRow { posted: MicroUsd::ZERO, last_sequence: 0, update_time: now };
+    fn open_account(&mut self, account_id: &AccountId) {
+        let empty = AccountRow {
+            balance: Balance::default(),
+            last_sequence: 0,
+            update_time: Timestamp::from_unix_micros(i64::MIN), // nothing was written yet
+            next_expire_time: None,
+        };
         self.accounts.entry(account_id.clone()).or_insert(empty);
     }
 
-    fn load_book(&self, commands: &[Command]) -> Book {
+    fn load_book(&self, commands: &[Command], now: Timestamp) -> Book {
         let mut book = Book::default();
-        for account_id in commands.iter().map(Command::account_id) {
-            book.put_account(account_id.clone(), self.accounts[account_id].account());
+        let account_ids: BTreeSet<&AccountId> = commands.iter().map(Command::account_id).collect();
+        for account_id in &account_ids {
+            book.put_account((*account_id).clone(), self.accounts[*account_id].account());
+        }
+        for command in commands {
+            let id = command.reservation_id().map(|id| (command.account_id().clone(), id.clone()));
+            if let Some(reservation) = id.and_then(|id| self.reservations.get(&id)) {
+                book.put_reservation(reservation.clone());
+            }
+        }
+        for account_id in account_ids {
+            self.load_lapsed(&mut book, account_id, now);
         }
         for key in named_keys(commands) {
             if let Some(row) = self.answers.get(&key) {
@@ -116,6 +153,25 @@ impl MemoryJournal {
             }
         }
         book
+    }
+
+    /// Loads the reservations whose leases have run out, if the account says that there may be some.
+    fn load_lapsed(&self, book: &mut Book, account_id: &AccountId, now: Timestamp) {
+        let account = self.accounts[account_id].account();
+        let time = account.time(now);
+        if account.next_expire_time.is_none_or(|next| next > time) {
+            return;
+        }
+        let mut next = None;
+        for reservation in self.open_reservations(account_id) {
+            let expire_time = reservation.status.expire_time;
+            if expire_time <= time {
+                book.put_reservation(reservation.clone());
+            } else {
+                next = Some(next.map_or(expire_time, |next: Timestamp| next.min(expire_time)));
+            }
+        }
+        book.put_next_expire_time(account_id, next);
     }
 
     fn recorded(&self, account_id: &AccountId, row: &AnswerRow) -> Recorded {
@@ -163,6 +219,13 @@ impl MemoryJournal {
             self.keep_entry(&entry);
             self.keep_answer(&entry.account_id, key, AnswerRow::Entry(fingerprint, entry.sequence));
         }
+        for (account_id, account) in &changes.accounts {
+            self.keep_account(account_id, account);
+        }
+        for reservation in changes.reservations {
+            let key = (reservation.account_id.clone(), reservation.reservation_id.clone());
+            self.reservations.insert(key, reservation);
+        }
         for refused in changes.refusals {
             let account_id = refused.refusal.account_id.clone();
             let row = AnswerRow::Refusal(refused.fingerprint, refused.refusal);
@@ -182,12 +245,12 @@ impl MemoryJournal {
     fn keep_entry(&mut self, entry: &Arc<Entry>) {
         let earlier = self.entries.insert((entry.account_id.clone(), entry.sequence), Arc::clone(entry));
         assert_eq!(earlier, None, "the sequence is in use");
-        let row = AccountRow {
-            posted: entry.balance_after.posted(),
-            last_sequence: entry.sequence,
-            update_time: entry.create_time,
-        };
-        self.accounts.insert(entry.account_id.clone(), row);
+    }
+
+    fn keep_account(&mut self, account_id: &AccountId, account: &Account) {
+        let Account { balance, last_sequence, update_time, next_expire_time } = *account;
+        let row = AccountRow { balance, last_sequence, update_time, next_expire_time };
+        self.accounts.insert(account_id.clone(), row);
     }
 
     fn keep_answer(&mut self, account_id: &AccountId, key: IdempotencyKey, row: AnswerRow) {
@@ -197,14 +260,26 @@ impl MemoryJournal {
 }
 
 impl AccountRow {
-    fn account(&self) -> Account {
-        Account {
-            balance: balance(self.posted),
-            last_sequence: self.last_sequence,
-            update_time: self.update_time,
+    /// The row after an entry that has no part in any reservation.
+    fn after(entry: &Entry) -> Self {
+        Self {
+            balance: entry.balance_after,
+            last_sequence: entry.sequence,
+            update_time: entry.create_time,
             next_expire_time: None,
         }
     }
+
+    fn account(&self) -> Account {
+        let Self { balance, last_sequence, update_time, next_expire_time } = *self;
+        Account { balance, last_sequence, update_time, next_expire_time }
+    }
+}
+
+/// The limits in histories.
+pub fn limits(debt_max: i64) -> Limits {
+    let admin_credit_max = MicroUsd::new(ADMIN_CREDIT_MAX);
+    Limits { admin_credit_max, debt_max: MicroUsd::new(debt_max), ..book::limits() }
 }
 
 /// The keys that commands are called under or refund.
@@ -228,7 +303,7 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         entry_type: translation::entry_type(row.entry_type),
         amount,
         held_delta: MicroUsd::ZERO,
-        balance_after: balance(account.posted.checked_add(amount).expect("an imported balance fits")),
+        balance_after: account.balance.after(amount, MicroUsd::ZERO).expect("an imported balance fits"),
         idempotency_key: None,
         external_id: None,
         note: Note::default(),
@@ -236,10 +311,6 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         reason: None,
         reservation: None,
         refunded_sequence: None,
-        create_time: account.update_time,
+        create_time: Timestamp::from_unix_micros(BEGINNING),
     }
-}
-
-fn balance(posted: MicroUsd) -> Balance {
-    Balance::new(posted, MicroUsd::ZERO).expect("a balance without holds fits")
 }

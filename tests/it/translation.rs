@@ -1,19 +1,24 @@
 //! The model's calls as the service's commands, and the service's answers in the model's words.
 
 use billing::accounting::{
-    self, AccountId, Actor, AdminCredit, Amount, ChargeName, Command, Credit, CreditKind, EntryType,
-    ExternalId, IdempotencyKey, Metadata, NotFound, Note, Operation, Outcome, Reason, Refund, Refusal,
+    self, AccountId, Actor, AdminCredit, Amount, Capture, ChargeName, Command, Credit, CreditKind, EntryType,
+    Extend, ExternalId, IdempotencyKey, Metadata, NotFound, Note, Operation, Outcome, OveragePolicy, Reason,
+    Refund, Refusal, ReservationState, ReservationStatus, Reserve, Timestamp, Ttl,
 };
 
-use crate::model::{Answer, Call, Entry, Of, What};
+use crate::model::{After, Answer, Call, Entry, Of, Reservation, Status, What};
 
-const REFUSALS: [&str; 6] = [
+const REFUSALS: [&str; 10] = [
     "INSUFFICIENT_FUNDS",
     "REFUND_EXCEEDS_CHARGE",
     "NOT_REFUNDABLE",
     "EXTERNAL_ID_CONFLICT",
     "BALANCE_OVERFLOW",
     "ADMIN_CREDIT_LIMIT",
+    "CAPTURE_EXCEEDS_RESERVATION",
+    "RESERVATION_CLOSED",
+    "RESERVATION_EXPIRED",
+    "DEBT_LIMIT",
 ];
 
 pub fn commands(calls: &[Call]) -> Vec<Command> {
@@ -58,6 +63,47 @@ fn operation(what: &What) -> Operation {
             actor: Actor::parse(actor).expect("the actor is good"),
             reason: Reason::parse(reason).expect("the reason is good"),
         }),
+        What::Reserve { amount, ttl } => {
+            Operation::Reserve(Reserve { amount: parsed(*amount), ttl: ttl.map(lasting) })
+        }
+        What::Capture { reservation_id, amount, policy, keep_open } => Operation::Capture(Capture {
+            reservation_id: self::reservation_id(reservation_id),
+            amount: parsed(*amount),
+            overage_policy: overage_policy(policy),
+            keep_open: *keep_open,
+        }),
+        What::Release { reservation_id } => Operation::Release(self::reservation_id(reservation_id)),
+        What::Extend { reservation_id, additional, ttl } => {
+            let additional = (*additional != 0).then(|| parsed(*additional));
+            let extend = Extend::new(self::reservation_id(reservation_id), additional, ttl.map(lasting));
+            Operation::Extend(extend.expect("an extension changes something"))
+        }
+    }
+}
+
+pub fn reservation_id(text: &str) -> IdempotencyKey {
+    IdempotencyKey::parse_of_reservation(text).expect("the reservation id is good")
+}
+
+pub fn timestamp(micros: i64) -> Timestamp {
+    Timestamp::from_unix_micros(micros)
+}
+
+pub fn reservation_state(name: &str) -> ReservationState {
+    let named = |state: &ReservationState| state.name() == name;
+    ReservationState::ALL.into_iter().find(named).expect("there is such a state")
+}
+
+fn lasting(micros: i64) -> Ttl {
+    Ttl::from_micros(micros).expect("the lease is good")
+}
+
+fn overage_policy(name: &str) -> OveragePolicy {
+    match name {
+        "REJECT" => OveragePolicy::Reject,
+        "COLLECT_AVAILABLE" => OveragePolicy::CollectAvailable,
+        "ALLOW_DEBT" => OveragePolicy::AllowDebt,
+        _ => panic!("{name} is no policy"),
     }
 }
 
@@ -83,9 +129,11 @@ pub fn answers(outcomes: &[Outcome]) -> Vec<Answer> {
 
 pub fn answer(outcome: &Outcome) -> Answer {
     match outcome {
-        Outcome::Applied { entry: applied, replayed, .. } => {
-            Answer::Applied { entry: entry(applied), replayed: *replayed }
-        }
+        Outcome::Applied { entry: applied, replayed, reservation: after } => Answer::Applied {
+            entry: entry(applied),
+            replayed: *replayed,
+            reservation: after.as_ref().map(reservation),
+        },
         Outcome::Refused(refusal) => refused(refusal),
         Outcome::KeyReused(reused) => {
             Answer::KeyReused { method: reused.method, fields: reused.fields.iter().copied().collect() }
@@ -94,10 +142,12 @@ pub fn answer(outcome: &Outcome) -> Answer {
     }
 }
 
-/// A recorded answer, as it is given when its call comes again.
+/// A recorded answer, as it is given when its call comes again, but for the reservation.
 pub fn recorded(answer: &accounting::Answer) -> Answer {
     match answer {
-        accounting::Answer::Applied(applied) => Answer::Applied { entry: entry(applied), replayed: true },
+        accounting::Answer::Applied(applied) => {
+            Answer::Applied { entry: entry(applied), replayed: true, reservation: None }
+        }
         accounting::Answer::Refused(refusal) => refused(refusal),
     }
 }
@@ -117,8 +167,35 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         metadata: entry.note.metadata.clone(),
         actor: entry.actor.as_ref().map(|actor| actor.as_str().to_owned()),
         reason: entry.reason.as_ref().map(|reason| reason.as_str().to_owned()),
-        reservation_id: entry.reservation.as_ref().map(|after| after.reservation_id.to_string()),
+        reservation: entry.reservation.as_ref().map(|after| After {
+            reservation_id: after.reservation_id.to_string(),
+            status: status(&after.status),
+            uncollected: after.uncollected.get(),
+        }),
         refunded_sequence: entry.refunded_sequence,
+        create_time: entry.create_time.unix_micros(),
+    }
+}
+
+pub fn reservation(reservation: &accounting::Reservation) -> Reservation {
+    Reservation {
+        account: reservation.account_id.to_string(),
+        reservation_id: reservation.reservation_id.to_string(),
+        sequence: reservation.sequence,
+        create_time: reservation.create_time.unix_micros(),
+        reference: reservation.note.reference.as_str().to_owned(),
+        metadata: reservation.note.metadata.clone(),
+        status: status(&reservation.status),
+    }
+}
+
+fn status(status: &ReservationStatus) -> Status {
+    Status {
+        state: status.state.name(),
+        held: status.held.get(),
+        captured: status.captured.get(),
+        expire_time: status.expire_time.unix_micros(),
+        close_time: status.close_time.map(Timestamp::unix_micros),
     }
 }
 
