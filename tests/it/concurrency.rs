@@ -12,7 +12,7 @@ use billing::{
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::support::{book::ledger_at, *};
+use crate::support::{book::limits, *};
 
 fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<&str>) -> Command {
     let account_id = AccountId::parse("account_id", account).unwrap();
@@ -27,7 +27,9 @@ fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_batches_of_new_accounts_never_deadlock_and_lose_nothing() {
     on_a_book(async |book| {
-        let ledgers: Vec<Ledger> = vec![ledger_at(&book.url).await, ledger_at(&book.url).await];
+        // A connection for each worker: nobody waits for one, all wait for locks.
+        let connect = || Ledger::connect(&book.url, 16, 1, limits());
+        let ledgers = [connect().await.unwrap(), connect().await.unwrap()];
         let before = deadlocks(book).await;
         let mut tasks = JoinSet::new();
         for worker in 0..32 {

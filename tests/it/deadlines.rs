@@ -116,8 +116,11 @@ async fn sigterm_under_load_answers_every_call_that_was_taken_and_exits_with_0()
         let mut answered = 0;
         for (count, status) in calls.join_all().await {
             answered += count;
-            let expected = [Code::Unavailable, Code::Cancelled, Code::Unknown];
-            assert!(expected.contains(&status.code()), "{status:?}");
+            // What tonic's client makes of a connection that says goodbye depends on the moment.
+            let goodbyes = [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::Internal];
+            let is_goodbye =
+                status.code() != Code::Internal || status.message().starts_with("h2 protocol error");
+            assert!(goodbyes.contains(&status.code()) && is_goodbye, "{status:?}");
         }
         let written = book.number("SELECT count(*) FROM ledger_entries").await;
         assert_eq!(written, answered, "what was written was answered");

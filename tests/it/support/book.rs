@@ -68,13 +68,8 @@ impl TestBook {
 
     /// The book, as the service has it.
     pub async fn ledger(&self) -> Ledger {
-        ledger_at(&self.url).await
+        Ledger::connect(&self.url, 4, 2, limits()).await.unwrap()
     }
-}
-
-/// The book at a URL, as the service has it.
-pub async fn ledger_at(url: &str) -> Ledger {
-    Ledger::connect(url, 4, 2, limits()).await.unwrap()
 }
 
 /// The limits in tests: as by default.
