@@ -6,10 +6,10 @@ use billing::accounting::{
     Entry, EntryType, ExternalId, IdempotencyKey, MicroUsd, Outcome, ReservationAfter, ReservationState,
     ReservationStatus, Timestamp,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::select};
 
 use crate::{
-    histories::{ACCOUNTS, BEGINNING, History, batch_sizes, histories},
+    histories::{ACCOUNTS, BEGINNING, DEBTS, History, POLICIES, batch_sizes, histories},
     memory_journal::MemoryJournal,
     model::{Answer, Call, LEASE_DEFAULT, Model, What},
     translation::{account_id, answer, answers, command, commands, entry, timestamp},
@@ -38,6 +38,21 @@ fn ended_histories() -> impl Strategy<Value = (History, Timestamp)> {
         let later = later(&history);
         (Just(history), later)
     })
+}
+
+/// Compares what the rules answer and write, one call at a time, with the model.
+fn check_against_model(history: &History) -> Result<(), TestCaseError> {
+    let mut journal = MemoryJournal::new(history);
+    let mut model = Model::new(history.limits(), &history.imported, BEGINNING);
+    for (call, time) in history.calls.iter().zip(history.times()) {
+        let answered = answer(&journal.post(&command(call), timestamp(time)));
+        prop_assert_eq!(answered, model.call(time, call), "{:?}", call);
+    }
+    for account in ACCOUNTS {
+        let entries: Vec<_> = journal.entries(&account_id(account)).into_iter().map(entry).collect();
+        prop_assert_eq!(entries.iter().collect::<Vec<_>>(), model.entries(account));
+    }
+    Ok(())
 }
 
 /// The entries that calls wrote, as opposed to those that answered them again.
@@ -148,16 +163,25 @@ proptest! {
 
     #[test]
     fn every_answer_is_the_models(history in histories(1..=CALLS_MAX)) {
-        let mut journal = MemoryJournal::new(&history);
-        let mut model = Model::new(history.limits(), &history.imported, BEGINNING);
-        for (call, time) in history.calls.iter().zip(history.times()) {
-            let answered = answer(&journal.post(&command(call), timestamp(time)));
-            prop_assert_eq!(answered, model.call(time, call), "{:?}", call);
-        }
-        for account in ACCOUNTS {
-            let entries: Vec<_> = journal.entries(&account_id(account)).into_iter().map(entry).collect();
-            prop_assert_eq!(entries.iter().collect::<Vec<_>>(), model.entries(account));
-        }
+        check_against_model(&history)?;
+    }
+
+    #[test]
+    fn a_capture_beyond_the_hold_goes_exactly_as_far_as_its_policy_allows(
+        (funds, held, amount) in (0..=9_i64, 1..=9_i64, 1..=50_i64),
+        policy in select(&POLICIES[..]),
+        debt_max in select(&DEBTS[..]),
+        pause in 0..=1_i64, // the lease lasts as long
+    ) {
+        let credit = What::Credit { amount: funds + held, kind: "DEPOSIT", external_id: None };
+        let reservation_id = "reserving".to_owned();
+        let capture = What::Capture { reservation_id, amount, policy, keep_open: false };
+        let calls = vec![
+            of_its_own("acme", "crediting", credit),
+            of_its_own("acme", "reserving", What::Reserve { amount: held, ttl: Some(1) }),
+            of_its_own("acme", "capturing", capture),
+        ];
+        check_against_model(&History { imported: Vec::new(), calls, pauses: vec![0, 0, pause], debt_max })?;
     }
 }
 

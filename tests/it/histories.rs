@@ -28,7 +28,7 @@ const CREDITS: [i64; 12] = [20, 30, 50, 1, 4, 9, 20, 30, 50, 20, 30, AMOUNT_MAX]
 const CAPTURES: [i64; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 30, 50, 20, 30, 50, GREAT];
 const KINDS: [&str; 5] = ["DEPOSIT", "STRIPE_DEPOSIT", "EARNING", "REFERRAL_REWARD", "INVITE_CREDIT"];
 const EXTERNAL_IDS: [&str; 4] = ["pay_1", "pay_2", "pay_3", "pay_4"];
-const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+pub const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
 /// The leases that callers ask for, in microseconds.
 const TTLS: [Option<i64>; 11] =
     [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(8), Some(10), Some(12), None];
@@ -93,11 +93,6 @@ impl History {
     pub fn without_imported_debts(mut self) -> Self {
         self.imported.retain(|row| row.amount >= 0);
         self
-    }
-
-    /// The same history, in which no account ever owes anything.
-    pub fn without_debts(self) -> Self {
-        Self { debt_max: 0, ..self }.without_imported_debts()
     }
 
     /// The same history for a clock that cannot be set: every lease runs out at once, or not before the end.

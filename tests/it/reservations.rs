@@ -225,6 +225,26 @@ fn with_debt(debt_max: i64) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_owes_has_nothing_to_collect_but_its_holds_are_still_worth_what_they_hold() {
+    on_a_book(async |book| {
+        let server = TestServer::start(&book.url, with_debt(100)).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        client.reserve(reserve("ann", "r1", 60, None)).await.unwrap();
+        client.reserve(reserve("ann", "r2", 40, None)).await.unwrap();
+        let owe = with_policy(OveragePolicy::AllowDebt, capture("ann", "c1", "r1", 150));
+        client.capture(owe).await.unwrap();
+        assert_eq!(balance(&mut client, "ann").await, (-50, 40, -90));
+        let collect = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c2", "r2", 50));
+        let collected = client.capture(collect).await.unwrap().into_inner();
+        assert_eq!(collected.entry.unwrap().amount_micro_usd, -40);
+        assert_eq!(collected.uncollected_micro_usd, 10);
+        assert_eq!(balance(&mut client, "ann").await, (-90, 0, -90));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_overage_never_takes_what_other_reservations_hold() {
     on_a_book(async |book| {
         let server = book.serve().await;
@@ -402,6 +422,28 @@ async fn from_the_moment_that_its_lease_runs_out_a_reservation_holds_nothing_for
             let entry = client.get_entry(entry).await.unwrap().into_inner().entry.unwrap();
             assert_eq!((entry.entry_type(), entry.sequence), (EntryType::Expire, 3));
         }
+    })
+    .await;
+}
+
+/// The first lease to run out is written down by a charge; the second must be seen by the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_run_out_one_after_the_other_are_each_seen_without_a_sweeper() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let mut reservations = Vec::new();
+        for (id, millis) in [("r2", 400), ("r1", 100), ("r3", 60_000)] {
+            let request = reserve("ann", id, 30, Some(Duration::from_millis(millis)));
+            reservations.push(client.reserve(request).await.unwrap().into_inner().reservation.unwrap());
+        }
+        run_out(&reservations[1]).await;
+        client.charge(charge("ann", "job-1", 40)).await.answered();
+        assert_eq!(balance(&mut client, "ann").await, (60, 60, 0));
+        run_out(&reservations[0]).await;
+        client.charge(charge("ann", "job-2", 30)).await.answered();
+        assert_eq!(balance(&mut client, "ann").await, (30, 30, 0));
     })
     .await;
 }

@@ -60,6 +60,11 @@ const NEVER: &[(&str, &str)] = &[
          ) r USING (account_id) WHERE a.held_micro_usd <> coalesce(r.held, 0)",
     ),
     (
+        "an open reservation whose lease runs out before its account says that any does",
+        "SELECT count(*) FROM reservations v JOIN accounts a USING (account_id)
+         WHERE v.state = 1 AND v.expire_time < coalesce(a.next_expire_time, 'infinity')",
+    ),
+    (
         "a reservation that is not as its entries say",
         "SELECT count(*) FROM reservations v FULL JOIN (
              SELECT account_id, reservation_id, sum(held_delta_micro_usd) AS held, sum(-amount_micro_usd) AS captured,
