@@ -10,12 +10,15 @@
 //! | `lock` | locked by the service that uses the directory |
 //! | `postgres.log` | what the server reports; locked until the last process that writes to it has ended |
 
+mod account;
+mod binaries;
+
 use std::convert::Infallible;
 use std::env;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,7 +29,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tracing::{info, warn};
 
-const OLDEST_VERSION: u32 = 15;
+use account::Account;
+use binaries::find_bin_dir;
+
 /// Part of the socket's name; nothing listens on TCP.
 const PORT: &str = "5432";
 /// How long a start waits for the server of a killed service to stop.
@@ -311,44 +316,6 @@ impl Cluster {
     }
 }
 
-/// The user that the server runs as when this process is root's.
-#[derive(Debug)]
-struct Account {
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    fn for_cluster(cluster: &Path) -> Result<Option<Self>> {
-        if !geteuid().is_root() {
-            return Ok(None);
-        }
-        let owner = fs::metadata(cluster).ok().map(|cluster| Self { uid: cluster.uid(), gid: cluster.gid() });
-        let account = owner.or_else(|| Self::named("postgres")).or_else(|| Self::named("nobody"));
-        account.map(Some).ok_or(Error::NoAccount)
-    }
-
-    fn named(user: &str) -> Option<Self> {
-        let id = |option| output_of(Command::new("id").args([option, user]))?.trim().parse().ok();
-        Some(Self { uid: id("-u")?, gid: id("-g")? })
-    }
-
-    fn check_may_enter(&self, dir: &Path) -> Result<()> {
-        for dir in dir.ancestors() {
-            let metadata = fs::metadata(dir).map_err(refused("examine", dir))?;
-            let permission = match (metadata.uid() == self.uid, metadata.gid() == self.gid) {
-                (true, _) => 0o100,
-                (false, true) => 0o010,
-                (false, false) => 0o001,
-            };
-            if metadata.mode() & permission == 0 {
-                return Err(Error::NotTraversable(dir.to_owned(), self.uid));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Linux sends the death signal when the spawning *thread* ends; this one lasts until the sender is dropped.
 fn spawn_from_lasting_thread(mut command: Command) -> io::Result<(Child, Sender<Infallible>)> {
     let (report, result) = mpsc::channel();
@@ -374,46 +341,6 @@ fn stop_with_this_process(command: &mut Command) {
     };
     // SAFETY: after the fork `ask` only makes two system calls; it does not allocate, lock or panic.
     unsafe { command.pre_exec(ask) };
-}
-
-/// The programs that fit the cluster, or without one the first that are new enough.
-fn find_bin_dir(cluster: &Path) -> Result<PathBuf> {
-    let made_by: Option<u32> =
-        fs::read_to_string(cluster.join("PG_VERSION")).ok().and_then(|version| version.trim().parse().ok());
-    let fits = |version| made_by.map_or(version >= OLDEST_VERSION, |made_by| version == made_by);
-    let candidates = env::var_os("PG_BIN_DIR").map_or_else(usual_bin_dirs, |dir| vec![PathBuf::from(dir)]);
-    let mut bin_dirs = candidates.iter().filter_map(|dir| resolve_bin_dir(dir));
-    bin_dirs.find(|dir| version_of(dir).is_some_and(fits)).ok_or_else(|| {
-        let wanted = made_by.map_or(format!("{OLDEST_VERSION} or newer"), |version| version.to_string());
-        Error::BinariesNotFound(wanted)
-    })
-}
-
-/// Follows a link to the server's program, since the other programs may be linked elsewhere.
-fn resolve_bin_dir(dir: &Path) -> Option<PathBuf> {
-    let program = dir.join("postgres").canonicalize().ok()?;
-    program.parent().filter(|dir| dir.join("initdb").exists()).map(Path::to_owned)
-}
-
-fn usual_bin_dirs() -> Vec<PathBuf> {
-    let mut dirs: Vec<_> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
-    for prefix in ["/usr/lib/postgresql/", "/opt/homebrew/opt/postgresql@", "/usr/local/opt/postgresql@"] {
-        let versions = (OLDEST_VERSION..100).rev();
-        dirs.extend(versions.map(|version| PathBuf::from(format!("{prefix}{version}/bin"))));
-    }
-    dirs
-}
-
-/// The major version, from a line such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
-fn version_of(bin_dir: &Path) -> Option<u32> {
-    let line = output_of(Command::new(bin_dir.join("postgres")).arg("--version"))?;
-    let version = line.split_whitespace().nth(2)?;
-    version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
-}
-
-fn output_of(command: &mut Command) -> Option<String> {
-    let output = command.stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
-    String::from_utf8(output.stdout).ok()
 }
 
 /// Locks a file, which exists from then on, until its last duplicate is closed.
