@@ -41,9 +41,9 @@ pub enum Operation {
 /// Money put in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credit {
-    amount: Amount,
-    kind: CreditKind,
-    external_id: Option<ExternalId>,
+    pub(super) amount: Amount,
+    pub(super) kind: CreditKind,
+    pub(super) external_id: Option<ExternalId>,
 }
 
 /// Money given back.
@@ -100,9 +100,9 @@ pub struct Capture {
 /// More money held, or for longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extend {
-    reservation_id: IdempotencyKey,
-    additional: Option<Amount>,
-    ttl: Option<Ttl>,
+    pub(super) reservation_id: IdempotencyKey,
+    pub(super) additional: Option<Amount>,
+    pub(super) ttl: Option<Ttl>,
 }
 
 impl Command {
@@ -260,12 +260,6 @@ impl Extend {
             return Err(Invalid::field("ttl", "is required where additional_amount_micro_usd is 0"));
         }
         Ok(Self { reservation_id, additional, ttl })
-    }
-
-    /// Of which reservation.
-    #[must_use]
-    pub fn reservation_id(&self) -> &IdempotencyKey {
-        &self.reservation_id
     }
 
     /// How much more it is to hold.

@@ -77,9 +77,10 @@ impl Fingerprint {
     }
 
     fn of_credit(credit: &Credit) -> Self {
-        let entry_type = EntryType::Credit(credit.kind()).number();
-        let fingerprint = Self::method(1).amount(credit.amount()).number(Field::EntryType, entry_type.into());
-        match credit.external_id() {
+        let Credit { amount, kind, external_id } = credit;
+        let entry_type = EntryType::Credit(*kind).number();
+        let fingerprint = Self::method(1).amount(*amount).number(Field::EntryType, entry_type.into());
+        match external_id {
             Some(external_id) => fingerprint.text(Field::ExternalId, external_id.as_str()),
             None => fingerprint,
         }
@@ -100,8 +101,9 @@ impl Fingerprint {
     }
 
     fn of_extend(extend: &Extend) -> Self {
-        let fingerprint = Self::method(8).reservation(extend.reservation_id()).ttl(extend.ttl());
-        match extend.additional() {
+        let Extend { reservation_id, additional, ttl } = extend;
+        let fingerprint = Self::method(8).reservation(reservation_id).ttl(*ttl);
+        match additional {
             Some(amount) => fingerprint.number(Field::AdditionalAmount, amount.credited().get()),
             None => fingerprint,
         }

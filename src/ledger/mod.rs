@@ -67,7 +67,7 @@ pub struct Ledger {
 /// How a transaction ends other than by a commit.
 enum TransactionEnd {
     /// There is nothing to write: everything was answered before, or named what is not there.
-    NothingToWrite(Vec<Outcome>),
+    NothingToWrite,
     /// Some accounts have no row to lock yet.
     AccountsMissing,
     /// The database failed.
@@ -130,7 +130,7 @@ impl Ledger {
         loop {
             runs += 1;
             let error = match self.run(commands, open_accounts, &mut decided).await {
-                Ok(outcomes) | Err(TransactionEnd::NothingToWrite(outcomes)) => return Ok(outcomes),
+                Ok(()) | Err(TransactionEnd::NothingToWrite) => return Ok(decided),
                 Err(TransactionEnd::AccountsMissing) if !open_accounts => {
                     open_accounts = true;
                     continue;
@@ -153,13 +153,13 @@ impl Ledger {
         }
     }
 
-    /// The transaction. `decided` is what the run before it decided, if there was one.
+    /// The transaction. `decided` holds what the run before it decided, if there was one, and then what this one did.
     async fn run(
         &self,
         commands: &[Command],
         open_accounts: bool,
         decided: &mut Vec<Outcome>,
-    ) -> Result<Vec<Outcome>, TransactionEnd> {
+    ) -> Result<(), TransactionEnd> {
         let mut pooled = self.writers.get().await?;
         let connection: &mut AsyncPgConnection = &mut pooled;
         connection
@@ -170,13 +170,12 @@ impl Ledger {
                 let (mut book, now) = load::load_book(connection, commands).await?;
                 let mut outcomes = decide(&mut book, commands, now, &self.limits);
                 own_what_was_committed(&mut outcomes, decided);
-                decided.clone_from(&outcomes);
+                *decided = outcomes;
                 let changes = book.into_changes();
                 if changes.is_empty() {
-                    return Err(TransactionEnd::NothingToWrite(outcomes));
+                    return Err(TransactionEnd::NothingToWrite);
                 }
-                save::save_changes(connection, &changes).await?;
-                Ok(outcomes)
+                save::save_changes(connection, &changes).await
             })
             .await
     }

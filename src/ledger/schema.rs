@@ -1,19 +1,6 @@
 //! The tables that the query DSL reads, as the migrations make them. A test compares them with the database.
 
 diesel::table! {
-    /// The balance of each account, and the row whose lock puts its operations in order.
-    accounts (account_id) {
-        account_id -> Text,
-        posted_micro_usd -> BigInt,
-        held_micro_usd -> BigInt,
-        last_sequence -> BigInt,
-        create_time -> Timestamptz,
-        update_time -> Timestamptz,
-        next_expire_time -> Nullable<Timestamptz>,
-    }
-}
-
-diesel::table! {
     /// The journal: one immutable row for each applied operation.
     ledger_entries (account_id, sequence) {
         account_id -> Text,

@@ -102,7 +102,7 @@ async fn the_tables_that_diesel_reads_are_those_of_the_database() {
                        WHEN 'timestamp with time zone' THEN 'Timestamptz' ELSE data_type END
                 || CASE is_nullable WHEN 'YES' THEN '>' ELSE '' END AS line
          FROM information_schema.columns
-         WHERE table_schema = 'public' AND table_name IN ('accounts', 'ledger_entries', 'refusals', 'external_replays')
+         WHERE table_schema = 'public' AND table_name IN ('ledger_entries', 'refusals', 'external_replays')
          ORDER BY table_name, ordinal_position",
     )
     .await;
