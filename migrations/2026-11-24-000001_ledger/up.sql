@@ -1,10 +1,11 @@
 -- The book. `account_id` leads every key, and nothing joins across accounts, so the same schema can be distributed by
 -- account. Enumerations are SMALLINTs with the numbers of the proto. Bytewise collation, because the service sorts
--- account ids bytewise before it locks them.
+-- account ids bytewise before it locks them. A name is checked by looking for a byte that may not be in it: a regular
+-- expression with a counted repetition, such as {1,128}, took a third of the time of writing an entry.
 
 CREATE TABLE accounts (
     account_id       TEXT COLLATE "C" NOT NULL PRIMARY KEY
-        CONSTRAINT accounts_account_id CHECK (account_id ~ '^[!-~]{1,128}$'),
+        CONSTRAINT accounts_account_id CHECK (account_id !~ '[^!-~]' AND octet_length(account_id) BETWEEN 1 AND 128),
     posted_micro_usd BIGINT NOT NULL DEFAULT 0,
     held_micro_usd   BIGINT NOT NULL DEFAULT 0
         CONSTRAINT accounts_held CHECK (held_micro_usd >= 0),
@@ -46,10 +47,10 @@ CREATE TABLE ledger_entries (
     refunded_sequence    BIGINT
         CONSTRAINT ledger_entries_refunded_sequence CHECK (refunded_sequence BETWEEN 1 AND sequence - 1),
     idempotency_key      TEXT COLLATE "C"
-        CONSTRAINT ledger_entries_idempotency_key CHECK (idempotency_key ~ '^[!-~]+$' AND length(idempotency_key) <= 270),
+        CONSTRAINT ledger_entries_idempotency_key CHECK (idempotency_key !~ '[^!-~]' AND octet_length(idempotency_key) BETWEEN 1 AND 270),
     fingerprint          BYTEA,
     external_id          TEXT COLLATE "C"
-        CONSTRAINT ledger_entries_external_id CHECK (external_id ~ '^[!-~]{1,255}$'),
+        CONSTRAINT ledger_entries_external_id CHECK (external_id !~ '[^!-~]' AND octet_length(external_id) BETWEEN 1 AND 255),
     reference            TEXT NOT NULL DEFAULT '',
     metadata             JSONB
         CONSTRAINT ledger_entries_metadata CHECK (jsonb_typeof(metadata) = 'object'),
@@ -131,7 +132,7 @@ COMMENT ON COLUMN ledger_entries.close_time IS 'When it ended; NULL while it was
 CREATE TABLE refusals (
     account_id      TEXT COLLATE "C" NOT NULL,
     idempotency_key TEXT COLLATE "C" NOT NULL
-        CONSTRAINT refusals_idempotency_key CHECK (idempotency_key ~ '^[!-~]{1,255}$'),
+        CONSTRAINT refusals_idempotency_key CHECK (idempotency_key !~ '[^!-~]' AND octet_length(idempotency_key) BETWEEN 1 AND 255),
     fingerprint     BYTEA NOT NULL,
     code            INTEGER NOT NULL
         CONSTRAINT refusals_code CHECK (code = 9),
@@ -174,7 +175,7 @@ COMMENT ON COLUMN external_credits.sequence IS 'The entry that credited it.';
 CREATE TABLE external_replays (
     account_id      TEXT COLLATE "C" NOT NULL,
     idempotency_key TEXT COLLATE "C" NOT NULL
-        CONSTRAINT external_replays_idempotency_key CHECK (idempotency_key ~ '^[!-~]{1,255}$'),
+        CONSTRAINT external_replays_idempotency_key CHECK (idempotency_key !~ '[^!-~]' AND octet_length(idempotency_key) BETWEEN 1 AND 255),
     fingerprint     BYTEA NOT NULL,
     sequence        BIGINT NOT NULL,
     create_time     TIMESTAMPTZ NOT NULL,
@@ -192,7 +193,7 @@ COMMENT ON COLUMN external_replays.create_time IS 'When it was first answered so
 CREATE TABLE reservations (
     account_id         TEXT COLLATE "C" NOT NULL,
     reservation_id     TEXT COLLATE "C" NOT NULL
-        CONSTRAINT reservations_reservation_id CHECK (reservation_id ~ '^[!-~]{1,255}$'),
+        CONSTRAINT reservations_reservation_id CHECK (reservation_id !~ '[^!-~]' AND octet_length(reservation_id) BETWEEN 1 AND 255),
     state              SMALLINT NOT NULL
         CONSTRAINT reservations_state CHECK (state BETWEEN 1 AND 4),
     amount_micro_usd   BIGINT NOT NULL

@@ -347,4 +347,13 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
     }
+
+    /// Whether only entries, and the accounts after them, are to be written.
+    #[must_use]
+    pub fn are_entries_only(&self) -> bool {
+        self.reservations.is_empty()
+            && self.refusals.is_empty()
+            && self.external_credits.is_empty()
+            && self.external_replays.is_empty()
+    }
 }

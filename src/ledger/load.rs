@@ -10,6 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
     LedgerError, TransactionEnd,
+    pipeline::{execute, in_one_go},
     rows::{self, EntryRow, RefusalRow, ReservationRow},
     statements::{LockAccounts, OpenAccounts, ReadEntries, ReadLapsed, ReadPrior},
 };
@@ -32,43 +33,44 @@ type PriorRow = (
 );
 
 /// The accounts of commands, in the order of their ids.
-pub(super) fn account_ids(commands: &[Command]) -> Vec<&str> {
+fn account_ids(commands: &[Command]) -> Vec<&str> {
     let ids: BTreeSet<&str> = commands.iter().map(|command| command.account_id().as_str()).collect();
     ids.into_iter().collect()
 }
 
-/// Makes rows to lock for accounts that have none. Comes before any lock, so it never waits while holding one.
-pub(super) async fn open_accounts(
-    connection: &mut AsyncPgConnection,
+/// Begins the transaction, locks the accounts of commands and reads all that the commands name. Returns the database's
+/// time, read under the locks.
+///
+/// Accounts are opened, if asked for, before any is locked: nothing waits for another's new account while it holds one.
+pub(super) async fn begin_and_load(
+    connection: &AsyncPgConnection,
     commands: &[Command],
-) -> Result<(), TransactionEnd> {
-    let open = OpenAccounts { account_ids: account_ids(commands) };
-    open.load::<i64>(connection).await?;
-    Ok(())
-}
-
-/// Locks the accounts of commands and reads all that the commands name. Returns the database's time, read under the
-/// locks.
-pub(super) async fn load_book(
-    connection: &mut AsyncPgConnection,
-    commands: &[Command],
+    open_accounts: bool,
 ) -> Result<(Book, Timestamp), TransactionEnd> {
+    let account_ids = account_ids(commands);
+    let ((), _, locked, prior) = in_one_go!(
+        execute(connection, "BEGIN"),
+        async {
+            let account_ids = if open_accounts { account_ids.clone() } else { return Ok(Vec::new()) };
+            OpenAccounts { account_ids }.load::<i64>(&mut &*connection).await
+        },
+        async {
+            LockAccounts { account_ids: account_ids.clone() }.load::<LockedRow>(&mut &*connection).await
+        },
+        async { wanted(commands).load::<PriorRow>(&mut &*connection).await },
+    )?;
     let mut book = Book::default();
-    let now = lock_accounts(connection, commands, &mut book).await?;
-    let pointers = read_prior(connection, commands, &mut book).await?;
+    let now = put_accounts(locked, account_ids.len(), &mut book)?;
+    let mut pointers = Pointers::default();
+    for row in prior {
+        put_prior(row, &mut book, &mut pointers)?;
+    }
     read_lapsed(connection, commands, now, &mut book).await?;
     read_pointed_entries(connection, commands, pointers, &mut book).await?;
     Ok((book, now))
 }
 
-async fn lock_accounts(
-    connection: &mut AsyncPgConnection,
-    commands: &[Command],
-    book: &mut Book,
-) -> Result<Timestamp, TransactionEnd> {
-    let account_ids = account_ids(commands);
-    let wanted = account_ids.len();
-    let rows = LockAccounts { account_ids }.load::<LockedRow>(connection).await?;
+fn put_accounts(rows: Vec<LockedRow>, wanted: usize, book: &mut Book) -> Result<Timestamp, TransactionEnd> {
     let now = rows.iter().map(|row| rows::timestamp(row.6)).max();
     let Some(now) = now.filter(|_| rows.len() == wanted) else {
         return Err(TransactionEnd::AccountsMissing);
@@ -108,11 +110,8 @@ struct Payment {
     sequence: i64,
 }
 
-async fn read_prior(
-    connection: &mut AsyncPgConnection,
-    commands: &[Command],
-    book: &mut Book,
-) -> Result<Pointers, TransactionEnd> {
+/// What commands name.
+fn wanted(commands: &[Command]) -> ReadPrior<'_> {
     let mut prior = ReadPrior::default();
     for command in commands {
         prior.want(command.account_id(), command.key(), command.external_payment(), command.reservation_id());
@@ -120,11 +119,7 @@ async fn read_prior(
             prior.want(command.account_id(), charge_key, None, None);
         }
     }
-    let mut pointers = Pointers::default();
-    for row in prior.load::<PriorRow>(connection).await? {
-        put_prior(row, book, &mut pointers)?;
-    }
-    Ok(pointers)
+    prior
 }
 
 impl<'a> ReadPrior<'a> {
@@ -171,7 +166,7 @@ fn put_prior(row: PriorRow, book: &mut Book, pointers: &mut Pointers) -> Result<
 
 /// Reads the reservations whose leases have run out, of the accounts that may have some.
 async fn read_lapsed(
-    connection: &mut AsyncPgConnection,
+    connection: &AsyncPgConnection,
     commands: &[Command],
     now: Timestamp,
     book: &mut Book,
@@ -192,7 +187,7 @@ async fn read_lapsed(
     for account_id in times.keys() {
         book.put_next_expire_time(account_id, None);
     }
-    for row in (ReadLapsed { account_ids, times: binds }).load::<ReservationRow>(connection).await? {
+    for row in (ReadLapsed { account_ids, times: binds }).load::<ReservationRow>(&mut &*connection).await? {
         let reservation = Reservation::try_from(row)?;
         if reservation.status.expire_time > times[&reservation.account_id] {
             book.put_next_expire_time(&reservation.account_id, Some(reservation.status.expire_time));
@@ -204,7 +199,7 @@ async fn read_lapsed(
 
 /// Reads the entries that refunds, replays and payments point to, and puts all three into the book.
 async fn read_pointed_entries(
-    connection: &mut AsyncPgConnection,
+    connection: &AsyncPgConnection,
     commands: &[Command],
     pointers: Pointers,
     book: &mut Book,
@@ -212,7 +207,7 @@ async fn read_pointed_entries(
     let wanted = pointed_entries(commands, &pointers, book);
     if !wanted.is_empty() {
         let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
-        let rows = ReadEntries { account_ids, sequences }.load::<(EntryRow, i64)>(connection).await?;
+        let rows = ReadEntries { account_ids, sequences }.load::<(EntryRow, i64)>(&mut &*connection).await?;
         for (row, refunded) in rows {
             book.put_charge(Charge { entry: Arc::new(row.try_into()?), refunded: MicroUsd::new(refunded) });
         }

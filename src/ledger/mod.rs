@@ -2,20 +2,27 @@
 //!
 //! # Round trips
 //!
-//! | step                                                                | statements | when                      |
-//! | ------------------------------------------------------------------- | ---------- | ------------------------- |
-//! | BEGIN                                                               | 1          | always                    |
-//! | open: make rows for accounts that have none                         | 1          | first time of an account  |
-//! | lock: the accounts, sorted; read them and the clock                 | 1          | always                    |
-//! | prior: answers, refusals and payments under these keys              | 1          | always                    |
-//! | lapsed: open reservations whose leases have run out                 | 1          | if there may be any       |
-//! | entries: those that refunds and replays point to                    | 1          | if any                    |
-//! | [`decide`]: pure; nothing has been written yet                      | 0          | always                    |
-//! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                    |
-//! | COMMIT, or ROLLBACK if nothing was to be written                    | 1          | always                    |
+//! A statement goes out with the one before it, without waiting for its answer, unless it needs that answer:
 //!
-//! Five for any number of charges, six for reservations, and at most twelve for any batch of whatever is in it. A single operation is a batch
-//! of one.
+//! | round trip                                                          | statements | when                       |
+//! | ------------------------------------------------------------------- | ---------- | -------------------------- |
+//! | BEGIN                                                               | 1          | always                     |
+//! | open: make rows for accounts that have none                         | 1          | first time of an account   |
+//! | lock: the accounts, sorted; read them and the clock                 | 1          | always                     |
+//! | prior: answers, refusals and payments under these keys              | 1          | always                     |
+//! | **and back**                                                        |            | always                     |
+//! | lapsed: open reservations whose leases have run out, **and back**   | 1          | if there may be any        |
+//! | entries: those that refunds and replays point to, **and back**      | 1          | if any                     |
+//! | [`decide`]: pure; nothing has been written yet                      | 0          | always                     |
+//! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                     |
+//! | **and back**                                                        |            | unless only entries        |
+//! | COMMIT, or ROLLBACK if nothing was to be written; **and back**      | 1          | always                     |
+//!
+//! Two for any number of charges, three for reservations, and at most seven for any batch of whatever is in it: for one
+//! with new accounts, two to find that out. A single operation is a batch of one.
+//!
+//! COMMIT goes out behind the entries before it is known that they could be written. That is safe because they and
+//! the balances are one statement: it is carried out whole, or it fails and the server turns COMMIT into ROLLBACK.
 //!
 //! # Why it is right
 //!
@@ -27,12 +34,15 @@
 //! * The unique indexes are the last word. Who loses a race (the same payment in two accounts, say) runs again, and
 //!   finds the winner's rows.
 //! * Nothing is written until all is decided, so a refusal has nothing to undo.
+//! * The number of an entry is that of the last one and one more, and is unique in its account. Whatever was decided about
+//!   a balance that has changed since cannot be written, even if all of the above failed.
 //! * After a lost connection the transaction is simply run again: if the lost COMMIT did happen, its keys answer.
 
 mod error;
 mod load;
 mod lookups;
 mod migrate;
+mod pipeline;
 mod pool;
 mod queries;
 mod rows;
@@ -42,7 +52,7 @@ mod statements;
 
 use std::time::Duration;
 
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 
 pub use error::{Cause, LedgerError};
 pub use migrate::{MigrationError, migrate, pending_migrations};
@@ -50,7 +60,7 @@ pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage
 
 use crate::accounting::{Command, Limits, Outcome, decide};
 use error::{Remedy, remedy};
-use pool::Connections;
+use pool::{Connections, Purpose};
 use statements::ProveCommit;
 
 /// How often a transaction is run at most, before its callers are told.
@@ -102,8 +112,8 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         pool::connect(database_url).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
         Ok(Self {
-            writers: Connections::new(database_url, writers),
-            readers: Connections::new(database_url, readers),
+            writers: Connections::new(database_url, Purpose::Write, writers),
+            readers: Connections::new(database_url, Purpose::Read, readers),
             limits,
         })
     }
@@ -160,14 +170,10 @@ impl Ledger {
         open_accounts: bool,
         decided: &mut Vec<Outcome>,
     ) -> Result<(), TransactionEnd> {
-        let mut pooled = self.writers.get().await?;
-        let connection: &mut AsyncPgConnection = &mut pooled;
-        connection
+        let mut session = self.writers.get().await?;
+        session
             .transaction(async |connection| {
-                if open_accounts {
-                    load::open_accounts(connection, commands).await?;
-                }
-                let (mut book, now) = load::load_book(connection, commands).await?;
+                let (mut book, now) = load::begin_and_load(connection, commands, open_accounts).await?;
                 let mut outcomes = decide(&mut book, commands, now, &self.limits);
                 own_what_was_committed(&mut outcomes, decided);
                 *decided = outcomes;
@@ -175,7 +181,7 @@ impl Ledger {
                 if changes.is_empty() {
                     return Err(TransactionEnd::NothingToWrite);
                 }
-                save::save_changes(connection, &changes).await
+                Ok(save::write_and_commit(connection, &changes).await?)
             })
             .await
     }
@@ -185,8 +191,8 @@ impl Ledger {
     /// # Errors
     /// When it is not.
     pub async fn prove_commit(&self) -> Result<(), LedgerError> {
-        let mut connection = self.writers.get().await?;
-        let read_only = ProveCommit.get_result::<bool>(&mut connection).await?;
+        let mut session = self.writers.get().await?;
+        let read_only = ProveCommit.get_result::<bool>(&mut session).await?;
         if read_only {
             return Err(LedgerError::Unavailable("the database takes no writes".into()));
         }

@@ -1,19 +1,22 @@
-//! Connections to the database: how many, with which settings, and how a dead one is known.
+//! Sessions of the database: how many, with which settings, and which of them are not used again.
 
-use std::{error::Error as StdError, time::Duration};
-
-use bb8::{ErrorSink, Pool, PooledConnection};
-use diesel::result::{ConnectionResult, Error as DieselError};
-use diesel_async::{
-    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection,
-    pooled_connection::{
-        AsyncDieselConnectionManager, ManagerConfig, PoolError, PoolableConnection, RecyclingMethod,
-    },
+use std::{
+    error::Error as StdError,
+    ops::{Deref, DerefMut},
+    time::Duration,
 };
 
-use super::LedgerError;
+use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
+use diesel::{
+    ConnectionError,
+    result::{ConnectionResult, QueryResult},
+};
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    pooled_connection::PoolableConnection,
+};
 
-pub(super) type Connection<'pool> = PooledConnection<'pool, AsyncDieselConnectionManager<AsyncPgConnection>>;
+use super::{LedgerError, statements::WriteEntries};
 
 /// How long a caller waits for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,31 +47,106 @@ const SESSION_SETTINGS: &str = "\
     SELECT set_config('lc_messages', 'C', false) \
         FROM pg_roles WHERE rolname = current_user AND rolsuper;";
 
+/// A connection, and whether a transaction may be open in it. It is not handed on while one may be: whatever ends its
+/// use, an error, a panic or a caller that drops it, the server then rolls back.
+pub(super) struct Session {
+    connection: AsyncPgConnection,
+    may_be_in_transaction: bool,
+}
+
+impl Session {
+    /// Carries out a body that sends BEGIN and, unless it fails, COMMIT. Rolls back if it fails.
+    pub(super) async fn transaction<T, E>(
+        &mut self,
+        body: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.may_be_in_transaction = true;
+        let result = body(&self.connection).await;
+        let has_ended = result.is_ok() || self.connection.batch_execute("ROLLBACK").await.is_ok();
+        self.may_be_in_transaction = !has_ended;
+        result
+    }
+}
+
+impl Deref for Session {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.connection
+    }
+}
+
+/// What sessions are used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Transactions.
+    Write,
+    /// Reads, which a standby can answer, too.
+    Read,
+}
+
+/// Makes sessions for a pool, and tells which are of no use any more.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    database_url: String,
+    purpose: Purpose,
+}
+
+impl ManageConnection for Sessions {
+    type Connection = Session;
+    type Error = ConnectionError;
+
+    async fn connect(&self) -> ConnectionResult<Session> {
+        let mut connection = connect(&self.database_url).await?;
+        if self.purpose == Purpose::Write {
+            prepare_write(&mut connection).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        }
+        Ok(Session { connection, may_be_in_transaction: false })
+    }
+
+    /// Sees a closed connection without a round trip.
+    async fn is_valid(&self, session: &mut Session) -> ConnectionResult<()> {
+        if self.has_broken(session) {
+            return Err(ConnectionError::BadConnection("the connection was closed".into()));
+        }
+        Ok(())
+    }
+
+    fn has_broken(&self, session: &mut Session) -> bool {
+        session.may_be_in_transaction || PoolableConnection::is_broken(&mut session.connection)
+    }
+}
+
+/// Writes no entries, which prepares the statement that writes some: a COMMIT can then be sent right behind it.
+async fn prepare_write(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    WriteEntries::default().get_result::<i64>(connection).await?;
+    Ok(())
+}
+
 /// A pool of sessions.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Pool<AsyncDieselConnectionManager<AsyncPgConnection>>);
+pub(super) struct Connections(Pool<Sessions>);
 
 impl Connections {
     /// A pool of up to `connections_max` sessions. Connects when first asked for one.
-    pub(super) fn new(database_url: &str, connections_max: u32) -> Self {
-        let mut config = ManagerConfig::<AsyncPgConnection>::default();
-        config.custom_setup = Box::new(|url| Box::pin(connect(url)));
-        // Sees a broken connection without a round trip; the default would ask the server each time.
-        config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection| {
-            let broken = PoolableConnection::is_broken(connection);
-            Box::pin(async move { if broken { Err(DieselError::BrokenTransactionManager) } else { Ok(()) } })
-        }));
+    pub(super) fn new(database_url: &str, purpose: Purpose, connections_max: u32) -> Self {
         let pool = Pool::builder()
             .max_size(connections_max)
             .connection_timeout(CHECKOUT_TIMEOUT)
             .idle_timeout(None)
             .error_sink(Box::new(Log))
-            .build_unchecked(AsyncDieselConnectionManager::new_with_config(database_url, config));
+            .build_unchecked(Sessions { database_url: database_url.to_owned(), purpose });
         Self(pool)
     }
 
     /// A session, for as long as it is held.
-    pub(super) async fn get(&self) -> Result<Connection<'_>, LedgerError> {
+    pub(super) async fn get(&self) -> Result<PooledConnection<'_, Sessions>, LedgerError> {
         self.0.get().await.map_err(|error| LedgerError::Unavailable(error.into()))
     }
 }
@@ -76,10 +154,7 @@ impl Connections {
 /// Connects, and says why not when it cannot: a pool would only say that it took too long.
 pub(super) async fn connect(database_url: &str) -> ConnectionResult<AsyncPgConnection> {
     let mut connection = AsyncPgConnection::establish(database_url).await?;
-    connection
-        .batch_execute(SESSION_SETTINGS)
-        .await
-        .map_err(diesel::result::ConnectionError::CouldntSetupConfiguration)?;
+    connection.batch_execute(SESSION_SETTINGS).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
 
@@ -87,13 +162,13 @@ pub(super) async fn connect(database_url: &str) -> ConnectionResult<AsyncPgConne
 #[derive(Debug)]
 struct Log;
 
-impl ErrorSink<PoolError> for Log {
-    fn sink(&self, error: PoolError) {
+impl ErrorSink<ConnectionError> for Log {
+    fn sink(&self, error: ConnectionError) {
         let error: &dyn StdError = &error;
         tracing::warn!(error, "cannot connect to the database");
     }
 
-    fn boxed_clone(&self) -> Box<dyn ErrorSink<PoolError>> {
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<ConnectionError>> {
         Box::new(Log)
     }
 }

@@ -1,9 +1,11 @@
-//! Writes what was decided: one statement for each sort of row, and only for the sorts that there are.
+//! Writes what was decided and commits it: one statement for each sort of row, and only for the sorts that there are.
 
+use diesel::result::QueryResult;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
-    LedgerError, TransactionEnd, rows,
+    pipeline::{execute, in_one_go},
+    rows,
     statements::{
         WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals, WriteReservations,
     },
@@ -13,38 +15,62 @@ use crate::accounting::{
     IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
 };
 
-/// Writes all changes.
-pub(super) async fn save_changes(
-    connection: &mut AsyncPgConnection,
-    changes: &Changes,
-) -> Result<(), TransactionEnd> {
+/// Writes all changes and commits them.
+pub(super) async fn write_and_commit(connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
+    if changes.are_entries_only() {
+        in_one_go!(save_entries(connection, changes), execute(connection, "COMMIT"))?;
+        return Ok(());
+    }
+    // COMMIT waits until each is known to be written: together they are not one statement.
+    in_one_go!(
+        save_entries(connection, changes),
+        save_reservations(connection, &changes.reservations),
+        save_refusals(connection, &changes.refusals),
+        save_external_credits(connection, changes),
+        save_external_replays(connection, &changes.external_replays),
+    )?;
+    execute(connection, "COMMIT").await
+}
+
+async fn save_entries(mut connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
     if !changes.entries.is_empty() {
-        let statement = write_entries(changes);
-        let expected = (count(&statement.changed_account_ids)?, count(&statement.account_ids)?);
-        let written = statement.get_result::<(i64, i64)>(connection).await?;
-        if written != expected {
-            return Err(
-                LedgerError::Corrupt(format!("{written:?} rows where {expected:?} were written")).into()
-            );
-        }
-    }
-    if !changes.reservations.is_empty() {
-        write_reservations(&changes.reservations).load::<i64>(connection).await?;
-    }
-    if !changes.refusals.is_empty() {
-        write_refusals(&changes.refusals).load::<i64>(connection).await?;
-    }
-    if !changes.external_credits.is_empty() {
-        write_external_credits(changes).load::<i64>(connection).await?;
-    }
-    if !changes.external_replays.is_empty() {
-        write_external_replays(&changes.external_replays).load::<i64>(connection).await?;
+        write_entries(changes).get_result::<i64>(&mut connection).await?;
     }
     Ok(())
 }
 
-fn count<T>(rows: &[T]) -> Result<i64, LedgerError> {
-    i64::try_from(rows.len()).map_err(|_| LedgerError::Corrupt("more rows than can be counted".into()))
+async fn save_reservations(
+    mut connection: &AsyncPgConnection,
+    reservations: &[Reservation],
+) -> QueryResult<()> {
+    if !reservations.is_empty() {
+        write_reservations(reservations).load::<i64>(&mut connection).await?;
+    }
+    Ok(())
+}
+
+async fn save_refusals(mut connection: &AsyncPgConnection, refusals: &[Refused]) -> QueryResult<()> {
+    if !refusals.is_empty() {
+        write_refusals(refusals).load::<i64>(&mut connection).await?;
+    }
+    Ok(())
+}
+
+async fn save_external_credits(mut connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
+    if !changes.external_credits.is_empty() {
+        write_external_credits(changes).load::<i64>(&mut connection).await?;
+    }
+    Ok(())
+}
+
+async fn save_external_replays(
+    mut connection: &AsyncPgConnection,
+    replays: &[ExternalReplay],
+) -> QueryResult<()> {
+    if !replays.is_empty() {
+        write_external_replays(replays).load::<i64>(&mut connection).await?;
+    }
+    Ok(())
 }
 
 fn write_entries(changes: &Changes) -> WriteEntries<'_> {

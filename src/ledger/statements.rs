@@ -146,7 +146,7 @@ statement! {
 }
 
 statement! {
-    /// Writes entries and the accounts after them; returns how many of each were written.
+    /// Writes entries and the accounts after them, all of them or, by dividing by zero, none.
     WriteEntries {
         changed_account_ids: &'a str => Text,
         changed_posted: i64 => BigInt,
@@ -177,7 +177,7 @@ statement! {
         uncollected: Option<i64> => Nullable<BigInt>,
         expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
         close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
-    } -> (BigInt, BigInt),
+    } -> BigInt,
     "WITH changed AS (\
          UPDATE accounts a SET posted_micro_usd = u.posted, held_micro_usd = u.held, last_sequence = u.sequence, \
              create_time = CASE WHEN a.last_sequence = 0 THEN u.time ELSE a.create_time END, update_time = u.time, \
@@ -199,7 +199,8 @@ statement! {
              reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, expire_time, \
              close_time) \
          RETURNING 1\
-     ) SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM written)"
+     ) SELECT 1::bigint / ((SELECT count(*) FROM changed) = cardinality($1) AND \
+         (SELECT count(*) FROM written) = cardinality($7))::int"
 }
 
 statement! {

@@ -12,8 +12,8 @@ use crate::support::{
     *,
 };
 
-/// More than the round trips of any of the operations below, the first connection included.
-const ROUND_TRIPS_MAX: usize = 40;
+/// More than the requests of any of the operations below, the first connection included.
+const REQUESTS_MAX: usize = 40;
 /// How often all backends are terminated. Not for ever: a machine that is slower at connecting than the killer at killing
 /// would never be done.
 const KILLS: usize = 25;
@@ -28,7 +28,7 @@ async fn a_lost_answer_to_any_statement_leaves_all_or_nothing_and_a_retry_settle
     cut_everywhere(Cut::After).await;
 }
 
-/// Cuts at the first round trip of an operation, then in a new operation at the second, and so on to the last.
+/// Cuts at the first request of an operation, then in a new operation at the second, and so on to the last.
 async fn cut_everywhere(cut: Cut) {
     on_a_book(async |book| {
         let wire = Wire::tap(book).await;
@@ -37,7 +37,7 @@ async fn cut_everywhere(cut: Cut) {
         client.credit(deposit("ann", "order-0", 1)).await.answered();
         tokio::time::sleep(Duration::from_millis(50)).await; // lets the first probe of health pass
         let mut cuts = 0;
-        for after in 0..ROUND_TRIPS_MAX {
+        for after in 0..REQUESTS_MAX {
             let (key, session) = (format!("order-{}", after + 1), format!("cs_{after}"));
             let request = stripe_deposit("ann", &key, 10, &session);
             wire.cut(after, cut);

@@ -1,11 +1,13 @@
 //! The wire to PostgreSQL, tapped and cut: a proxy that knows where one message ends and the next begins.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixStream},
-    sync::Notify,
 };
 
 use super::TestBook;
@@ -26,20 +28,30 @@ pub enum Cut {
     After,
 }
 
-/// A message to the server that it answers: one round trip.
+/// How long each answer takes on its way: long enough to see which requests do not wait for it.
+const ANSWER_DELAY: Duration = Duration::from_millis(10);
+
+/// A message to the server that it answers.
 #[derive(Debug, Clone)]
-pub struct RoundTrip {
+pub struct Request {
     /// The connection, by number.
     pub connection: usize,
     /// The text of the statement, if the message had one: when it is prepared, or sent as it is.
     pub sql: Option<String>,
     /// Whether a statement was prepared.
     pub prepares: bool,
+    /// Whether it was sent without waiting for the answer to the one before it.
+    pub follows: bool,
+}
+
+/// How many round trips requests take.
+pub fn round_trips(requests: &[Request]) -> usize {
+    requests.iter().filter(|request| !request.follows).count()
 }
 
 #[derive(Default)]
 struct State {
-    round_trips: Vec<RoundTrip>,
+    requests: Vec<Request>,
     connections: usize,
     cut: Option<(usize, Cut)>,
 }
@@ -57,12 +69,12 @@ impl Wire {
         Self { url, state }
     }
 
-    /// The round trips since the last time.
-    pub fn take_round_trips(&self) -> Vec<RoundTrip> {
-        std::mem::take(&mut self.state.lock().unwrap().round_trips)
+    /// The requests since the last time.
+    pub fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    /// Cuts the connection of the round trip that is `after` further ones away: 0 for the next.
+    /// Cuts the connection of the request that is `after` further ones away: 0 for the next.
     pub fn cut(&self, after: usize, cut: Cut) {
         self.state.lock().unwrap().cut = Some((after, cut));
     }
@@ -89,7 +101,7 @@ async fn relay(client: TcpStream, server: UnixStream, state: Arc<Mutex<State>>) 
         state.connections += 1;
         state.connections
     };
-    let answer_is_lost = Arc::new(Notify::new());
+    let answers = Mutex::new(Answers { owed: 1, until_lost: None }); // the answer to the startup is owed
     let requests = async {
         let startup = read_message(&mut from_client, false).await?;
         to_server.write_all(&startup).await.ok()?;
@@ -106,38 +118,65 @@ async fn relay(client: TcpStream, server: UnixStream, state: Arc<Mutex<State>>) 
                 _ => {}
             }
             if matches!(message[0], b'S' | b'Q') {
-                let round_trip = RoundTrip { connection, sql: sql.take(), prepares };
+                let follows = answers.lock().unwrap().owed > 0;
+                let request = Request { connection, sql: sql.take(), prepares, follows };
                 prepares = false;
-                match state.lock().unwrap().next_is_cut(round_trip) {
-                    Some(Cut::Before) => return None::<()>,
-                    Some(Cut::After) => answer_is_lost.notify_one(),
-                    None => {}
+                let cut = state.lock().unwrap().next_is_cut(request);
+                if cut == Some(Cut::Before) {
+                    return None::<()>;
                 }
+                answers.lock().unwrap().owe_one_more(cut == Some(Cut::After));
             }
             to_server.write_all(&message).await.ok()?;
         }
     };
-    let answers = async {
-        let mut lost = false;
+    let relay_answers = async {
         loop {
-            let message = tokio::select! {
-                biased;
-                () = answer_is_lost.notified() => { lost = true; continue }
-                message = read_message(&mut from_server, true) => message?,
-            };
-            match (lost, message[0]) {
-                (true, b'Z') => return None::<()>,
-                (true, _) => {}
+            let message = read_message(&mut from_server, true).await?;
+            let ends = message[0] == b'Z';
+            if ends {
+                tokio::time::sleep(ANSWER_DELAY).await;
+            }
+            let lost = answers.lock().unwrap().is_lost(ends);
+            match (lost, ends) {
+                (true, true) => return None::<()>,
+                (true, false) => {}
                 (false, _) => to_client.write_all(&message).await.ok()?,
             }
         }
     };
-    tokio::select! { _ = requests => {}, _ = answers => {} }
+    tokio::select! { _ = requests => {}, _ = relay_answers => {} }
+}
+
+/// The answers under way on a connection.
+struct Answers {
+    owed: usize,
+    /// How many come before the one that is lost.
+    until_lost: Option<usize>,
+}
+
+impl Answers {
+    fn owe_one_more(&mut self, lost: bool) {
+        if lost {
+            self.until_lost = Some(self.owed);
+        }
+        self.owed += 1;
+    }
+
+    /// Whether a part of an answer, maybe its end, is lost.
+    fn is_lost(&mut self, ends: bool) -> bool {
+        let lost = self.until_lost == Some(0);
+        if ends && !lost {
+            self.owed -= 1;
+            self.until_lost = self.until_lost.map(|answers| answers - 1);
+        }
+        lost
+    }
 }
 
 impl State {
-    fn next_is_cut(&mut self, round_trip: RoundTrip) -> Option<Cut> {
-        self.round_trips.push(round_trip);
+    fn next_is_cut(&mut self, request: Request) -> Option<Cut> {
+        self.requests.push(request);
         let (after, cut) = self.cut.as_mut()?;
         if *after > 0 {
             *after -= 1;
