@@ -1,16 +1,38 @@
 -- The book. `account_id` leads every key, and nothing joins across accounts, so the same schema can be distributed by
--- account. Enumerations are SMALLINTs with the numbers of the proto. Bytewise collation, because the service sorts
--- account ids bytewise before it locks them. A name is checked by looking for a byte that may not be in it: a regular
--- expression with a counted repetition, such as {1,128}, took a third of the time of writing an entry.
+-- account. Enumerations are SMALLINTs with the numbers of the proto.
+
+-- What is true of one value is said by its type. It is also cheaper so: a session prepares the checks of a type once, those of
+-- a table anew for each statement that writes to it; and an UPDATE checks only the types of what it sets.
+-- Bytewise collation, because the service sorts account ids bytewise before it locks them. A name is checked by looking
+-- for a byte that may not be in it: a regular expression with a counted repetition, such as {1,128}, took a third of the
+-- time of writing an entry.
+CREATE DOMAIN account_id AS TEXT COLLATE "C"
+    CONSTRAINT account_id CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 128);
+CREATE DOMAIN idempotency_key AS TEXT COLLATE "C"
+    CONSTRAINT idempotency_key CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 270);
+CREATE DOMAIN external_id AS TEXT COLLATE "C"
+    CONSTRAINT external_id CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 13);
+CREATE DOMAIN reservation_state AS SMALLINT CONSTRAINT reservation_state CHECK (VALUE BETWEEN 1 AND 4);
+CREATE DOMAIN sequence AS BIGINT CONSTRAINT sequence CHECK (VALUE >= 1);
+CREATE DOMAIN not_negative AS BIGINT CONSTRAINT not_negative CHECK (VALUE >= 0);
+CREATE DOMAIN notes AS JSONB CONSTRAINT notes CHECK (jsonb_typeof(VALUE) = 'object');
+
+COMMENT ON DOMAIN account_id IS 'The caller''s opaque name for an account: visible ASCII.';
+COMMENT ON DOMAIN idempotency_key IS
+    'The name of an operation: visible ASCII. A caller''s has up to 255 characters; the service''s own puts a prefix in front of one.';
+COMMENT ON DOMAIN external_id IS 'The id of a payment in another system: visible ASCII.';
+COMMENT ON DOMAIN entry_type IS 'The type of an entry, by its number in the proto.';
+COMMENT ON DOMAIN reservation_state IS 'The state of a reservation, by its number in the proto.';
+COMMENT ON DOMAIN sequence IS 'The number of an entry in its account: 1, 2, 3 and so on.';
+COMMENT ON DOMAIN not_negative IS 'A number, such as an amount in micro-USD, that is never below zero.';
+COMMENT ON DOMAIN notes IS 'The caller''s own notes, or other facts: an object.';
 
 CREATE TABLE accounts (
-    account_id       TEXT COLLATE "C" NOT NULL PRIMARY KEY
-        CONSTRAINT accounts_account_id CHECK (account_id !~ '[^!-~]' AND octet_length(account_id) BETWEEN 1 AND 128),
+    account_id       account_id NOT NULL PRIMARY KEY,
     posted_micro_usd BIGINT NOT NULL DEFAULT 0,
-    held_micro_usd   BIGINT NOT NULL DEFAULT 0
-        CONSTRAINT accounts_held CHECK (held_micro_usd >= 0),
-    last_sequence    BIGINT NOT NULL DEFAULT 0
-        CONSTRAINT accounts_last_sequence CHECK (last_sequence >= 0),
+    held_micro_usd   not_negative NOT NULL DEFAULT 0,
+    last_sequence    not_negative NOT NULL DEFAULT 0,
     create_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     update_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     next_expire_time TIMESTAMPTZ,
@@ -33,35 +55,28 @@ COMMENT ON COLUMN accounts.next_expire_time IS
     'No lease of an open reservation runs out before this. NULL if there is none.';
 
 CREATE TABLE ledger_entries (
-    account_id           TEXT COLLATE "C" NOT NULL,
-    sequence             BIGINT NOT NULL
-        CONSTRAINT ledger_entries_sequence CHECK (sequence >= 1),
-    entry_type           SMALLINT NOT NULL
-        CONSTRAINT ledger_entries_entry_type CHECK (entry_type BETWEEN 1 AND 13),
+    account_id           account_id NOT NULL,
+    sequence             sequence NOT NULL,
+    entry_type           entry_type NOT NULL,
     amount_micro_usd     BIGINT NOT NULL,
     held_delta_micro_usd BIGINT NOT NULL,
     posted_after         BIGINT NOT NULL,
-    held_after           BIGINT NOT NULL
-        CONSTRAINT ledger_entries_held_after CHECK (held_after >= 0),
+    held_after           not_negative NOT NULL,
     create_time          TIMESTAMPTZ NOT NULL,
     refunded_sequence    BIGINT
         CONSTRAINT ledger_entries_refunded_sequence CHECK (refunded_sequence BETWEEN 1 AND sequence - 1),
-    idempotency_key      TEXT COLLATE "C"
-        CONSTRAINT ledger_entries_idempotency_key CHECK (idempotency_key !~ '[^!-~]' AND octet_length(idempotency_key) BETWEEN 1 AND 270),
+    idempotency_key      idempotency_key,
     fingerprint          BYTEA,
-    external_id          TEXT COLLATE "C"
-        CONSTRAINT ledger_entries_external_id CHECK (external_id !~ '[^!-~]' AND octet_length(external_id) BETWEEN 1 AND 255),
+    external_id          external_id,
     reference            TEXT NOT NULL DEFAULT '',
-    metadata             JSONB
-        CONSTRAINT ledger_entries_metadata CHECK (jsonb_typeof(metadata) = 'object'),
+    metadata             notes,
     actor                TEXT,
     reason               TEXT,
-    reservation_id       TEXT COLLATE "C",
-    reservation_state    SMALLINT,
-    reservation_held     BIGINT,
-    reservation_captured BIGINT,
-    uncollected_micro_usd BIGINT
-        CONSTRAINT ledger_entries_uncollected CHECK (uncollected_micro_usd >= 0),
+    reservation_id       idempotency_key,
+    reservation_state    reservation_state,
+    reservation_held     not_negative,
+    reservation_captured not_negative,
+    uncollected_micro_usd not_negative,
     expire_time          TIMESTAMPTZ,
     close_time           TIMESTAMPTZ,
     PRIMARY KEY (account_id, sequence),
@@ -130,17 +145,15 @@ COMMENT ON COLUMN ledger_entries.expire_time IS 'When its lease ran out, as of t
 COMMENT ON COLUMN ledger_entries.close_time IS 'When it ended; NULL while it was open right after this entry.';
 
 CREATE TABLE refusals (
-    account_id      TEXT COLLATE "C" NOT NULL,
-    idempotency_key TEXT COLLATE "C" NOT NULL
-        CONSTRAINT refusals_idempotency_key CHECK (idempotency_key !~ '[^!-~]' AND octet_length(idempotency_key) BETWEEN 1 AND 255),
+    account_id      account_id NOT NULL,
+    idempotency_key idempotency_key NOT NULL,
     fingerprint     BYTEA NOT NULL,
     code            INTEGER NOT NULL
         CONSTRAINT refusals_code CHECK (code = 9),
     reason          TEXT NOT NULL
-        CONSTRAINT refusals_reason CHECK (reason ~ '^[A-Z][A-Z0-9_]{0,62}$'),
+        CONSTRAINT refusals_reason CHECK (reason ~ '^[A-Z][A-Z0-9_]*$' AND octet_length(reason) <= 63),
     message         TEXT NOT NULL,
-    metadata        JSONB NOT NULL
-        CONSTRAINT refusals_metadata CHECK (jsonb_typeof(metadata) = 'object'),
+    metadata        notes NOT NULL,
     create_time     TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (account_id, idempotency_key)
 );
@@ -159,9 +172,9 @@ COMMENT ON COLUMN refusals.create_time IS 'When it was first refused, by this se
 CREATE TABLE external_credits (
     entry_type  SMALLINT NOT NULL
         CONSTRAINT external_credits_entry_type CHECK (entry_type BETWEEN 1 AND 5),
-    external_id TEXT COLLATE "C" NOT NULL,
-    account_id  TEXT COLLATE "C" NOT NULL,
-    sequence    BIGINT NOT NULL,
+    external_id external_id NOT NULL,
+    account_id  account_id NOT NULL,
+    sequence    sequence NOT NULL,
     PRIMARY KEY (entry_type, external_id)
 );
 
@@ -173,11 +186,10 @@ COMMENT ON COLUMN external_credits.account_id IS 'The account that was credited.
 COMMENT ON COLUMN external_credits.sequence IS 'The entry that credited it.';
 
 CREATE TABLE external_replays (
-    account_id      TEXT COLLATE "C" NOT NULL,
-    idempotency_key TEXT COLLATE "C" NOT NULL
-        CONSTRAINT external_replays_idempotency_key CHECK (idempotency_key !~ '[^!-~]' AND octet_length(idempotency_key) BETWEEN 1 AND 255),
+    account_id      account_id NOT NULL,
+    idempotency_key idempotency_key NOT NULL,
     fingerprint     BYTEA NOT NULL,
-    sequence        BIGINT NOT NULL,
+    sequence        sequence NOT NULL,
     create_time     TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (account_id, idempotency_key)
 );
@@ -191,23 +203,17 @@ COMMENT ON COLUMN external_replays.sequence IS 'The entry, written under the ear
 COMMENT ON COLUMN external_replays.create_time IS 'When it was first answered so, by this server''s clock.';
 
 CREATE TABLE reservations (
-    account_id         TEXT COLLATE "C" NOT NULL,
-    reservation_id     TEXT COLLATE "C" NOT NULL
-        CONSTRAINT reservations_reservation_id CHECK (reservation_id !~ '[^!-~]' AND octet_length(reservation_id) BETWEEN 1 AND 255),
-    state              SMALLINT NOT NULL
-        CONSTRAINT reservations_state CHECK (state BETWEEN 1 AND 4),
-    amount_micro_usd   BIGINT NOT NULL
-        CONSTRAINT reservations_amount CHECK (amount_micro_usd >= 0),
-    captured_micro_usd BIGINT NOT NULL DEFAULT 0
-        CONSTRAINT reservations_captured CHECK (captured_micro_usd >= 0),
-    sequence           BIGINT NOT NULL
-        CONSTRAINT reservations_sequence CHECK (sequence >= 1),
+    account_id         account_id NOT NULL,
+    reservation_id     idempotency_key NOT NULL,
+    state              reservation_state NOT NULL,
+    amount_micro_usd   not_negative NOT NULL,
+    captured_micro_usd not_negative NOT NULL DEFAULT 0,
+    sequence           sequence NOT NULL,
     create_time        TIMESTAMPTZ NOT NULL,
     expire_time        TIMESTAMPTZ NOT NULL,
     close_time         TIMESTAMPTZ,
     reference          TEXT NOT NULL DEFAULT '',
-    metadata           JSONB
-        CONSTRAINT reservations_metadata CHECK (jsonb_typeof(metadata) = 'object'),
+    metadata           notes,
     PRIMARY KEY (account_id, reservation_id),
     CONSTRAINT reservations_closed_holds_nothing CHECK (state = 1 OR amount_micro_usd = 0),
     CONSTRAINT reservations_close_time CHECK ((state = 1) = (close_time IS NULL))

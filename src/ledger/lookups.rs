@@ -210,10 +210,10 @@ impl QueryFragment<Pg> for LastSequenceBefore {
         out.push_bind_param::<Timestamptz, _>(&self.time)?;
         out.push_sql(
             "::timestamptz AS time), search(low, high) AS (\
-                 SELECT 0::bigint, last_sequence FROM accounts, wanted \
+                 SELECT 0::bigint, last_sequence::bigint FROM accounts, wanted \
                  WHERE accounts.account_id = wanted.account_id \
              UNION ALL \
-                 SELECT CASE WHEN e.create_time < w.time THEN e.sequence ELSE s.low END, \
+                 SELECT CASE WHEN e.create_time < w.time THEN e.sequence::bigint ELSE s.low END, \
                         CASE WHEN e.create_time < w.time THEN s.high ELSE e.sequence - 1 END \
                  FROM search s CROSS JOIN wanted w JOIN ledger_entries e \
                      ON e.account_id = w.account_id AND e.sequence = s.low + (s.high - s.low + 1) / 2 \
