@@ -11,6 +11,10 @@ fn main() -> anyhow::Result<()> {
     let out_dir = env::var("OUT_DIR")?;
     fs::write(Path::new(&out_dir).join("billing_descriptor.bin"), descriptors.encode_to_vec())?;
     // Ordered maps make an answer the same bytes every time it is given.
-    tonic_prost_build::configure().btree_map(".").build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .build_transport(false)
+        .codec_path("crate::grpc::codec::SmallMessages")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The configuration: every flag and environment variable, its default, and all that is wrong with them at once.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread::available_parallelism, time::Duration};
 
 use clap::Args;
 
@@ -37,8 +37,8 @@ pub struct ServeFlags {
     /// How often expiries are written down; 0s for never. Nothing but the journal depends on it.
     #[arg(long, env = "BILLING_SWEEP_INTERVAL", default_value = "1s", value_name = "DURATION")]
     pub sweep_interval: String,
-    /// How many transactions run at once; each account belongs to one writer.
-    #[arg(long, env = "BILLING_WRITERS", default_value = "4", value_name = "COUNT")]
+    /// How many transactions run at once; each account belongs to one writer. By default one for each processor, at least 2.
+    #[arg(long, env = "BILLING_WRITERS", default_value_t = writers_default(), value_name = "COUNT")]
     pub writers: String,
     /// How many connections serve reads.
     #[arg(long, env = "BILLING_READERS", default_value = "4", value_name = "COUNT")]
@@ -125,6 +125,10 @@ impl Config {
             shutdown_grace,
         })
     }
+}
+
+fn writers_default() -> String {
+    available_parallelism().map_or(2, NonZero::get).clamp(2, 64).to_string()
 }
 
 fn database(

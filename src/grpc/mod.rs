@@ -1,5 +1,6 @@
 //! The edge: the only code that knows tonic and prost.
 
+mod codec;
 mod convert;
 mod deadline;
 mod health;
