@@ -1,6 +1,6 @@
 //! The commands of the program.
 
-use std::{io::IsTerminal as _, path::Path, process::ExitCode};
+use std::{io::IsTerminal as _, path::Path, process::ExitCode, thread::available_parallelism};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -134,11 +134,16 @@ fn migrate(database_url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The runtime runs tasks in the order in which they were woken. By default it would run the one woken last first, so each
-/// answer of a batch would wake its connection at once and leave in a write of its own: one system call for each answer
-/// here and one there, where now all answers that are ready leave in one.
+/// A runtime that runs tasks in the order in which they were woken, on half of the processors.
+///
+/// By default it would run the task woken last first, so each answer of a batch would wake its connection at once and
+/// leave in a write of its own: one system call for each answer here and one there, where now all answers that are ready
+/// leave in one. Half of the processors can do more than the database can; more threads would spend their time waking
+/// one another: docs/BENCHMARKS.md has the measurements.
 fn runtime() -> anyhow::Result<Runtime> {
+    let threads = available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
     let mut builder = runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads);
     #[cfg(tokio_unstable)] // set in .cargo/config.toml; without it all works, only slower
     builder.disable_lifo_slot();
     builder.enable_all().build().context("cannot start the runtime")

@@ -13,9 +13,11 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -134,9 +136,8 @@ async fn write(
         jobs.retain(|job: &Job| !job.reply.is_closed());
         let (commands, replies): (Vec<_>, Vec<_>) =
             jobs.drain(..).map(|job| (job.command, job.reply)).unzip();
-        // In a task of its own, so that a panic fails this batch and not the writer.
-        let posting = tokio::spawn(post(ledger.clone(), commands));
-        // A task that panicked has no answers; its callers learn it from their dropped replies.
+        // A panic fails this batch and not the writer: it has no answers, which callers learn from their dropped replies.
+        let posting = AssertUnwindSafe(post(&ledger, &commands)).catch_unwind();
         for (reply, answer) in replies.into_iter().zip(posting.await.unwrap_or_default()) {
             let _ = reply.send(answer); // a caller who has gone needs no answer
         }
@@ -144,13 +145,13 @@ async fn write(
 }
 
 /// Posts commands as one batch, and one by one where the batch as such is refused.
-async fn post(ledger: Ledger, commands: Vec<Command>) -> Vec<Result<Outcome, SubmitError>> {
-    match ledger.post_batch(&commands).await {
+async fn post(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Outcome, SubmitError>> {
+    match ledger.post_batch(commands).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(LedgerError::Refused(_) | LedgerError::Contention(_) | LedgerError::Corrupt(_))
             if commands.len() > 1 =>
         {
-            post_one_by_one(&ledger, &commands).await
+            post_one_by_one(ledger, commands).await
         }
         Err(error) => vec![Err(SubmitError::Ledger(Arc::new(error))); commands.len()],
     }

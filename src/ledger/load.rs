@@ -5,14 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use diesel::data_types::PgTimestamp;
+use diesel::{data_types::PgTimestamp, result::QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
     LedgerError, TransactionEnd,
     pipeline::{execute, in_one_go},
     rows::{self, EntryRow, RefusalRow, ReservationRow},
-    statements::{LockAccounts, OpenAccounts, ReadEntries, ReadLapsed, ReadPrior},
+    statements::{
+        LockAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed, ReadOtherAnswers,
+        ReadPayments, ReadReservations,
+    },
 };
 use crate::accounting::{
     Account, AccountId, Answer, Book, Charge, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
@@ -21,16 +24,8 @@ use crate::accounting::{
 
 type LockedRow = (String, i64, i64, i64, PgTimestamp, Option<PgTimestamp>, PgTimestamp);
 type ReplayRow = (Vec<u8>, i64);
-type ExternalRow = (i16, String, String, i64);
-type PriorRow = (
-    String,
-    String,
-    Option<EntryRow>,
-    Option<RefusalRow>,
-    Option<ReplayRow>,
-    Option<ExternalRow>,
-    Option<ReservationRow>,
-);
+type PaymentRow = (i16, String, String, i64);
+type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 
 /// The accounts of commands, in the order of their ids.
 fn account_ids(commands: &[Command]) -> Vec<&str> {
@@ -48,26 +43,103 @@ pub(super) async fn begin_and_load(
     open_accounts: bool,
 ) -> Result<(Book, Timestamp), TransactionEnd> {
     let account_ids = account_ids(commands);
-    let ((), _, locked, prior) = in_one_go!(
+    let ((), (), locked, entries, answers, payments, reservations) = in_one_go!(
         execute(connection, "BEGIN"),
-        async {
-            let account_ids = if open_accounts { account_ids.clone() } else { return Ok(Vec::new()) };
-            OpenAccounts { account_ids }.load::<i64>(&mut &*connection).await
-        },
-        async {
-            LockAccounts { account_ids: account_ids.clone() }.load::<LockedRow>(&mut &*connection).await
-        },
-        async { wanted(commands).load::<PriorRow>(&mut &*connection).await },
+        open(connection, account_ids.clone(), open_accounts),
+        lock(connection, account_ids.clone()),
+        read_keyed_entries(connection, commands),
+        read_other_answers(connection, commands),
+        read_payments(connection, commands),
+        read_reservations(connection, commands),
     )?;
     let mut book = Book::default();
-    let now = put_accounts(locked, account_ids.len(), &mut book)?;
     let mut pointers = Pointers::default();
-    for row in prior {
-        put_prior(row, &mut book, &mut pointers)?;
+    let now = put_accounts(locked, account_ids.len(), &mut book)?;
+    for row in entries {
+        put_keyed_entry(row, &mut book)?;
+    }
+    for row in answers {
+        put_other_answer(row, &mut book, &mut pointers)?;
+    }
+    for row in payments {
+        pointers.payments.push(row.try_into()?);
+    }
+    for row in reservations {
+        book.put_reservation(row.try_into()?);
     }
     read_lapsed(connection, commands, now, &mut book).await?;
     read_pointed_entries(connection, commands, pointers, &mut book).await?;
     Ok((book, now))
+}
+
+async fn open(mut connection: &AsyncPgConnection, account_ids: Vec<&str>, wanted: bool) -> QueryResult<()> {
+    if wanted {
+        OpenAccounts { account_ids }.load::<i64>(&mut connection).await?;
+    }
+    Ok(())
+}
+
+async fn lock(mut connection: &AsyncPgConnection, account_ids: Vec<&str>) -> QueryResult<Vec<LockedRow>> {
+    LockAccounts { account_ids }.load(&mut connection).await
+}
+
+async fn read_keyed_entries(
+    mut connection: &AsyncPgConnection,
+    commands: &[Command],
+) -> QueryResult<Vec<EntryRow>> {
+    let (account_ids, keys) = keys(commands).unzip();
+    ReadKeyedEntries { account_ids, keys }.load(&mut connection).await
+}
+
+async fn read_other_answers(
+    mut connection: &AsyncPgConnection,
+    commands: &[Command],
+) -> QueryResult<Vec<AnswerRow>> {
+    let (account_ids, keys) = keys(commands).unzip();
+    ReadOtherAnswers { account_ids, keys }.load(&mut connection).await
+}
+
+/// The keys of commands, and those by which they name charges.
+fn keys(commands: &[Command]) -> impl Iterator<Item = (&str, &str)> {
+    commands.iter().flat_map(|command| {
+        let charge_key = match command.refunded() {
+            Some(ChargeName::Key(key)) => Some(key),
+            Some(ChargeName::Sequence(_)) | None => None,
+        };
+        [Some(command.key()), charge_key]
+            .into_iter()
+            .flatten()
+            .map(|key| (command.account_id().as_str(), key.as_str()))
+    })
+}
+
+async fn read_payments(
+    mut connection: &AsyncPgConnection,
+    commands: &[Command],
+) -> QueryResult<Vec<PaymentRow>> {
+    let (credit_types, external_ids): (Vec<_>, Vec<_>) = commands
+        .iter()
+        .filter_map(Command::external_payment)
+        .map(|(kind, external_id)| (EntryType::Credit(kind).number(), external_id.as_str()))
+        .unzip();
+    if external_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    ReadPayments { credit_types, external_ids }.load(&mut connection).await
+}
+
+async fn read_reservations(
+    mut connection: &AsyncPgConnection,
+    commands: &[Command],
+) -> QueryResult<Vec<ReservationRow>> {
+    let (account_ids, reservation_ids): (Vec<_>, Vec<_>) = commands
+        .iter()
+        .filter_map(|command| Some((command.account_id().as_str(), command.reservation_id()?.as_str())))
+        .unzip();
+    if reservation_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    ReadReservations { account_ids, reservation_ids }.load(&mut connection).await
 }
 
 fn put_accounts(rows: Vec<LockedRow>, wanted: usize, book: &mut Book) -> Result<Timestamp, TransactionEnd> {
@@ -110,56 +182,39 @@ struct Payment {
     sequence: i64,
 }
 
-/// What commands name.
-fn wanted(commands: &[Command]) -> ReadPrior<'_> {
-    let mut prior = ReadPrior::default();
-    for command in commands {
-        prior.want(command.account_id(), command.key(), command.external_payment(), command.reservation_id());
-        if let Some(ChargeName::Key(charge_key)) = command.refunded() {
-            prior.want(command.account_id(), charge_key, None, None);
-        }
-    }
-    prior
-}
+impl TryFrom<PaymentRow> for Payment {
+    type Error = LedgerError;
 
-impl<'a> ReadPrior<'a> {
-    fn want(
-        &mut self,
-        account_id: &'a AccountId,
-        key: &'a IdempotencyKey,
-        payment: Option<(CreditKind, &'a ExternalId)>,
-        reservation_id: Option<&'a IdempotencyKey>,
-    ) {
-        self.account_ids.push(account_id.as_str());
-        self.keys.push(key.as_str());
-        self.credit_types.push(payment.map(|(kind, _)| EntryType::Credit(kind).number()));
-        self.external_ids.push(payment.map(|(_, external_id)| external_id.as_str()));
-        self.reservation_ids.push(reservation_id.map(IdempotencyKey::as_str));
-    }
-}
-
-fn put_prior(row: PriorRow, book: &mut Book, pointers: &mut Pointers) -> Result<(), LedgerError> {
-    let (account_id, key, entry, refusal, replay, payment, reservation) = row;
-    if let Some(reservation) = reservation {
-        book.put_reservation(reservation.try_into()?);
-    }
-    let account_id = AccountId::parse("account_id", &account_id)?;
-    let key = IdempotencyKey::parse("idempotency_key", &key)?;
-    if let Some(entry) = entry {
-        book.put_answer(&account_id, key, entry.recorded()?);
-    } else if let Some(refusal) = refusal {
-        book.put_answer(&account_id, key, refusal.recorded()?);
-    } else if let Some((fingerprint, sequence)) = replay {
-        let fingerprint = Fingerprint::recorded(fingerprint);
-        pointers.replays.push(Replay { account_id, key, fingerprint, sequence });
-    }
-    if let Some((entry_type, external_id, account_id, sequence)) = payment {
+    fn try_from((entry_type, external_id, account_id, sequence): PaymentRow) -> Result<Self, LedgerError> {
         let Some(EntryType::Credit(kind)) = EntryType::from_number(entry_type) else {
             return Err(LedgerError::Corrupt(format!("an external credit of type {entry_type}")));
         };
         let external_id = ExternalId::parse("external_id", &external_id)?;
         let account_id = AccountId::parse("account_id", &account_id)?;
-        pointers.payments.push(Payment { kind, external_id, account_id, sequence });
+        Ok(Self { kind, external_id, account_id, sequence })
+    }
+}
+
+fn put_keyed_entry(row: EntryRow, book: &mut Book) -> Result<(), LedgerError> {
+    let recorded = row.recorded()?;
+    if let Answer::Applied(entry) = &recorded.answer
+        && let Some(key) = entry.idempotency_key.clone()
+    {
+        let account_id = entry.account_id.clone();
+        book.put_answer(&account_id, key, recorded);
+    }
+    Ok(())
+}
+
+fn put_other_answer(row: AnswerRow, book: &mut Book, pointers: &mut Pointers) -> Result<(), LedgerError> {
+    let (account_id, key, refusal, replay) = row;
+    let account_id = AccountId::parse("account_id", &account_id)?;
+    let key = IdempotencyKey::parse("idempotency_key", &key)?;
+    if let Some(refusal) = refusal {
+        book.put_answer(&account_id, key, refusal.recorded()?);
+    } else if let Some((fingerprint, sequence)) = replay {
+        let fingerprint = Fingerprint::recorded(fingerprint);
+        pointers.replays.push(Replay { account_id, key, fingerprint, sequence });
     }
     Ok(())
 }

@@ -9,7 +9,8 @@
 //! | BEGIN                                                               | 1          | always                     |
 //! | open: make rows for accounts that have none                         | 1          | first time of an account   |
 //! | lock: the accounts, sorted; read them and the clock                 | 1          | always                     |
-//! | prior: answers, refusals and payments under these keys              | 1          | always                     |
+//! | prior: entries, and other answers, under these keys                 | 2          | always                     |
+//! | prior: payments; reservations                                       | 1 each     | if any is named            |
 //! | **and back**                                                        |            | always                     |
 //! | lapsed: open reservations whose leases have run out, **and back**   | 1          | if there may be any        |
 //! | entries: those that refunds and replays point to, **and back**      | 1          | if any                     |

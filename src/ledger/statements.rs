@@ -83,37 +83,43 @@ statement! {
      ) AS locked"
 }
 
+// What the book knows of keys, payments and reservations. All of it is read after [`LockAccounts`], not with it: only a later
+// statement sees what was committed while the locks were waited for.
+
 statement! {
-    /// What the book knows of keys and payments. Must run after [`LockAccounts`], not with it: only a later statement
-    /// sees what was committed while the locks were waited for.
-    ReadPrior {
-        account_ids: &'a str => Text,
-        keys: &'a str => Text,
-        credit_types: Option<i16> => Nullable<SmallInt>,
-        external_ids: Option<&'a str> => Nullable<Text>,
-        reservation_ids: Option<&'a str> => Nullable<Text>,
-    } -> (
-        Text,
-        Text,
-        Nullable<EntryColumns>,
-        Nullable<RefusalColumns>,
-        Nullable<(Binary, BigInt)>,
-        Nullable<(SmallInt, Text, Text, BigInt)>,
-        Nullable<ReservationColumns>,
-    ),
+    /// Entries by key.
+    ReadKeyedEntries { account_ids: &'a str => Text, keys: &'a str => Text } -> EntryColumns,
     concat!(
-        "SELECT w.account_id, w.key, ", entry_columns!(), ", \
-             r.account_id, r.fingerprint, r.reason, r.message, r.metadata, r.create_time, \
-             x.fingerprint, x.sequence, c.entry_type, c.external_id, c.account_id, c.sequence, ",
-        reservation_columns!(), " \
-         FROM unnest({}, {}, {}, {}, {}) AS w(account_id, key, entry_type, external_id, reservation_id) \
-         LEFT JOIN ledger_entries e ON e.account_id = w.account_id AND e.idempotency_key = w.key \
-         LEFT JOIN refusals r ON r.account_id = w.account_id AND r.idempotency_key = w.key \
-         LEFT JOIN external_replays x ON x.account_id = w.account_id AND x.idempotency_key = w.key \
-         LEFT JOIN external_credits c ON c.entry_type = w.entry_type AND c.external_id = w.external_id \
-         LEFT JOIN reservations v ON v.account_id = w.account_id AND v.reservation_id = w.reservation_id \
-         WHERE e.sequence IS NOT NULL OR r.code IS NOT NULL OR x.sequence IS NOT NULL OR c.sequence IS NOT NULL \
-            OR v.sequence IS NOT NULL"
+        "SELECT ", entry_columns!(), " FROM unnest({}, {}) AS w(account_id, key) \
+         JOIN ledger_entries e ON e.account_id = w.account_id AND e.idempotency_key = w.key"
+    )
+}
+
+statement! {
+    /// Other answers by key: refusals, and the sequences of entries written under other keys.
+    ReadOtherAnswers { account_ids: &'a str => Text, keys: &'a str => Text }
+        -> (Text, Text, Nullable<RefusalColumns>, Nullable<(Binary, BigInt)>),
+    "SELECT w.account_id, w.key, r.account_id, r.fingerprint, r.reason, r.message, r.metadata, r.create_time, \
+         x.fingerprint, x.sequence \
+     FROM unnest({}, {}) AS w(account_id, key) \
+     LEFT JOIN refusals r ON r.account_id = w.account_id AND r.idempotency_key = w.key \
+     LEFT JOIN external_replays x ON x.account_id = w.account_id AND x.idempotency_key = w.key \
+     WHERE r.code IS NOT NULL OR x.sequence IS NOT NULL"
+}
+
+statement! {
+    /// Who was credited for payments.
+    ReadPayments { credit_types: i16 => SmallInt, external_ids: &'a str => Text } -> (SmallInt, Text, Text, BigInt),
+    "SELECT c.entry_type, c.external_id, c.account_id, c.sequence FROM unnest({}, {}) AS w(entry_type, external_id) \
+     JOIN external_credits c ON c.entry_type = w.entry_type AND c.external_id = w.external_id"
+}
+
+statement! {
+    /// Reservations by id.
+    ReadReservations { account_ids: &'a str => Text, reservation_ids: &'a str => Text } -> ReservationColumns,
+    concat!(
+        "SELECT ", reservation_columns!(), " FROM unnest({}, {}) AS w(account_id, reservation_id) \
+         JOIN reservations v ON v.account_id = w.account_id AND v.reservation_id = w.reservation_id"
     )
 }
 
