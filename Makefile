@@ -1,6 +1,6 @@
 # The commands of everyday work; `make` lists them.
 
-.PHONY: help run test check tools
+.PHONY: help run test bench check tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -10,6 +10,10 @@ run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DA
 
 test: tools ## run every test
 	cargo test
+
+bench: tools ## measure side by side with what it replaces; ARGS="--quick" in two minutes, ARGS="--help" for more
+	cargo build --release
+	cargo run --release --manifest-path bench/Cargo.toml -- $(ARGS)
 
 check: tools ## check format, lints and documentation of the code and the contract
 	cargo fmt --check

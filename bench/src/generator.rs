@@ -1,0 +1,87 @@
+//! Runs the load generator: this same program, in a process of its own.
+
+use std::{env, time::Duration};
+
+use anyhow::Context as _;
+
+use crate::{
+    load::{Sample, Work},
+    process::{ServerProcess, command, free_address, output_of},
+};
+
+/// How much longer than it measures a load may take: opening accounts, warming up, the last answers.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A load for the generator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) work: Work,
+    pub(crate) in_flight: usize,
+    /// A fixed rate of arrivals instead of a fixed number in flight.
+    pub(crate) rate: Option<f64>,
+    pub(crate) accounts: usize,
+    pub(crate) seconds: u64,
+    pub(crate) warm_up: u64,
+}
+
+impl Load {
+    pub(crate) async fn run(self, url: &str) -> anyhow::Result<Sample> {
+        let mut generator = command(env::current_exe()?);
+        generator.args(["load", "--url", url, "--work", work_name(self.work)]);
+        for (flag, value) in [("--in-flight", self.in_flight), ("--accounts", self.accounts)] {
+            generator.args([flag, &value.to_string()]);
+        }
+        for (flag, value) in [("--seconds", self.seconds), ("--warm-up", self.warm_up)] {
+            generator.args([flag, &value.to_string()]);
+        }
+        if let Some(rate) = self.rate {
+            generator.args(["--rate", &rate.to_string()]);
+        }
+        let patience = PATIENCE + Duration::from_secs(self.seconds + self.warm_up);
+        let line = output_of(&mut generator, patience).await?;
+        serde_json::from_str(&line).with_context(|| format!("the generator printed {line:?}"))
+    }
+}
+
+/// Opens this many accounts, and gives them money.
+pub(crate) async fn fund(url: &str, accounts: usize) -> anyhow::Result<()> {
+    let mut generator = command(env::current_exe()?);
+    generator.args(["fund", "--url", url, "--accounts", &accounts.to_string()]);
+    output_of(&mut generator, PATIENCE).await.context("cannot open the accounts")?;
+    Ok(())
+}
+
+/// Starts the empty server.
+pub(crate) async fn serve_empty() -> anyhow::Result<ServerProcess> {
+    let address = free_address().await?;
+    let mut server = command(env::current_exe()?);
+    server.args(["empty", "--listen", &address]);
+    ServerProcess::start(server, address).await
+}
+
+fn work_name(work: Work) -> &'static str {
+    match work {
+        Work::Credit => "credit",
+        Work::Stripe => "stripe",
+        Work::ReserveCapture => "reserve-capture",
+        Work::Replay => "replay",
+        Work::Read => "read",
+        Work::Refusals => "refusals",
+        Work::Zipf => "zipf",
+        Work::Empty => "empty",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn the_generator_knows_every_work_by_its_name() {
+        for work in Work::value_variants() {
+            assert_eq!(work.to_possible_value().unwrap().get_name(), work_name(*work));
+        }
+    }
+}

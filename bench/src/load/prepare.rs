@@ -1,0 +1,56 @@
+//! What happens before a load is timed: accounts with money, and credits to send again.
+
+use std::iter;
+
+use anyhow::ensure;
+use billing::grpc::proto::{CreditRequest, billing_service_client::BillingServiceClient};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use super::{
+    caller::credit_request,
+    work::{Accounts, Prepared, Work, account_id},
+};
+
+/// How many calls prepare at once.
+pub(super) const WIDTH: usize = 256;
+/// More than a load spends, less than the charges that are to be refused.
+const FUNDS_MICRO_USD: i64 = 1_000_000_000_000;
+const REPLAYS: usize = 10_000;
+
+pub(super) async fn work(channels: &[Channel], work: Work, count: usize) -> anyhow::Result<Prepared> {
+    let accounts = if work == Work::Zipf { Accounts::zipf(count) } else { Accounts::Even(count) };
+    let mut answered = Vec::new();
+    if work == Work::Replay {
+        answered.extend(iter::repeat_with(|| credit_request(accounts.next())).take(REPLAYS));
+        post_all(channels, answered.clone()).await?;
+    }
+    Ok(Prepared { work, accounts, answered })
+}
+
+pub(super) async fn fund(channels: &[Channel], accounts: usize) -> anyhow::Result<()> {
+    let request =
+        |number| CreditRequest { amount_micro_usd: FUNDS_MICRO_USD, ..credit_request(account_id(number)) };
+    post_all(channels, (0..accounts).map(request).collect()).await
+}
+
+async fn post_all(channels: &[Channel], requests: Vec<CreditRequest>) -> anyhow::Result<()> {
+    let share = requests.len().div_ceil(WIDTH).max(1);
+    let mut tasks = JoinSet::new();
+    for (requests, channel) in requests.chunks(share).zip(channels.iter().cycle()) {
+        tasks.spawn(post_in_turn(channel.clone(), requests.to_vec()));
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn post_in_turn(channel: Channel, requests: Vec<CreditRequest>) -> anyhow::Result<()> {
+    let mut client = BillingServiceClient::new(channel);
+    for request in requests {
+        let answer = client.credit(request).await?.into_inner();
+        ensure!(!answer.replayed, "a new key was taken for an old one");
+    }
+    Ok(())
+}
