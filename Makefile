@@ -15,9 +15,13 @@ bench: tools ## measure side by side with what it replaces; ARGS="--quick" in tw
 	cargo build --release
 	cargo run --release --manifest-path bench/Cargo.toml -- $(ARGS)
 
-check: tools ## check format, lints and documentation of the code and the contract
+check: tools ## check format, lints and documentation of the code and the contract; test the benchmark's own arithmetic
 	cargo fmt --check
+	cargo fmt --check --manifest-path bench/Cargo.toml
+	cargo fmt --check --manifest-path bench/peers/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --manifest-path bench/Cargo.toml --target-dir target -- -D warnings
+	cargo test --manifest-path bench/Cargo.toml --target-dir target
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.tools/bin/buf lint
 	.tools/bin/buf format -d --exit-code
