@@ -176,7 +176,7 @@ async fn post_one_by_one(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Ou
                 LedgerError::Contention(_) => {
                     contended.insert(command.account_id(), SubmitError::Ledger(Arc::clone(error)));
                 }
-                LedgerError::Refused(_) | LedgerError::Corrupt(_) => {}
+                LedgerError::Overloaded | LedgerError::Refused(_) | LedgerError::Corrupt(_) => {}
             }
         }
         answers.push(answer);

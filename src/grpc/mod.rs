@@ -1,5 +1,6 @@
 //! The edge: the only code that knows tonic and prost.
 
+mod boundary;
 mod codec;
 mod convert;
 mod deadline;
@@ -19,7 +20,7 @@ pub use health::Health;
 pub use tonic::transport::Error as ServeError;
 
 use crate::{committer::Committer, ledger::Ledger};
-use deadline::DeadlineLayer;
+use boundary::BoundaryLayer;
 use proto::billing_service_server::BillingServiceServer;
 use service::BillingService;
 
@@ -63,7 +64,7 @@ pub async fn serve(
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(DeadlineLayer)
+        .layer(BoundaryLayer)
         .add_service(HealthServer::new(health.service()))
         // Both, since clients know one or the other.
         .add_service(reflection().build_v1().expect("compiled-in descriptors are sound"))

@@ -11,6 +11,8 @@ use crate::{
     ledger::LedgerError,
 };
 
+use super::REQUEST_BYTES_MAX;
+
 /// The domain of every reason.
 const DOMAIN: &str = "billing.v1";
 
@@ -31,7 +33,18 @@ pub(super) enum Failure {
     Ledger(LedgerError),
     /// The caller's deadline passed.
     DeadlineExceeded,
+    /// The request has more bytes than are taken.
+    RequestTooLarge,
+    /// The request is no message of the method's.
+    RequestMalformed,
+    /// A handler panicked, with this text.
+    Panicked(String),
 }
+
+/// What a handler that panicked said.
+#[derive(Debug, thiserror::Error)]
+#[error("a handler panicked: {0}")]
+struct Panic(String);
 
 macro_rules! failure_from {
     ($($error:ident => $variant:ident),+) => {
@@ -59,6 +72,17 @@ impl From<Failure> for Status {
                 "the deadline passed, and the outcome is unknown: call again with the same key",
                 [],
             ),
+            Failure::RequestTooLarge => {
+                let message = format!("the request is larger than {REQUEST_BYTES_MAX} bytes");
+                status(Code::InvalidArgument, "REQUEST_TOO_LARGE", message, [])
+            }
+            Failure::RequestMalformed => status(
+                Code::InvalidArgument,
+                "REQUEST_MALFORMED",
+                "the request cannot be decoded as the message that the method takes",
+                [],
+            ),
+            Failure::Panicked(text) => internal(&Panic(text)),
         }
     }
 }
@@ -106,12 +130,7 @@ fn of_refusal(refusal: &Refusal) -> Status {
 
 fn of_submit_error(error: &SubmitError) -> Status {
     match error {
-        SubmitError::Full => again(
-            Code::ResourceExhausted,
-            "OVERLOADED",
-            "too much is waiting: call again with the same key",
-            Duration::from_millis(500),
-        ),
+        SubmitError::Full => overloaded(),
         SubmitError::Closed => again(
             Code::Unavailable,
             "SHUTTING_DOWN",
@@ -134,6 +153,7 @@ fn of_ledger_error(error: &LedgerError) -> Status {
                 Duration::from_secs(1),
             )
         }
+        LedgerError::Overloaded => overloaded(),
         LedgerError::Contention(_) => {
             tracing::warn!(error = chain(error), "the locks of an account could not be had");
             again(
@@ -155,6 +175,15 @@ fn internal(error: &(dyn StdError + 'static)) -> Status {
         "INTERNAL",
         "something is wrong inside the service; the same key is safe to use again",
         [],
+    )
+}
+
+fn overloaded() -> Status {
+    again(
+        Code::ResourceExhausted,
+        "OVERLOADED",
+        "too much is waiting: call again, with the same key",
+        Duration::from_millis(500),
     )
 }
 
@@ -243,17 +272,22 @@ mod tests {
             (Failure::Submit(SubmitError::WriterFailed), Internal, "INTERNAL"),
             (ledger(unavailable()), Unavailable, "DATABASE_UNAVAILABLE"),
             (Failure::Ledger(unavailable()), Unavailable, "DATABASE_UNAVAILABLE"),
+            (Failure::Ledger(LedgerError::Overloaded), ResourceExhausted, "OVERLOADED"),
             (ledger(LedgerError::Contention("secret".into())), Aborted, "CONTENTION"),
             (ledger(LedgerError::Refused("secret".into())), Internal, "INTERNAL"),
             (ledger(LedgerError::Corrupt("secret".into())), Internal, "INTERNAL"),
             (Failure::DeadlineExceeded, DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            (Failure::RequestTooLarge, InvalidArgument, "REQUEST_TOO_LARGE"),
+            (Failure::RequestMalformed, InvalidArgument, "REQUEST_MALFORMED"),
+            (Failure::Panicked("secret".into()), Internal, "INTERNAL"),
         ];
         for (failure, code, reason) in table {
             let status = Status::from(failure);
             let details = status.get_error_details();
             let info = details.error_info().unwrap();
             assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (code, reason, DOMAIN));
-            assert_eq!(details.bad_request().is_some(), code == InvalidArgument, "{reason}");
+            let names_a_field = code == InvalidArgument && !reason.starts_with("REQUEST_");
+            assert_eq!(details.bad_request().is_some(), names_a_field, "{reason}");
             let retryable = [Unavailable, Aborted, ResourceExhausted].contains(&code);
             assert_eq!(details.retry_info().is_some(), retryable, "{reason}");
             assert!(!status.message().contains("secret"));

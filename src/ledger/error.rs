@@ -15,6 +15,9 @@ pub enum LedgerError {
     /// The database cannot be reached, or cannot write just now. What was under way may or may not have happened.
     #[error("the database is unavailable")]
     Unavailable(#[source] Cause),
+    /// More reads wait for a connection than may, or one has waited for too long.
+    #[error("too many reads wait for a connection")]
+    Overloaded,
     /// Another transaction was in the way for too long, or again and again. Nothing has happened.
     #[error("the locks could not be had in time")]
     Contention(#[source] Cause),

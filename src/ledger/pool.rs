@@ -3,10 +3,11 @@
 use std::{
     error::Error as StdError,
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
-use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
+use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError};
 use diesel::{
     ConnectionError,
     result::{ConnectionResult, QueryResult},
@@ -16,8 +17,12 @@ use diesel_async::{
     pooled_connection::PoolableConnection,
 };
 
+use tokio::sync::Semaphore;
+
 use super::{LedgerError, statements::WriteEntries};
 
+/// How many callers wait for a connection at most: further ones are refused at once.
+const WAITING_MAX: usize = 4_096;
 /// How long a caller waits for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -131,7 +136,10 @@ async fn prepare_write(connection: &mut AsyncPgConnection) -> QueryResult<()> {
 
 /// A pool of sessions.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Pool<Sessions>);
+pub(super) struct Connections {
+    pool: Pool<Sessions>,
+    waiting: Arc<Semaphore>,
+}
 
 impl Connections {
     /// A pool of up to `connections_max` sessions. Connects when first asked for one.
@@ -142,12 +150,17 @@ impl Connections {
             .idle_timeout(None)
             .error_sink(Box::new(Log))
             .build_unchecked(Sessions { database_url: database_url.to_owned(), purpose });
-        Self(pool)
+        Self { pool, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
     /// A session, for as long as it is held.
     pub(super) async fn get(&self) -> Result<PooledConnection<'_, Sessions>, LedgerError> {
-        self.0.get().await.map_err(|error| LedgerError::Unavailable(error.into()))
+        let _waiting = self.waiting.try_acquire().map_err(|_| LedgerError::Overloaded)?;
+        self.pool.get().await.map_err(|error| match error {
+            // A pool that has connections is not cut off: they are all in use.
+            RunError::TimedOut if self.pool.state().connections > 0 => LedgerError::Overloaded,
+            RunError::TimedOut | RunError::User(_) => LedgerError::Unavailable(error.into()),
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Amounts and balances at their bounds: refused, with nothing moved and no key burnt.
 
 use billing::accounting::Amount;
-use billing::grpc::proto::CreditRequest;
-use tonic::Code;
+use billing::grpc::proto::{CreditRequest, CreditResponse};
+use tonic::{Code, Request, transport::Endpoint};
+use tonic_prost::ProstCodec;
 
 use crate::support::*;
 
@@ -77,7 +78,32 @@ async fn the_largest_request_fits_and_a_larger_one_is_refused() {
         assert_eq!(entry.metadata, request.metadata);
         assert_eq!(client.credit(request).await.answered(), (entry, true));
         let huge = CreditRequest { reference: "r".repeat(1 << 20), ..deposit("ann", "order-1", 5) };
-        assert!(client.credit(huge).await.is_err());
+        assert_eq!(reason(client.credit(huge).await), (Code::InvalidArgument, "REQUEST_TOO_LARGE".into()));
+        client.credit(deposit("ann", "order-1", 5)).await.answered();
+    })
+    .await;
+}
+
+/// A message with a number where every request has a text.
+#[derive(Clone, PartialEq, prost::Message)]
+struct NoRequest {
+    #[prost(int64, tag = "1")]
+    idempotency_key: i64,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_decoded_is_the_callers_mistake() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let channel = Endpoint::from_shared(server.url.clone()).unwrap().connect().await.unwrap();
+        let mut grpc = tonic::client::Grpc::new(channel);
+        for method in ["Credit", "GetAccount"] {
+            grpc.ready().await.unwrap();
+            let path = format!("/billing.v1.BillingService/{method}").parse().unwrap();
+            let codec = ProstCodec::<NoRequest, CreditResponse>::default();
+            let answer = grpc.unary(Request::new(NoRequest { idempotency_key: 7 }), path, codec).await;
+            assert_eq!(reason(answer), (Code::InvalidArgument, "REQUEST_MALFORMED".into()));
+        }
     })
     .await;
 }

@@ -18,6 +18,7 @@ mod lost_connections;
 mod memory_journal;
 mod model;
 mod operator;
+mod overload;
 mod private_postgres;
 mod reads;
 mod refunds;

@@ -1,0 +1,135 @@
+//! What a caller is told where no handler tells it: its deadline passed, its request cannot be read, or a handler panicked.
+//!
+//! tonic has answers of its own for these, but not those that gRPC clients expect, and without details: `CANCELLED` for a
+//! deadline and for a panic, `OUT_OF_RANGE` for a request that is too large, `INTERNAL` for one that cannot be decoded.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tonic::{Code, Status, codegen::http};
+use tower::{Layer, Service};
+
+use super::{deadline, status::Failure};
+
+/// How much earlier than tonic a call is ended: enough for its timer, and for the answer to arrive in time.
+const MARGIN: Duration = Duration::from_millis(3);
+
+/// Puts [`Boundary`] around a service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BoundaryLayer;
+
+/// Answers in the words of the contract whatever happens.
+#[derive(Debug, Clone)]
+pub(super) struct Boundary<S>(S);
+
+impl<S> Layer<S> for BoundaryLayer {
+    type Service = Boundary<S>;
+
+    fn layer(&self, inner: S) -> Boundary<S> {
+        Boundary(inner)
+    }
+}
+
+impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Boundary<S>
+where
+    S: Service<http::Request<RequestBody>, Response = http::Response<ResponseBody>>,
+    S::Future: Send + 'static,
+    ResponseBody: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
+        let timeout = deadline::of(request.headers());
+        let answer = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        Box::pin(async move {
+            let answer = match timeout {
+                None => answer.await,
+                Some(timeout) => match tokio::time::timeout(timeout.saturating_sub(MARGIN), answer).await {
+                    Ok(answer) => answer,
+                    Err(_elapsed) => return Ok(Status::from(Failure::DeadlineExceeded).into_http()),
+                },
+            };
+            match answer {
+                Ok(answer) => answer.map(in_our_words),
+                Err(panic) => Ok(Status::from(Failure::Panicked(text_of(&*panic))).into_http()),
+            }
+        })
+    }
+}
+
+/// Puts a failure that tonic found while it read a request into the words of the contract. Ours have details.
+fn in_our_words<Body: Default>(response: http::Response<Body>) -> http::Response<Body> {
+    let headers = response.headers();
+    let Some(code) = headers.get("grpc-status") else { return response };
+    if headers.contains_key("grpc-status-details-bin") {
+        return response;
+    }
+    match Code::from_bytes(code.as_bytes()) {
+        Code::OutOfRange => Status::from(Failure::RequestTooLarge).into_http(),
+        Code::Internal => Status::from(Failure::RequestMalformed).into_http(),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => response,
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stands for a handler with a bug.
+    struct Panics;
+
+    impl Service<http::Request<()>> for Panics {
+        type Response = http::Response<()>;
+        type Error = std::convert::Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<()>) -> Self::Future {
+            Box::pin(async { panic!("a secret") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_internal_and_keeps_its_secrets() {
+        let answer = BoundaryLayer.layer(Panics).call(http::Request::new(())).await.unwrap();
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+        assert!(!status.details().is_empty());
+    }
+}

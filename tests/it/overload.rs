@@ -1,0 +1,77 @@
+//! More than can be done at once: refused at once and by name, and nothing is lost.
+
+use std::time::{Duration, Instant};
+
+use billing::{config::Config, grpc::proto::GetAccountRequest};
+use diesel_async::SimpleAsyncConnection;
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use crate::support::{
+    server::{TestServer, config},
+    *,
+};
+
+fn read(account: &str) -> GetAccountRequest {
+    GetAccountRequest { account_id: account.into(), as_of: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_find_every_connection_in_use_are_told_so_and_not_that_the_database_is_away() {
+    on_a_book(async |book| {
+        let server = TestServer::start(&book.url, Config { readers: 1, ..config() }).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 5)).await.answered();
+        let mut blocker = book.connect().await;
+        blocker.batch_execute("BEGIN; LOCK TABLE accounts").await.unwrap();
+        let mut reads = JoinSet::new();
+        for _ in 0..5 {
+            let mut client = client.clone();
+            reads.spawn(async move { reason(client.get_account(read("ann")).await) });
+        }
+        let mut answers = reads.join_all().await;
+        answers.sort_by_key(|(_, reason)| reason.clone());
+        // One had the connection, and waited for the lock; maybe a second one after it.
+        let (contention, overloaded) =
+            ((Code::Aborted, "CONTENTION"), (Code::ResourceExhausted, "OVERLOADED"));
+        let count = |wanted: (Code, &str)| {
+            answers.iter().filter(|(code, reason)| (*code, reason.as_str()) == wanted).count()
+        };
+        assert!(count(contention) >= 1, "{answers:?}");
+        assert!(count(overloaded) >= 3, "{answers:?}");
+        assert_eq!(count(contention) + count(overloaded), 5, "{answers:?}");
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(available(&mut client, "ann").await, 5);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_beyond_those_that_may_wait_are_refused_at_once() {
+    on_a_book(async |book| {
+        let server = TestServer::start(&book.url, Config { readers: 1, ..config() }).await;
+        server.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
+        let mut blocker = book.connect().await;
+        blocker.batch_execute("BEGIN; LOCK TABLE accounts").await.unwrap();
+        let mut reads = JoinSet::new();
+        for _ in 0..6 {
+            let client = server.client().await;
+            for _ in 0..900 {
+                let mut client = client.clone();
+                reads.spawn(async move {
+                    let began = Instant::now();
+                    (reason(client.get_account(read("ann")).await), began.elapsed())
+                });
+            }
+        }
+        let answers = reads.join_all().await;
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+        let overloaded = (Code::ResourceExhausted, "OVERLOADED".to_owned());
+        let at_once = answers
+            .iter()
+            .filter(|(answer, took)| *answer == overloaded && *took < Duration::from_millis(1_500));
+        let expected = 6 * 900 - 4_096 - 2; // but for those that wait, and those that had the connection
+        assert!(at_once.count() >= expected, "{:?}", answers.last());
+    })
+    .await;
+}
