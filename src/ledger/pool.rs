@@ -50,7 +50,7 @@ const SESSION_SETTINGS: &str = "\
     SET enable_mergejoin = off; \
     SET jit = off; \
     SELECT set_config('lc_messages', 'C', false) \
-        FROM pg_roles WHERE rolname = current_user AND rolsuper;";
+        WHERE has_parameter_privilege('lc_messages', 'SET');";
 
 /// A connection, and whether a transaction may be open in it. It is not handed on while one may be: whatever ends its
 /// use, an error, a panic or a caller that drops it, the server then rolls back.

@@ -25,4 +25,5 @@ mod refunds;
 mod reservations;
 mod round_trips;
 mod schema;
+mod service_role;
 mod translation;

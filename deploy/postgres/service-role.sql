@@ -1,0 +1,25 @@
+-- All that the role of the service needs. `billing migrate` needs more: it runs as the owner of the schema.
+--
+-- Run it as a superuser, after each `billing migrate`, in the database of the book:
+--
+--     psql -v ON_ERROR_STOP=1 -f deploy/postgres/service-role.sql "$DATABASE_URL"
+--
+-- The role itself is made once: CREATE ROLE billing_service LOGIN PASSWORD '...';
+
+GRANT USAGE ON SCHEMA public TO billing_service;
+
+-- To see at the start that the schema is up to date.
+GRANT SELECT ON __diesel_schema_migrations TO billing_service;
+
+-- What is written for ever. No UPDATE and no DELETE; triggers refuse both to everybody else, too.
+GRANT SELECT, INSERT ON ledger_entries, external_credits, external_replays, refusals TO billing_service;
+
+-- What changes. Neither an account nor a reservation changes its name or its birth.
+GRANT SELECT, INSERT ON accounts, reservations TO billing_service;
+GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time)
+    ON accounts TO billing_service;
+GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time)
+    ON reservations TO billing_service;
+
+-- To be told in English what went wrong: errors are sorted by their text where PostgreSQL's driver hides their code.
+GRANT SET ON PARAMETER lc_messages TO billing_service;

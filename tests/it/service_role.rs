@@ -1,0 +1,62 @@
+//! The service under a role with the rights of `deploy/postgres/service-role.sql`, and no others.
+
+use billing::grpc::proto::{CaptureRequest, ReserveRequest};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+
+use crate::support::{process::Process, *};
+
+const GRANTS: &str = include_str!("../../deploy/postgres/service-role.sql");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_needs_no_more_than_its_documented_rights() {
+    on_a_book(async |book| {
+        let database = book.url.split(['/', '?']).nth(3).unwrap();
+        let role = format!("service_of_{database}"); // roles belong to the whole server, which other tests use, too
+        book.run_sql(&format!("CREATE ROLE {role} LOGIN")).await.unwrap();
+        book.run_sql(&GRANTS.replace("billing_service", &role)).await.unwrap();
+        let url = book.url.replace("//billing@", &format!("//{role}@"));
+        let service = Process::serve(&["--database-url", &url]);
+        let mut client = service.client().await;
+
+        client.credit(stripe_deposit("ann", "order-1", 100, "cs_1")).await.answered();
+        assert!(client.credit(stripe_deposit("ann", "order-2", 100, "cs_1")).await.answered().1);
+        client.charge(charge("ann", "job-1", 30)).await.answered();
+        client.refund(refund("ann", "refund-1", 10, "job-1")).await.answered();
+        client.admin_credit(grant("ann", "grant-1", 5)).await.answered();
+        assert!(client.charge(charge("ann", "job-2", 1_000)).await.is_err());
+        let reserve = ReserveRequest {
+            idempotency_key: "task-1".into(),
+            account_id: "ann".into(),
+            amount_micro_usd: 20,
+            ..Default::default()
+        };
+        client.reserve(reserve).await.unwrap();
+        let capture = CaptureRequest {
+            idempotency_key: "task-1-done".into(),
+            account_id: "ann".into(),
+            reservation_id: "task-1".into(),
+            amount_micro_usd: 15,
+            ..Default::default()
+        };
+        client.capture(capture).await.unwrap();
+        assert_eq!(available(&mut client, "ann").await, 70);
+
+        let mut session = AsyncPgConnection::establish(&url).await.unwrap();
+        for forbidden in [
+            "UPDATE ledger_entries SET amount_micro_usd = 1",
+            "DELETE FROM ledger_entries",
+            "TRUNCATE ledger_entries",
+            "DELETE FROM accounts",
+            "UPDATE accounts SET account_id = 'bob'",
+            "DELETE FROM refusals",
+            "UPDATE external_credits SET account_id = 'bob'",
+            "ALTER TABLE ledger_entries DISABLE TRIGGER ALL",
+            "CREATE TABLE mine (x int)",
+        ] {
+            let refused = session.batch_execute(forbidden).await.unwrap_err().to_string();
+            let why = ["permission denied", "must be owner"];
+            assert!(why.iter().any(|why| refused.contains(why)), "{forbidden}: {refused}");
+        }
+    })
+    .await;
+}
