@@ -227,3 +227,61 @@ async fn a_server_with_another_default_isolation_changes_nothing() {
     })
     .await;
 }
+
+/// Else the next transaction would begin in the middle of this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_dropped_half_way_takes_its_connection_with_it() {
+    on_a_book(async |book| {
+        let wire = Wire::tap(book).await;
+        let ledger = one_connection(&wire).await;
+        ledger.post_batch(&[command("ann", "order-1", deposit(None))]).await.unwrap();
+        let before = wire.take_requests();
+
+        let mut blocker = book.connect().await;
+        blocker.batch_execute("BEGIN; SELECT FROM accounts FOR UPDATE").await.unwrap();
+        let waiting = [command("ann", "order-2", deposit(None))];
+        let dropped = tokio::time::timeout(Duration::from_millis(200), ledger.post_batch(&waiting)).await;
+        assert!(dropped.is_err(), "{dropped:?}");
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+
+        wire.take_requests();
+        let outcomes = ledger.post_batch(&waiting).await.unwrap();
+        assert!(matches!(outcomes[..], [Outcome::Applied { replayed: false, .. }]));
+        let connection = |requests: &[Request]| requests.last().unwrap().connection;
+        assert_ne!(connection(&wire.take_requests()), connection(&before));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commit_is_sent_behind_the_write_even_on_a_new_connection() {
+    on_a_book(async |book| {
+        book.ledger().await.post_batch(&[command("ann", "order-1", deposit(None))]).await.unwrap();
+        let wire = Wire::tap(book).await;
+        let ledger = one_connection(&wire).await;
+        let (_, requests) = cost(&wire, &ledger, &[command("ann", "order-2", deposit(None))]).await;
+        assert_eq!(requests.last().unwrap().sql.as_deref(), Some("COMMIT"), "{requests:#?}");
+    })
+    .await;
+}
+
+/// COMMIT is already under way when it turns out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balance_whose_entry_cannot_be_written_does_not_move() {
+    on_a_book(async |book| {
+        let ledger = book.ledger().await;
+        ledger.post_batch(&[command("ann", "order-1", deposit(None))]).await.unwrap();
+        book.run_sql(
+            "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER swallow BEFORE INSERT ON ledger_entries FOR EACH ROW EXECUTE FUNCTION swallow()",
+        )
+        .await
+        .unwrap();
+        ledger.post_batch(&[command("ann", "order-2", deposit(None))]).await.unwrap_err();
+        assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, 1_000);
+        book.run_sql("DROP TRIGGER swallow ON ledger_entries").await.unwrap();
+        ledger.post_batch(&[command("ann", "order-2", deposit(None))]).await.unwrap();
+        assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, 2_000);
+    })
+    .await;
+}
