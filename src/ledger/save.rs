@@ -15,62 +15,38 @@ use crate::accounting::{
     IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
 };
 
+/// Carries out a statement, unless it has no rows to write.
+macro_rules! unless_empty {
+    ($connection:ident, $rows:expr, $statement:expr) => {
+        async {
+            if !$rows.is_empty() {
+                $statement.load::<i64>(&mut &*$connection).await?;
+            }
+            QueryResult::Ok(())
+        }
+    };
+}
+
 /// Writes all changes and commits them.
 pub(super) async fn write_and_commit(connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
+    let entries = unless_empty!(connection, changes.entries, write_entries(changes));
     if changes.are_entries_only() {
-        in_one_go!(save_entries(connection, changes), execute(connection, "COMMIT"))?;
+        in_one_go!(entries, execute(connection, "COMMIT"))?;
         return Ok(());
     }
     // COMMIT waits until each is known to be written: together they are not one statement.
     in_one_go!(
-        save_entries(connection, changes),
-        save_reservations(connection, &changes.reservations),
-        save_refusals(connection, &changes.refusals),
-        save_external_credits(connection, changes),
-        save_external_replays(connection, &changes.external_replays),
+        entries,
+        unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),
+        unless_empty!(connection, changes.refusals, write_refusals(&changes.refusals)),
+        unless_empty!(connection, changes.external_credits, write_external_credits(changes)),
+        unless_empty!(
+            connection,
+            changes.external_replays,
+            write_external_replays(&changes.external_replays)
+        ),
     )?;
     execute(connection, "COMMIT").await
-}
-
-async fn save_entries(mut connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
-    if !changes.entries.is_empty() {
-        write_entries(changes).get_result::<i64>(&mut connection).await?;
-    }
-    Ok(())
-}
-
-async fn save_reservations(
-    mut connection: &AsyncPgConnection,
-    reservations: &[Reservation],
-) -> QueryResult<()> {
-    if !reservations.is_empty() {
-        write_reservations(reservations).load::<i64>(&mut connection).await?;
-    }
-    Ok(())
-}
-
-async fn save_refusals(mut connection: &AsyncPgConnection, refusals: &[Refused]) -> QueryResult<()> {
-    if !refusals.is_empty() {
-        write_refusals(refusals).load::<i64>(&mut connection).await?;
-    }
-    Ok(())
-}
-
-async fn save_external_credits(mut connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
-    if !changes.external_credits.is_empty() {
-        write_external_credits(changes).load::<i64>(&mut connection).await?;
-    }
-    Ok(())
-}
-
-async fn save_external_replays(
-    mut connection: &AsyncPgConnection,
-    replays: &[ExternalReplay],
-) -> QueryResult<()> {
-    if !replays.is_empty() {
-        write_external_replays(replays).load::<i64>(&mut connection).await?;
-    }
-    Ok(())
 }
 
 fn write_entries(changes: &Changes) -> WriteEntries<'_> {

@@ -109,6 +109,7 @@ fn the_server_stops_when_its_service_is_killed() {
     assert_eq!(query(&successor, "SELECT text FROM note"), "kept");
 }
 
+/// No test, but the process that another test starts and kills: run with the rest it would do nothing.
 #[test]
 #[ignore = "is run and killed by the_server_stops_when_its_service_is_killed"]
 fn a_service_that_is_killed() {
