@@ -3,12 +3,17 @@
 use std::future::Future;
 
 use anyhow::{Context as _, bail};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 
 use crate::{
     committer::{Committer, Writers},
     config::Config,
-    grpc::{self, Health},
+    grpc::{self, Health, ServerSettings},
     ledger::Ledger,
     sweeper,
 };
@@ -36,6 +41,8 @@ pub async fn serve(
     let sweep = config
         .sweep_interval
         .map(|interval| tokio::spawn(sweeper::sweep(ledger.clone(), committer.clone(), interval)));
+    let readers_of_files = keep_files_current(&config.server);
+    let server_settings = config.server.clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn({
         let (ledger, health) = (ledger.clone(), health.clone());
@@ -43,7 +50,7 @@ pub async fn serve(
             let stopped = async {
                 let _ = stopped.await; // a sender that was dropped stops the server, too
             };
-            grpc::serve(listener, committer, ledger, &health, stopped).await
+            grpc::serve(listener, server_settings, committer, ledger, &health, stopped).await
         }
     });
     let watch = tokio::spawn({
@@ -58,10 +65,23 @@ pub async fn serve(
         }
     }
     watch.abort();
+    drop(readers_of_files);
     if let Some(sweep) = sweep {
         sweep.abort();
     }
     shut_down(config, health, stop, server, writers).await
+}
+
+/// Looks for changes of the credentials and certificates, until what it returns is dropped.
+fn keep_files_current(settings: &ServerSettings) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(credentials) = settings.credentials.clone() {
+        tasks.spawn(credentials.keep_current());
+    }
+    if let Some(tls) = settings.tls.clone() {
+        tasks.spawn(tls.keep_current());
+    }
+    tasks
 }
 
 async fn shut_down(

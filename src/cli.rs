@@ -1,6 +1,12 @@
 //! The commands of the program.
 
-use std::{io::IsTerminal as _, path::Path, process::ExitCode, thread::available_parallelism};
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    thread::available_parallelism,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -10,8 +16,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
+    access::{Role, Token},
+    accounting::CallerName,
     app,
     config::{Config, Database, ServeFlags},
     ledger,
@@ -40,6 +51,25 @@ enum Command {
     Serve(Box<ServeFlags>),
     /// Bring the schema of a database up to date. Safe to run from several places at once.
     Migrate(MigrateFlags),
+    /// Bearer tokens for callers.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token. Prints the token to standard error, for the caller, and to standard output its line for the credentials
+    /// file, which nobody can call with: `billing token new checkout coordinator >> credentials`.
+    New(TokenFlags),
+}
+
+#[derive(Debug, Args)]
+struct TokenFlags {
+    /// The caller's name, which is kept with each entry that it asks for: 1 to 64 visible ASCII characters.
+    #[arg(value_parser = caller_name)]
+    name: CallerName,
+    /// What it may do: reader, coordinator or admin.
+    role: Role,
 }
 
 #[derive(Debug, Args)]
@@ -53,17 +83,24 @@ struct MigrateFlags {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(cli.log_level)
-        .init();
+    start_log(cli.log_level);
     let done = match cli.command {
         Some(Command::Migrate(flags)) => migrate(&flags.database_url),
+        Some(Command::Token(TokenCommand::New(flags))) => new_token(&flags),
         Some(Command::Serve(flags)) => return serve(&flags),
         None => return serve(&cli.serve),
     };
     exit_code(done)
+}
+
+/// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
+/// details would drown ours, and nobody promises that there are no secrets in them.
+fn start_log(level: LevelFilter) {
+    let stderr = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let levels = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), level);
+    tracing_subscriber::registry().with(stderr.with_filter(levels)).init();
 }
 
 fn exit_code(done: anyhow::Result<()>) -> ExitCode {
@@ -114,15 +151,40 @@ async fn serve_migrated(config: &Config, database_url: &str) -> anyhow::Result<(
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "serving gRPC, without authentication, on loopback only");
+    say_who_may_call(config, listener.local_addr()?);
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
     app::serve(config, database_url, listener, shutdown).await
 }
 
+fn say_who_may_call(config: &Config, address: SocketAddr) {
+    let (credentials, tls) = (config.server.credentials.is_some(), config.server.tls.is_some());
+    tracing::info!(credentials, tls, %address, "serving gRPC");
+    if !credentials {
+        tracing::warn!("no --credentials: everybody on this machine may do everything");
+    } else if !tls && !address.ip().is_loopback() {
+        tracing::warn!("no --tls-cert: bearer tokens can be read on the way, unless something else encrypts");
+    }
+}
+
 fn on(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot wait for signals")
+}
+
+fn new_token(flags: &TokenFlags) -> anyhow::Result<()> {
+    let token = Token::random().context("the operating system has no random bytes")?;
+    eprintln!("{}", token.reveal());
+    println!("{} {} {}", flags.name, flags.role, token.credential());
+    Ok(())
+}
+
+fn caller_name(text: &str) -> Result<CallerName, String> {
+    match CallerName::parse("the name", text) {
+        Ok(name) if !text.contains('#') => Ok(name),
+        Ok(_) => Err("the name must have no #, which begins a comment in the credentials file".into()),
+        Err(invalid) => Err(invalid.to_string()),
+    }
 }
 
 fn migrate(database_url: &str) -> anyhow::Result<()> {

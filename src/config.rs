@@ -5,10 +5,16 @@ use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread::available_parall
 use clap::Args;
 
 use crate::{
+    access::Credentials,
     accounting::{Amount, Limits, MicroUsd, Ttl},
     committer::CommitterSettings,
+    grpc::{ConnectionSettings, ServerSettings, Tls},
     private_postgres,
+    reload::Reloaded,
 };
+
+/// Shorter, and a connection would end before it is of use.
+const CONNECTION_AGE_LEAST: Duration = Duration::from_secs(1);
 
 /// The flags of `billing serve`, as they were given.
 #[derive(Debug, Clone, Args)]
@@ -19,9 +25,29 @@ pub struct ServeFlags {
     /// Where the private PostgreSQL keeps its data [default: /var/lib/billing for root, else ~/.local/state/billing].
     #[arg(long, env = "BILLING_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// The address to serve gRPC on. Loopback only, since callers are not authenticated.
+    /// The address to serve gRPC on. Loopback only, unless there are credentials.
     #[arg(long, env = "BILLING_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS:PORT")]
     pub listen: String,
+    /// Who may call: a file with a name, a role (reader, coordinator, admin) and a credential on each line, as `billing token
+    /// new` makes them. Read again when it changes. Without it everybody may do everything.
+    #[arg(long, env = "BILLING_CREDENTIALS", value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+    /// This server's certificate chain, in PEM form. Without it there is no TLS. Read again when it changes.
+    #[arg(long, env = "BILLING_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, in PEM form.
+    #[arg(long, env = "BILLING_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of clients' certificates, in PEM form: with it, a certificate can be a caller's credential.
+    #[arg(long, env = "BILLING_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// How many connections there may be from callers; further ones are closed at once.
+    #[arg(long, env = "BILLING_CONNECTIONS_MAX", default_value = "16384", value_name = "COUNT")]
+    pub connections_max: String,
+    /// After how long a connection from a caller is asked to end, so that callers find new replicas. It is cut after twice
+    /// as long.
+    #[arg(long, env = "BILLING_CONNECTION_AGE_MAX", default_value = "10m", value_name = "DURATION")]
+    pub connection_age_max: String,
     /// The most that one AdminCredit may grant, in micro-USD.
     #[arg(long, env = "BILLING_ADMIN_CREDIT_MAX", default_value = "1000000000", value_name = "MICRO_USD")]
     pub admin_credit_max: String,
@@ -64,6 +90,8 @@ pub struct Config {
     pub database: Database,
     /// The address to serve gRPC on.
     pub listen: SocketAddr,
+    /// Who may connect and call, and how.
+    pub server: ServerSettings,
     /// The limits of the rules.
     pub limits: Limits,
     /// How much the committer takes on.
@@ -102,7 +130,8 @@ impl Config {
         let in_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         let database =
             database(flags.database_url.clone(), flags.data_dir.clone(), in_kubernetes, &mut wrong);
-        let listen = listen(&flags.listen, &mut wrong);
+        let server = server(flags, &mut wrong);
+        let listen = listen(&flags.listen, flags.credentials.is_some(), &mut wrong);
         let limits = limits(flags, &mut wrong);
         let writers = number("--writers", &flags.writers, 1, 64, &mut wrong);
         let readers = number("--readers", &flags.readers, 1, 64, &mut wrong);
@@ -117,6 +146,7 @@ impl Config {
         Ok(Self {
             database,
             listen,
+            server,
             limits,
             committer: CommitterSettings { writers, queue_max, batch_max },
             readers,
@@ -177,13 +207,56 @@ fn lease(flag: &str, text: &str, wrong: &mut Vec<String>) -> Ttl {
     })
 }
 
-fn listen(text: &str, wrong: &mut Vec<String>) -> SocketAddr {
+fn server(flags: &ServeFlags, wrong: &mut Vec<String>) -> ServerSettings {
+    let age_max = duration("--connection-age-max", &flags.connection_age_max, wrong);
+    if age_max < CONNECTION_AGE_LEAST {
+        wrong.push("--connection-age-max must be at least 1s".into());
+    }
+    let connections_max = number("--connections-max", &flags.connections_max, 1, 1_000_000, wrong);
+    ServerSettings {
+        connections: ConnectionSettings { connections_max, age_max },
+        credentials: credentials(flags, wrong),
+        tls: tls(flags, wrong),
+    }
+}
+
+fn credentials(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<Reloaded<Credentials>> {
+    let loaded = Reloaded::load(vec![flags.credentials.clone()?], |files| {
+        let text = std::str::from_utf8(&files[0]).map_err(|_| "is not UTF-8")?;
+        Credentials::parse(text).map_err(|error| error.to_string())
+    });
+    unless_wrong("--credentials", loaded, wrong)
+}
+
+fn tls(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<Reloaded<Tls>> {
+    if flags.tls_client_ca.is_some() && (flags.tls_cert.is_none() || flags.credentials.is_none()) {
+        let why = "needs --tls-cert, and --credentials to tell who has which certificate";
+        wrong.push(format!("--tls-client-ca {why}"));
+    }
+    let (Some(cert), Some(key)) = (&flags.tls_cert, &flags.tls_key) else {
+        if flags.tls_cert.is_some() || flags.tls_key.is_some() {
+            wrong.push("--tls-cert and --tls-key need each other".into());
+        }
+        return None;
+    };
+    let paths =
+        [Some(cert), Some(key), flags.tls_client_ca.as_ref()].into_iter().flatten().cloned().collect();
+    let loaded =
+        Reloaded::load(paths, |files| Tls::from_pem(&files[0], &files[1], files.get(2).map(Vec::as_slice)));
+    unless_wrong("--tls-cert", loaded, wrong)
+}
+
+fn unless_wrong<T>(flag: &str, loaded: Result<T, String>, wrong: &mut Vec<String>) -> Option<T> {
+    loaded.map_err(|why| wrong.push(format!("{flag}: {why}"))).ok()
+}
+
+fn listen(text: &str, has_credentials: bool, wrong: &mut Vec<String>) -> SocketAddr {
     let Ok(address) = text.parse::<SocketAddr>() else {
         wrong.push(format!("--listen must be an address and a port, such as 127.0.0.1:50051, not {text:?}"));
         return SocketAddr::from(([127, 0, 0, 1], 0));
     };
-    if !address.ip().is_loopback() {
-        let why = "since no credentials are configured";
+    if !address.ip().is_loopback() && !has_credentials {
+        let why = "since there are no --credentials";
         wrong.push(format!("--listen must be a loopback address, {why}, not {text}"));
     }
     address
@@ -218,6 +291,12 @@ mod tests {
             database_url: Some("postgres://u@h/d".into()),
             data_dir: None,
             listen: "127.0.0.1:50051".into(),
+            credentials: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            connections_max: "16384".into(),
+            connection_age_max: "10m".into(),
             admin_credit_max: "1000000000".into(),
             debt_max: "0".into(),
             lease_default: "10m".into(),

@@ -15,6 +15,7 @@
 //! [`app`] wires them, [`config`] says how, [`cli`] is the program, and [`private_postgres`] is the database for those
 //! who have none. `docs/ARCHITECTURE.md` has the picture, the invariants and three walkthroughs.
 
+pub mod access;
 pub mod accounting;
 pub mod app;
 pub mod cli;
@@ -23,4 +24,5 @@ pub mod config;
 pub mod grpc;
 pub mod ledger;
 pub mod private_postgres;
+pub mod reload;
 pub mod sweeper;

@@ -5,4 +5,4 @@ DROP TABLE refusals;
 DROP TABLE ledger_entries;
 DROP TABLE accounts;
 DROP FUNCTION refuse_change();
-DROP DOMAIN account_id, idempotency_key, external_id, entry_type, reservation_state, sequence, not_negative, notes;
+DROP DOMAIN account_id, idempotency_key, external_id, caller_name, entry_type, reservation_state, sequence, not_negative, notes;

@@ -12,6 +12,8 @@ CREATE DOMAIN idempotency_key AS TEXT COLLATE "C"
     CONSTRAINT idempotency_key CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 270);
 CREATE DOMAIN external_id AS TEXT COLLATE "C"
     CONSTRAINT external_id CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN caller_name AS TEXT COLLATE "C"
+    CONSTRAINT caller_name CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 64);
 CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 13);
 CREATE DOMAIN reservation_state AS SMALLINT CONSTRAINT reservation_state CHECK (VALUE BETWEEN 1 AND 4);
 CREATE DOMAIN sequence AS BIGINT CONSTRAINT sequence CHECK (VALUE >= 1);
@@ -22,6 +24,7 @@ COMMENT ON DOMAIN account_id IS 'The caller''s opaque name for an account: visib
 COMMENT ON DOMAIN idempotency_key IS
     'The name of an operation: visible ASCII. A caller''s has up to 255 characters; the service''s own puts a prefix in front of one.';
 COMMENT ON DOMAIN external_id IS 'The id of a payment in another system: visible ASCII.';
+COMMENT ON DOMAIN caller_name IS 'The name that goes with a caller''s credentials: visible ASCII.';
 COMMENT ON DOMAIN entry_type IS 'The type of an entry, by its number in the proto.';
 COMMENT ON DOMAIN reservation_state IS 'The state of a reservation, by its number in the proto.';
 COMMENT ON DOMAIN sequence IS 'The number of an entry in its account: 1, 2, 3 and so on.';
@@ -79,6 +82,7 @@ CREATE TABLE ledger_entries (
     uncollected_micro_usd not_negative,
     expire_time          TIMESTAMPTZ,
     close_time           TIMESTAMPTZ,
+    caller               caller_name,
     PRIMARY KEY (account_id, sequence),
     CONSTRAINT ledger_entries_key_has_fingerprint
         CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
@@ -143,6 +147,8 @@ COMMENT ON COLUMN ledger_entries.reservation_captured IS 'What had been captured
 COMMENT ON COLUMN ledger_entries.uncollected_micro_usd IS 'What a capture could not collect, in micro-USD; else 0.';
 COMMENT ON COLUMN ledger_entries.expire_time IS 'When its lease ran out, as of this entry.';
 COMMENT ON COLUMN ledger_entries.close_time IS 'When it ended; NULL while it was open right after this entry.';
+COMMENT ON COLUMN ledger_entries.caller IS
+    'Who asked for it, by the name that goes with its credentials. NULL where the service asked itself, and of callers without credentials.';
 
 CREATE TABLE refusals (
     account_id      account_id NOT NULL,

@@ -1,7 +1,7 @@
 //! What a caller asks for: one operation on one account under one key, in a form that can be carried out.
 
 use super::{
-    AccountId, Actor, Amount, CreditKind, ExternalId, Fingerprint, IdempotencyKey, Invalid, Note,
+    AccountId, Actor, Amount, CallerName, CreditKind, ExternalId, Fingerprint, IdempotencyKey, Invalid, Note,
     OveragePolicy, Reason, Ttl,
 };
 
@@ -13,6 +13,7 @@ pub struct Command {
     operation: Operation,
     note: Note,
     fingerprint: Fingerprint,
+    caller: Option<CallerName>,
 }
 
 /// What to do to the account.
@@ -110,7 +111,14 @@ impl Command {
     #[must_use]
     pub fn new(account_id: AccountId, key: IdempotencyKey, operation: Operation, note: Note) -> Self {
         let fingerprint = Fingerprint::of(&operation, &note);
-        Self { account_id, key, operation, note, fingerprint }
+        Self { account_id, key, operation, note, fingerprint, caller: None }
+    }
+
+    /// The same, asked for by a caller with a name. It is kept with the entry, and is no part of what was asked: whoever calls
+    /// again under the key gets the same answer.
+    #[must_use]
+    pub fn asked_by(self, caller: Option<CallerName>) -> Self {
+        Self { caller, ..self }
     }
 
     /// The service's own operation that writes down that a lease has run out.
@@ -148,6 +156,12 @@ impl Command {
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    /// Who asks, if it has a name.
+    #[must_use]
+    pub fn caller(&self) -> Option<&CallerName> {
+        self.caller.as_ref()
     }
 
     /// The charge that the operation gives back, if it is a refund.

@@ -337,6 +337,7 @@ impl Posting {
             reservation: self.reservation,
             refunded_sequence: self.refunded_sequence,
             create_time: account.time(now),
+            caller: command.caller().cloned(),
         })
     }
 }

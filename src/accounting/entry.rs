@@ -1,8 +1,8 @@
 //! The journal's rows.
 
 use super::{
-    AccountId, Actor, Balance, ExternalId, IdempotencyKey, MicroUsd, Note, Reason, ReservationStatus,
-    Timestamp,
+    AccountId, Actor, Balance, CallerName, ExternalId, IdempotencyKey, MicroUsd, Note, Reason,
+    ReservationStatus, Timestamp,
 };
 
 /// Which kind of credit.
@@ -154,6 +154,8 @@ pub struct Entry {
     pub refunded_sequence: Option<i64>,
     /// When it was written. Never earlier than the entry before it.
     pub create_time: Timestamp,
+    /// Who asked for it; `None` where the service asked itself, and of callers without credentials.
+    pub caller: Option<CallerName>,
 }
 
 /// A reservation right after an entry, so that the answer can be given again.

@@ -86,6 +86,10 @@ identifier! {
     /// A payment's id in another system: 1..=255 visible ASCII characters.
     ExternalId, 255
 }
+identifier! {
+    /// Who calls, by the name that goes with its credentials: 1..=64 visible ASCII characters.
+    CallerName, 64
+}
 
 impl IdempotencyKey {
     /// The longest that a caller may send. The service's own keys hold one of a caller's.

@@ -36,7 +36,7 @@ pub use command::{AdminCredit, Capture, ChargeName, Command, Credit, Extend, Ope
 pub use decide::{Limits, NotFound, Outcome, decide};
 pub use entry::{CreditKind, Entry, EntryType, ReservationAfter};
 pub use fingerprint::{Fingerprint, KeyReused};
-pub use identifier::{AccountId, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
+pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
 pub use invalid::{Invalid, Problem};
 pub use money::{Amount, Balance, MicroUsd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};

@@ -8,32 +8,51 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::{deadline, status::Failure};
+use super::{HEALTH, deadline, status::Failure};
 
 /// How much earlier than tonic a call is ended: enough for its timer, and for the answer to arrive in time.
 const MARGIN: Duration = Duration::from_millis(3);
 
+/// How long a call may take whose caller would wait for longer: one that is sent a byte at a time ends, too.
+const CALL_MAX: Duration = Duration::from_secs(30);
+/// How many calls may be under way. Each has a bounded place to wait in, in the committer or before the pool of reads; this
+/// bounds those that are still being received.
+const CALLS_MAX: usize = 16_384;
+
 /// Puts [`Boundary`] around a service.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BoundaryLayer;
+#[derive(Debug, Clone)]
+pub(super) struct BoundaryLayer {
+    calls: Arc<Semaphore>,
+}
 
 /// Answers in the words of the contract whatever happens.
 #[derive(Debug, Clone)]
-pub(super) struct Boundary<S>(S);
+pub(super) struct Boundary<S> {
+    inner: S,
+    calls: Arc<Semaphore>,
+}
+
+impl BoundaryLayer {
+    pub(super) fn new() -> Self {
+        Self { calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+    }
+}
 
 impl<S> Layer<S> for BoundaryLayer {
     type Service = Boundary<S>;
 
     fn layer(&self, inner: S) -> Boundary<S> {
-        Boundary(inner)
+        Boundary { inner, calls: Arc::clone(&self.calls) }
     }
 }
 
@@ -48,26 +67,33 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
-        let timeout = deadline::of(request.headers());
-        let answer = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        let place = match place(&self.calls, request.uri().path()) {
+            Ok(place) => place,
+            Err(failure) => return Box::pin(async move { Ok(Status::from(failure).into_http()) }),
+        };
+        let patience = deadline::of(request.headers()).map_or(CALL_MAX, |timeout| timeout.min(CALL_MAX));
+        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
-            let answer = match timeout {
-                None => answer.await,
-                Some(timeout) => match tokio::time::timeout(timeout.saturating_sub(MARGIN), answer).await {
-                    Ok(answer) => answer,
-                    Err(_elapsed) => return Ok(Status::from(Failure::DeadlineExceeded).into_http()),
-                },
-            };
-            match answer {
-                Ok(answer) => answer.map(in_our_words),
-                Err(panic) => Ok(Status::from(Failure::Panicked(text_of(&*panic))).into_http()),
+            let _place = place;
+            match tokio::time::timeout(patience.saturating_sub(MARGIN), answer).await {
+                Ok(Ok(answer)) => answer.map(in_our_words),
+                Ok(Err(panic)) => Ok(Status::from(Failure::Panicked(text_of(&*panic))).into_http()),
+                Err(_elapsed) => Ok(Status::from(Failure::DeadlineExceeded).into_http()),
             }
         })
     }
+}
+
+/// A place among the calls under way. Health has one always.
+fn place(calls: &Arc<Semaphore>, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    if path.starts_with(HEALTH) {
+        return Ok(None);
+    }
+    Arc::clone(calls).try_acquire_owned().map(Some).map_err(|_| Failure::TooManyCalls)
 }
 
 /// Puts a failure that tonic found while it read a request into the words of the contract. Ours have details.
@@ -126,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_that_panics_is_internal_and_keeps_its_secrets() {
-        let answer = BoundaryLayer.layer(Panics).call(http::Request::new(())).await.unwrap();
+        let answer = BoundaryLayer::new().layer(Panics).call(http::Request::new(())).await.unwrap();
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(status.code(), Code::Internal);
         assert!(!format!("{status:?}").contains("secret"), "{status:?}");

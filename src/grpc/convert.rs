@@ -7,8 +7,8 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 use super::proto::{self, refund_request};
 use crate::{
     accounting::{
-        AccountId, Actor, AdminCredit, Amount, Balance, Capture, ChargeName, Command, Credit, CreditKind,
-        Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note, Operation,
+        AccountId, Actor, AdminCredit, Amount, Balance, CallerName, Capture, ChargeName, Command, Credit,
+        CreditKind, Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note, Operation,
         OveragePolicy, Reason, Reference, Refund, Refusal, Reservation, ReservationState, Reserve, Timestamp,
         Ttl,
     },
@@ -282,6 +282,7 @@ impl From<&Entry> for proto::Entry {
             reservation_id: text(entry.reservation.as_ref().map(|after| after.reservation_id.as_str())),
             refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
             create_time: Some(timestamp(entry.create_time)),
+            caller: text(entry.caller.as_ref().map(CallerName::as_str)),
         }
     }
 }

@@ -1,31 +1,43 @@
 //! The edge: the only code that knows tonic and prost.
 
+mod authorize;
 mod boundary;
 mod codec;
+mod connections;
 mod convert;
 mod deadline;
 mod health;
 mod page_token;
 mod service;
 mod status;
+mod tls;
 
 use std::{future::Future, time::Duration};
 
 use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 
+pub use connections::ConnectionSettings;
 pub use health::Health;
+pub use tls::Tls;
 /// Why serving ended before it was to.
 pub use tonic::transport::Error as ServeError;
 
-use crate::{committer::Committer, ledger::Ledger};
+use crate::{access::Credentials, committer::Committer, ledger::Ledger, reload::Reloaded};
+use authorize::AuthorizeLayer;
 use boundary::BoundaryLayer;
 use proto::billing_service_server::BillingServiceServer;
 use service::BillingService;
 
 /// The messages and services of `proto/billing/v1`.
-#[allow(missing_docs, clippy::pedantic, unreachable_pub, reason = "generated; documented in the proto")]
+#[allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::large_enum_variant,
+    unreachable_pub,
+    reason = "generated; documented in the proto"
+)]
 pub mod proto {
     tonic::include_proto!("billing.v1");
 
@@ -40,6 +52,21 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The path of health. It is open to everybody, since a kubelet has no credentials, and is never refused for too much load: it
+/// tells nothing but whether the service is well.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// Who may connect, and how.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// The bounds of connections.
+    pub connections: ConnectionSettings,
+    /// Who may call; everybody if there are none.
+    pub credentials: Option<Reloaded<Credentials>>,
+    /// TLS, if there is any.
+    pub tls: Option<Reloaded<Tls>>,
+}
+
 /// Serves the ledger, health and reflection until `shutdown`, then lets the calls under way finish. That may take as
 /// long as a client likes: bound it.
 ///
@@ -50,6 +77,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Never: the descriptors for reflection are compiled in, and every test that starts a server reads them.
 pub async fn serve(
     listener: TcpListener,
+    settings: ServerSettings,
     committer: Committer,
     ledger: Ledger,
     health: &Health,
@@ -57,14 +85,15 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let billing = BillingServiceServer::new(BillingService::new(committer, ledger))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let incoming =
-        TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
+    let incoming = connections::accept(listener, settings.connections, settings.tls);
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(BoundaryLayer)
+        .max_connection_age(settings.connections.age_max)
+        .layer(BoundaryLayer::new())
+        .layer(AuthorizeLayer(settings.credentials))
         .add_service(HealthServer::new(health.service()))
         // Both, since clients know one or the other.
         .add_service(reflection().build_v1().expect("compiled-in descriptors are sound"))

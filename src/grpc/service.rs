@@ -8,6 +8,7 @@ use super::{
     status::Failure,
 };
 use crate::{
+    access::Caller,
     accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome},
     committer::Committer,
     ledger::Ledger,
@@ -34,11 +35,12 @@ impl BillingService {
     }
 
     /// Carries out a mutating call.
-    async fn post<R>(&self, request: R) -> Result<Applied, Failure>
+    async fn post<R>(&self, request: Request<R>) -> Result<Applied, Failure>
     where
         Command: TryFrom<R, Error = Invalid>,
     {
-        let command = Command::try_from(request)?;
+        let caller = request.extensions().get::<Caller>().map(|caller| caller.name.clone());
+        let command = Command::try_from(request.into_inner())?.asked_by(caller);
         self.ledger.limits().check(&command)?;
         match self.committer.submit(command).await? {
             Outcome::Applied { entry, replayed, reservation } => Ok(Applied {
@@ -164,7 +166,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CreditRequest>,
     ) -> Result<Response<proto::CreditResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, .. } = self.post(request).await?;
         Ok(Response::new(proto::CreditResponse { entry, replayed }))
     }
 
@@ -172,7 +174,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ChargeRequest>,
     ) -> Result<Response<proto::ChargeResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, .. } = self.post(request).await?;
         Ok(Response::new(proto::ChargeResponse { entry, replayed }))
     }
 
@@ -180,7 +182,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::RefundRequest>,
     ) -> Result<Response<proto::RefundResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, .. } = self.post(request).await?;
         Ok(Response::new(proto::RefundResponse { entry, replayed }))
     }
 
@@ -188,7 +190,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::AdminCreditRequest>,
     ) -> Result<Response<proto::AdminCreditResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, .. } = self.post(request).await?;
         Ok(Response::new(proto::AdminCreditResponse { entry, replayed }))
     }
 
@@ -196,7 +198,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ReserveRequest>,
     ) -> Result<Response<proto::ReserveResponse>, Status> {
-        let Applied { entry, replayed, reservation, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, reservation, .. } = self.post(request).await?;
         Ok(Response::new(proto::ReserveResponse { entry, replayed, reservation }))
     }
 
@@ -204,7 +206,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        let Applied { entry, replayed, reservation, uncollected } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, reservation, uncollected } = self.post(request).await?;
         Ok(Response::new(proto::CaptureResponse {
             entry,
             replayed,
@@ -217,7 +219,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let Applied { entry, replayed, reservation, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, reservation, .. } = self.post(request).await?;
         Ok(Response::new(proto::ReleaseResponse { entry, replayed, reservation }))
     }
 
@@ -225,7 +227,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ExtendReservationRequest>,
     ) -> Result<Response<proto::ExtendReservationResponse>, Status> {
-        let Applied { entry, replayed, reservation, .. } = self.post(request.into_inner()).await?;
+        let Applied { entry, replayed, reservation, .. } = self.post(request).await?;
         Ok(Response::new(proto::ExtendReservationResponse { entry, replayed, reservation }))
     }
 

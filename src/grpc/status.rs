@@ -11,7 +11,7 @@ use crate::{
     ledger::LedgerError,
 };
 
-use super::REQUEST_BYTES_MAX;
+use super::{REQUEST_BYTES_MAX, authorize::Denial};
 
 /// The domain of every reason.
 const DOMAIN: &str = "billing.v1";
@@ -31,6 +31,10 @@ pub(super) enum Failure {
     Submit(SubmitError),
     /// The book could not be read.
     Ledger(LedgerError),
+    /// The caller is not let in.
+    Denied(Denial),
+    /// More calls are under way than may be.
+    TooManyCalls,
     /// The caller's deadline passed.
     DeadlineExceeded,
     /// The request has more bytes than are taken.
@@ -66,6 +70,8 @@ impl From<Failure> for Status {
             Failure::Refused(refusal) => of_refusal(&refusal),
             Failure::Submit(error) => of_submit_error(&error),
             Failure::Ledger(error) => of_ledger_error(&error),
+            Failure::Denied(denial) => of_denial(&denial),
+            Failure::TooManyCalls => overloaded(),
             Failure::DeadlineExceeded => status(
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
@@ -167,6 +173,27 @@ fn of_ledger_error(error: &LedgerError) -> Status {
     }
 }
 
+fn of_denial(denial: &Denial) -> Status {
+    match denial {
+        Denial::NoCredentials
+        | Denial::NotBearer
+        | Denial::UnknownToken
+        | Denial::InvalidCertificate(_)
+        | Denial::UnknownCertificate => {
+            status(Code::Unauthenticated, "UNAUTHENTICATED", denial.to_string(), [])
+        }
+        Denial::Role { caller, needed, .. } => {
+            tracing::warn!(%denial, "a call was not permitted");
+            let metadata = [
+                ("caller", caller.name.to_string()),
+                ("role", caller.role.to_string()),
+                ("needed", needed.to_string()),
+            ];
+            status(Code::PermissionDenied, "PERMISSION_DENIED", denial.to_string(), metadata)
+        }
+    }
+}
+
 /// What it was goes to the log, and only there.
 fn internal(error: &(dyn StdError + 'static)) -> Status {
     tracing::error!(error = chain(error), "a call failed as none ever should");
@@ -222,7 +249,8 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::{AccountId, Metadata, MicroUsd, RefusalReason, Timestamp};
+    use crate::access::{Caller, Role};
+    use crate::accounting::{AccountId, CallerName, Metadata, MicroUsd, RefusalReason, Timestamp};
 
     fn refusal(reason: &RefusalReason) -> Failure {
         Failure::Refused(Arc::new(Refusal {
@@ -246,12 +274,15 @@ mod tests {
     fn every_failure_has_its_code_and_reason() {
         use Code::{
             Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound as Missing,
-            ResourceExhausted, Unavailable,
+            PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable,
         };
         let reused = KeyReused { method: "Credit", fields: vec!["amount_micro_usd", "reference"] };
         let unavailable = || LedgerError::Unavailable("secret".into());
         let insufficient =
             RefusalReason::InsufficientFunds { available: MicroUsd::ZERO, required: MicroUsd::ZERO };
+        let name = CallerName::parse("name", "web").unwrap();
+        let caller = Caller { name, role: Role::Reader };
+        let role = Denial::Role { caller, method: "Credit".into(), needed: Role::Coordinator };
         let table = [
             (invalid(Problem::KeyRequired), InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED"),
             (invalid(Problem::KeyMalformed("x".into())), InvalidArgument, "IDEMPOTENCY_KEY_MALFORMED"),
@@ -276,6 +307,17 @@ mod tests {
             (ledger(LedgerError::Contention("secret".into())), Aborted, "CONTENTION"),
             (ledger(LedgerError::Refused("secret".into())), Internal, "INTERNAL"),
             (ledger(LedgerError::Corrupt("secret".into())), Internal, "INTERNAL"),
+            (Failure::Denied(Denial::NoCredentials), Unauthenticated, "UNAUTHENTICATED"),
+            (Failure::Denied(Denial::NotBearer), Unauthenticated, "UNAUTHENTICATED"),
+            (Failure::Denied(Denial::UnknownToken), Unauthenticated, "UNAUTHENTICATED"),
+            (
+                Failure::Denied(Denial::InvalidCertificate("expired".into())),
+                Unauthenticated,
+                "UNAUTHENTICATED",
+            ),
+            (Failure::Denied(Denial::UnknownCertificate), Unauthenticated, "UNAUTHENTICATED"),
+            (Failure::Denied(role), PermissionDenied, "PERMISSION_DENIED"),
+            (Failure::TooManyCalls, ResourceExhausted, "OVERLOADED"),
             (Failure::DeadlineExceeded, DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Failure::RequestTooLarge, InvalidArgument, "REQUEST_TOO_LARGE"),
             (Failure::RequestMalformed, InvalidArgument, "REQUEST_MALFORMED"),

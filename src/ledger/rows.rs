@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::{AccountView, LedgerError, schema};
 use crate::accounting::{
-    AccountId, Actor, Answer, Balance, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey, Metadata,
-    MicroUsd, Note, Reason, Recorded, Reference, Refusal, Reservation, ReservationAfter, ReservationState,
-    ReservationStatus, Timestamp,
+    AccountId, Actor, Answer, Balance, CallerName, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey,
+    Metadata, MicroUsd, Note, Reason, Recorded, Reference, Refusal, Reservation, ReservationAfter,
+    ReservationState, ReservationStatus, Timestamp,
 };
 
 /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
@@ -53,6 +53,7 @@ pub(super) struct EntryRow {
     uncollected_micro_usd: Option<i64>,
     expire_time: Option<PgTimestamp>,
     close_time: Option<PgTimestamp>,
+    caller: Option<String>,
 }
 
 /// The types of [`EntryRow`]'s columns, in order.
@@ -80,6 +81,7 @@ pub(super) type EntryColumns = (
     Nullable<BigInt>,
     Nullable<Timestamptz>,
     Nullable<Timestamptz>,
+    Nullable<Text>,
 );
 
 /// A row of `refusals`.
@@ -197,6 +199,7 @@ impl TryFrom<EntryRow> for Entry {
             reservation,
             refunded_sequence: row.refunded_sequence,
             create_time: timestamp(row.create_time),
+            caller: row.caller.map(|caller| CallerName::parse("caller", &caller)).transpose()?,
         })
     }
 }

@@ -11,8 +11,8 @@ use super::{
     },
 };
 use crate::accounting::{
-    Account, AccountId, Actor, Changes, Entry, EntryType, ExternalId, ExternalReplay, Fingerprint,
-    IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
+    Account, AccountId, Actor, CallerName, Changes, Entry, EntryType, ExternalId, ExternalReplay,
+    Fingerprint, IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
 };
 
 /// Carries out a statement, unless it has no rows to write.
@@ -88,6 +88,7 @@ impl<'a> WriteEntries<'a> {
         self.actors.push(entry.actor.as_ref().map(Actor::as_str));
         self.reasons.push(entry.reason.as_ref().map(Reason::as_str));
         self.add_reservation(entry.reservation.as_ref());
+        self.callers.push(entry.caller.as_ref().map(CallerName::as_str));
     }
 
     fn add_reservation(&mut self, after: Option<&'a ReservationAfter>) {

@@ -26,6 +26,7 @@ diesel::table! {
         uncollected_micro_usd -> Nullable<BigInt>,
         expire_time -> Nullable<Timestamptz>,
         close_time -> Nullable<Timestamptz>,
+        caller -> Nullable<Text>,
     }
 }
 

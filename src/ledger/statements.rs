@@ -52,7 +52,7 @@ macro_rules! entry_columns {
         "e.account_id, e.sequence, e.entry_type, e.amount_micro_usd, e.held_delta_micro_usd, e.posted_after, \
          e.held_after, e.create_time, e.refunded_sequence, e.idempotency_key, e.fingerprint, e.external_id, \
          e.reference, e.metadata, e.actor, e.reason, e.reservation_id, e.reservation_state, e.reservation_held, \
-         e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time"
+         e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time, e.caller"
     };
 }
 
@@ -183,6 +183,7 @@ statement! {
         uncollected: Option<i64> => Nullable<BigInt>,
         expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
         close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
+        callers: Option<&'a str> => Nullable<Text>,
     } -> BigInt,
     "WITH changed AS (\
          UPDATE accounts a SET posted_micro_usd = u.posted, held_micro_usd = u.held, last_sequence = u.sequence, \
@@ -194,16 +195,16 @@ statement! {
          INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
              posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_id, \
              reference, metadata, actor, reason, reservation_id, reservation_state, reservation_held, \
-             reservation_captured, uncollected_micro_usd, expire_time, close_time) \
+             reservation_captured, uncollected_micro_usd, expire_time, close_time, caller) \
          SELECT account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
              refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata::jsonb, actor, \
              reason, reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, \
-             expire_time, close_time \
-         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) \
+             expire_time, close_time, caller \
+         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) \
              AS n(account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
              refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata, actor, reason, \
              reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, expire_time, \
-             close_time) \
+             close_time, caller) \
          RETURNING 1\
      ) SELECT 1::bigint / ((SELECT count(*) FROM changed) = cardinality($1) AND \
          (SELECT count(*) FROM written) = cardinality($7))::int"

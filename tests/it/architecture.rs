@@ -5,20 +5,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// From the edge to the rules: each may import only what comes after it.
-const LAYERS: [&str; 4] = ["grpc", "committer", "ledger", "accounting"];
-/// What wires the layers, or stands beside them.
+/// From the edge to the rules, and what stands beside them: each, and all that it may import.
+const LAYERS: [(&str, &[&str]); 6] = [
+    ("grpc", &["access", "accounting", "committer", "ledger", "reload"]),
+    ("access", &["accounting"]),
+    ("committer", &["accounting", "ledger"]),
+    ("ledger", &["accounting"]),
+    ("accounting", &[]),
+    ("reload", &[]),
+];
+/// What wires the layers, or is used by none of them.
 const OTHERS: [&str; 5] = ["app", "cli", "config", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("diesel", &["ledger"]),
     ("diesel_async", &["ledger"]),
     ("bb8", &["ledger"]),
     ("tonic", &["grpc"]),
     ("prost", &["grpc"]),
     ("tower", &["grpc"]),
-    ("tokio", &["grpc", "committer", "ledger", "app", "cli", "sweeper"]),
+    ("rustls", &["grpc", "ledger"]),
+    ("getrandom", &["access"]),
+    ("tokio", &["grpc", "committer", "ledger", "app", "cli", "reload", "sweeper"]),
     ("clap", &["cli", "config"]),
 ];
 
@@ -56,7 +65,7 @@ fn imports(lines: &[String]) -> Vec<String> {
     let mut in_group = false;
     for line in lines {
         in_group |= line.starts_with("use crate::{");
-        for name in LAYERS.into_iter().chain(OTHERS) {
+        for name in LAYERS.into_iter().map(|(name, _)| name).chain(OTHERS) {
             let grouped = [format!(" {name}::"), format!("{{{name}::"), format!(" {name},")];
             if line.contains(&format!("crate::{name}"))
                 || (in_group && grouped.iter().any(|form| line.contains(form)))
@@ -73,14 +82,10 @@ fn imports(lines: &[String]) -> Vec<String> {
 fn each_layer_imports_only_what_stands_to_its_right() {
     let mut seen = 0;
     for (module, path, lines) in sources() {
-        let Some(place) = LAYERS.iter().position(|layer| *layer == module) else { continue };
+        let Some((_, may)) = LAYERS.into_iter().find(|(name, _)| *name == module) else { continue };
         for import in imports(&lines) {
-            let place_of_import = LAYERS.iter().position(|layer| *layer == import);
-            assert!(
-                place_of_import.is_some_and(|there| there >= place),
-                "{} imports {import}",
-                path.display()
-            );
+            let is_own = import == module;
+            assert!(is_own || may.contains(&import.as_str()), "{} imports {import}", path.display());
             seen += 1;
         }
     }

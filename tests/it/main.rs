@@ -4,6 +4,7 @@
 
 mod support;
 
+mod access;
 mod accounting_properties;
 mod architecture;
 mod bounds;

@@ -312,5 +312,6 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         reservation: None,
         refunded_sequence: None,
         create_time: Timestamp::from_unix_micros(BEGINNING),
+        caller: None,
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests stand on: a real PostgreSQL, a fresh book for each test, servers, clients, and the check of the book.
 
+pub mod authority;
 pub mod book;
 pub mod calls;
 pub mod check;

@@ -6,6 +6,7 @@ use billing::{
     app,
     committer::CommitterSettings,
     config::{Config, Database},
+    grpc::{ConnectionSettings, ServerSettings},
 };
 use tokio::{net::TcpListener, sync::oneshot};
 
@@ -34,6 +35,11 @@ pub fn config() -> Config {
     Config {
         database: Database::Given(String::new()),
         listen: ([127, 0, 0, 1], 0).into(),
+        server: ServerSettings {
+            connections: ConnectionSettings { connections_max: 1_024, age_max: Duration::from_secs(600) },
+            credentials: None,
+            tls: None,
+        },
         limits: limits(),
         sweep_interval: None,
         committer: CommitterSettings { writers: 4, queue_max: 8_192, batch_max: 512 },

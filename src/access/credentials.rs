@@ -1,0 +1,214 @@
+//! The credentials file: who there is, and how each proves it.
+//!
+//! ```text
+//! # name     role         credential
+//! checkout   coordinator  sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+//! dashboard  reader       uri:spiffe://example.com/dashboard
+//! ops        admin        dns:ops.example.internal
+//! ```
+//!
+//! A caller may have several credentials, such as an old and a new token while they change over; all with one role.
+
+use std::collections::HashMap;
+
+use subtle::ConditionallySelectable as _;
+
+use super::{Caller, Role, token::TokenHash};
+use crate::accounting::CallerName;
+
+/// Everybody who may call.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    callers: Vec<Caller>,
+    tokens: Vec<(TokenHash, u32)>,
+    names: HashMap<String, usize>,
+}
+
+/// The names that a client certificate is for: its subject alternative names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// URIs, such as SPIFFE ids.
+    pub uris: Vec<String>,
+}
+
+/// All that is wrong with a credentials file. Quotes no credential.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct CredentialsError(Vec<String>);
+
+/// One line of the file.
+struct Line {
+    caller: Caller,
+    credential: Credential,
+}
+
+enum Credential {
+    Token(TokenHash),
+    /// A name of a certificate, with its kind before it, as in the file.
+    Name(String),
+}
+
+impl Credentials {
+    /// Parses the file.
+    ///
+    /// # Errors
+    /// With all that is wrong, by line: a file that is half understood lets nobody in by half.
+    pub fn parse(text: &str) -> Result<Self, CredentialsError> {
+        let mut credentials = Self::default();
+        let mut wrong = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default();
+            if line.trim().is_empty() {
+                continue;
+            }
+            if let Err(why) = parse_line(line).and_then(|line| credentials.add(line)) {
+                wrong.push(format!("line {}: {why}", index + 1));
+            }
+        }
+        if credentials.callers.is_empty() && wrong.is_empty() {
+            wrong.push("it names nobody".into());
+        }
+        if wrong.is_empty() { Ok(credentials) } else { Err(CredentialsError(wrong)) }
+    }
+
+    fn add(&mut self, line: Line) -> Result<(), String> {
+        let Line { caller, credential } = line;
+        let known = self.callers.iter().position(|known| known.name == caller.name);
+        let place = match known {
+            Some(place) if self.callers[place].role != caller.role => {
+                return Err(format!("{} has another role above", caller.name));
+            }
+            Some(place) => place,
+            None => {
+                self.callers.push(caller);
+                self.callers.len() - 1
+            }
+        };
+        let is_new = match credential {
+            Credential::Token(hash) => {
+                let is_new = self.tokens.iter().all(|(other, _)| *other != hash);
+                self.tokens.push((hash, u32::try_from(place).map_err(|_| "too many callers")?));
+                is_new
+            }
+            Credential::Name(name) => self.names.insert(name, place).is_none(),
+        };
+        if is_new { Ok(()) } else { Err("the credential stands in another line, too".into()) }
+    }
+
+    /// Whose token it is. Takes as long for a right one as for a wrong one, whoever's it is.
+    #[must_use]
+    pub fn caller_of_token(&self, token: &str) -> Option<&Caller> {
+        let hash = TokenHash::of(token);
+        let mut found = u32::MAX;
+        for (known, place) in &self.tokens {
+            found.conditional_assign(place, hash.constant_time_eq(known));
+        }
+        self.callers.get(usize::try_from(found).ok()?)
+    }
+
+    /// Whose certificate it is: the caller of its first name that is known, DNS names first.
+    #[must_use]
+    pub fn caller_of_certificate(&self, names: &CertificateNames) -> Option<&Caller> {
+        let dns = names.dns.iter().map(|name| format!("dns:{}", name.to_ascii_lowercase()));
+        let uris = names.uris.iter().map(|uri| format!("uri:{uri}"));
+        let place = dns.chain(uris).find_map(|name| self.names.get(&name).copied())?;
+        self.callers.get(place)
+    }
+}
+
+fn parse_line(line: &str) -> Result<Line, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [name, role, credential] = words[..] else {
+        return Err(format!("must be a name, a role and a credential, not {} words", words.len()));
+    };
+    let name = CallerName::parse("the name", name).map_err(|invalid| invalid.to_string())?;
+    let role: Role = role.parse().map_err(|error: super::UnknownRole| error.to_string())?;
+    Ok(Line { caller: Caller { name, role }, credential: parse_credential(credential)? })
+}
+
+fn parse_credential(text: &str) -> Result<Credential, String> {
+    match text.split_once(':') {
+        Some(("sha256", hex)) => {
+            let hash = TokenHash::parse(hex).ok_or("sha256: must be followed by 64 hexadecimal digits")?;
+            Ok(Credential::Token(hash))
+        }
+        Some(("dns", name)) if !name.is_empty() => {
+            Ok(Credential::Name(format!("dns:{}", name.to_ascii_lowercase())))
+        }
+        Some(("uri", uri)) if !uri.is_empty() => Ok(Credential::Name(text.to_owned())),
+        Some(_) | None => {
+            Err("the credential must be sha256:<hash of a token>, dns:<name> or uri:<uri>".into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str, role: &str, token: &str) -> String {
+        format!("{name} {role} sha256:{}\n", TokenHash::of(token))
+    }
+
+    fn name_of(caller: Option<&Caller>) -> Option<&str> {
+        caller.map(|caller| caller.name.as_str())
+    }
+
+    #[test]
+    fn a_token_leads_to_its_caller_and_no_other_token_does() {
+        let text = line("a", "reader", "t1")
+            + "# a comment\n\n"
+            + &line("b", "admin", "t2")
+            + &line("a", "reader", "t3");
+        let credentials = Credentials::parse(&text).unwrap();
+        assert_eq!(name_of(credentials.caller_of_token("t1")), Some("a"));
+        assert_eq!(name_of(credentials.caller_of_token("t3")), Some("a"));
+        assert_eq!(credentials.caller_of_token("t2").unwrap().role, Role::Admin);
+        for wrong in ["", "t", "t4", "T1", "t1 "] {
+            assert_eq!(credentials.caller_of_token(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_leads_to_the_caller_of_its_name() {
+        let credentials =
+            Credentials::parse("web reader dns:Web.internal\njob coordinator uri:spiffe://x/job # ours")
+                .unwrap();
+        let names = |dns: &[&str], uris: &[&str]| CertificateNames {
+            dns: dns.iter().map(ToString::to_string).collect(),
+            uris: uris.iter().map(ToString::to_string).collect(),
+        };
+        let caller = |names| name_of(credentials.caller_of_certificate(&names)).map(str::to_owned);
+        assert_eq!(caller(names(&["other", "WEB.internal"], &[])), Some("web".into()));
+        assert_eq!(caller(names(&[], &["spiffe://x/job"])), Some("job".into()));
+        for foreign in
+            [names(&[], &[]), names(&["spiffe://x/job"], &["web.internal"]), names(&["internal"], &[])]
+        {
+            assert_eq!(caller(foreign), None);
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_by_line_and_no_credential_is_quoted() {
+        let secret = "5ecret5ecret";
+        let text = format!(
+            "a reader\nb king dns:b\nc reader sha256:{secret}\nd reader {secret}\n{}{}{}e reader dns:\nf reader dns:f g",
+            line("x", "reader", "t"),
+            line("x", "admin", "u"),
+            line("y", "reader", "t"),
+        );
+        let error = Credentials::parse(&text).unwrap_err();
+        let lines: Vec<&str> = error.0.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(lines, ["line 1", "line 2", "line 3", "line 4", "line 6", "line 7", "line 8", "line 9"]);
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_names_nobody_is_a_mistake() {
+        for empty in ["", "\n\n", "# nobody\n"] {
+            assert!(Credentials::parse(empty).is_err(), "{empty:?}");
+        }
+    }
+}

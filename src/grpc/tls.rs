@@ -1,0 +1,144 @@
+//! TLS for callers: this server's certificate, and theirs. Made anew when the files change, for connections from then on.
+
+use std::sync::Arc;
+
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+
+use crate::access::CertificateNames;
+
+/// What a handshake needs.
+#[derive(Debug)]
+pub struct Tls {
+    pub(super) config: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// The certificate of whoever is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ClientCertificate {
+    /// It sent none, or was not asked for one.
+    None,
+    /// One that is good, for these names.
+    Valid(CertificateNames),
+    /// One that is not, and why.
+    Invalid(String),
+}
+
+impl Tls {
+    /// TLS with PEM files: this server's certificate chain, its key, and the authorities of clients if there are any.
+    ///
+    /// # Errors
+    /// With what is wrong with which of them.
+    pub fn from_pem(chain: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> Result<Self, String> {
+        let chain = certificates(chain).map_err(|why| format!("the certificate: {why}"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "the key: no private key in PEM form")?;
+        let clients = client_authorities.map(client_verifier).transpose()?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let builder = match &clients {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(verifier)))),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| error.to_string())?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self { config: Arc::new(config), clients })
+    }
+
+    /// Judges the certificates that a client sent.
+    pub(super) fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> ClientCertificate {
+        let (Some(verifier), Some([end_entity, intermediates @ ..])) = (&self.clients, chain) else {
+            return ClientCertificate::None;
+        };
+        match verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()) {
+            Ok(_) => names(end_entity),
+            Err(Error::InvalidCertificate(why)) => ClientCertificate::Invalid(why.to_string()),
+            Err(other) => ClientCertificate::Invalid(other.to_string()),
+        }
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) | Err(_) => Err("no certificate in PEM form".into()),
+    }
+}
+
+fn client_verifier(authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(authorities).map_err(|why| format!("the clients' authorities: {why}"))? {
+        roots.add(authority).map_err(|error| format!("the clients' authorities: {error}"))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| format!("the clients' authorities: {error}"))
+}
+
+fn names(certificate: &CertificateDer<'_>) -> ClientCertificate {
+    match webpki::EndEntityCert::try_from(certificate) {
+        Ok(certificate) => ClientCertificate::Valid(CertificateNames {
+            dns: certificate.valid_dns_names().map(str::to_owned).collect(),
+            uris: certificate.valid_uri_names().map(str::to_owned).collect(),
+        }),
+        Err(error) => ClientCertificate::Invalid(error.to_string()),
+    }
+}
+
+/// Lets every client finish its handshake that has the key to its certificate. Whether the certificate is any good is judged
+/// right after it, by [`Tls::judge`]: whoever has a bad one is then told so by a status with a reason, where a failed
+/// handshake would look like a network that is down, which callers try again and again.
+#[derive(Debug)]
+struct JudgedLater(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for JudgedLater {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}

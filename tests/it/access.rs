@@ -1,0 +1,474 @@
+//! Who may call: tokens, client certificates and roles, on the built program.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use billing::grpc::proto::{
+    CaptureRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest, GetOperationRequest,
+    GetReservationRequest, ListEntriesRequest, ListReservationsRequest, ReleaseRequest, ReserveRequest,
+};
+use tonic::{
+    Code, Request, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::support::{
+    authority::{Authority, Issued},
+    process::Process,
+    *,
+};
+
+/// A directory of a test's own. Removed when dropped.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("billing-access-{}-{count}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        Self(dir)
+    }
+
+    /// Writes a file as a whole, and returns its path.
+    fn write(&self, name: &str, text: &str) -> String {
+        let (path, unfinished) = (self.0.join(name), self.0.join("unfinished"));
+        fs::write(&unfinished, text).unwrap();
+        fs::rename(unfinished, &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// A token and its line for the credentials file, by the program itself.
+fn new_token(name: &str, role: &str) -> (String, String) {
+    let made = Process::command().args(["token", "new", name, role]).output().unwrap();
+    assert!(made.status.success());
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(made.stderr).trim().to_owned(), text(made.stdout))
+}
+
+/// A request with a bearer token.
+fn with<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+/// What a method of each kind of role answers to a token: whether it lets it in.
+async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, Result<(), (Code, String)>)> {
+    fn verdict<T: std::fmt::Debug>(answer: Result<T, Status>) -> Result<(), (Code, String)> {
+        match answer {
+            Err(status) if [Code::Unauthenticated, Code::PermissionDenied].contains(&status.code()) => {
+                Err(reason::<T>(Err(status)))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+    let mut verdicts = Vec::new();
+    macro_rules! call {
+        ($($method:ident($message:expr);)+) => {$(
+            let request = match token {
+                Some(token) => with(token, $message),
+                None => Request::new($message),
+            };
+            verdicts.push((stringify!($method), verdict(client.$method(request).await)));
+        )+};
+    }
+    call! {
+        get_account(GetAccountRequest { account_id: "ann".into(), as_of: None });
+        get_entry(GetEntryRequest::default());
+        list_entries(ListEntriesRequest { account_id: "ann".into(), ..Default::default() });
+        get_operation(GetOperationRequest { account_id: "ann".into(), idempotency_key: "order-1".into() });
+        get_reservation(GetReservationRequest::default());
+        list_reservations(ListReservationsRequest { account_id: "ann".into(), ..Default::default() });
+        credit(deposit("ann", "order-1", 100));
+        charge(charge("ann", "job-1", 10));
+        refund(refund("ann", "refund-1", 5, "job-1"));
+        reserve(ReserveRequest::default());
+        capture(CaptureRequest::default());
+        release(ReleaseRequest::default());
+        extend_reservation(ExtendReservationRequest::default());
+        admin_credit(grant("ann", "grant-1", 5));
+    }
+    verdicts
+}
+
+const READS: usize = 6;
+const MOVES: usize = 7;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_what_its_role_may_and_nothing_else() {
+    on_a_book(async |book| {
+        let dir = Dir::new();
+        let tokens = ["reader", "coordinator", "admin"].map(|role| new_token(role, role));
+        let lines: String = tokens.iter().map(|(_, line)| line.as_str()).collect();
+        let credentials = dir.write("credentials", &lines);
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.client().await;
+        let unauthenticated = Err((Code::Unauthenticated, "UNAUTHENTICATED".to_owned()));
+        let denied = Err((Code::PermissionDenied, "PERMISSION_DENIED".to_owned()));
+        for (token, may, otherwise) in [
+            (None, 0, &unauthenticated),
+            (Some("billing_wrong"), 0, &unauthenticated),
+            (Some(&tokens[2].0[..20]), 0, &unauthenticated),
+            (Some(&tokens[0].0), READS, &denied),
+            (Some(&tokens[1].0), READS + MOVES, &denied),
+            (Some(&tokens[2].0), READS + MOVES + 1, &denied),
+        ] {
+            let verdicts = let_in(&mut client, token).await;
+            assert_eq!(verdicts.len(), READS + MOVES + 1);
+            for (place, (method, verdict)) in verdicts.into_iter().enumerate() {
+                let expected = if place < may { &Ok(()) } else { otherwise };
+                assert_eq!(&verdict, expected, "{method} with {token:?}");
+            }
+        }
+        let basic = |value: &str| {
+            let mut request = Request::new(deposit("ann", "order-2", 1));
+            request.metadata_mut().insert("authorization", value.parse().unwrap());
+            request
+        };
+        for malformed in ["Basic YTpi", "Bearer", &tokens[2].0] {
+            let answer = client.credit(basic(malformed)).await;
+            assert_eq!(reason(answer), (Code::Unauthenticated, "UNAUTHENTICATED".into()), "{malformed}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_refused_to_a_caller_who_may_not_make_the_call() {
+    on_a_book(async |book| {
+        let dir = Dir::new();
+        let (ops, ops_line) = new_token("ops", "admin");
+        let (web, web_line) = new_token("web", "coordinator");
+        let credentials = dir.write("credentials", &(ops_line + &web_line));
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.client().await;
+        let (entry, _) = client.admin_credit(with(&ops, grant("ann", "grant-1", 5))).await.answered();
+        assert_eq!(entry.caller, "ops");
+        let answer = client.admin_credit(with(&web, grant("ann", "grant-1", 5))).await;
+        let (code, reason_, metadata) = error(answer);
+        assert_eq!((code, reason_.as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"));
+        assert_eq!((metadata["caller"].as_str(), metadata["needed"].as_str()), ("web", "admin"));
+        let answer = client.admin_credit(grant("ann", "grant-1", 5)).await;
+        assert_eq!(reason(answer), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
+        assert_eq!(
+            client.admin_credit(with(&ops, grant("ann", "grant-1", 5))).await.answered(),
+            (entry, true)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_the_caller_is_kept_with_its_entry_and_is_no_part_of_what_it_asked() {
+    on_a_book(async |book| {
+        let dir = Dir::new();
+        let (web, web_line) = new_token("web", "coordinator");
+        let (jobs, jobs_line) = new_token("jobs", "coordinator");
+        let credentials = dir.write("credentials", &(web_line + &jobs_line));
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.client().await;
+        let (first, _) = client.credit(with(&web, deposit("ann", "order-1", 5))).await.answered();
+        let (second, _) = client.charge(with(&jobs, charge("ann", "job-1", 5))).await.answered();
+        assert_eq!((first.caller.as_str(), second.caller.as_str()), ("web", "jobs"));
+        let again = client.credit(with(&jobs, deposit("ann", "order-1", 5))).await.answered();
+        assert_eq!(again, (first, true), "the key has one answer, whoever asks");
+        let list = ListEntriesRequest { account_id: "ann".into(), ..Default::default() };
+        let entries = client.list_entries(with(&web, list)).await.unwrap().into_inner().entries;
+        assert_eq!(entries.iter().map(|entry| entry.caller.as_str()).collect::<Vec<_>>(), ["jobs", "web"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_read_again_when_they_change_and_a_broken_file_changes_nothing() {
+    on_a_book(async |book| {
+        let dir = Dir::new();
+        let (old, old_line) = new_token("web", "coordinator");
+        let (new, new_line) = new_token("web", "coordinator");
+        let credentials = dir.write("credentials", &old_line);
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.client().await;
+        client.credit(with(&old, deposit("ann", "order-1", 5))).await.answered();
+        assert_eq!(code_with(&mut client, &new).await, Code::Unauthenticated);
+
+        dir.write("credentials", &(old_line.clone() + &new_line));
+        until(&mut client, &new, Code::Ok).await;
+        assert_eq!(code_with(&mut client, &old).await, Code::Ok, "both, while they change over");
+
+        for broken in ["", "web coordinator", &new_line.replace("sha256", "sha257")] {
+            dir.write("credentials", broken);
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            assert_eq!(code_with(&mut client, &new).await, Code::Ok, "{broken:?}");
+        }
+        dir.write("credentials", &new_line);
+        until(&mut client, &old, Code::Unauthenticated).await;
+        assert_eq!(code_with(&mut client, &new).await, Code::Ok);
+    })
+    .await;
+}
+
+async fn code_with(client: &mut Client, token: &str) -> Code {
+    let request = GetAccountRequest { account_id: "ann".into(), as_of: None };
+    client.get_account(with(token, request)).await.map_or_else(|status| status.code(), |_| Code::Ok)
+}
+
+async fn until(client: &mut Client, token: &str, expected: Code) {
+    for _ in 0..100 {
+        if code_with(client, token).await == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the change of the credentials is not noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_needs_no_credentials_and_reflection_does() {
+    on_a_book(async |book| {
+        let dir = Dir::new();
+        let (token, line) = new_token("tools", "reader");
+        let credentials = dir.write("credentials", &line);
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let channel = Endpoint::from_shared(service.url()).unwrap().connect().await.unwrap();
+        let check = HealthCheckRequest { service: "liveness".into() };
+        HealthClient::new(channel).check(check).await.unwrap();
+        let list = |arguments: &[&str]| {
+            let grpcurl = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/grpcurl");
+            let output = std::process::Command::new(grpcurl)
+                .arg("-plaintext")
+                .args(arguments)
+                .args([&service.address, "list"])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+        };
+        let refused = list(&[]);
+        assert!(refused.contains("credentials are required"), "{refused}");
+        let listed = list(&["-H", &format!("authorization: Bearer {token}")]);
+        assert!(listed.contains("billing.v1.BillingService"), "{listed}");
+    })
+    .await;
+}
+
+/// A service with TLS and client certificates, and the authority that it trusts.
+struct Guarded {
+    dir: Dir,
+    authority: Authority,
+    service: Process,
+}
+
+impl Guarded {
+    fn start(book: &TestBook, credentials: &str) -> Self {
+        let (dir, authority) = (Dir::new(), Authority::new("ours"));
+        let Issued { certificate, key } = authority.issue("billing.internal");
+        let service = Process::serve(&[
+            "--database-url",
+            &book.url,
+            "--credentials",
+            &dir.write("credentials", credentials),
+            "--tls-cert",
+            &dir.write("cert.pem", &certificate),
+            "--tls-key",
+            &dir.write("key.pem", &key),
+            "--tls-client-ca",
+            &dir.write("ca.pem", &authority.pem()),
+        ]);
+        Self { dir, authority, service }
+    }
+
+    /// A client that trusts an authority, and has a certificate or not.
+    async fn try_client(
+        &self,
+        trusted: &Authority,
+        own: Option<&Issued>,
+    ) -> Result<Client, tonic::transport::Error> {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(trusted.pem()))
+            .domain_name("billing.internal");
+        if let Some(Issued { certificate, key }) = own {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        let endpoint = Channel::from_shared(format!("https://{}", self.service.address)).unwrap();
+        Ok(Client::new(endpoint.tls_config(tls).unwrap().connect().await?))
+    }
+
+    async fn client(&self, own: Option<&Issued>) -> Client {
+        self.try_client(&self.authority, own).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_is_a_credential_if_it_is_good_and_its_name_is_known() {
+    on_a_book(async |book| {
+        let (token, line) = new_token("tool", "admin");
+        let credentials =
+            format!("web coordinator dns:web.internal\njobs reader uri:spiffe://test/jobs\n{line}");
+        let guarded = Guarded::start(book, &credentials);
+        let ours = &guarded.authority;
+
+        let mut web = guarded.client(Some(&ours.issue("web.internal"))).await;
+        let (entry, _) = web.credit(deposit("ann", "order-1", 5)).await.answered();
+        assert_eq!(entry.caller, "web");
+        let answer = web.admin_credit(grant("ann", "grant-1", 5)).await;
+        assert_eq!(reason(answer), (Code::PermissionDenied, "PERMISSION_DENIED".into()));
+        // A token that is sent decides, even beside a certificate.
+        let (entry, _) = web.admin_credit(with(&token, grant("ann", "grant-1", 5))).await.answered();
+        assert_eq!(entry.caller, "tool");
+        let answer = web.credit(with("wrong", deposit("ann", "order-1", 5))).await;
+        assert_eq!(reason(answer), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
+
+        let mut jobs = guarded.client(Some(&ours.issue_for_uri("spiffe://test/jobs"))).await;
+        assert_eq!(available(&mut jobs, "ann").await, 10);
+        let answer = jobs.credit(deposit("ann", "order-1", 5)).await;
+        assert_eq!(reason(answer), (Code::PermissionDenied, "PERMISSION_DENIED".into()), "not even a replay");
+
+        let foreign = Authority::new("foreign");
+        for (certificate, why) in [
+            (None, "credentials are required"),
+            (Some(ours.issue_expired("web.internal")), "expired"),
+            (Some(foreign.issue("web.internal")), "UnknownIssuer"),
+            (Some(ours.issue("other.internal")), "no name of the client certificate is known"),
+            (Some(ours.issue_for_uri("web.internal:x")), "no name of the client certificate is known"),
+        ] {
+            let mut client = guarded.client(certificate.as_ref()).await;
+            let answer = client.credit(deposit("ann", "order-1", 5)).await;
+            let message = answer.as_ref().unwrap_err().message().to_owned();
+            assert_eq!(reason(answer), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
+            assert!(message.contains(why), "{message}");
+            // Health is open to everybody, and a token lets in whoever has one.
+            client.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_read_again_when_they_change() {
+    on_a_book(async |book| {
+        let (token, line) = new_token("web", "coordinator");
+        let guarded = Guarded::start(book, &(line + "jobs coordinator dns:jobs.internal"));
+        let next = Authority::new("next");
+        let theirs = next.issue("jobs.internal");
+        let mut before = guarded.client(None).await;
+        before.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
+        assert!(guarded.try_client(&next, None).await.is_err(), "a server that is not trusted is not called");
+
+        // First a certificate without its key, as for a moment in every change-over: nothing changes.
+        let Issued { certificate, key } = next.issue("billing.internal");
+        guarded.dir.write("cert.pem", &certificate);
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        guarded.client(None).await.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
+
+        guarded.dir.write("key.pem", &key);
+        guarded.dir.write("ca.pem", &next.pem());
+        let mut client = loop {
+            if let Ok(client) = guarded.try_client(&next, Some(&theirs)).await {
+                break client;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let (entry, _) = client.credit(deposit("ann", "order-2", 5)).await.answered();
+        assert_eq!(entry.caller, "jobs");
+        before.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
+        let mut client =
+            guarded.try_client(&next, Some(&guarded.authority.issue("jobs.internal"))).await.unwrap();
+        let answer = client.credit(deposit("ann", "order-3", 5)).await;
+        assert_eq!(reason(answer), (Code::Unauthenticated, "UNAUTHENTICATED".into()), "no longer trusted");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_reaches_the_log_or_an_answer_at_any_level() {
+    on_a_book(async |book| {
+        let dir = Dir::new();
+        let (token, line) = new_token("web", "coordinator");
+        let url = book.url.replace("billing@", "billing:hunter2@");
+        let flags = ["--listen", "127.0.0.1:0", "--log-level", "trace", "--drain-delay", "0s"];
+        let log_path = dir.0.join("log");
+        let mut service = Process::command()
+            .args(flags)
+            .args(["--credentials", &dir.write("credentials", &line)])
+            .env("DATABASE_URL", url)
+            .stderr(fs::File::create(&log_path).unwrap())
+            .spawn()
+            .unwrap();
+        let log = || fs::read_to_string(&log_path).unwrap();
+        let address = loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Some((_, rest)) = log().split_once("address=") {
+                break rest.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        let mut client = connect(&format!("http://{address}")).await;
+        client.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
+        let wrong = format!("{}x", &token[..token.len() - 1]);
+        let status = client.credit(with(&wrong, deposit("ann", "order-1", 5))).await.unwrap_err();
+        service.kill().unwrap();
+        service.wait().unwrap();
+        let said = log() + &format!("{status:?}");
+        assert!(said.contains("serving gRPC"), "{said}");
+        for secret in [&token[8..], &wrong[8..], "hunter2"] {
+            assert!(!said.contains(secret), "{secret} is in the log:\n{said}");
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_wrong_configuration_of_access_is_reported_whole_and_before_anything_is_served() {
+    let dir = Dir::new();
+    let Issued { certificate, .. } = Authority::new("ours").issue("billing.internal");
+    let cert = dir.write("cert.pem", &certificate);
+    let other_key = dir.write("key.pem", &Authority::new("ours").issue("billing.internal").key);
+    let bad = dir.write("credentials", "web king sha256:abc\n");
+    let report = |flags: &[&str]| {
+        let mut process = Process::command()
+            .args(["--database-url", "postgres://nobody@127.0.0.1:1/none"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut report = String::new();
+        process.stderr.take().unwrap().read_to_string(&mut report).unwrap();
+        assert_eq!(process.wait().unwrap().code(), Some(64), "{report}");
+        report
+    };
+    for (flags, expected) in [
+        (&["--listen", "0.0.0.0:0"][..], &["--listen must be a loopback address"][..]),
+        (
+            &["--credentials", "/nowhere", "--tls-cert", &cert],
+            &["--credentials: cannot read /nowhere", "need each other"],
+        ),
+        (
+            &["--credentials", &bad, "--tls-cert", &cert, "--tls-key", &other_key],
+            &["line 1: the role", "--tls-cert: "],
+        ),
+        (&["--tls-client-ca", &cert], &["--tls-client-ca needs --tls-cert"]),
+        (&["--tls-cert", &bad, "--tls-key", &bad], &["no certificate in PEM form"]),
+        (
+            &["--connection-age-max", "1ms", "--connections-max", "0"],
+            &["--connection-age-max", "--connections-max"],
+        ),
+    ] {
+        let report = report(flags);
+        for line in expected {
+            assert!(report.contains(line), "{flags:?}: {report}");
+        }
+    }
+}
