@@ -6,7 +6,7 @@ use billing::{
     accounting::{
         AccountId, Amount, Command, Credit, CreditKind, ExternalId, IdempotencyKey, Note, Operation, Outcome,
     },
-    committer::{Committer, CommitterSettings},
+    committer::{Committer, CommitterSettings, SubmitError},
     ledger::Ledger,
 };
 use tokio::task::JoinSet;
@@ -171,14 +171,18 @@ async fn a_full_queue_refuses_at_once_and_a_closed_one_answers_what_it_took() {
         let ledger = book.ledger().await;
         let settings = CommitterSettings { writers: 1, queue_max: 10, batch_max: 5 };
         let (committer, writers) = Committer::start(&ledger, settings);
-        ledger.post_batch(&[credit_command("ann", "order-0", 1, None)]).await.unwrap();
+        let accounts = ["ann", "bob"];
+        ledger
+            .post_batch(&accounts.map(|account| credit_command(account, "order-0", 1, None)))
+            .await
+            .unwrap();
         let mut blocker = book.connect().await;
         let lock = "BEGIN; SELECT FROM accounts FOR UPDATE";
         diesel_async::SimpleAsyncConnection::batch_execute(&mut blocker, lock).await.unwrap();
         let mut calls = JoinSet::new();
         for n in 1..=30 {
             let committer = committer.clone();
-            let command = credit_command("ann", &format!("order-{n}"), 1, None);
+            let command = credit_command(accounts[n % 2], &format!("order-{n}"), 1, None);
             calls.spawn(async move { committer.submit(command).await });
         }
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
@@ -187,12 +191,37 @@ async fn a_full_queue_refuses_at_once_and_a_closed_one_answers_what_it_took() {
         let answers = calls.join_all().await;
         let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         assert!((10..=15).contains(&taken.len()), "{}", taken.len());
-        assert!(refused.iter().all(|answer| matches!(answer, Err(billing::committer::SubmitError::Full))));
+        assert!(refused.iter().all(|answer| matches!(answer, Err(SubmitError::Full))));
         finished.await.unwrap();
         let late = committer.submit(credit_command("ann", "late", 1, None)).await;
-        assert!(matches!(late, Err(billing::committer::SubmitError::Closed)));
+        assert!(matches!(late, Err(SubmitError::Closed)));
         let written = book.number("SELECT count(*) FROM ledger_entries").await;
-        assert_eq!(usize::try_from(written).unwrap(), taken.len() + 1);
+        assert_eq!(usize::try_from(written).unwrap(), taken.len() + accounts.len());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_flooded_keeps_no_other_waiting() {
+    on_a_book(async |book| {
+        let ledger = book.ledger().await;
+        let settings = CommitterSettings { writers: 1, queue_max: 4_000, batch_max: 10 };
+        let (committer, writers) = Committer::start(&ledger, settings);
+        let mut flood = JoinSet::new();
+        for n in 0..3_000 {
+            let committer = committer.clone();
+            let command = credit_command("flooded", &format!("order-{n}"), 1, None);
+            flood.spawn(async move { committer.submit(command).await });
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await; // lets all of them come
+        committer.submit(credit_command("other", "order-1", 1, None)).await.unwrap();
+        let done = book.number("SELECT last_sequence FROM accounts WHERE account_id = 'flooded'").await;
+        assert!(done < 1_000, "the other had to wait for {done} of the flood");
+        let answers = flood.join_all().await;
+        let refused = answers.iter().filter(|answer| matches!(answer, Err(SubmitError::Full))).count();
+        assert!((1..=1_000).contains(&refused), "{refused} refused");
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3_000 - refused);
+        writers.finish().await;
     })
     .await;
 }

@@ -6,9 +6,12 @@
 //!
 //! * The transaction belongs to the writer, not to the call: a caller who goes away takes nothing with him. If he has
 //!   gone before his operation was begun, it is not begun.
-//! * The queue is bounded: a full one refuses at once, and nothing waits without a bound.
+//! * The queue is bounded: a full one refuses at once, and nothing waits without a bound. Accounts take turns in it, so
+//!   that one that is flooded keeps no other waiting.
 //! * A batch which the database refuses is posted again one operation at a time, so that a bad one does not fail its
 //!   neighbours.
+
+mod queue;
 
 use std::{
     collections::HashMap,
@@ -18,15 +21,13 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinSet,
-};
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     accounting::{AccountId, Command, Outcome},
     ledger::{Ledger, LedgerError},
 };
+use queue::{Queue, QueueError};
 
 /// Why an operation was not answered.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -59,14 +60,17 @@ pub struct CommitterSettings {
 /// The way in: gives operations to the writers.
 #[derive(Debug, Clone)]
 pub struct Committer {
-    queues: Arc<[mpsc::Sender<Job>]>,
+    queues: Queues,
 }
+
+/// One for each writer.
+type Queues = Arc<[Arc<Queue<Job>>]>;
 
 /// The writers, to be closed and waited for.
 #[derive(Debug)]
 pub struct Writers {
     tasks: JoinSet<()>,
-    close: watch::Sender<bool>,
+    queues: Queues,
 }
 
 #[derive(Debug)]
@@ -79,16 +83,15 @@ impl Committer {
     /// Starts the writers.
     #[must_use]
     pub fn start(ledger: &Ledger, settings: CommitterSettings) -> (Self, Writers) {
-        let (close, closing) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let queues = (0..settings.writers)
+        let queues: Queues = (0..settings.writers)
             .map(|_| {
-                let (sender, queue) = mpsc::channel(settings.queue_max.div_ceil(settings.writers));
-                tasks.spawn(write(ledger.clone(), queue, settings.batch_max, closing.clone()));
-                sender
+                let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(settings.writers)));
+                tasks.spawn(write(ledger.clone(), Arc::clone(&queue), settings.batch_max));
+                queue
             })
             .collect();
-        (Self { queues }, Writers { tasks, close })
+        (Self { queues: Arc::clone(&queues) }, Writers { tasks, queues })
     }
 
     /// Carries out an operation, and returns its answer once it is durable.
@@ -98,9 +101,10 @@ impl Committer {
     pub async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
-        queue.try_send(Job { command, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
+        let account_id = command.account_id().clone();
+        queue.put(&account_id, Job { command, reply }).map_err(|error| match error {
+            QueueError::Full => SubmitError::Full,
+            QueueError::Closed => SubmitError::Closed,
         })?;
         answer.await.unwrap_or(Err(SubmitError::WriterFailed))
     }
@@ -109,7 +113,9 @@ impl Committer {
 impl Writers {
     /// Takes no more operations, answers those that were taken, and returns when all are answered.
     pub async fn finish(mut self) {
-        self.close.send_replace(true);
+        for queue in self.queues.iter() {
+            queue.close();
+        }
         while self.tasks.join_next().await.is_some() {}
     }
 }
@@ -121,21 +127,15 @@ fn writer_of(account_id: &AccountId, writers: usize) -> usize {
 }
 
 /// A writer: takes what has queued up, posts it, answers, and begins again, until it is closed and all is answered.
-async fn write(
-    ledger: Ledger,
-    mut queue: mpsc::Receiver<Job>,
-    batch_max: usize,
-    mut closing: watch::Receiver<bool>,
-) {
-    let mut jobs = Vec::with_capacity(batch_max);
+async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize) {
     loop {
-        tokio::select! {
-            taken = queue.recv_many(&mut jobs, batch_max) => if taken == 0 { break },
-            Ok(_) = closing.wait_for(|closed| *closed), if !queue.is_closed() => { queue.close(); continue },
+        let jobs = queue.take(batch_max).await;
+        if jobs.is_empty() {
+            break;
         }
-        jobs.retain(|job: &Job| !job.reply.is_closed());
+        let still_waited_for = jobs.into_iter().filter(|job| !job.reply.is_closed());
         let (commands, replies): (Vec<_>, Vec<_>) =
-            jobs.drain(..).map(|job| (job.command, job.reply)).unzip();
+            still_waited_for.map(|job| (job.command, job.reply)).unzip();
         // A panic fails this batch and not the writer: it has no answers, which callers learn from their dropped replies.
         let posting = AssertUnwindSafe(post(&ledger, &commands)).catch_unwind();
         for (reply, answer) in replies.into_iter().zip(posting.await.unwrap_or_default()) {

@@ -1,0 +1,199 @@
+//! The queue of a writer: bounded, in order within an account, and turn by turn between accounts.
+//!
+//! An account that is flooded waits for itself. Whatever comes for another one is in the next batch; and since an account may
+//! fill no more than half of the queue, there is room for it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::accounting::AccountId;
+
+/// What waits, of some accounts.
+#[derive(Debug)]
+pub(super) struct Queue<Job> {
+    state: Mutex<State<Job>>,
+    /// Told when there is something to take for the one who takes.
+    arrived: Notify,
+    length_max: usize,
+}
+
+/// Why a job was not taken in. Comes with nothing, since the job is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueueError {
+    /// There is no room, or none for this account.
+    Full,
+    /// The queue takes in nothing more.
+    Closed,
+}
+
+#[derive(Debug)]
+struct State<Job> {
+    /// What waits of each account; of none nothing.
+    lines: HashMap<AccountId, VecDeque<Job>>,
+    /// The accounts of which something waits, in the order in which it is their turn.
+    turns: VecDeque<AccountId>,
+    length: usize,
+    is_closed: bool,
+}
+
+impl<Job> Queue<Job> {
+    /// An empty queue for up to `length_max` jobs, and half as many of one account.
+    pub(super) fn new(length_max: usize) -> Self {
+        let state = State { lines: HashMap::new(), turns: VecDeque::new(), length: 0, is_closed: false };
+        Self { state: Mutex::new(state), arrived: Notify::new(), length_max }
+    }
+
+    /// Puts a job at the end of its account's line.
+    pub(super) fn put(&self, account_id: &AccountId, job: Job) -> Result<(), QueueError> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(QueueError::Closed);
+        }
+        if state.length >= self.length_max {
+            return Err(QueueError::Full);
+        }
+        state.put(account_id, job, self.length_max.div_ceil(2))?;
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Takes up to `max` jobs, one of each account in turn, as soon as there are any. Only one may take at a time. Returns none
+    /// when the queue is closed and empty.
+    pub(super) async fn take(&self, max: usize) -> Vec<Job> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.length > 0 || state.is_closed {
+                    return state.take(max);
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Takes in nothing more. What waits can still be taken.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Nothing panics while it holds the lock; were it so, the lines would still be whole.
+    fn lock(&self) -> MutexGuard<'_, State<Job>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Job> State<Job> {
+    fn put(&mut self, account_id: &AccountId, job: Job, line_max: usize) -> Result<(), QueueError> {
+        if let Some(line) = self.lines.get_mut(account_id) {
+            if line.len() >= line_max {
+                return Err(QueueError::Full);
+            }
+            line.push_back(job);
+        } else {
+            self.lines.insert(account_id.clone(), VecDeque::from([job]));
+            self.turns.push_back(account_id.clone());
+        }
+        self.length += 1;
+        Ok(())
+    }
+
+    fn take(&mut self, max: usize) -> Vec<Job> {
+        let mut taken = Vec::with_capacity(self.length.min(max));
+        while taken.len() < max
+            && let Some(account_id) = self.turns.pop_front()
+        {
+            let Some(line) = self.lines.get_mut(&account_id) else { continue };
+            taken.extend(line.pop_front());
+            if line.is_empty() {
+                self.lines.remove(&account_id);
+            } else {
+                self.turns.push_back(account_id);
+            }
+        }
+        self.length -= taken.len();
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(name: &str) -> AccountId {
+        AccountId::parse("account_id", name).unwrap()
+    }
+
+    /// A queue with jobs, each named by its account's letter and a number.
+    fn queue(length_max: usize, jobs: &[&'static str]) -> Queue<&'static str> {
+        let queue = Queue::new(length_max);
+        for job in jobs {
+            queue.put(&account(&job[..1]), *job).unwrap();
+        }
+        queue
+    }
+
+    #[tokio::test]
+    async fn each_account_is_served_in_its_turn_and_in_order() {
+        let queue = queue(100, &["a1", "a2", "a3", "a4", "b1", "a5", "c1", "b2"]);
+        assert_eq!(queue.take(4).await, ["a1", "b1", "c1", "a2"]);
+        queue.put(&account("d"), "d1").unwrap();
+        assert_eq!(queue.take(100).await, ["b2", "a3", "d1", "a4", "a5"]);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_one_account_fills_only_half_of_it() {
+        let queue = queue(4, &["a1", "a2"]);
+        assert_eq!(queue.put(&account("a"), "a3"), Err(QueueError::Full));
+        queue.put(&account("b"), "b1").unwrap();
+        queue.put(&account("c"), "c1").unwrap();
+        assert_eq!(queue.put(&account("d"), "d1"), Err(QueueError::Full));
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_takes_nothing_in_and_gives_out_what_it_has() {
+        let queue = queue(4, &["a1", "b1"]);
+        queue.close();
+        assert_eq!(queue.put(&account("a"), "a2"), Err(QueueError::Closed));
+        assert_eq!(queue.take(1).await, ["a1"]);
+        assert_eq!(queue.take(1).await, ["b1"]);
+        assert!(queue.take(1).await.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whatever_is_put_in_is_taken_out_once_by_one_who_waits_for_it() {
+        let queue = std::sync::Arc::new(Queue::new(1_000_000));
+        let mut putting = tokio::task::JoinSet::new();
+        for writer in 0..8_u32 {
+            let queue = std::sync::Arc::clone(&queue);
+            putting.spawn(async move {
+                for n in 0..5_000_u32 {
+                    queue.put(&account(&format!("account-{}", n % 7)), (writer, n)).unwrap();
+                    if n % 100 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+        }
+        let taking = tokio::spawn({
+            let queue = std::sync::Arc::clone(&queue);
+            async move {
+                let mut taken = Vec::new();
+                while taken.len() < 40_000 {
+                    taken.extend(queue.take(64).await);
+                }
+                taken
+            }
+        });
+        putting.join_all().await;
+        let mut taken = taking.await.unwrap();
+        taken.sort_unstable();
+        taken.dedup();
+        assert_eq!(taken.len(), 40_000);
+    }
+}
