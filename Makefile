@@ -1,6 +1,6 @@
 # The commands of everyday work; `make` lists them.
 
-.PHONY: help run test bench check tools
+.PHONY: help run test flood bench check tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -10,6 +10,9 @@ run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DA
 
 test: tools ## run every test
 	cargo test
+
+flood: tools ## flood one account for half a minute, and compare the others' latency with that of a quiet time
+	FLOOD_SECONDS=30 cargo test --release --test it flood -- --nocapture
 
 bench: tools ## measure side by side with what it replaces; ARGS="--quick" in two minutes, ARGS="--help" for more
 	cargo build --release

@@ -12,6 +12,7 @@ mod concurrency;
 mod crash;
 mod deadlines;
 mod five_faults;
+mod flood;
 mod histories;
 mod idempotency;
 mod ledger_properties;
