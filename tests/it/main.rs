@@ -25,6 +25,7 @@ mod private_postgres;
 mod reads;
 mod refunds;
 mod reservations;
+mod rolling_restart;
 mod round_trips;
 mod schema;
 mod service_role;
