@@ -30,3 +30,4 @@ mod round_trips;
 mod schema;
 mod service_role;
 mod translation;
+mod vanished_callers;
