@@ -14,7 +14,7 @@ use crate::{
     committer::{Committer, Writers},
     config::Config,
     grpc::{self, Health, ServerSettings},
-    ledger::Ledger,
+    ledger::{DatabaseUrl, Ledger},
     sweeper,
 };
 
@@ -27,7 +27,7 @@ use crate::{
 /// over.
 pub async fn serve(
     config: &Config,
-    database_url: &str,
+    database_url: &DatabaseUrl,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {

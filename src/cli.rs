@@ -24,8 +24,8 @@ use crate::{
     access::{Role, Token},
     accounting::CallerName,
     app,
-    config::{Config, Database, ServeFlags},
-    ledger,
+    config::{self, Config, ConfigError, Database, ServeFlags},
+    ledger::{self, DatabaseUrl},
     private_postgres::PrivatePostgres,
 };
 
@@ -33,7 +33,8 @@ use crate::{
 const EXIT_USAGE: u8 = 64;
 
 /// A prepaid-credit ledger over gRPC and PostgreSQL.
-#[derive(Debug, Parser)]
+// Not `Debug`, nor what it is made of: a URL may hold a password.
+#[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
@@ -45,7 +46,7 @@ pub struct Cli {
     log_level: LevelFilter,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Serve gRPC (the default).
     Serve(Box<ServeFlags>),
@@ -72,7 +73,7 @@ struct TokenFlags {
     role: Role,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct MigrateFlags {
     /// The PostgreSQL database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -84,13 +85,12 @@ struct MigrateFlags {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log_level);
-    let done = match cli.command {
-        Some(Command::Migrate(flags)) => migrate(&flags.database_url),
-        Some(Command::Token(TokenCommand::New(flags))) => new_token(&flags),
-        Some(Command::Serve(flags)) => return serve(&flags),
-        None => return serve(&cli.serve),
-    };
-    exit_code(done)
+    match cli.command {
+        Some(Command::Migrate(flags)) => migrate(&flags),
+        Some(Command::Token(TokenCommand::New(flags))) => exit_code(new_token(&flags)),
+        Some(Command::Serve(flags)) => serve(&flags),
+        None => serve(&cli.serve),
+    }
 }
 
 /// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
@@ -116,11 +116,13 @@ fn exit_code(done: anyhow::Result<()>) -> ExitCode {
 fn serve(flags: &ServeFlags) -> ExitCode {
     match Config::parse(flags) {
         Ok(config) => exit_code(serve_in_database(&config)),
-        Err(error) => {
-            eprintln!("billing: {error}");
-            ExitCode::from(EXIT_USAGE)
-        }
+        Err(error) => exit_usage(&error),
     }
+}
+
+fn exit_usage(error: &ConfigError) -> ExitCode {
+    eprintln!("billing: {error}");
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn serve_in_database(config: &Config) -> anyhow::Result<()> {
@@ -135,6 +137,7 @@ fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result
     let url = postgres.database_url("billing");
     tracing::warn!(url, "no --database-url: the book is in a private PostgreSQL on this machine");
     let served = runtime()?.block_on(async {
+        let url = url.parse().context("cannot name the private database")?;
         ledger::migrate(&url).await.context("cannot migrate the private database")?;
         serve_migrated(config, &url).await
     });
@@ -142,7 +145,7 @@ fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result
     served
 }
 
-async fn serve_migrated(config: &Config, database_url: &str) -> anyhow::Result<()> {
+async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::Result<()> {
     let pending = ledger::pending_migrations(database_url).await.context("cannot read the schema")?;
     if !pending.is_empty() {
         bail!("the schema is not up to date: run `billing migrate` first (pending: {})", pending.join(", "));
@@ -187,7 +190,14 @@ fn caller_name(text: &str) -> Result<CallerName, String> {
     }
 }
 
-fn migrate(database_url: &str) -> anyhow::Result<()> {
+fn migrate(flags: &MigrateFlags) -> ExitCode {
+    match config::given_database(&flags.database_url) {
+        Ok(database_url) => exit_code(migrate_database(&database_url)),
+        Err(error) => exit_usage(&error),
+    }
+}
+
+fn migrate_database(database_url: &DatabaseUrl) -> anyhow::Result<()> {
     let done = runtime()?.block_on(ledger::migrate(database_url)).context("cannot migrate")?;
     match done.as_slice() {
         [] => println!("The schema is up to date."),

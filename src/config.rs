@@ -9,6 +9,7 @@ use crate::{
     accounting::{Amount, Limits, MicroUsd, Ttl},
     committer::CommitterSettings,
     grpc::{ConnectionSettings, ServerSettings, Tls},
+    ledger::DatabaseUrl,
     private_postgres,
     reload::Reloaded,
 };
@@ -16,8 +17,8 @@ use crate::{
 /// Shorter, and a connection would end before it is of use.
 const CONNECTION_AGE_LEAST: Duration = Duration::from_secs(1);
 
-/// The flags of `billing serve`, as they were given.
-#[derive(Debug, Clone, Args)]
+/// The flags of `billing serve`, as they were given. Not `Debug`: a URL may hold a password.
+#[derive(Clone, Args)]
 pub struct ServeFlags {
     /// The PostgreSQL database. Without it, a private PostgreSQL is started from this machine's binaries.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -107,10 +108,10 @@ pub struct Config {
 }
 
 /// Which database the book is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Database {
     /// One that somebody else runs and migrates.
-    Given(String),
+    Given(DatabaseUrl),
     /// A private one, with its data in this directory.
     Private(PathBuf),
 }
@@ -157,6 +158,14 @@ impl Config {
     }
 }
 
+/// Checks the URL of a database.
+///
+/// # Errors
+/// With what is wrong with it.
+pub fn given_database(url: &str) -> Result<DatabaseUrl, ConfigError> {
+    url.parse().map_err(|error| ConfigError(vec![format!("--database-url {error}")]))
+}
+
 fn writers_default() -> String {
     available_parallelism().map_or(2, NonZero::get).clamp(2, 64).to_string()
 }
@@ -173,13 +182,16 @@ fn database(
         }
         return Database::Private(data_dir.unwrap_or_else(private_postgres::default_data_dir));
     };
-    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        wrong.push("--database-url must begin with postgres:// or postgresql://".into());
-    }
     if data_dir.is_some() {
         wrong.push("--data-dir is for the private PostgreSQL, but --database-url names another".into());
     }
-    Database::Given(url)
+    match given_database(&url) {
+        Ok(url) => Database::Given(url),
+        Err(ConfigError(found)) => {
+            wrong.extend(found);
+            Database::Private(PathBuf::new())
+        }
+    }
 }
 
 fn limits(flags: &ServeFlags, wrong: &mut Vec<String>) -> Limits {
@@ -321,6 +333,7 @@ mod tests {
             lease_default: "25h".into(),
             sweep_interval: "often".into(),
             data_dir: Some("/d".into()),
+            database_url: Some("postgres://u:s3cret@h/d?sslmode=verify-full".into()),
             ..flags()
         })
         .unwrap_err();
@@ -330,12 +343,13 @@ mod tests {
             "--queue-max",
             "--drain-delay",
             "--data-dir",
+            "--database-url",
             "--lease-default",
             "--sweep-interval",
         ] {
             assert_eq!(error.0.iter().filter(|line| line.starts_with(flag)).count(), 1, "{flag}: {error}");
         }
-        assert_eq!(error.0.len(), 7, "{error}");
+        assert_eq!(error.0.len(), 8, "{error}");
     }
 
     #[test]
@@ -348,7 +362,9 @@ mod tests {
     #[test]
     fn the_defaults_are_right() {
         let config = Config::parse(&flags()).unwrap();
-        assert_eq!(config.database, Database::Given("postgres://u@h/d".into()));
+        assert!(
+            matches!(&config.database, Database::Given(url) if url.to_string() == "postgres://u@h:5432/d")
+        );
         assert_eq!(config.limits.admin_credit_max.get(), 1_000_000_000);
         assert_eq!(config.limits.lease_default.micros(), 600_000_000);
         assert_eq!(config.sweep_interval, Some(Duration::from_secs(1)));

@@ -7,10 +7,13 @@ use diesel::{
     result::QueryResult,
     sql_types::Bool,
 };
-use diesel_async::{
-    AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{
+    connect::{Purpose, connect},
+    database_url::DatabaseUrl,
+};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
@@ -40,8 +43,8 @@ pub enum MigrationError {
 ///
 /// # Errors
 /// When the database cannot be reached, the lock cannot be had, or a migration fails.
-pub async fn migrate(database_url: &str) -> Result<Vec<String>, MigrationError> {
-    let mut connection = AsyncPgConnection::establish(database_url).await?;
+pub async fn migrate(database_url: &DatabaseUrl) -> Result<Vec<String>, MigrationError> {
+    let mut connection = connect(database_url, Purpose::Write).await?;
     // The session ends with the connection, and the lock with the session. Waiting for this lock may take as long as
     // another's migrations; waiting for a table must not make the service wait behind it.
     connection
@@ -62,8 +65,8 @@ pub async fn migrate(database_url: &str) -> Result<Vec<String>, MigrationError> 
 ///
 /// # Errors
 /// When the database cannot be reached, or the table of migrations cannot be read.
-pub async fn pending_migrations(database_url: &str) -> Result<Vec<String>, MigrationError> {
-    let mut connection = AsyncPgConnection::establish(database_url).await?;
+pub async fn pending_migrations(database_url: &DatabaseUrl) -> Result<Vec<String>, MigrationError> {
+    let mut connection = connect(database_url, Purpose::Look).await?;
     let ran =
         versions_that_ran(&mut connection).await.map_err(|error| MigrationError::Migration(error.into()))?;
     let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(MigrationError::Migration)?;

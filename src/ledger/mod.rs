@@ -39,6 +39,8 @@
 //!   a balance that has changed since cannot be written, even if all of the above failed.
 //! * After a lost connection the transaction is simply run again: if the lost COMMIT did happen, its keys answer.
 
+mod connect;
+mod database_url;
 mod error;
 mod load;
 mod lookups;
@@ -50,18 +52,21 @@ mod rows;
 mod save;
 mod schema;
 mod statements;
+mod tls;
 
 use std::time::Duration;
 
 use diesel_async::RunQueryDsl;
 
+pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
 
 use crate::accounting::{Command, Limits, Outcome, decide};
+use connect::{Purpose, connect};
 use error::{Remedy, remedy};
-use pool::{Connections, Purpose};
+use pool::Connections;
 use statements::ProveCommit;
 
 /// How often a transaction is run at most, before its callers are told.
@@ -106,12 +111,12 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be reached now.
     pub async fn connect(
-        database_url: &str,
+        database_url: &DatabaseUrl,
         writers: u32,
         readers: u32,
         limits: Limits,
     ) -> Result<Self, LedgerError> {
-        pool::connect(database_url).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
+        connect(database_url, Purpose::Look).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
         Ok(Self {
             writers: Connections::new(database_url, Purpose::Write, writers),
             readers: Connections::new(database_url, Purpose::Read, readers),

@@ -13,18 +13,25 @@ use diesel::{
     result::{ConnectionResult, QueryResult},
 };
 use diesel_async::{
-    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-    pooled_connection::PoolableConnection,
+    AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, pooled_connection::PoolableConnection,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
-use super::{LedgerError, statements::WriteEntries};
+use super::{
+    LedgerError,
+    connect::{Purpose, connect},
+    database_url::DatabaseUrl,
+    statements::WriteEntries,
+};
 
 /// How many callers wait for a connection at most: further ones are refused at once.
 const WAITING_MAX: usize = 4_096;
 /// How long a caller waits for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a transaction or a read may take, longer than a server that still answers lets one of its statements take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every session is set to.
 ///
@@ -35,7 +42,6 @@ const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 ///   so the planner is kept from others.
 /// * English messages, where the role may ask for them: see [`super::error`].
 const SESSION_SETTINGS: &str = "\
-    SET application_name = 'billing'; \
     SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) \
         WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
@@ -87,19 +93,10 @@ impl DerefMut for Session {
     }
 }
 
-/// What sessions are used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Transactions.
-    Write,
-    /// Reads, which a standby can answer, too.
-    Read,
-}
-
 /// Makes sessions for a pool, and tells which are of no use any more.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    database_url: String,
+    database_url: DatabaseUrl,
     purpose: Purpose,
 }
 
@@ -108,10 +105,11 @@ impl ManageConnection for Sessions {
     type Error = ConnectionError;
 
     async fn connect(&self) -> ConnectionResult<Session> {
-        let mut connection = connect(&self.database_url).await?;
-        if self.purpose == Purpose::Write {
-            prepare_write(&mut connection).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        }
+        let mut connection = connect(&self.database_url, self.purpose).await?;
+        let set = set_up(&mut connection, self.purpose);
+        let set =
+            timeout(PATIENCE, set).await.map_err(|late| ConnectionError::BadConnection(late.to_string()))?;
+        set.map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(Session { connection, may_be_in_transaction: false })
     }
 
@@ -128,10 +126,14 @@ impl ManageConnection for Sessions {
     }
 }
 
-/// Writes no entries, which prepares the statement that writes some: a COMMIT can then be sent right behind it.
-async fn prepare_write(connection: &mut AsyncPgConnection) -> QueryResult<()> {
-    WriteEntries::default().get_result::<i64>(connection).await?;
-    Ok(())
+/// Sets a session up. Where it is to write, it writes no entries, which prepares the statement that writes some: a COMMIT
+/// can then be sent right behind it.
+async fn set_up(connection: &mut AsyncPgConnection, purpose: Purpose) -> QueryResult<()> {
+    connection.batch_execute(SESSION_SETTINGS).await?;
+    match purpose {
+        Purpose::Write => WriteEntries::default().get_result::<i64>(connection).await.map(drop),
+        Purpose::Read | Purpose::Look => Ok(()),
+    }
 }
 
 /// A pool of sessions.
@@ -143,13 +145,13 @@ pub(super) struct Connections {
 
 impl Connections {
     /// A pool of up to `connections_max` sessions. Connects when first asked for one.
-    pub(super) fn new(database_url: &str, purpose: Purpose, connections_max: u32) -> Self {
+    pub(super) fn new(database_url: &DatabaseUrl, purpose: Purpose, connections_max: u32) -> Self {
         let pool = Pool::builder()
             .max_size(connections_max)
             .connection_timeout(CHECKOUT_TIMEOUT)
             .idle_timeout(None)
             .error_sink(Box::new(Log))
-            .build_unchecked(Sessions { database_url: database_url.to_owned(), purpose });
+            .build_unchecked(Sessions { database_url: database_url.clone(), purpose });
         Self { pool, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
@@ -162,13 +164,6 @@ impl Connections {
             RunError::TimedOut | RunError::User(_) => LedgerError::Unavailable(error.into()),
         })
     }
-}
-
-/// Connects, and says why not when it cannot: a pool would only say that it took too long.
-pub(super) async fn connect(database_url: &str) -> ConnectionResult<AsyncPgConnection> {
-    let mut connection = AsyncPgConnection::establish(database_url).await?;
-    connection.batch_execute(SESSION_SETTINGS).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(connection)
 }
 
 /// Logs why a pool cannot connect, which the pool itself keeps quiet about.

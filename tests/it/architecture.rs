@@ -18,10 +18,13 @@ const LAYERS: [(&str, &[&str]); 6] = [
 const OTHERS: [&str; 5] = ["app", "cli", "config", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("diesel", &["ledger"]),
     ("diesel_async", &["ledger"]),
     ("bb8", &["ledger"]),
+    ("tokio_postgres", &["ledger"]),
+    ("tokio_postgres_rustls", &["ledger"]),
+    ("percent_encoding", &["ledger"]),
     ("tonic", &["grpc"]),
     ("prost", &["grpc"]),
     ("tower", &["grpc"]),

@@ -34,7 +34,8 @@ fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<
 async fn overlapping_batches_of_new_accounts_never_deadlock_and_lose_nothing() {
     on_a_book(async |book| {
         // A connection for each worker: nobody waits for one, all wait for locks.
-        let connect = || Ledger::connect(&book.url, 16, 1, limits());
+        let url = book.database_url();
+        let connect = || Ledger::connect(&url, 16, 1, limits());
         let ledgers = [connect().await.unwrap(), connect().await.unwrap()];
         let before = deadlocks(book).await;
         let mut tasks = JoinSet::new();

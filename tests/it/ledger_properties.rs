@@ -132,7 +132,7 @@ async fn ledgers_of(book: &TestBook) -> BTreeMap<i64, Ledger> {
 }
 
 async fn ledger_of(book: &TestBook, debt_max: i64) -> Ledger {
-    let ledger = Ledger::connect(&book.url, WRITERS, 2, limits(debt_max)).await;
+    let ledger = Ledger::connect(&book.database_url(), WRITERS, 2, limits(debt_max)).await;
     ledger.expect("the database can be reached")
 }
 

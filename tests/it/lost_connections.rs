@@ -108,7 +108,7 @@ async fn a_database_that_goes_away_and_comes_back_needs_no_restart_of_the_servic
     let start = || PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
     let postgres = start();
     let url = postgres.database_url("billing");
-    ledger::migrate(&url).await.unwrap();
+    ledger::migrate(&url.parse().unwrap()).await.unwrap();
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
     client.credit(deposit("ann", "order-1", 5)).await.answered();

@@ -29,5 +29,6 @@ mod rolling_restart;
 mod round_trips;
 mod schema;
 mod service_role;
+mod tls;
 mod translation;
 mod vanished_callers;

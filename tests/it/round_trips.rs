@@ -35,7 +35,7 @@ fn deposit(external_id: Option<&str>) -> Operation {
 }
 
 async fn one_connection(wire: &Wire) -> Ledger {
-    Ledger::connect(&wire.url, 1, 1, limits()).await.unwrap()
+    Ledger::connect(&wire.url.parse().unwrap(), 1, 1, limits()).await.unwrap()
 }
 
 async fn cost(wire: &Wire, ledger: &Ledger, commands: &[Command]) -> (Vec<Outcome>, Vec<Request>) {

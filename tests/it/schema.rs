@@ -137,7 +137,7 @@ async fn migrations_run_by_several_at_once_run_once() {
     let said = running.join_all().await;
     assert_eq!(said.iter().filter(|said| said.contains("Ran: ")).count(), 1, "{said:?}");
     assert_eq!(said.iter().filter(|said| said.as_str() == "The schema is up to date.\n").count(), 5);
-    assert_eq!(ledger::pending_migrations(&book.url).await.unwrap(), [""; 0]);
+    assert_eq!(ledger::pending_migrations(&book.database_url()).await.unwrap(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

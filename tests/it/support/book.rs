@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use billing::{
     accounting::{Limits, MicroUsd, Ttl},
-    ledger::Ledger,
+    ledger::{DatabaseUrl, Ledger},
 };
 use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -39,6 +39,11 @@ impl TestBook {
         Self { url: cluster::create_empty_database(&unique_name()).await }
     }
 
+    /// Where it is, as the service has it.
+    pub fn database_url(&self) -> DatabaseUrl {
+        self.url.parse().unwrap()
+    }
+
     /// Fails unless everything in the book adds up.
     pub async fn check(&self) {
         check::check_book(&self.url).await;
@@ -68,7 +73,7 @@ impl TestBook {
 
     /// The book, as the service has it.
     pub async fn ledger(&self) -> Ledger {
-        Ledger::connect(&self.url, 4, 2, limits()).await.unwrap()
+        Ledger::connect(&self.database_url(), 4, 2, limits()).await.unwrap()
     }
 }
 

@@ -53,7 +53,7 @@ fn start() -> PrivatePostgres {
 async fn make_template(admin_url: &str, template_url: &str) {
     let mut admin = AsyncPgConnection::establish(admin_url).await.unwrap();
     admin.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-    ledger::migrate(template_url).await.unwrap();
+    ledger::migrate(&template_url.parse().unwrap()).await.unwrap();
     // Else a session that lingers would keep it from being copied.
     let sql = format!("ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false");
     admin.batch_execute(&sql).await.unwrap();

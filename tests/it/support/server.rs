@@ -1,6 +1,6 @@
 //! The service inside the test's process, on a port of its own, through the same door as `main`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use billing::{
     app,
@@ -33,7 +33,7 @@ impl TestBook {
 /// A configuration for tests: as by default, but quick to stop.
 pub fn config() -> Config {
     Config {
-        database: Database::Given(String::new()),
+        database: Database::Private(PathBuf::new()), // not used: `serve` is told which
         listen: ([127, 0, 0, 1], 0).into(),
         server: ServerSettings {
             connections: ConnectionSettings { connections_max: 1_024, age_max: Duration::from_secs(600) },
@@ -55,7 +55,7 @@ impl TestServer {
         let listener = TcpListener::bind(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (until_dropped, dropped) = oneshot::channel::<()>();
-        let database_url = database_url.to_owned();
+        let database_url = database_url.parse().unwrap();
         tokio::spawn(async move {
             let shutdown = async {
                 let _ = dropped.await;

@@ -63,7 +63,7 @@ impl Wire {
         let socket = format!("{}/.s.PGSQL.5432", socket_dir.split_once('&').unwrap().0);
         let database = before.rsplit_once('/').unwrap().1;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("postgres://billing@{}/{database}", listener.local_addr().unwrap());
+        let url = format!("postgres://billing@{}/{database}?sslmode=disable", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
         tokio::spawn(accept(listener, socket, Arc::clone(&state)));
         Self { url, state }

@@ -1,0 +1,141 @@
+//! TLS to PostgreSQL: whether to encrypt and whom to trust, by the `sslmode` and `sslrootcert` of libpq.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How much TLS is asked for, from nothing to all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SslMode {
+    /// None.
+    Disable,
+    /// If the server offers it.
+    Prefer,
+    /// Always; who is at the other end is not asked.
+    Require,
+    /// And its certificate must come from somebody who is trusted.
+    VerifyCa,
+    /// And must be for the host that was asked for.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// The mode with a name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "disable" => Some(Self::Disable),
+            "prefer" => Some(Self::Prefer),
+            "require" => Some(Self::Require),
+            "verify-ca" => Some(Self::VerifyCa),
+            "verify-full" => Some(Self::VerifyFull),
+            _ => None,
+        }
+    }
+
+    /// The mode as far as the conversation before the encryption goes: what is verified is no part of it.
+    pub(super) fn negotiated(self) -> tokio_postgres::config::SslMode {
+        match self {
+            Self::Disable => tokio_postgres::config::SslMode::Disable,
+            Self::Prefer => tokio_postgres::config::SslMode::Prefer,
+            Self::Require | Self::VerifyCa | Self::VerifyFull => tokio_postgres::config::SslMode::Require,
+        }
+    }
+}
+
+/// Whom to take for the server.
+pub(super) enum Trust {
+    /// Anybody.
+    Anybody,
+    /// Who has a certificate from one of these.
+    Issuer(RootCertStore),
+    /// Who has one that is for the host that was asked for.
+    IssuerAndName(RootCertStore),
+}
+
+/// Reads the certificates of those who are trusted.
+pub(super) fn read_roots(file: &Path) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&fs::read(file)?) {
+        let certificate = certificate.map_err(|error| io::Error::other(error.to_string()))?;
+        roots.add(certificate).map_err(io::Error::other)?;
+    }
+    if roots.is_empty() {
+        return Err(io::Error::other("it has no certificate in it"));
+    }
+    Ok(roots)
+}
+
+/// What encrypts connections, to those who are trusted. Depends on nothing of the process or the machine: neither on an
+/// installed provider of cryptography nor on a store of certificates.
+pub(super) fn connector(trust: Trust) -> Result<MakeRustlsConnect, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let without_name = |issuers| Arc::new(VerifierWithoutName { issuers, algorithms });
+    let builder = match trust {
+        Trust::IssuerAndName(roots) => builder.with_root_certificates(roots),
+        Trust::Issuer(roots) => {
+            builder.dangerous().with_custom_certificate_verifier(without_name(Some(roots)))
+        }
+        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(without_name(None)),
+    };
+    Ok(MakeRustlsConnect::new(builder.with_no_client_auth()))
+}
+
+/// Verifies who issued a certificate, if anything, and not for whom: what rustls does not offer, for good reasons, and
+/// libpq does. That the server has the certificate's key is verified in any case.
+#[derive(Debug)]
+struct VerifierWithoutName {
+    issuers: Option<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for VerifierWithoutName {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if let Some(issuers) = &self.issuers {
+            let certificate = ParsedCertificate::try_from(certificate)?;
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&certificate, issuers, intermediates, now, algorithms)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
