@@ -56,7 +56,7 @@ mod tls;
 
 use std::time::Duration;
 
-use diesel_async::RunQueryDsl;
+use tokio::time::timeout;
 
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
@@ -71,6 +71,9 @@ use statements::ProveCommit;
 
 /// How often a transaction is run at most, before its callers are told.
 const RUNS_MAX: u32 = 4;
+/// How long the commit may take that is to prove that commits are possible: long for a commit, and short for whoever is to
+/// learn that they are not.
+const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// The book.
 #[derive(Clone, Debug)]
@@ -192,14 +195,19 @@ impl Ledger {
             .await
     }
 
-    /// Makes a commit that changes nothing, as proof that one is possible now.
+    /// Makes a commit that changes nothing, as proof that one is possible now, and soon.
     ///
     /// # Errors
     /// When it is not.
     pub async fn prove_commit(&self) -> Result<(), LedgerError> {
+        let proof = timeout(PROOF_PATIENCE, self.commit_nothing()).await;
+        proof.map_err(|_| LedgerError::Unavailable(format!("no commit within {PROOF_PATIENCE:?}").into()))?
+    }
+
+    async fn commit_nothing(&self) -> Result<(), LedgerError> {
         let mut session = self.writers.get().await?;
-        let read_only = ProveCommit.get_result::<bool>(&mut session).await?;
-        if read_only {
+        let read_only: Vec<bool> = session.query(ProveCommit).await??;
+        if read_only != [false] {
             return Err(LedgerError::Unavailable("the database takes no writes".into()));
         }
         Ok(())

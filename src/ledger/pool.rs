@@ -1,11 +1,6 @@
 //! Sessions of the database: how many, with which settings, and which of them are not used again.
 
-use std::{
-    error::Error as StdError,
-    ops::{Deref, DerefMut},
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError};
 use diesel::{
@@ -13,7 +8,8 @@ use diesel::{
     result::{ConnectionResult, QueryResult},
 };
 use diesel_async::{
-    AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, pooled_connection::PoolableConnection,
+    AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, methods::LoadQuery,
+    pooled_connection::PoolableConnection,
 };
 
 use tokio::{sync::Semaphore, time::timeout};
@@ -58,39 +54,49 @@ const SESSION_SETTINGS: &str = "\
     SELECT set_config('lc_messages', 'C', false) \
         WHERE has_parameter_privilege('lc_messages', 'SET');";
 
-/// A connection, and whether a transaction may be open in it. It is not handed on while one may be: whatever ends its
-/// use, an error, a panic or a caller that drops it, the server then rolls back.
+/// A connection, and whether work is under way in it. It is not handed on while any is: whatever ended its use, an error,
+/// a panic, a caller that dropped it or an answer that did not come in time, its statement may still run, and its
+/// transaction may still be open. The connection is closed then, and the server rolls back.
 pub(super) struct Session {
     connection: AsyncPgConnection,
-    may_be_in_transaction: bool,
+    has_work_under_way: bool,
 }
 
 impl Session {
     /// Carries out a body that sends BEGIN and, unless it fails, COMMIT. Rolls back if it fails.
-    pub(super) async fn transaction<T, E>(
+    pub(super) async fn transaction<T, E: From<LedgerError>>(
         &mut self,
         body: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.may_be_in_transaction = true;
-        let result = body(&self.connection).await;
-        let has_ended = result.is_ok() || self.connection.batch_execute("ROLLBACK").await.is_ok();
-        self.may_be_in_transaction = !has_ended;
+        self.has_work_under_way = true;
+        let work = async {
+            let result = body(&self.connection).await;
+            let has_ended = result.is_ok() || self.connection.batch_execute("ROLLBACK").await.is_ok();
+            (result, has_ended)
+        };
+        let (result, has_ended) = in_time(work).await?;
+        self.has_work_under_way = !has_ended;
         result
     }
-}
 
-impl Deref for Session {
-    type Target = AsyncPgConnection;
-
-    fn deref(&self) -> &AsyncPgConnection {
-        &self.connection
+    /// Carries out one statement, and returns its rows.
+    pub(super) async fn query<Q, T>(&mut self, query: Q) -> Result<QueryResult<Vec<T>>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
+        T: Send,
+    {
+        self.has_work_under_way = true;
+        let rows = in_time(query.load(&mut self.connection)).await?;
+        self.has_work_under_way = false;
+        Ok(rows)
     }
 }
 
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
-        &mut self.connection
-    }
+/// Waits for an answer of the database, but not for ever: a server that hangs, or a network that swallows what is sent,
+/// is not noticed otherwise. Whether the work is done is not known then.
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, LedgerError> {
+    let done = timeout(PATIENCE, work).await;
+    done.map_err(|_| LedgerError::Unavailable(format!("no answer within {PATIENCE:?}").into()))
 }
 
 /// Makes sessions for a pool, and tells which are of no use any more.
@@ -106,11 +112,10 @@ impl ManageConnection for Sessions {
 
     async fn connect(&self) -> ConnectionResult<Session> {
         let mut connection = connect(&self.database_url, self.purpose).await?;
-        let set = set_up(&mut connection, self.purpose);
-        let set =
-            timeout(PATIENCE, set).await.map_err(|late| ConnectionError::BadConnection(late.to_string()))?;
-        set.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(Session { connection, may_be_in_transaction: false })
+        let set_up = timeout(PATIENCE, set_up(&mut connection, self.purpose)).await;
+        let set_up = set_up.map_err(|late| ConnectionError::BadConnection(late.to_string()))?;
+        set_up.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(Session { connection, has_work_under_way: false })
     }
 
     /// Sees a closed connection without a round trip.
@@ -122,7 +127,7 @@ impl ManageConnection for Sessions {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        session.may_be_in_transaction || PoolableConnection::is_broken(&mut session.connection)
+        session.has_work_under_way || PoolableConnection::is_broken(&mut session.connection)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use diesel::{data_types::PgTimestamp, prelude::*, sql_types::Bool};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
+use diesel_async::{AsyncPgConnection, methods::LoadQuery};
 
 use super::{
     Ledger, LedgerError,
@@ -306,12 +306,12 @@ impl Ledger {
         Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
         T: Send,
     {
-        let mut connection = self.readers.get().await?;
-        match query.clone().load(&mut *connection).await {
+        let mut session = self.readers.get().await?;
+        match session.query(query.clone()).await? {
             Err(error) if remedy(&error) == Remedy::Reconnect => {
-                drop(connection); // never two at once
+                drop(session); // never two at once
                 let mut another = self.readers.get().await?;
-                Ok(query.load(&mut *another).await?)
+                Ok(another.query(query).await??)
             }
             read => Ok(read?),
         }

@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection;
-use tonic::{Code, Request, transport::Channel};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
-use crate::support::{process::Process, *};
+use crate::support::{
+    health::{check, health, request, wait_for},
+    process::Process,
+    *,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_the_outcome() {
@@ -126,28 +128,6 @@ async fn sigterm_under_load_answers_every_call_that_was_taken_and_exits_with_0()
         assert_eq!(written, answered, "what was written was answered");
     })
     .await;
-}
-
-async fn health(url: &str) -> HealthClient<Channel> {
-    HealthClient::new(Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap())
-}
-
-fn request(name: &str) -> HealthCheckRequest {
-    HealthCheckRequest { service: name.into() }
-}
-
-async fn check(health: &mut HealthClient<Channel>, name: &str) -> ServingStatus {
-    health.check(request(name)).await.unwrap().into_inner().status()
-}
-
-async fn wait_for(health: &mut HealthClient<Channel>, name: &str, expected: ServingStatus) {
-    for _ in 0..200 {
-        if check(health, name).await == expected {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{name:?} does not become {expected:?}");
 }
 
 /// Lets the database take no writes, or take them again, in sessions that begin after this.

@@ -29,6 +29,7 @@ mod rolling_restart;
 mod round_trips;
 mod schema;
 mod service_role;
+mod stalls;
 mod tls;
 mod translation;
 mod vanished_callers;

@@ -5,6 +5,7 @@ pub mod book;
 pub mod calls;
 pub mod check;
 pub mod cluster;
+pub mod health;
 pub mod process;
 pub mod server;
 pub mod wire;

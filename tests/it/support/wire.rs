@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -54,17 +54,30 @@ struct State {
     requests: Vec<Request>,
     connections: usize,
     cut: Option<(usize, Cut)>,
+    cut_at_commit: Option<Cut>,
+    stall_at_commit: Option<Duration>,
+    stalled_until: Option<Instant>,
+    answer_delay: Duration,
 }
 
 impl Wire {
     /// A proxy in front of a book.
     pub async fn tap(book: &TestBook) -> Self {
+        Self::tap_with_delay(book, ANSWER_DELAY).await
+    }
+
+    /// A proxy that takes no longer than it must.
+    pub async fn tap_without_delay(book: &TestBook) -> Self {
+        Self::tap_with_delay(book, Duration::ZERO).await
+    }
+
+    async fn tap_with_delay(book: &TestBook, answer_delay: Duration) -> Self {
         let (before, socket_dir) = book.url.split_once("?host=").unwrap();
         let socket = format!("{}/.s.PGSQL.5432", socket_dir.split_once('&').unwrap().0);
         let database = before.rsplit_once('/').unwrap().1;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("postgres://billing@{}/{database}?sslmode=disable", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State { answer_delay, ..State::default() }));
         tokio::spawn(accept(listener, socket, Arc::clone(&state)));
         Self { url, state }
     }
@@ -77,6 +90,28 @@ impl Wire {
     /// Cuts the connection of the request that is `after` further ones away: 0 for the next.
     pub fn cut(&self, after: usize, cut: Cut) {
         self.state.lock().unwrap().cut = Some((after, cut));
+    }
+
+    /// Cuts the connection of the next COMMIT.
+    pub fn cut_at_commit(&self, cut: Cut) {
+        self.state.lock().unwrap().cut_at_commit = Some(cut);
+    }
+
+    /// Lets nothing through for a while, in either direction: all of it only comes late.
+    pub fn stall(&self, duration: Duration) {
+        self.state.lock().unwrap().stalled_until = Some(Instant::now() + duration);
+    }
+
+    /// Lets the next COMMIT through, and then nothing for a while.
+    pub fn stall_at_commit(&self, duration: Duration) {
+        self.state.lock().unwrap().stall_at_commit = Some(duration);
+    }
+
+    /// Returns when a COMMIT was let through and nothing has been since.
+    pub async fn stalled_at_commit(&self) {
+        while self.state.lock().unwrap().stall_at_commit.is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Whether a cut is still to come. Forgets it.
@@ -104,6 +139,7 @@ async fn relay(client: TcpStream, server: UnixStream, state: Arc<Mutex<State>>) 
     let answers = Mutex::new(Answers { owed: 1, until_lost: None }); // the answer to the startup is owed
     let requests = async {
         let startup = read_message(&mut from_client, false).await?;
+        wait_out_stall(&state).await;
         to_server.write_all(&startup).await.ok()?;
         let mut sql = None;
         let mut prepares = false;
@@ -127,6 +163,10 @@ async fn relay(client: TcpStream, server: UnixStream, state: Arc<Mutex<State>>) 
                 }
                 answers.lock().unwrap().owe_one_more(cut == Some(Cut::After));
             }
+            wait_out_stall(&state).await;
+            if is_commit(&message) {
+                state.lock().unwrap().begin_stall_at_commit();
+            }
             to_server.write_all(&message).await.ok()?;
         }
     };
@@ -134,9 +174,11 @@ async fn relay(client: TcpStream, server: UnixStream, state: Arc<Mutex<State>>) 
         loop {
             let message = read_message(&mut from_server, true).await?;
             let ends = message[0] == b'Z';
-            if ends {
-                tokio::time::sleep(ANSWER_DELAY).await;
+            let delay = state.lock().unwrap().answer_delay;
+            if ends && !delay.is_zero() {
+                tokio::time::sleep(delay).await;
             }
+            wait_out_stall(&state).await;
             let lost = answers.lock().unwrap().is_lost(ends);
             match (lost, ends) {
                 (true, true) => return None::<()>,
@@ -175,8 +217,18 @@ impl Answers {
 }
 
 impl State {
+    fn begin_stall_at_commit(&mut self) {
+        if let Some(duration) = self.stall_at_commit.take() {
+            self.stalled_until = Some(Instant::now() + duration);
+        }
+    }
+
     fn next_is_cut(&mut self, request: Request) -> Option<Cut> {
+        let is_commit = request.sql.as_deref() == Some("COMMIT");
         self.requests.push(request);
+        if is_commit && let Some(cut) = self.cut_at_commit.take() {
+            return Some(cut);
+        }
         let (after, cut) = self.cut.as_mut()?;
         if *after > 0 {
             *after -= 1;
@@ -186,6 +238,20 @@ impl State {
         self.cut = None;
         Some(cut)
     }
+}
+
+async fn wait_out_stall(state: &Mutex<State>) {
+    loop {
+        let until = state.lock().unwrap().stalled_until;
+        match until.filter(|until| *until > Instant::now()) {
+            Some(until) => tokio::time::sleep_until(until.into()).await,
+            None => return,
+        }
+    }
+}
+
+fn is_commit(message: &[u8]) -> bool {
+    message[0] == b'Q' && text(&message[5..]) == "COMMIT"
 }
 
 /// A whole message: a letter except for the first, the length of all but the letter, and the rest.

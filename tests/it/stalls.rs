@@ -1,0 +1,137 @@
+//! The database hangs, or the network swallows what is sent: nothing waits for an answer without a bound.
+
+use std::time::{Duration, Instant};
+
+use billing::{
+    accounting::AccountId,
+    config::Config,
+    grpc::proto::{GetAccountRequest, GetEntryRequest, get_entry_request},
+    ledger::Ledger,
+};
+use diesel_async::SimpleAsyncConnection;
+use tokio::time::timeout;
+use tonic::{Code, Request};
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::support::{
+    book::limits,
+    health::{check, health, wait_for},
+    server::{TestServer, config},
+    wire::Wire,
+    *,
+};
+
+/// The service's own bound on a transaction and on a read.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_when_it_does() {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let server = TestServer::start(&wire.url, config()).await;
+        let mut client = server.client().await;
+        for account in ["ann", "bob"] {
+            client.credit(deposit(account, "order-1", 5)).await.answered();
+        }
+        let mut health = health(&server.url).await;
+        wait_for(&mut health, "readiness", ServingStatus::Serving).await;
+
+        let began = Instant::now();
+        wire.stall_at_commit(PATIENCE + Duration::from_millis(1_500));
+        let mut calls = tokio::task::JoinSet::new();
+        let committed =
+            |mut client: Client| async move { reason(client.charge(charge("ann", "job-1", 2)).await) };
+        calls.spawn(committed(client.clone()));
+        wire.stalled_at_commit().await;
+        let uncommitted =
+            |mut client: Client| async move { reason(client.charge(charge("bob", "job-1", 2)).await) };
+        calls.spawn(uncommitted(client.clone()));
+        let read = |mut client: Client| async move { reason(client.get_account(account("ann")).await) };
+        calls.spawn(read(client.clone()));
+
+        wait_for(&mut health, "readiness", ServingStatus::NotServing).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "not ready after {:?}", began.elapsed());
+        assert_eq!(check(&mut health, "liveness").await, ServingStatus::Serving);
+        for answer in calls.join_all().await {
+            assert_eq!(answer, (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
+        }
+        assert!(began.elapsed() < PATIENCE + Duration::from_secs(1), "answered after {:?}", began.elapsed());
+
+        wait_for(&mut health, "readiness", ServingStatus::Serving).await;
+        let (entry, replayed) = client.charge(charge("ann", "job-1", 2)).await.answered();
+        assert_eq!((entry.sequence, replayed), (2, true), "its COMMIT had come through");
+        assert_eq!(client.charge(charge("bob", "job-1", 2)).await.answered().0.sequence, 2);
+        for account in ["ann", "bob"] {
+            assert_eq!(available(&mut client, account).await, 3);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_slow_to_answer_is_waited_for() {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let server = TestServer::start(&wire.url, config()).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 5)).await.answered();
+        wire.stall(Duration::from_secs(1));
+        let (entry, replayed) = client.credit(deposit("ann", "order-2", 5)).await.answered();
+        assert_eq!((entry.sequence, replayed), (2, false));
+        wire.stall(Duration::from_secs(1));
+        assert_eq!(available(&mut client, "ann").await, 10);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_whose_caller_went_away_keeps_no_other_read_waiting() {
+    on_a_book(async |book| {
+        let server = TestServer::start(&book.url, Config { readers: 1, ..config() }).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 5)).await.answered();
+        let mut blocker = book.connect().await;
+        blocker.batch_execute("BEGIN; LOCK TABLE accounts").await.unwrap();
+
+        let mut read = Request::new(account("ann"));
+        read.set_timeout(Duration::from_millis(100));
+        let answer = reason(client.get_account(read).await);
+        assert_eq!(answer, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
+
+        let began = Instant::now();
+        let first = Some(get_entry_request::Entry::Sequence(1));
+        let entry =
+            client.get_entry(GetEntryRequest { account_id: "ann".into(), entry: first }).await.unwrap();
+        assert_eq!(entry.into_inner().entry.unwrap().sequence, 1);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_dropped_at_any_moment_leaves_its_rows_to_nobody() {
+    on_a_book(async |book| {
+        let accounts: Vec<String> = (1..=5).map(|number| format!("account-{number}")).collect();
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        for (account, amount) in accounts.iter().zip(1..) {
+            client.credit(deposit(account, "order-1", amount)).await.answered();
+        }
+        let ledger = Ledger::connect(&book.database_url(), 1, 1, limits()).await.unwrap();
+        let id = |account: &str| AccountId::parse("account_id", account).unwrap();
+        for round in 0..300 {
+            let dropped = id(&accounts[round % 5]);
+            let patience = Duration::from_micros(fastrand::u64(0..2_000));
+            let _ = timeout(patience, ledger.account_get(&dropped)).await; // both are fine
+            let (account, amount) = (&accounts[(round + 1) % 5], i64::try_from((round + 1) % 5 + 1).unwrap());
+            let read = ledger.account_get(&id(account)).await.unwrap().unwrap();
+            assert_eq!(read.balance.posted().get(), amount, "round {round}");
+        }
+    })
+    .await;
+}
+
+fn account(account: &str) -> GetAccountRequest {
+    GetAccountRequest { account_id: account.into(), as_of: None }
+}
