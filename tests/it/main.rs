@@ -11,6 +11,7 @@ mod bounds;
 mod concurrency;
 mod crash;
 mod deadlines;
+mod failover;
 mod five_faults;
 mod flood;
 mod histories;
