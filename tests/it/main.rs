@@ -14,6 +14,7 @@ mod deadlines;
 mod failover;
 mod five_faults;
 mod flood;
+mod full_disk;
 mod histories;
 mod idempotency;
 mod ledger_properties;
