@@ -18,6 +18,7 @@ mod full_disk;
 mod histories;
 mod idempotency;
 mod ledger_properties;
+mod lost_commits;
 mod lost_connections;
 mod memory_journal;
 mod model;

@@ -97,6 +97,11 @@ impl Wire {
         self.state.lock().unwrap().cut_at_commit = Some(cut);
     }
 
+    /// Whether a cut of a COMMIT is still to come.
+    pub fn is_uncut_at_commit(&self) -> bool {
+        self.state.lock().unwrap().cut_at_commit.is_some()
+    }
+
     /// Lets nothing through for a while, in either direction: all of it only comes late.
     pub fn stall(&self, duration: Duration) {
         self.state.lock().unwrap().stalled_until = Some(Instant::now() + duration);

@@ -1,0 +1,107 @@
+//! The connection to PostgreSQL is lost right before a COMMIT arrives, or right after it was carried out: the one moment
+//! at which nobody can know.
+
+use std::time::Duration;
+
+use billing::grpc::proto::{GetOperationRequest, get_operation_response::Outcome};
+use tonic::{Code, Request};
+
+use crate::support::{
+    process::Process,
+    server::{TestServer, config},
+    wire::{Cut, Wire},
+    *,
+};
+
+const ROUNDS: i64 = 200;
+/// How long nothing comes through the wire: long enough for a caller to give up, or for a service to be killed.
+const STALL: Duration = Duration::from_millis(150);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_never_arrives_is_made_again_and_its_caller_notices_nothing() {
+    cut_at_each_commit(Cut::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_not_made_twice_and_its_caller_notices_nothing() {
+    cut_at_each_commit(Cut::After).await;
+}
+
+async fn cut_at_each_commit(cut: Cut) {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let server = TestServer::start(&wire.url, config()).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-0", ROUNDS)).await.answered();
+        for round in 1..=ROUNDS {
+            let key = format!("job-{round}");
+            wire.cut_at_commit(cut);
+            let (entry, replayed) = client.charge(charge("ann", &key, 1)).await.answered();
+            assert!(!wire.is_uncut_at_commit(), "round {round} was not cut");
+            assert_eq!((entry.sequence, replayed), (round + 1, false), "to its caller it is no replay");
+            settles(&mut client, &key, &entry).await;
+        }
+        assert_eq!(available(&mut client, "ann").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_hears_nothing_of_a_commit_learns_of_it_by_its_key() {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let server = TestServer::start(&wire.url, config()).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-0", 100)).await.answered();
+        for round in 1..=20 {
+            let key = format!("job-{round}");
+            wire.stall_at_commit(STALL);
+            let mut request = Request::new(charge("ann", &key, 1));
+            request.set_timeout(STALL / 3);
+            let given_up = client.charge(request).await.unwrap_err().code();
+            // Tonic's client may be quicker to give up than the service is to say so.
+            assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&given_up), "{given_up:?}");
+            let (entry, replayed) = client.charge(charge("ann", &key, 1)).await.answered();
+            assert_eq!((entry.sequence, replayed), (round + 1, true), "it was carried out, and once");
+            settles(&mut client, &key, &entry).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_while_it_waits_for_a_commit_has_made_it_and_the_next_one_knows() {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let flags = ["--database-url", wire.url.as_str()];
+        let mut process = Process::serve(&flags);
+        process.client().await.credit(deposit("ann", "order-0", 100)).await.answered();
+        for round in 1..=10 {
+            let (key, mut client) = (format!("job-{round}"), process.client().await);
+            wire.stall_at_commit(STALL);
+            let request = charge("ann", &key, 1);
+            let unanswered = tokio::spawn(async move { client.charge(request).await });
+            // A server that finds its client gone before it comes to the COMMIT does not make it.
+            while book.number("SELECT count(*) FROM ledger_entries").await == round {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            process.kill();
+            assert!(unanswered.await.unwrap().is_err());
+            process = Process::serve(&flags);
+            let mut client = process.client().await;
+            let (entry, replayed) = client.charge(charge("ann", &key, 1)).await.answered();
+            assert_eq!((entry.sequence, replayed), (round + 1, true));
+            settles(&mut client, &key, &entry).await;
+        }
+    })
+    .await;
+}
+
+/// From now on the key is answered with this entry, whatever is asked.
+async fn settles(client: &mut Client, key: &str, entry: &billing::grpc::proto::Entry) {
+    let (again, replayed) = client.charge(charge("ann", key, 1)).await.answered();
+    assert_eq!((&again, replayed), (entry, true));
+    let operation = GetOperationRequest { account_id: "ann".into(), idempotency_key: key.into() };
+    let outcome = client.get_operation(operation).await.unwrap().into_inner().outcome;
+    assert_eq!(outcome, Some(Outcome::Applied(again)));
+}
