@@ -29,6 +29,37 @@ fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<
     Command::new(account_id, key, Operation::Credit(credit), Note::default())
 }
 
+/// Under REPEATABLE READ, a transaction that waited for another one's lock could not read what that one wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_default_is_repeatable_read_loses_and_doubles_nothing() {
+    on_a_book(async |book| {
+        let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L', \
+                   current_database(), 'repeatable read'); END $$";
+        book.run_sql(set).await.unwrap();
+        let servers = [book.serve().await, book.serve().await];
+        servers[0].client().await.credit(deposit("ann", "order-0", 200)).await.answered();
+        let mut calls = JoinSet::new();
+        for caller in 0..16 {
+            let mut client = servers[caller % 2].client().await;
+            calls.spawn(async move {
+                let mut applied = 0;
+                for n in 0..20 {
+                    // Every key is used by two callers, of two services.
+                    let key = format!("job-{}-{n}", caller / 2);
+                    match client.charge(charge("ann", &key, 2)).await {
+                        Ok(answer) => applied += i64::from(!answer.into_inner().replayed),
+                        refused => assert_eq!(reason(refused).1, "INSUFFICIENT_FUNDS"),
+                    }
+                }
+                applied
+            });
+        }
+        assert_eq!(calls.join_all().await.iter().sum::<i64>(), 100);
+        assert_eq!(available(&mut servers[1].client().await, "ann").await, 0);
+    })
+    .await;
+}
+
 /// Batches over the same accounts in opposite orders, by way of two services, and accounts that nobody has opened yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_batches_of_new_accounts_never_deadlock_and_lose_nothing() {

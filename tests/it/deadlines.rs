@@ -6,9 +6,13 @@ use diesel_async::SimpleAsyncConnection;
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
+use billing::{committer::CommitterSettings, config::Config, grpc::proto::GetOperationRequest};
+
 use crate::support::{
     health::{check, health, request, wait_for},
     process::Process,
+    server::{TestServer, config},
+    wire::Wire,
     *,
 };
 
@@ -32,6 +36,63 @@ async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_t
         // Begun before the deadline, so it is finished; calling again with the same key settles it.
         let (entry, _) = client.credit(deposit("ann", "order-2", 10)).await.answered();
         assert_eq!((entry.sequence, available(&mut client, "ann").await), (2, 20));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_deadline_passes_in_the_queue_is_never_begun() {
+    on_a_book(async |book| {
+        let one_writer = CommitterSettings { writers: 1, queue_max: 100, batch_max: 100 };
+        let server = TestServer::start(&book.url, Config { committer: one_writer, ..config() }).await;
+        let mut client = server.client().await;
+        for account in ["ann", "bob"] {
+            client.credit(deposit(account, "order-1", 10)).await.answered();
+        }
+        let mut blocker = book.connect().await;
+        let lock = "BEGIN; SELECT FROM accounts WHERE account_id = 'ann' FOR UPDATE";
+        blocker.batch_execute(lock).await.unwrap();
+        let mut busy = client.clone();
+        let busy = tokio::spawn(async move { busy.charge(charge("ann", "job-1", 1)).await.answered() });
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while book.number(waiting).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+
+        let mut queued = Request::new(charge("bob", "job-1", 1));
+        queued.set_timeout(Duration::from_millis(300));
+        let answer = reason(client.charge(queued).await);
+        assert_eq!(answer, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+        busy.await.unwrap();
+        client.charge(charge("bob", "job-2", 1)).await.answered(); // after all that was queued before it
+
+        let operation = GetOperationRequest { account_id: "bob".into(), idempotency_key: "job-1".into() };
+        let answer = reason(client.get_operation(operation).await);
+        assert_eq!(answer, (Code::NotFound, "OPERATION_NOT_FOUND".into()));
+        let (entry, replayed) = client.charge(charge("bob", "job-1", 1)).await.answered();
+        assert_eq!((entry.sequence, replayed), (3, false));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_deadline_passes_during_its_commit_has_happened_once() {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let server = TestServer::start(&wire.url, config()).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 10)).await.answered();
+
+        wire.stall_at_commit(Duration::from_secs(1));
+        let mut request = Request::new(charge("ann", "job-1", 1));
+        request.set_timeout(Duration::from_millis(500));
+        let answer = reason(client.charge(request).await);
+        assert_eq!(answer, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+        let (entry, replayed) = client.charge(charge("ann", "job-1", 1)).await.answered();
+        assert_eq!((entry.sequence, replayed), (2, true));
+        assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 2);
     })
     .await;
 }
