@@ -7,6 +7,7 @@ mod support;
 mod access;
 mod accounting_properties;
 mod architecture;
+mod backends;
 mod bounds;
 mod concurrency;
 mod crash;
