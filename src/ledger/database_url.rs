@@ -1,10 +1,11 @@
 //! Where the database is: a URL as libpq has it, checked whole before anything connects.
 //!
 //! It differs from libpq where that is safer: no connection is tried without a bound; of several hosts only one that
-//! takes writes will do, unless the URL says otherwise, since a read from a standby may miss what was just answered; and
-//! an `sslrootcert` that would verify nothing is an error. Nothing comes from libpq's own files and variables.
+//! takes writes will do, unless the URL says otherwise, since a read from a standby may miss what was just answered; an
+//! `sslrootcert` that would verify nothing is an error; and `prefer` does without TLS only where the server offers none.
+//! Nothing comes from libpq's own files and variables.
 
-use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, io, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::{
@@ -129,13 +130,16 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The parameters of a URL: those that are this program's, and two URLs' worth of those that are the driver's.
+/// The parameters of a URL: those that the driver does not know, or takes for something else, and as text those that it
+/// takes as they are.
 struct Parameters {
     ssl_mode: SslMode,
     root: Option<PathBuf>,
     tcp_user_timeout: Duration,
     says_target: bool,
+    /// Where the hosts are.
     address: String,
+    /// What holds for every host.
     other: String,
 }
 
@@ -150,16 +154,14 @@ impl Parameters {
             other: DEFAULTS.to_owned(),
         };
         for (index, parameter) in text.split('&').enumerate().filter(|(_, parameter)| !parameter.is_empty()) {
-            let unknown = || Error::Parameter(index + 1);
-            let (key, value) = parameter.split_once('=').ok_or_else(unknown)?;
-            parameters.set(key, value).ok_or_else(unknown)??;
+            let (key, value) = parameter.split_once('=').ok_or(Error::Parameter(index + 1))?;
+            parameters.set(index + 1, key, value)?;
         }
         Ok(parameters)
     }
 
-    /// `None` if there is no such parameter.
-    fn set(&mut self, key: &str, value: &str) -> Option<Result<(), Error>> {
-        let done = match key {
+    fn set(&mut self, number: usize, key: &str, value: &str) -> Result<(), Error> {
+        match key {
             "sslmode" => decoded("sslmode", value, SslMode::parse).map(|mode| self.ssl_mode = mode),
             "sslrootcert" => {
                 let path = |text: &str| Some(PathBuf::from(text));
@@ -175,12 +177,12 @@ impl Parameters {
             "port" => append(&mut self.address, "port", value),
             "keepalives_count" => append(&mut self.other, "keepalives_retries", value),
             _ => {
-                let key = PASSED_ON.into_iter().find(|known| *known == key)?;
+                let known = PASSED_ON.into_iter().find(|known| *known == key);
+                let key = known.ok_or(Error::Parameter(number))?;
                 self.says_target |= key == TARGET;
                 append(&mut self.other, key, value)
             }
-        };
-        Some(done)
+        }
     }
 
     /// As for libpq, a file of certificates makes `require` verify who issued the server's.
@@ -222,21 +224,25 @@ impl Parameters {
         if ![0, 1, hosts.len()].contains(&ports.len()) {
             return Err(Error::Uneven("port"));
         }
-        let server = |(number, host): (usize, &Host)| {
-            let mut server = common.clone();
-            match host {
-                Host::Tcp(name) => server.host(name),
-                Host::Unix(dir) => server.host_path(dir).ssl_mode(SslMode::Disable.negotiated()),
-            };
-            addresses.get(number).map(|address| server.hostaddr(*address));
-            ports.get(number).or(ports.first()).map(|port| server.port(*port));
-            if hosts.len() > 1 && !self.says_target {
-                server.target_session_attrs(TargetSessionAttrs::ReadWrite);
-            }
-            server
-        };
-        Ok(hosts.iter().enumerate().map(server).collect())
+        let mut common = common.clone();
+        if hosts.len() > 1 && !self.says_target {
+            common.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let address_and_port = |n| (addresses.get(n).copied(), ports.get(n).or(ports.first()).copied());
+        Ok(hosts.iter().enumerate().map(|(n, host)| server(&common, host, address_and_port(n))).collect())
     }
+}
+
+/// One server. Over a Unix socket there is no TLS.
+fn server(common: &Config, host: &Host, (address, port): (Option<IpAddr>, Option<u16>)) -> Config {
+    let mut server = common.clone();
+    match host {
+        Host::Tcp(name) => server.host(name),
+        Host::Unix(dir) => server.host_path(dir).ssl_mode(SslMode::Disable.negotiated()),
+    };
+    address.map(|address| server.hostaddr(address));
+    port.map(|port| server.port(port));
+    server
 }
 
 /// The value of one of this program's own parameters.
@@ -252,7 +258,7 @@ fn append(parameters: &mut String, key: &'static str, value: &str) -> Result<(),
     Ok(())
 }
 
-/// The driver's own reading of a URL without its scheme. What it says of parameters could quote one; they were checked.
+/// The driver's own reading of a URL without its scheme. It quotes only the names of parameters, which are known here.
 fn driver_config(url: &str) -> Result<Config, Error> {
     let config = format!("{}{url}", SCHEMES[0]).parse::<Config>();
     config.map_err(|error| {

@@ -13,6 +13,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{
     connect::{Purpose, connect},
     database_url::DatabaseUrl,
+    pool::in_time,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
@@ -67,8 +68,9 @@ pub async fn migrate(database_url: &DatabaseUrl) -> Result<Vec<String>, Migratio
 /// When the database cannot be reached, or the table of migrations cannot be read.
 pub async fn pending_migrations(database_url: &DatabaseUrl) -> Result<Vec<String>, MigrationError> {
     let mut connection = connect(database_url, Purpose::Look).await?;
-    let ran =
-        versions_that_ran(&mut connection).await.map_err(|error| MigrationError::Migration(error.into()))?;
+    let ran = in_time(versions_that_ran(&mut connection)).await;
+    let ran = ran.map_err(|error| MigrationError::Migration(error.into()))?;
+    let ran = ran.map_err(|error| MigrationError::Migration(error.into()))?;
     let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(MigrationError::Migration)?;
     let pending = known.iter().map(Migration::name);
     let pending = pending.filter(|name| !ran.contains(&name.version().to_string()));

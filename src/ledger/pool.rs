@@ -94,7 +94,7 @@ impl Session {
 
 /// Waits for an answer of the database, but not for ever: a server that hangs, or a network that swallows what is sent,
 /// is not noticed otherwise. Whether the work is done is not known then.
-async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, LedgerError> {
+pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, LedgerError> {
     let done = timeout(PATIENCE, work).await;
     done.map_err(|_| LedgerError::Unavailable(format!("no answer within {PATIENCE:?}").into()))
 }

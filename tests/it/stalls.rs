@@ -6,10 +6,10 @@ use billing::{
     accounting::AccountId,
     config::Config,
     grpc::proto::{GetAccountRequest, GetEntryRequest, get_entry_request},
-    ledger::Ledger,
+    ledger::{self, Ledger},
 };
 use diesel_async::SimpleAsyncConnection;
-use tokio::time::timeout;
+use tokio::{net::TcpListener, time::timeout};
 use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -69,6 +69,22 @@ async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_whe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn readiness_goes_soon_when_the_database_hangs_even_if_nobody_calls_and_comes_back() {
+    on_a_book(async |book| {
+        let wire = Wire::tap_without_delay(book).await;
+        let server = TestServer::start(&wire.url, config()).await;
+        let mut health = health(&server.url).await;
+        wait_for(&mut health, "readiness", ServingStatus::Serving).await;
+        let began = Instant::now();
+        wire.stall(Duration::from_secs(4));
+        wait_for(&mut health, "readiness", ServingStatus::NotServing).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "not ready after {:?}", began.elapsed());
+        wait_for(&mut health, "readiness", ServingStatus::Serving).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_slow_to_answer_is_waited_for() {
     on_a_book(async |book| {
         let wire = Wire::tap_without_delay(book).await;
@@ -80,6 +96,22 @@ async fn a_database_that_is_slow_to_answer_is_waited_for() {
         assert_eq!((entry.sequence, replayed), (2, false));
         wire.stall(Duration::from_secs(1));
         assert_eq!(available(&mut client, "ann").await, 10);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_accepts_and_says_nothing_does_not_keep_the_next_from_being_tried() {
+    on_a_book(async |book| {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (silent_port, began) = (silent.local_addr().unwrap().port(), Instant::now());
+        let (before, host) = book.url.split_once("host=").unwrap();
+        let url = format!("{before}host=127.0.0.1,{host}&connect_timeout=1");
+        let url = url.replace("port=5432", &format!("port={silent_port},5432"));
+        assert_eq!(ledger::pending_migrations(&url.parse().unwrap()).await.unwrap(), [""; 0]);
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        let only_silent = format!("postgres://billing@127.0.0.1:{silent_port}/d?connect_timeout=1");
+        ledger::pending_migrations(&only_silent.parse().unwrap()).await.unwrap_err();
     })
     .await;
 }
