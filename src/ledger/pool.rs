@@ -145,6 +145,7 @@ async fn set_up(connection: &mut AsyncPgConnection, purpose: Purpose) -> QueryRe
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pool: Pool<Sessions>,
+    connections_max: u32,
     waiting: Arc<Semaphore>,
 }
 
@@ -157,15 +158,17 @@ impl Connections {
             .idle_timeout(None)
             .error_sink(Box::new(Log))
             .build_unchecked(Sessions { database_url: database_url.clone(), purpose });
-        Self { pool, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+        Self { pool, connections_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
     /// A session, for as long as it is held.
     pub(super) async fn get(&self) -> Result<PooledConnection<'_, Sessions>, LedgerError> {
         let _waiting = self.waiting.try_acquire().map_err(|_| LedgerError::Overloaded)?;
         self.pool.get().await.map_err(|error| match error {
-            // A pool that has connections is not cut off: they are all in use.
-            RunError::TimedOut if self.pool.state().connections > 0 => LedgerError::Overloaded,
+            // A pool that has all of its connections is not cut off: they are in use.
+            RunError::TimedOut if self.pool.state().connections >= self.connections_max => {
+                LedgerError::Overloaded
+            }
             RunError::TimedOut | RunError::User(_) => LedgerError::Unavailable(error.into()),
         })
     }

@@ -14,6 +14,7 @@ use billing::{ledger, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{task::JoinSet, time::sleep};
+use tonic::Code;
 
 use crate::support::{
     book::number,
@@ -23,6 +24,8 @@ use crate::support::{
 };
 
 const CALLERS: usize = 8;
+/// What a caller may be told meanwhile.
+const RETRYABLE: [Code; 3] = [Code::Unavailable, Code::Aborted, Code::ResourceExhausted];
 
 /// A PostgreSQL of the test's own: the death of one backend ends the sessions of all.
 struct Server {
@@ -68,7 +71,8 @@ async fn deposit_until(is_over: Arc<AtomicBool>, mut client: Client, caller: usi
     let mut answered = 0;
     while !is_over.load(Ordering::Relaxed) {
         let request = deposit(&format!("account-{}", answered % 5), &format!("order-{caller}-{answered}"), 1);
-        while client.credit(request.clone()).await.is_err() {
+        while let Err(status) = client.credit(request.clone()).await {
+            assert!(RETRYABLE.contains(&status.code()), "{status:?}");
             sleep(Duration::from_millis(20)).await;
         }
         answered += 1;
