@@ -145,7 +145,7 @@ async fn set_up(connection: &mut AsyncPgConnection, purpose: Purpose) -> QueryRe
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pool: Pool<Sessions>,
-    connections_max: u32,
+    size_max: u32,
     waiting: Arc<Semaphore>,
 }
 
@@ -158,7 +158,7 @@ impl Connections {
             .idle_timeout(None)
             .error_sink(Box::new(Log))
             .build_unchecked(Sessions { database_url: database_url.clone(), purpose });
-        Self { pool, connections_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+        Self { pool, size_max: connections_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
     /// A session, for as long as it is held.
@@ -166,9 +166,7 @@ impl Connections {
         let _waiting = self.waiting.try_acquire().map_err(|_| LedgerError::Overloaded)?;
         self.pool.get().await.map_err(|error| match error {
             // A pool that has all of its connections is not cut off: they are in use.
-            RunError::TimedOut if self.pool.state().connections >= self.connections_max => {
-                LedgerError::Overloaded
-            }
+            RunError::TimedOut if self.pool.state().connections >= self.size_max => LedgerError::Overloaded,
             RunError::TimedOut | RunError::User(_) => LedgerError::Unavailable(error.into()),
         })
     }

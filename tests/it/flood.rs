@@ -161,13 +161,13 @@ async fn one_flooded_account_and_a_full_pool_leave_the_others_alone() {
         let [before, after] = [&quiet, &others].map(|tally| tally.quantile(99));
         println!(
             "others, {OTHERS_RATE} calls/s: p50 {:?}, p99 {before:?}; beside {} calls/s on one account for {seconds} s, and \
-             {} reads of which each found the pool stuck: p50 {:?}, p99 {after:?}, {:.1} times; flooded: p99 {:?}; \
+             {} reads of which each found the pool stuck: p50 {:?}, p99 {after:?}, {} % of it; flooded: p99 {:?}; \
              ready {ready} times of {}",
             quiet.quantile(50),
             flood.answered() as u64 / seconds,
             stuck.len(),
             others.quantile(50),
-            after.as_secs_f64() / before.as_secs_f64(),
+            after.as_micros() * 100 / before.as_micros(),
             flood.quantile(99),
             ready + unready,
         );

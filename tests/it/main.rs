@@ -11,6 +11,7 @@ mod backends;
 mod bounds;
 mod concurrency;
 mod crash;
+mod database_tls;
 mod deadlines;
 mod failover;
 mod five_faults;
@@ -34,6 +35,6 @@ mod round_trips;
 mod schema;
 mod service_role;
 mod stalls;
-mod tls;
+
 mod translation;
 mod vanished_callers;

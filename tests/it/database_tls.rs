@@ -4,43 +4,21 @@ use std::{
     fs::{self, Permissions},
     net::TcpListener,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Output,
 };
 
 use billing::{ledger, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
-use crate::support::{book::number, process::Process, *};
+use crate::support::{
+    authority::{Authority, Issued},
+    book::number,
+    process::Process,
+    *,
+};
 
 const PASSWORD: &str = "s3cret";
-
-/// Somebody who issues certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(dir: &Path, name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let file = dir.join(format!("{name}.crt"));
-        fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), file }
-    }
-
-    /// A certificate for a host, and its key.
-    fn issue(&self, host: &str, last_year: i32) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        params.not_after = date_time_ymd(last_year, 1, 1);
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-}
 
 /// A PostgreSQL that listens on TCP, and the files of its certificates.
 struct Server {
@@ -57,7 +35,7 @@ impl Server {
     }
 
     /// Stops it, and starts it again with another certificate, or without TLS.
-    fn restart(&mut self, certificate: Option<(String, String)>) {
+    fn restart(&mut self, certificate: Option<Issued>) {
         if let Some(postgres) = self.postgres.take() {
             postgres.stop().unwrap();
         }
@@ -66,7 +44,7 @@ impl Server {
         let files = ["server.crt", "server.key"].map(|name| self.dir.join("cluster").join(name));
         let [certificate_file, key_file] = files.each_ref().map(|file| file.to_str().unwrap());
         let mut settings = vec![("fsync", "off"), ("listen_addresses", "127.0.0.1"), ("port", port.as_str())];
-        if let Some((certificate, key)) = certificate {
+        if let Some(Issued { certificate, key }) = certificate {
             let owner = fs::metadata(self.dir.join("cluster")).unwrap();
             for (file, text) in files.iter().zip([certificate, key]) {
                 fs::write(file, text).unwrap();
@@ -76,6 +54,13 @@ impl Server {
             settings.extend([("ssl", "on"), ("ssl_cert_file", certificate_file), ("ssl_key_file", key_file)]);
         }
         self.postgres = Some(PrivatePostgres::start(&self.dir, &settings).unwrap());
+    }
+
+    /// Keeps an authority's certificate in a file, and returns its path.
+    fn root_file(&self, name: &str, authority: &Authority) -> String {
+        let file = self.dir.join(format!("{name}.crt"));
+        fs::write(&file, authority.pem()).unwrap();
+        file.to_str().unwrap().to_owned()
     }
 
     fn url(&self, parameters: &str) -> String {
@@ -127,13 +112,12 @@ impl Drop for Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sslmode_encrypts_and_verifies_what_it_says_and_a_failure_names_its_cause() {
     let mut server = Server::start();
-    let authority = Authority::new(&server.dir, "authority");
-    let foreign = Authority::new(&server.dir, "foreign");
-    let (root, foreign_root) = (authority.file.display(), foreign.file.display());
+    let (authority, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let (root, foreign_root) = (server.root_file("ours", &authority), server.root_file("foreign", &foreign));
     let full = format!("sslmode=verify-full&sslrootcert={root}");
     let issuer = format!("sslmode=verify-ca&sslrootcert={root}");
 
-    server.restart(Some(authority.issue("localhost", 2_999)));
+    server.restart(Some(authority.issue("localhost")));
     server.accepts(&full).await;
     server.accepts(&issuer).await;
     server.refuses(&format!("sslmode=verify-full&sslrootcert={foreign_root}"), "UnknownIssuer").await;
@@ -152,12 +136,12 @@ async fn each_sslmode_encrypts_and_verifies_what_it_says_and_a_failure_names_its
         );
     }
 
-    server.restart(Some(authority.issue("elsewhere.example", 2_999)));
+    server.restart(Some(authority.issue("elsewhere.example")));
     server.refuses(&full, "not valid for name \"localhost\"").await;
     server.accepts(&issuer).await;
     server.accepts(&format!("sslmode=require&sslrootcert={root}")).await;
 
-    server.restart(Some(authority.issue("localhost", 2_001)));
+    server.restart(Some(authority.issue_expired("localhost")));
     server.refuses(&full, "certificate expired").await;
     server.refuses(&issuer, "certificate expired").await;
     server.accepts("sslmode=require").await;
