@@ -150,15 +150,15 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// A pool of up to `connections_max` sessions. Connects when first asked for one.
-    pub(super) fn new(database_url: &DatabaseUrl, purpose: Purpose, connections_max: u32) -> Self {
+    /// A pool of up to `size_max` sessions. Connects when first asked for one.
+    pub(super) fn new(database_url: &DatabaseUrl, purpose: Purpose, size_max: u32) -> Self {
         let pool = Pool::builder()
-            .max_size(connections_max)
+            .max_size(size_max)
             .connection_timeout(CHECKOUT_TIMEOUT)
             .idle_timeout(None)
             .error_sink(Box::new(Log))
             .build_unchecked(Sessions { database_url: database_url.clone(), purpose });
-        Self { pool, size_max: connections_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+        Self { pool, size_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
     /// A session, for as long as it is held.

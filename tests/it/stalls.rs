@@ -17,7 +17,7 @@ use crate::support::{
     book::limits,
     health::{check, health, wait_for},
     server::{TestServer, config},
-    wire::Wire,
+    wire::{self, Wire},
     *,
 };
 
@@ -43,6 +43,8 @@ async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_whe
             |mut client: Client| async move { reason(client.charge(charge("ann", "job-1", 2)).await) };
         calls.spawn(committed(client.clone()));
         wire.stalled_at_commit().await;
+        let is_commit = |request: &wire::Request| request.sql.as_deref() == Some("COMMIT");
+        let given_up = wire.take_requests().into_iter().rfind(is_commit).unwrap().connection;
         let uncommitted =
             |mut client: Client| async move { reason(client.charge(charge("bob", "job-1", 2)).await) };
         calls.spawn(uncommitted(client.clone()));
@@ -64,6 +66,8 @@ async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_whe
         for account in ["ann", "bob"] {
             assert_eq!(available(&mut client, account).await, 3);
         }
+        let reused = wire.take_requests().into_iter().any(|request| request.connection == given_up);
+        assert!(!reused, "what is sent over it next would be in the middle of what is still under way");
     })
     .await;
 }

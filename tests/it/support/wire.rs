@@ -1,4 +1,4 @@
-//! The wire to PostgreSQL, tapped and cut: a proxy that knows where one message ends and the next begins.
+//! The wire to PostgreSQL, tapped, cut and stalled: a proxy that knows where one message ends and the next begins.
 
 use std::{
     sync::{Arc, Mutex},
