@@ -16,6 +16,24 @@ use crate::support::{
     *,
 };
 
+/// A request that is of use for so many milliseconds.
+fn within<T>(millis: u64, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(millis));
+    request
+}
+
+/// Fails unless a call ended by its deadline. Tells whether it was the service that said so: tonic's client keeps the same
+/// deadline, and may be quicker on a busy machine.
+fn is_too_late<T: std::fmt::Debug>(answer: Result<T, Status>) -> bool {
+    let status = answer.expect_err("a call that ends by its deadline");
+    if (status.code(), status.message()) == (Code::Cancelled, "Timeout expired") {
+        return false;
+    }
+    assert_eq!(reason(Err::<T, _>(status)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+    true
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_the_outcome() {
     on_a_book(async |book| {
@@ -25,12 +43,14 @@ async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_t
         let mut blocker = book.connect().await;
         blocker.batch_execute("BEGIN; SELECT FROM accounts FOR UPDATE").await.unwrap();
 
-        let began = Instant::now();
-        let mut request = Request::new(deposit("ann", "order-2", 10));
-        request.set_timeout(Duration::from_millis(200));
-        let answer = client.credit(request).await;
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-        assert_eq!(reason(answer), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+        let mut is_said_by_the_service = false;
+        for _ in 0..10 {
+            let began = Instant::now();
+            let answer = client.credit(within(200, deposit("ann", "order-2", 10))).await;
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            is_said_by_the_service |= is_too_late(answer);
+        }
+        assert!(is_said_by_the_service);
 
         blocker.batch_execute("ROLLBACK").await.unwrap();
         // Begun before the deadline, so it is finished; calling again with the same key settles it.
@@ -60,10 +80,7 @@ async fn a_call_whose_deadline_passes_in_the_queue_is_never_begun() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
 
-        let mut queued = Request::new(charge("bob", "job-1", 1));
-        queued.set_timeout(Duration::from_millis(300));
-        let answer = reason(client.charge(queued).await);
-        assert_eq!(answer, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+        is_too_late(client.charge(within(300, charge("bob", "job-1", 1))).await);
         blocker.batch_execute("ROLLBACK").await.unwrap();
         busy.await.unwrap();
         client.charge(charge("bob", "job-2", 1)).await.answered(); // after all that was queued before it
@@ -86,10 +103,7 @@ async fn a_call_whose_deadline_passes_during_its_commit_has_happened_once() {
         client.credit(deposit("ann", "order-1", 10)).await.answered();
 
         wire.stall_at_commit(Duration::from_secs(1));
-        let mut request = Request::new(charge("ann", "job-1", 1));
-        request.set_timeout(Duration::from_millis(500));
-        let answer = reason(client.charge(request).await);
-        assert_eq!(answer, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+        is_too_late(client.charge(within(500, charge("ann", "job-1", 1))).await);
         let (entry, replayed) = client.charge(charge("ann", "job-1", 1)).await.answered();
         assert_eq!((entry.sequence, replayed), (2, true));
         assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 2);
