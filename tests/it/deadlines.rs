@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use billing::{committer::CommitterSettings, config::Config, grpc::proto::GetOperationRequest};
