@@ -97,7 +97,7 @@ async fn a_call_whose_deadline_passes_in_the_queue_is_never_begun() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_deadline_passes_during_its_commit_has_happened_once() {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-1", 10)).await.answered();

@@ -29,15 +29,15 @@ async fn a_commit_whose_answer_is_lost_is_not_made_twice_and_its_caller_notices_
 
 async fn cut_at_each_commit(cut: Cut) {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-0", ROUNDS)).await.answered();
         for round in 1..=ROUNDS {
             let key = format!("job-{round}");
-            wire.cut_at_commit(cut);
+            wire.cut_commit(cut);
             let (entry, replayed) = client.charge(charge("ann", &key, 1)).await.answered();
-            assert!(!wire.is_uncut_at_commit(), "round {round} was not cut");
+            assert!(!wire.has_cut_to_come(), "round {round} was not cut");
             assert_eq!((entry.sequence, replayed), (round + 1, false), "to its caller it is no replay");
             settles(&mut client, &key, &entry).await;
         }
@@ -49,7 +49,7 @@ async fn cut_at_each_commit(cut: Cut) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_hears_nothing_of_a_commit_learns_of_it_by_its_key() {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-0", 100)).await.answered();
@@ -72,7 +72,7 @@ async fn a_caller_who_hears_nothing_of_a_commit_learns_of_it_by_its_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_killed_while_it_waits_for_a_commit_has_made_it_and_the_next_one_knows() {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let flags = ["--database-url", wire.url.as_str()];
         let mut process = Process::serve(&flags);
         process.client().await.credit(deposit("ann", "order-0", 100)).await.answered();

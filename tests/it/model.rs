@@ -182,6 +182,19 @@ impl Call {
         }
     }
 
+    /// The answer to another call under the same key, unless it asks for the same.
+    pub fn reused_by(&self, other: &Self) -> Option<Answer> {
+        let method = self.method();
+        if other.method() != method {
+            return Some(Answer::KeyReused { method, fields: BTreeSet::from(["method"]) });
+        }
+        let (before, now) = (self.fields(), other.fields());
+        let names: BTreeSet<&str> = before.keys().chain(now.keys()).copied().collect();
+        let fields: BTreeSet<_> =
+            names.into_iter().filter(|name| before.get(name) != now.get(name)).collect();
+        (!fields.is_empty()).then_some(Answer::KeyReused { method, fields })
+    }
+
     /// Every field that a key stands for, by its name in the proto; absent where it is not given.
     fn fields(&self) -> BTreeMap<&'static str, String> {
         let mut fields = BTreeMap::from([
@@ -308,14 +321,29 @@ impl Model {
     /// Answers a call that comes at a time, and remembers that it did. Whatever is asked, what has run out by then is
     /// written down first.
     pub fn call(&mut self, now: i64, call: &Call) -> Answer {
-        let last = self.entries(&call.account).last().map(|entry| entry.create_time);
-        let time = last.map_or(now, |last| last.max(now));
-        while let Some(entry) = self.next_expiry(&call.account, time) {
-            self.events.push(Event::Expired(entry));
-        }
-        let answer = self.answer(Asked { call, time });
+        self.lapse(&call.account, now);
+        let answer = self.verdict(now, call);
         self.events.push(Event::Answered(call.clone(), answer.clone()));
         answer
+    }
+
+    /// Writes down which leases of an account have run out by a time.
+    pub fn lapse(&mut self, account: &str, now: i64) {
+        let time = self.time_in(account, now);
+        while let Some(entry) = self.next_expiry(account, time) {
+            self.events.push(Event::Expired(entry));
+        }
+    }
+
+    /// How a call would be answered at a time by which nothing has run out that is not written down.
+    pub fn verdict(&self, now: i64, call: &Call) -> Answer {
+        let time = self.time_in(&call.account, now);
+        self.answer(Asked { call, time })
+    }
+
+    /// The time in an account: never before its newest entry.
+    fn time_in(&self, account: &str, now: i64) -> i64 {
+        self.entries(account).last().map_or(now, |last| last.create_time.max(now))
     }
 
     /// An account's entries, oldest first.
@@ -713,15 +741,5 @@ fn reservations_of(entries: &[&Entry]) -> Vec<Reservation> {
 
 /// The answer to a key that was answered before: the same to the same request, and a loud error to any other.
 fn answer_again(first: &Call, answer: &Answer, call: &Call) -> Answer {
-    let method = first.method();
-    if call.method() != method {
-        return Answer::KeyReused { method, fields: BTreeSet::from(["method"]) };
-    }
-    let (before, now) = (first.fields(), call.fields());
-    let names: BTreeSet<&str> = before.keys().chain(now.keys()).copied().collect();
-    let fields: BTreeSet<_> = names.into_iter().filter(|name| before.get(name) != now.get(name)).collect();
-    if !fields.is_empty() {
-        return Answer::KeyReused { method, fields };
-    }
-    answer.again()
+    first.reused_by(call).unwrap_or_else(|| answer.again())
 }

@@ -3,8 +3,11 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
     thread,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::calls::{Client, connect};
 
@@ -13,25 +16,36 @@ pub struct Process {
     /// Where it serves, as `address:port`.
     pub address: String,
     child: Child,
+    failures: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
-    /// `billing` with flags, serving on a free port.
+    /// `billing` with flags, serving on a free port unless they name one.
     pub fn serve(flags: &[&str]) -> Self {
+        Self::try_serve(flags).unwrap_or_else(|log| panic!("it ended at its start: {log:#?}"))
+    }
+
+    /// The same; or what it logged, if it ended at its start.
+    pub fn try_serve(flags: &[&str]) -> Result<Self, Vec<String>> {
         let mut command = Self::command();
         command.args(["--listen", "127.0.0.1:0", "--drain-delay", "0s"]).args(flags);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let mut seen = Vec::new();
         let address = loop {
-            let line = log.next().unwrap_or_else(|| panic!("it ended at its start: {seen:#?}")).unwrap();
+            let Some(line) = log.next() else {
+                child.wait().unwrap();
+                return Err(seen);
+            };
             if let Some((_, address)) = line.split_once("address=") {
                 break address.trim().to_owned();
             }
             seen.push(line);
         };
-        thread::spawn(move || log.for_each(drop)); // so that it never waits for a reader
-        Self { address, child }
+        let failures = Arc::default();
+        let kept = Arc::clone(&failures);
+        thread::spawn(move || keep_failures(log, &kept)); // reads on, so that it never waits for a reader
+        Ok(Self { address, child, failures })
     }
 
     /// `billing`, with nothing configured by the environment.
@@ -59,11 +73,24 @@ impl Process {
 
     /// Sends SIGTERM, and returns how it ended.
     pub fn terminate(mut self) -> ExitStatus {
-        let id = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap()
     }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What it has logged, from the start on, that no service ever should: errors and panics.
+    pub fn failures(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.failures)
+    }
+}
+
+fn keep_failures(log: impl Iterator<Item = String>, kept: &Mutex<Vec<String>>) {
+    let is_failure = |line: &String| line.contains(" ERROR ") || line.contains("panicked");
+    log.filter(is_failure).for_each(|line| kept.lock().unwrap().push(line));
 }
 
 impl Drop for Process {
