@@ -9,6 +9,7 @@ mod accounting_properties;
 mod architecture;
 mod backends;
 mod bounds;
+mod chaos;
 mod concurrency;
 mod crash;
 mod database_tls;

@@ -80,7 +80,12 @@ impl Wire {
         self.trouble.plan_cut(Which::Commit, cut);
     }
 
-    /// Whether a cut is still to come. Forgets it.
+    /// Whether a cut is still to come.
+    pub fn has_cut_to_come(&self) -> bool {
+        self.trouble.has_cut_to_come()
+    }
+
+    /// The same; but it will not come any more.
     pub fn is_uncut(&self) -> bool {
         self.trouble.forget_cut()
     }

@@ -100,6 +100,10 @@ impl Trouble {
         self.plan().cut = Some((which, cut));
     }
 
+    pub(super) fn has_cut_to_come(&self) -> bool {
+        self.plan().cut.is_some()
+    }
+
     /// Forgets the cut that is still to come, and says whether there was one.
     pub(super) fn forget_cut(&self) -> bool {
         self.plan().cut.take().is_some()

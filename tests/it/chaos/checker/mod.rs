@@ -1,0 +1,230 @@
+//! Judges a history by the book: what was answered is there, what is there was asked for, and each only once.
+//!
+//! It knows nothing of the service. What every answer and every entry has to be, the reference model says (`replay`).
+
+mod reads;
+mod replay;
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{
+    book::Book,
+    history::{Attempt, Misuse, Moment, Name, Operation, Records},
+    wording::{Applied, Outcome, Told},
+};
+use crate::model::{Answer, Entry, Limits, Of, What};
+
+/// What is wrong, each with the key, what was asked and told, and what was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// It was answered, and is not in the book.
+    pub lost: Vec<String>,
+    /// A key or a payment was applied more than once.
+    pub doubled: Vec<String>,
+    /// Anything else that does not fit.
+    pub unexplained: Vec<String>,
+}
+
+/// What the book holds, an entry or another answer, by key.
+type Index<'a> = BTreeMap<Name, Vec<&'a dyn fmt::Debug>>;
+
+/// What each key has to be answered, as the model says.
+type Expected = BTreeMap<Name, Told>;
+
+/// Judges all of a history.
+pub fn check(records: &Records, book: &Book, limits: Limits) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let index = index(book);
+    let expected = replay::journals(records, book, limits, &mut verdicts);
+    for (name, operation) in &records.operations {
+        let held = index.get(name).map_or(&[][..], Vec::as_slice);
+        check_operation(name, operation, held, &mut verdicts);
+        check_answers(name, operation, expected.get(name), &mut verdicts);
+        check_not_found(name, operation, records, &mut verdicts);
+    }
+    check_strangers(records, &index, &mut verdicts);
+    check_payments(book, &mut verdicts);
+    for misuse in &records.misuses {
+        check_misuse(misuse, records, &mut verdicts);
+    }
+    reads::check(records, book, &expected, &mut verdicts);
+    verdicts.unexplained.extend(records.incidents.iter().cloned());
+    verdicts
+}
+
+fn index(book: &Book) -> Index<'_> {
+    let mut index = Index::new();
+    for entry in &book.entries {
+        if let Some(key) = &entry.key {
+            index.entry((entry.account.clone(), key.clone())).or_default().push(entry);
+        }
+    }
+    for (name, refusal) in &book.refusals {
+        index.entry(name.clone()).or_default().push(refusal);
+    }
+    for (name, replay) in &book.replays {
+        index.entry(name.clone()).or_default().push(replay);
+    }
+    index
+}
+
+/// Whatever was answered for good is there once, and what is there may have happened.
+fn check_operation(name: &Name, operation: &Operation, held: &[&dyn fmt::Debug], verdicts: &mut Verdicts) {
+    let is_answered = operation.standing().next().is_some();
+    match held {
+        [] if is_answered => verdicts.lost.push(report(name, operation, "the book has nothing")),
+        [_] if !is_answered && !operation.has_open_end() => {
+            verdicts.unexplained.push(report(name, operation, &format!("nobody was told of {held:?}")));
+        }
+        [] | [_] => {}
+        _ => verdicts.doubled.push(report(name, operation, &format!("the book has {held:?}"))),
+    }
+    for attempt in &operation.attempts {
+        if let Outcome::Unexplained(_) | Outcome::Told(Told::KeyReused { .. }) = attempt.outcome {
+            verdicts.unexplained.push(report(name, operation, "no answer of the contract"));
+        }
+    }
+}
+
+/// Every answer is the one that the model gives, and says rightly whether it was given before.
+fn check_answers(name: &Name, operation: &Operation, expected: Option<&Told>, verdicts: &mut Verdicts) {
+    let Some(expected) = expected else { return };
+    let mut firsts = 0;
+    for (attempt, told) in operation.standing() {
+        if told.again() != expected.again() {
+            let expected = format!("the book makes it {expected:?}");
+            return verdicts.unexplained.push(report(name, operation, &expected));
+        }
+        let Told::Applied(applied) = told else { continue };
+        firsts += usize::from(!applied.replayed);
+        if !says_rightly_whether_it_is_a_replay(operation, attempt, applied) {
+            let found = "an answer says wrongly whether it was given before";
+            verdicts.unexplained.push(report(name, operation, found));
+        }
+    }
+    if firsts > 1 {
+        verdicts.doubled.push(report(name, operation, "more than one answer says that it is the first"));
+    }
+}
+
+/// A replay follows a call that may have been carried out; after an answer there are only replays.
+fn says_rightly_whether_it_is_a_replay(operation: &Operation, attempt: &Attempt, applied: &Applied) -> bool {
+    let is_own = applied.entry.idempotency_key == operation.call.key;
+    if applied.replayed {
+        let mut others = operation.attempts.iter().filter(|other| other.settled != attempt.settled);
+        !is_own || others.any(|other| other.sent < attempt.settled)
+    } else {
+        is_own && operation.standing().all(|(other, _)| other.settled >= attempt.sent)
+    }
+}
+
+/// What was not found had not been told of by then.
+fn check_not_found(name: &Name, operation: &Operation, records: &Records, verdicts: &mut Verdicts) {
+    for (attempt, told) in operation.told() {
+        let Told::NotFound { reason } = told else { continue };
+        let is_explained = match (&operation.call.what, reason.as_str()) {
+            (What::Refund { of: Of::Key(key), .. }, "CHARGE_NOT_FOUND")
+            | (
+                What::Capture { reservation_id: key, .. }
+                | What::Release { reservation_id: key }
+                | What::Extend { reservation_id: key, .. },
+                "RESERVATION_NOT_FOUND",
+            ) => !was_applied(records, &(name.0.clone(), key.clone()), attempt.sent),
+            (What::Refund { of: Of::Sequence(sequence), .. }, "CHARGE_NOT_FOUND") => {
+                newest_told(records, &name.0, attempt.sent) < *sequence
+            }
+            _ => false,
+        };
+        if !is_explained {
+            verdicts.unexplained.push(report(name, operation, "what it names was there"));
+        }
+    }
+}
+
+/// Whether it had been told by a moment that an operation was applied.
+fn was_applied(records: &Records, name: &Name, by: Moment) -> bool {
+    let Some(operation) = records.operations.get(name) else { return false };
+    operation.standing().any(|(attempt, told)| attempt.settled < by && matches!(told, Told::Applied(_)))
+}
+
+/// The highest sequence in an account that had been told by a moment.
+fn newest_told(records: &Records, account: &str, by: Moment) -> i64 {
+    let first = (account.to_owned(), String::new());
+    let of_account = records.operations.range(first..).take_while(|((other, _), _)| other == account);
+    let told = of_account.flat_map(|(_, operation)| operation.standing());
+    let sequences = told.filter(|(attempt, _)| attempt.settled < by).filter_map(|(_, told)| match told {
+        Told::Applied(applied) => Some(applied.entry.sequence),
+        Told::Refused { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
+    });
+    sequences.max().unwrap_or(0)
+}
+
+/// Whatever is in the book was asked for.
+fn check_strangers(records: &Records, index: &Index, verdicts: &mut Verdicts) {
+    for ((account, key), held) in index {
+        let asked = key.strip_prefix("billing/expire/").unwrap_or(key); // an expiry goes with what was reserved
+        if !records.operations.contains_key(&(account.clone(), asked.to_owned())) {
+            verdicts.unexplained.push(format!("{account} {key}: nobody asked for {held:?}"));
+        }
+    }
+}
+
+/// Every payment was credited once.
+fn check_payments(book: &Book, verdicts: &mut Verdicts) {
+    let mut credited: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
+    for entry in &book.entries {
+        if let Some(external_id) = &entry.external_id {
+            credited.entry((entry.entry_type, external_id)).or_default().push(entry);
+        }
+    }
+    for ((kind, external_id), entries) in credited.into_iter().filter(|(_, entries)| entries.len() > 1) {
+        verdicts.doubled.push(format!("{kind} {external_id}: credited by {entries:?}"));
+    }
+}
+
+/// Another request under a key that was answered is told so, and what differs.
+fn check_misuse(misuse: &Misuse, records: &Records, verdicts: &mut Verdicts) {
+    let name = (misuse.call.account.clone(), misuse.call.key.clone());
+    let first = &records.operations[&name].call;
+    let is_right = match (&misuse.outcome, first.reused_by(&misuse.call)) {
+        (Outcome::Unanswered(_), _) => true,
+        (
+            Outcome::Told(Told::KeyReused { method, fields }),
+            Some(Answer::KeyReused { method: its, fields: differ }),
+        ) => {
+            let differ: BTreeSet<String> = differ.into_iter().map(str::to_owned).collect();
+            *method == its && *fields == differ
+        }
+        _ => false,
+    };
+    if !is_right {
+        verdicts.unexplained.push(format!("{name:?}: after {first:?}, a misuse of its key: {misuse:?}"));
+    }
+}
+
+fn report(name: &Name, operation: &Operation, found: &str) -> String {
+    let (account, key) = name;
+    format!("{account} {key}: asked {:?}; called {:?}; {found}", operation.call, operation.attempts)
+}
+
+impl Verdicts {
+    pub fn are_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [("lost", &self.lost), ("doubled", &self.doubled), ("unexplained", &self.unexplained)];
+        for (verdict, findings) in named {
+            for finding in findings {
+                writeln!(f, "{verdict}: {finding}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The journals, replayed through the reference model: each request at the place and the time of its entry.
+//!
+//! What was answered without an entry of its own (a refusal, a payment that another key had credited) has a time, and the
+//! model must give that answer at one of the places which that time allows.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{
+        book::{Book, Refusal, Replay},
+        history::{Name, Records},
+        wording::Told,
+    },
+    Expected, Verdicts,
+};
+use crate::model::{Answer, Call, Entry, Limits, Model, What};
+
+/// Who was credited for each payment, by its kind and id.
+type Credited<'a> = BTreeMap<(&'a str, &'a str), &'a Entry>;
+
+/// Replays all journals, and returns what each key has to be answered.
+pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts: &mut Verdicts) -> Expected {
+    let mut expected = Expected::new();
+    let credited = credited(book);
+    let journals = book.journals();
+    let mut unwritten = unwritten(records, book);
+    let accounts: Vec<&str> = journals.keys().copied().chain(unwritten.keys().copied()).collect();
+    for account in accounts {
+        let Some(of_account) =
+            unwritten.remove(account).or_else(|| journals.contains_key(account).then(Vec::new))
+        else {
+            continue; // it was in both
+        };
+        let entries = journals.get(account).map_or(&[][..], Vec::as_slice);
+        let mut journal = Journal::new(account, entries, of_account, records, limits);
+        journal.know_payments(&credited);
+        journal.replay(&mut expected, verdicts);
+    }
+    expected
+}
+
+fn credited(book: &Book) -> Credited<'_> {
+    let payment = |entry: &'_ Entry| Some((entry.entry_type, entry.external_id.clone()?));
+    let with_payment = book.entries.iter().filter(|entry| payment(entry).is_some());
+    with_payment
+        .map(|entry| ((entry.entry_type, entry.external_id.as_deref().unwrap_or_default()), entry))
+        .collect()
+}
+
+/// What each account was answered without an entry of its own, as far as it was asked for.
+fn unwritten<'a>(records: &'a Records, book: &'a Book) -> BTreeMap<&'a str, Vec<Unwritten<'a>>> {
+    let refusals = book.refusals.iter().map(|(name, refusal)| (name, Answered::No(refusal)));
+    let replays = book.replays.iter().map(|(name, replay)| (name, Answered::Before(replay)));
+    let mut unwritten: BTreeMap<&str, Vec<Unwritten>> = BTreeMap::new();
+    for (name, answered) in refusals.chain(replays) {
+        let Some(operation) = records.operations.get(name) else { continue };
+        let of_account = unwritten.entry(&name.0).or_default();
+        of_account.push(Unwritten {
+            call: &operation.call,
+            answered,
+            verdicts: Vec::new(),
+            is_explained: false,
+        });
+    }
+    unwritten
+}
+
+/// An operation that was answered without an entry of its own.
+struct Unwritten<'a> {
+    call: &'a Call,
+    answered: Answered<'a>,
+    /// What the model said to it, where it was not that.
+    verdicts: Vec<Answer>,
+    is_explained: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answered<'a> {
+    No(&'a Refusal),
+    Before(&'a Replay),
+}
+
+impl Answered<'_> {
+    fn create_time(&self) -> i64 {
+        match self {
+            Self::No(refusal) => refusal.create_time,
+            Self::Before(replay) => replay.create_time,
+        }
+    }
+
+    /// The answer, if the model agrees to it.
+    fn told(&self, verdict: &Answer) -> Option<Told> {
+        match (self, verdict) {
+            (Self::No(refusal), Answer::Refused { reason, metadata })
+                if refusal.reason == *reason && refusal.metadata == *metadata =>
+            {
+                let Refusal { reason, message, metadata, .. } = (*refusal).clone();
+                Some(Told::Refused { reason, message, metadata })
+            }
+            (Self::Before(replay), Answer::Applied { entry, replayed: true, .. })
+                if replay.sequence == entry.sequence =>
+            {
+                Told::applied(verdict)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One account's journal, and how far it has been replayed.
+struct Journal<'a> {
+    account: &'a str,
+    entries: &'a [&'a Entry],
+    unwritten: Vec<Unwritten<'a>>,
+    records: &'a Records,
+    model: Model,
+}
+
+impl<'a> Journal<'a> {
+    fn new(
+        account: &'a str,
+        entries: &'a [&'a Entry],
+        unwritten: Vec<Unwritten<'a>>,
+        records: &'a Records,
+        limits: Limits,
+    ) -> Self {
+        Self { account, entries, unwritten, records, model: Model::new(limits, &[], 0) }
+    }
+
+    /// Tells the model which of the payments that are named here were credited to others. When, only the database knows.
+    fn know_payments(&mut self, credited: &Credited) {
+        for unwritten in &self.unwritten {
+            let What::Credit { kind, external_id: Some(external_id), .. } = &unwritten.call.what else {
+                continue;
+            };
+            let Some(entry) = credited.get(&(*kind, external_id)) else { continue };
+            let Some(call) = self.call(entry).filter(|call| call.account != self.account) else { continue };
+            self.model.call(entry.create_time, call);
+        }
+    }
+
+    fn replay(&mut self, expected: &mut Expected, verdicts: &mut Verdicts) {
+        for position in 0..=self.entries.len() {
+            self.explain(position, expected);
+            let Some(entry) = self.entries.get(position) else { break };
+            let answer = self.write(entry);
+            if self.model.entries(self.account).get(position) != Some(entry) {
+                let account = self.account;
+                let finding = format!("{account}: the book has {entry:?}; the model says {answer:?}");
+                return verdicts.unexplained.push(finding); // what follows would follow from this
+            }
+            if let (Some(key), Some(told)) = (&entry.key, answer.as_ref().and_then(Told::applied)) {
+                expected.insert((self.account.to_owned(), key.clone()), told);
+            }
+        }
+        for unwritten in self.unwritten.iter().filter(|unwritten| !unwritten.is_explained) {
+            let Unwritten { call, answered, verdicts: said, .. } = unwritten;
+            let finding =
+                format!("{call:?}: the book has {answered:?}; at that time the model says {said:?}");
+            verdicts.unexplained.push(finding);
+        }
+    }
+
+    /// Has the model write what the book has next: an expiry by itself, all else because it was asked for.
+    fn write(&mut self, entry: &Entry) -> Option<Answer> {
+        if entry.entry_type == "EXPIRE" {
+            self.model.lapse(self.account, entry.create_time);
+            return None;
+        }
+        let call = self.call(entry)?.clone();
+        Some(self.model.call(entry.create_time, &call))
+    }
+
+    /// Asks the model about each operation whose time is between those of the entries around a position.
+    fn explain(&mut self, position: usize, expected: &mut Expected) {
+        let after = position.checked_sub(1).map_or(i64::MIN, |last| self.entries[last].create_time);
+        let before = self.entries.get(position).map_or(i64::MAX, |next| next.create_time);
+        for unwritten in self.unwritten.iter_mut().filter(|unwritten| !unwritten.is_explained) {
+            let time = unwritten.answered.create_time();
+            // Whatever is answered for good, what had run out by then was written down before.
+            if time < after || time > before || self.model.has_lapsed(self.account, time) {
+                continue;
+            }
+            let verdict = self.model.verdict(time, unwritten.call);
+            let Some(told) = unwritten.answered.told(&verdict) else {
+                unwritten.verdicts.push(verdict);
+                continue;
+            };
+            unwritten.is_explained = true;
+            self.model.call(time, unwritten.call); // a refund may name it later
+            expected.insert((self.account.to_owned(), unwritten.call.key.clone()), told);
+        }
+    }
+
+    fn call(&self, entry: &Entry) -> Option<&'a Call> {
+        let name: Name = (entry.account.clone(), entry.key.clone()?);
+        self.records.operations.get(&name).map(|operation| &operation.call)
+    }
+}

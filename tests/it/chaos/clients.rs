@@ -1,0 +1,286 @@
+//! The callers: each asks for one operation after another, and again until it is answered; and looks at what there is.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use billing::grpc::proto::{self, get_operation_response};
+use fastrand::Rng;
+use tokio::{task::JoinSet, time::timeout};
+use tonic::{Response, Status};
+
+use super::{
+    history::{Found, History, Seen},
+    operations::{Accounts, changed},
+    wording::{Outcome, Told, failure, send, timed},
+};
+use crate::{
+    model::Call,
+    support::{Client, connect_lazily},
+};
+
+/// How many callers there are, and how many ask again at the end.
+const CLIENTS: usize = 12;
+/// How long a caller thinks at most before it asks for the next operation, in milliseconds.
+const PAUSE_MAX: u64 = 40;
+/// How much later than its deadline a call that gRPC does not end is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// More than the entries of any account.
+const PAGE_MAX: i32 = 1_000;
+
+/// What the callers share.
+#[derive(Debug)]
+pub struct Load {
+    /// Where the replicas are.
+    pub urls: [String; 2],
+    pub history: History,
+    pub accounts: Accounts,
+    /// Whether to begin no further operation.
+    pub is_over: AtomicBool,
+}
+
+/// Starts the callers, which go on until it is over.
+pub fn start(load: &Arc<Load>, rng: &mut Rng) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(Caller::new(load, number, rng.fork()).go_on());
+    }
+    clients
+}
+
+/// Asks again for all that was answered, what became of all that was asked, and how all accounts stand.
+pub async fn settle(load: &Arc<Load>, rng: &mut Rng) {
+    let records = load.history.records().clone();
+    let mut shares = vec![Vec::new(); CLIENTS];
+    for (index, operation) in records.operations.values().enumerate() {
+        let is_answered = operation.standing().next().is_some();
+        shares[index % CLIENTS].push((operation.call.clone(), is_answered));
+    }
+    let mut clients = JoinSet::new();
+    for (number, share) in shares.into_iter().enumerate() {
+        clients.spawn(Caller::new(load, number, rng.fork()).ask_again(share));
+    }
+    clients.join_all().await;
+    let mut caller = Caller::new(load, 0, rng.fork());
+    let accounts: BTreeSet<&String> = records.operations.keys().map(|(account, _)| account).collect();
+    for account in accounts {
+        caller.read_page(account, PAGE_MAX).await;
+        caller.read_account(account).await;
+    }
+}
+
+/// One caller.
+struct Caller {
+    load: Arc<Load>,
+    number: usize,
+    rng: Rng,
+    replicas: [Client; 2],
+}
+
+impl Caller {
+    fn new(load: &Arc<Load>, number: usize, rng: Rng) -> Self {
+        let replicas = load.urls.each_ref().map(|url| connect_lazily(url));
+        Self { load: Arc::clone(load), number, rng, replicas }
+    }
+
+    async fn go_on(mut self) {
+        let mut asked = 0;
+        while !self.load.is_over.load(Ordering::Relaxed) {
+            let pause = self.rng.u64(..=PAUSE_MAX);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            match self.rng.u8(..20) {
+                0..=1 => self.read().await,
+                2 => self.name_an_old_key().await,
+                _ => {
+                    let key = format!("job-{}-{asked}", self.number);
+                    asked += 1;
+                    let call = self.load.accounts.choose(&mut self.rng, key);
+                    self.operate(&call).await;
+                }
+            }
+        }
+    }
+
+    async fn operate(&mut self, call: &Call) {
+        self.load.history.ask(call);
+        match self.rng.u8(..20) {
+            0..=1 => {
+                self.attempt(call).await; // answered or not: it is not asked again
+            }
+            2..=3 => {
+                if !self.attempt_twice_at_once(call).await {
+                    self.ask_until_answered(call).await;
+                }
+            }
+            _ => self.ask_until_answered(call).await,
+        }
+    }
+
+    async fn ask_until_answered(&mut self, call: &Call) {
+        let mut pause = 5;
+        while !self.attempt(call).await {
+            tokio::time::sleep(Duration::from_millis(self.rng.u64(..pause))).await;
+            pause = (pause * 2).min(200);
+            if self.rng.u8(..4) == 0 {
+                self.read_operation(&call.account, &call.key).await;
+            }
+        }
+    }
+
+    /// Calls a replica, and returns whether it answered.
+    async fn attempt(&mut self, call: &Call) -> bool {
+        let (replica, deadline) = (self.replica(), self.deadline());
+        let sent = self.load.history.now();
+        let outcome = send_patiently(replica, call, deadline).await;
+        self.settled(call, sent, outcome)
+    }
+
+    /// Calls both replicas, and returns whether one answered.
+    async fn attempt_twice_at_once(&mut self, call: &Call) -> bool {
+        let deadlines = (self.deadline(), self.deadline());
+        let sent = self.load.history.now();
+        let [one, other] = self.replicas.clone();
+        let outcomes =
+            tokio::join!(send_patiently(one, call, deadlines.0), send_patiently(other, call, deadlines.1));
+        let answered = [self.settled(call, sent, outcomes.0), self.settled(call, sent, outcomes.1)];
+        answered.contains(&true)
+    }
+
+    fn settled(&self, call: &Call, sent: u64, outcome: Outcome) -> bool {
+        let is_told = if let Outcome::Told(told) = &outcome {
+            self.load.accounts.learn(call, told);
+            true
+        } else {
+            false
+        };
+        self.load.history.settle(call, sent, outcome);
+        is_told
+    }
+
+    /// With the same request, or by mistake with another.
+    async fn name_an_old_key(&mut self) {
+        let Some((account, key)) = self.load.accounts.answered(&mut self.rng) else { return };
+        let call = self.load.history.call(&account, &key).expect("it was asked");
+        if self.rng.bool() {
+            self.attempt(&call).await;
+        } else {
+            let misuse = changed(&call);
+            let outcome = send_patiently(self.replica(), &misuse, self.deadline()).await;
+            self.load.history.misuse(misuse, outcome);
+        }
+    }
+
+    async fn ask_again(mut self, operations: Vec<(Call, bool)>) {
+        for (call, is_answered) in operations {
+            if is_answered {
+                while !self.attempt(&call).await {}
+            }
+            while !self.read_operation(&call.account, &call.key).await {}
+        }
+    }
+
+    async fn read(&mut self) {
+        let account = self.load.accounts.name(&mut self.rng);
+        match self.rng.u8(..3) {
+            0 => {
+                self.read_account(&account).await;
+            }
+            1 => {
+                let page_size = self.rng.i32(1..=6);
+                self.read_page(&account, page_size).await;
+            }
+            _ => {
+                if let Some((account, key)) = self.load.accounts.answered(&mut self.rng) {
+                    self.read_operation(&account, &key).await;
+                }
+            }
+        }
+    }
+
+    async fn read_account(&mut self, account: &str) -> bool {
+        let request = proto::GetAccountRequest { account_id: account.to_owned(), as_of: None };
+        let sent = self.load.history.now();
+        let mut replica = self.replica();
+        let from = clock();
+        let answer = replica.get_account(timed(request, self.deadline())).await;
+        let clock = (from, clock());
+        self.seen(account, sent, answer, |found| {
+            let account = found.map(|response| response.account.expect("an account"));
+            Seen::Account { account, clock }
+        })
+    }
+
+    async fn read_page(&mut self, account: &str, page_size: i32) -> bool {
+        let account_id = account.to_owned();
+        let request = proto::ListEntriesRequest { account_id, page_size, ..Default::default() };
+        let sent = self.load.history.now();
+        let mut replica = self.replica();
+        let answer = replica.list_entries(timed(request, self.deadline())).await;
+        self.seen(account, sent, answer, |found| Seen::Page(found.map_or(Vec::new(), |page| page.entries)))
+    }
+
+    async fn read_operation(&mut self, account: &str, key: &str) -> bool {
+        let (account_id, idempotency_key) = (account.to_owned(), key.to_owned());
+        let request = proto::GetOperationRequest { account_id, idempotency_key };
+        let sent = self.load.history.now();
+        let mut replica = self.replica();
+        let answer = replica.get_operation(timed(request, self.deadline())).await;
+        self.seen(account, sent, answer, |found| {
+            let found = found.map(|response| match response.outcome.expect("an outcome") {
+                get_operation_response::Outcome::Applied(entry) => Found::Applied(entry),
+                get_operation_response::Outcome::Refused(refusal) => Found::Refused(refusal),
+            });
+            Seen::Operation { key: key.to_owned(), found }
+        })
+    }
+
+    /// Writes down what a read showed, and returns whether it was answered.
+    fn seen<T>(
+        &self,
+        account: &str,
+        sent: u64,
+        answer: Result<Response<T>, Status>,
+        seen: impl FnOnce(Option<T>) -> Seen,
+    ) -> bool {
+        let found = match answer {
+            Ok(response) => Some(response.into_inner()),
+            Err(status) => match failure(&status) {
+                Outcome::Told(Told::NotFound { .. }) => None,
+                Outcome::Unanswered(_) => return false,
+                other @ (Outcome::Told(_) | Outcome::Unexplained(_)) => {
+                    self.load.history.incident(format!("a read of {account} was answered {other:?}"));
+                    return false;
+                }
+            },
+        };
+        self.load.history.read(account, sent, seen(found));
+        true
+    }
+
+    fn replica(&mut self) -> Client {
+        self.replicas[self.rng.usize(..2)].clone()
+    }
+
+    /// Mostly some seconds; sometimes so little that it often passes.
+    fn deadline(&mut self) -> Duration {
+        let is_short = self.rng.u8(..7) == 0;
+        Duration::from_millis(if is_short { self.rng.u64(20..=200) } else { self.rng.u64(2_000..=5_000) })
+    }
+}
+
+/// What the machine's clock says, in microseconds.
+fn clock() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since_epoch.as_micros()).unwrap()
+}
+
+/// A call that ends whatever becomes of its connection.
+async fn send_patiently(mut replica: Client, call: &Call, deadline: Duration) -> Outcome {
+    let sent = timeout(deadline + PATIENCE, send(&mut replica, call, deadline)).await;
+    sent.unwrap_or_else(|_| Outcome::Unanswered("nothing at all".into()))
+}

@@ -1,0 +1,199 @@
+//! Faults of PostgreSQL: sessions ended, processes killed or frozen, locks held by others, a standby in place of the server.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use billing::private_postgres::PrivatePostgres;
+use diesel::{QueryResult, QueryableByName, sql_query, sql_types};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use fastrand::Rng;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{task::spawn_blocking, time::sleep};
+
+use super::{Breakable, Kind, for_a_while};
+
+/// How often a connection is tried: a server that recovers takes none.
+const CONNECTS_MAX: usize = 3_000;
+const CONNECT_PAUSE: Duration = Duration::from_millis(10);
+const SETTINGS: [(&str, &str); 1] = [("max_connections", "60")];
+const OF_THE_SERVICE: &str =
+    "FROM pg_stat_activity WHERE application_name = 'billing' AND datname = 'billing'";
+
+/// A durable PostgreSQL of its own.
+pub struct Database {
+    dir: PathBuf,
+    server: Option<PrivatePostgres>,
+}
+
+impl Database {
+    pub async fn start(dir: &Path) -> Self {
+        let mut database = Self { dir: dir.to_owned(), server: None };
+        database.start_server().await;
+        database
+    }
+
+    /// Where the book is.
+    pub fn url(&self) -> String {
+        self.server().database_url("billing")
+    }
+
+    /// Stops the server, and removes its data.
+    pub async fn remove(self) {
+        spawn_blocking(move || {
+            self.server.expect("it runs").stop().unwrap();
+            fs::remove_dir_all(self.dir).unwrap();
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until no session of the service is left, and so nothing more can be written.
+    pub async fn wait_until_unused(&self) {
+        let mut outsider = self.outsider().await;
+        while !service_sessions(&mut outsider).await.unwrap().is_empty() {
+            sleep(CONNECT_PAUSE).await;
+        }
+    }
+
+    fn server(&self) -> &PrivatePostgres {
+        self.server.as_ref().expect("it runs")
+    }
+
+    async fn start_server(&mut self) {
+        let dir = self.dir.clone();
+        let started = spawn_blocking(move || PrivatePostgres::start(&dir, &SETTINGS)).await.unwrap();
+        self.server = Some(started.unwrap_or_else(|error| panic!("PostgreSQL does not start: {error}")));
+    }
+
+    /// A session that is none of the service's, once the server takes one.
+    async fn outsider(&self) -> AsyncPgConnection {
+        connect(&self.server().database_url("postgres")).await
+    }
+
+    /// The same, in the book.
+    async fn outsider_in_the_book(&self) -> AsyncPgConnection {
+        connect(&self.url()).await
+    }
+
+    fn postmaster(&self) -> Pid {
+        let pid_file = fs::read_to_string(self.dir.join("cluster/postmaster.pid")).unwrap();
+        pid(pid_file.lines().next().unwrap().parse().unwrap())
+    }
+
+    /// A process that works for the service, if one does.
+    async fn backend(&self, rng: &mut Rng) -> Option<Pid> {
+        let mut outsider = self.outsider().await;
+        let sessions = service_sessions(&mut outsider).await.ok()?;
+        rng.choice(sessions).map(pid)
+    }
+
+    async fn terminate_sessions(&self, limit: &str) -> QueryResult<()> {
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM (SELECT pid {OF_THE_SERVICE} ORDER BY random() {limit}) s"
+        );
+        self.outsider().await.batch_execute(&sql).await
+    }
+
+    async fn kill_backend(&self, rng: &mut Rng) -> Option<Kind> {
+        send(self.backend(rng).await?, Signal::KILL)?;
+        self.wait_until_recovered().await;
+        Some(Kind::kill("PostgreSQL backend killed"))
+    }
+
+    /// All processes of the server end with the first, and the next server recovers what is on disk.
+    async fn kill_server(&mut self) -> Kind {
+        send(self.postmaster(), Signal::KILL).expect("it runs");
+        let server = self.server.take().expect("it runs");
+        spawn_blocking(move || server.stop()).await.unwrap().unwrap();
+        self.start_server().await;
+        Kind::kill("PostgreSQL server killed")
+    }
+
+    /// The server notices at some moment that one of its processes is gone: then it ends the others.
+    async fn wait_until_recovered(&self) {
+        sleep(CONNECT_PAUSE * 5).await;
+        drop(self.outsider().await);
+    }
+
+    async fn hold_a_row(&self, rng: &mut Rng) -> Option<Kind> {
+        let millis = rng.u64(100..=3_000);
+        let sql = format!(
+            "BEGIN; SELECT FROM accounts WHERE account_id = \
+                 (SELECT account_id FROM accounts ORDER BY update_time DESC OFFSET {} LIMIT 1) FOR UPDATE; \
+             SELECT pg_sleep({millis} / 1000.0); COMMIT",
+            rng.u8(..6)
+        );
+        self.outsider_in_the_book().await.batch_execute(&sql).await.ok()?;
+        Some(Kind::other("row locked by others"))
+    }
+
+    /// What a failover looks like to the service: every session ends, and new ones find a server that takes no writes;
+    /// then they end again.
+    async fn be_a_standby(&self, rng: &mut Rng) -> Kind {
+        let standby_for = for_a_while(rng, 100..=1_000);
+        for (is_standby, lasting) in [("on", standby_for), ("off", Duration::ZERO)] {
+            let sql = format!("ALTER DATABASE billing SET default_transaction_read_only = {is_standby}");
+            self.outsider().await.batch_execute(&sql).await.unwrap();
+            self.terminate_sessions("").await.unwrap();
+            sleep(lasting).await;
+        }
+        Kind::other("PostgreSQL read-only for a moment")
+    }
+}
+
+impl Breakable for Database {
+    const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+    async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
+        match rng.u8(..20) {
+            0..=2 => self.terminate_sessions("LIMIT 1").await.ok().map(|()| Kind::other("session ended")),
+            3..=4 => self.terminate_sessions("").await.ok().map(|()| Kind::other("all sessions ended")),
+            5..=10 => self.kill_backend(rng).await,
+            11..=12 => Some(self.kill_server().await),
+            13..=15 => freeze(self.backend(rng).await?, for_a_while(rng, 100..=2_000)).await,
+            16 => freeze(self.postmaster(), for_a_while(rng, 100..=1_000)).await,
+            17..=18 => self.hold_a_row(rng).await,
+            _ => Some(self.be_a_standby(rng).await),
+        }
+    }
+}
+
+async fn freeze(process: Pid, lasting: Duration) -> Option<Kind> {
+    send(process, Signal::STOP)?;
+    sleep(lasting).await;
+    send(process, Signal::CONT)?;
+    Some(Kind::other("PostgreSQL process frozen"))
+}
+
+/// Sends a signal, unless the process has just ended.
+fn send(process: Pid, signal: Signal) -> Option<()> {
+    kill_process(process, signal).ok()
+}
+
+async fn connect(url: &str) -> AsyncPgConnection {
+    for _ in 0..CONNECTS_MAX {
+        if let Ok(connection) = AsyncPgConnection::establish(url).await {
+            return connection;
+        }
+        sleep(CONNECT_PAUSE).await;
+    }
+    panic!("PostgreSQL takes no connections");
+}
+
+/// The processes that work for the service.
+async fn service_sessions(outsider: &mut AsyncPgConnection) -> QueryResult<Vec<i32>> {
+    #[derive(QueryableByName)]
+    struct Session {
+        #[diesel(sql_type = sql_types::Integer)]
+        pid: i32,
+    }
+    let sessions: Vec<Session> = sql_query(format!("SELECT pid {OF_THE_SERVICE}")).load(outsider).await?;
+    Ok(sessions.into_iter().map(|session| session.pid).collect())
+}
+
+fn pid(number: i32) -> Pid {
+    Pid::from_raw(number).expect("the number of a process")
+}

@@ -1,0 +1,151 @@
+//! Faults of the replicas: killed, told to stop, or frozen.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use rustix::process::Signal;
+use tokio::{task::spawn_blocking, time::sleep};
+
+use super::{Breakable, Kind, for_a_while};
+use crate::support::process::Process;
+
+/// How often a start is tried: one that finds no database fails, and so does one that finds its port taken.
+const STARTS_MAX: usize = 200;
+const START_PAUSE: Duration = Duration::from_millis(100);
+
+/// The replicas.
+pub struct Replicas {
+    replicas: [Replica; 2],
+    /// What each process logged that none should, and how they ended if not as they should.
+    failures: Vec<Arc<Mutex<Vec<String>>>>,
+}
+
+/// One of them, which is a process most of the time.
+struct Replica {
+    flags: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Replicas {
+    /// Two replicas with flags, each with its own way to the database.
+    pub async fn start(database_urls: [&str; 2], flags: &[&str]) -> Self {
+        let replica = |url| {
+            let flags = [&["--database-url", url], flags].concat();
+            Replica { flags: flags.into_iter().map(str::to_owned).collect(), process: None }
+        };
+        let mut replicas = Self { replicas: database_urls.map(replica), failures: Vec::new() };
+        replicas.start_again().await;
+        for replica in &mut replicas.replicas {
+            replica.keep_address();
+        }
+        replicas
+    }
+
+    /// Where they serve.
+    pub fn urls(&self) -> [String; 2] {
+        self.replicas.each_ref().map(|replica| replica.process().url())
+    }
+
+    /// Tells both to stop, which answers every call that they have taken.
+    pub async fn stop(&mut self) {
+        for number in 0..2 {
+            self.terminate(number).await;
+        }
+    }
+
+    /// Starts both after a stop.
+    pub async fn start_again(&mut self) {
+        for number in 0..2 {
+            self.start_one(number).await;
+        }
+    }
+
+    /// What went wrong with them, beside what was done to them.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures.iter().flat_map(|failures| failures.lock().unwrap().clone()).collect()
+    }
+
+    /// Starts a replica, and again until it serves.
+    async fn start_one(&mut self, number: usize) {
+        let mut log = Vec::new();
+        for _ in 0..STARTS_MAX {
+            let flags = self.replicas[number].flags.clone();
+            let started = spawn_blocking(move || {
+                Process::try_serve(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+            });
+            match started.await.unwrap() {
+                Ok(process) => {
+                    self.failures.push(process.failures());
+                    self.replicas[number].process = Some(process);
+                    return;
+                }
+                Err(its_log) => log = its_log,
+            }
+            sleep(START_PAUSE).await;
+        }
+        panic!("a replica does not start: {log:#?}");
+    }
+
+    async fn kill(&mut self, number: usize) {
+        let process = self.replicas[number].process.take().expect("it runs");
+        spawn_blocking(move || process.kill()).await.unwrap();
+    }
+
+    async fn terminate(&mut self, number: usize) {
+        let process = self.replicas[number].process.take().expect("it runs");
+        let ended = spawn_blocking(move || process.terminate()).await.unwrap();
+        if !ended.success() {
+            let failure = format!("a replica that was told to stop ended with {ended}");
+            self.failures.push(Arc::new(Mutex::new(vec![failure])));
+        }
+    }
+
+    async fn freeze(&self, number: usize, lasting: Duration) {
+        let process = self.replicas[number].process();
+        process.signal(Signal::STOP);
+        sleep(lasting).await;
+        process.signal(Signal::CONT);
+    }
+}
+
+impl Replica {
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    /// Has those that come after this process serve at its address.
+    fn keep_address(&mut self) {
+        let address = self.process().address.clone();
+        self.flags.extend(["--listen".to_owned(), address]);
+    }
+}
+
+impl Breakable for Replicas {
+    const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+    async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
+        let number = rng.usize(..2);
+        match rng.u8(..10) {
+            0..=5 => {
+                self.kill(number).await;
+                if rng.u8(..3) == 0 {
+                    sleep(for_a_while(rng, 0..=1_000)).await;
+                }
+                self.start_one(number).await;
+                Some(Kind::kill("replica killed"))
+            }
+            6..=7 => {
+                self.terminate(number).await;
+                self.start_one(number).await;
+                Some(Kind::other("replica told to stop"))
+            }
+            _ => {
+                self.freeze(number, for_a_while(rng, 100..=2_000)).await;
+                Some(Kind::other("replica frozen"))
+            }
+        }
+    }
+}

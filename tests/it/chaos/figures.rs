@@ -1,0 +1,114 @@
+//! What happened, in figures, for people.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{
+    book::Book,
+    checker::Verdicts,
+    faults::{Sort, Tally},
+    history::{Operation, Records},
+    wording::{Outcome, Told},
+};
+
+/// Fewer operations than this in a second are no load.
+const ANSWERED_PER_SECOND_MIN: u64 = 5;
+/// Fewer kinds of faults than this are no chaos.
+const KINDS_MIN: usize = 4;
+
+/// A run.
+pub struct Figures<'a> {
+    pub seed: u64,
+    pub seconds: u64,
+    pub records: &'a Records,
+    pub book: &'a Book,
+    pub tally: &'a Tally,
+    pub verdicts: &'a Verdicts,
+}
+
+impl Figures<'_> {
+    /// Fails if what happened proves nothing.
+    pub fn check_enough_happened(&self) {
+        let answered = u64::try_from(self.answered()).unwrap();
+        assert!(
+            answered >= self.seconds * ANSWERED_PER_SECOND_MIN,
+            "only {answered} operations were answered"
+        );
+        let kinds = self.tally.counts().len();
+        assert!(kinds >= KINDS_MIN, "only {kinds} kinds of faults");
+    }
+
+    fn answered(&self) -> usize {
+        let is_answered = |operation: &&Operation| operation.told().next().is_some();
+        self.records.operations.values().filter(is_answered).count()
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = &Outcome> {
+        let attempts = self.records.operations.values().flat_map(|operation| &operation.attempts);
+        attempts.map(|attempt| &attempt.outcome)
+    }
+
+    /// What went without an answer, by what was said instead.
+    fn unanswered(&self) -> BTreeMap<&str, usize> {
+        count(self.attempts().filter_map(|outcome| match outcome {
+            Outcome::Unanswered(what) => Some(what.as_str()),
+            Outcome::Told(_) | Outcome::Unexplained(_) => None,
+        }))
+    }
+
+    fn replays(&self) -> usize {
+        let is_replay =
+            |outcome: &&Outcome| matches!(outcome, Outcome::Told(Told::Applied(applied)) if applied.replayed);
+        self.attempts().filter(is_replay).count()
+    }
+
+    fn refusals(&self) -> BTreeMap<&str, usize> {
+        count(self.book.refusals.iter().map(|(_, refusal)| refusal.reason.as_str()))
+    }
+}
+
+impl fmt::Display for Figures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, seconds, records, book, tally, verdicts } = self;
+        let asked = records.operations.len();
+        let expiries = book.entries.iter().filter(|entry| entry.entry_type == "EXPIRE").count();
+        let unanswered = self.unanswered();
+        row(f, "seed", seed)?;
+        row(f, "seconds", seconds)?;
+        row(f, "operations asked for", asked)?;
+        row(f, "operations answered", self.answered())?;
+        row(f, "operations abandoned", asked - self.answered())?;
+        row(f, "calls", self.attempts().count())?;
+        row(f, "calls unanswered", unanswered.values().sum::<usize>())?;
+        rows(f, unanswered)?;
+        row(f, "replays", self.replays())?;
+        row(f, "keys misused", records.misuses.len())?;
+        row(f, "reads", records.reads.len())?;
+        row(f, "refusals", book.refusals.len())?;
+        rows(f, self.refusals())?;
+        row(f, "entries", book.entries.len())?;
+        row(f, "expiries among them", expiries)?;
+        row(f, "faults", tally.counts().iter().map(|(_, count)| count).sum::<usize>())?;
+        rows(f, tally.counts())?;
+        row(f, "kills", tally.total(Sort::Kill))?;
+        row(f, "cuts", tally.total(Sort::Cut))?;
+        row(f, "lost", verdicts.lost.len())?;
+        row(f, "doubled", verdicts.doubled.len())?;
+        row(f, "unexplained", verdicts.unexplained.len())
+    }
+}
+
+fn count<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, figure: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:<44}{figure:>10}")
+}
+
+fn rows<'a>(f: &mut fmt::Formatter<'_>, counts: impl IntoIterator<Item = (&'a str, usize)>) -> fmt::Result {
+    counts.into_iter().try_for_each(|(name, count)| row(f, &format!("  {name}"), count))
+}

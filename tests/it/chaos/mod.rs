@@ -1,0 +1,156 @@
+//! A long run of faults at random, on real processes: two replicas of the service, each with a wire of its own to a durable
+//! PostgreSQL, and callers that go on until they are answered. Then everything that was told is judged by the book.
+//!
+//! `CHAOS_SEED` and `CHAOS_SECONDS` set what is decided and for how long. A seed decides what every caller asks for and what
+//! every hand breaks; what happens in between is for the machine to decide, so a run is like another with its seed, not the
+//! same.
+
+mod book;
+mod checker;
+mod clients;
+mod faults;
+mod figures;
+mod history;
+mod operations;
+mod wording;
+
+use std::{
+    env,
+    str::FromStr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use billing::ledger;
+use fastrand::Rng;
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    model::Limits,
+    support::{check::check_book, wire::Wire},
+};
+use book::Book;
+use checker::check;
+use clients::Load;
+use faults::{Database, Replicas, Sort, Tally, Wires, inflict};
+use figures::Figures;
+use history::History;
+use operations::Accounts;
+
+const SEED_DEFAULT: u64 = 1;
+const SECONDS_DEFAULT: u64 = 15;
+/// From so many seconds on a run must have had [`SORT_MIN`] kills and as many cuts.
+const LONG_RUN: u64 = 300;
+const SORT_MIN: usize = 100;
+/// How long the callers may take for what they have begun, once nothing is broken any more.
+const FINISH_PATIENCE: Duration = Duration::from_secs(60);
+
+const LIMITS: Limits = Limits { admin_credit_max: 1_000, debt_max: 1_000 };
+const FLAGS: [&str; 8] = [
+    "--sweep-interval",
+    "200ms",
+    "--debt-max",
+    "1000",
+    "--admin-credit-max",
+    "1000",
+    "--drain-delay",
+    "100ms",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_doubled_or_unexplained_whatever_fails() {
+    let seed = from_environment("CHAOS_SEED", SEED_DEFAULT);
+    let seconds = from_environment("CHAOS_SECONDS", SECONDS_DEFAULT);
+    eprintln!("chaos: seed {seed}, {seconds} seconds");
+    let mut rng = Rng::with_seed(seed);
+
+    let system = System::start().await;
+    let load = Arc::new(Load::new(system.replicas.urls()));
+    let clients = clients::start(&load, &mut rng);
+    let tally = Tally::default();
+    let mut system = system.suffer(Duration::from_secs(seconds), &mut rng, &tally).await;
+    load.is_over.store(true, Ordering::Relaxed);
+    finish(clients, &load).await;
+    system.settle().await;
+    clients::settle(&load, &mut rng).await;
+    system.replicas.failures().into_iter().for_each(|failure| load.history.incident(failure));
+
+    let book = Book::read(&system.database.url()).await;
+    let records = load.history.records().clone();
+    let verdicts = check(&records, &book, LIMITS);
+    let figures =
+        Figures { seed, seconds, records: &records, book: &book, tally: &tally, verdicts: &verdicts };
+    eprintln!("{figures}");
+    assert!(verdicts.are_clean(), "seed {seed}:\n{verdicts}");
+    check_book(&system.database.url()).await;
+    figures.check_enough_happened();
+    if seconds >= LONG_RUN {
+        let (kills, cuts) = (tally.total(Sort::Kill), tally.total(Sort::Cut));
+        assert!(kills >= SORT_MIN && cuts >= SORT_MIN, "seed {seed}: only {kills} kills and {cuts} cuts");
+    }
+    system.stop().await;
+}
+
+/// Everything that runs, and breaks.
+struct System {
+    database: Database,
+    wires: Wires,
+    replicas: Replicas,
+}
+
+impl System {
+    async fn start() -> Self {
+        let dir = env::temp_dir().join(format!("billing-chaos-{}", std::process::id()));
+        let database = Database::start(&dir).await;
+        ledger::migrate(&database.url()).await.unwrap();
+        let wires = [Wire::open(&database.url()).await, Wire::open(&database.url()).await];
+        let replicas = Replicas::start(wires.each_ref().map(|wire| wire.url.as_str()), &FLAGS).await;
+        Self { database, wires: Wires(wires), replicas }
+    }
+
+    /// Breaks everything again and again, for a while.
+    async fn suffer(self, lasting: Duration, rng: &mut Rng, tally: &Tally) -> Self {
+        let until = Instant::now() + lasting;
+        let (database, wires, replicas) = tokio::join!(
+            inflict(self.database, rng.fork(), until, tally),
+            inflict(self.wires, rng.fork(), until, tally),
+            inflict(self.replicas, rng.fork(), until, tally),
+        );
+        Self { database, wires, replicas }
+    }
+
+    /// Returns when nothing happens any more of what callers gave up waiting for.
+    async fn settle(&mut self) {
+        self.replicas.stop().await;
+        self.database.wait_until_unused().await;
+        self.replicas.start_again().await;
+    }
+
+    async fn stop(self) {
+        drop(self.replicas);
+        self.database.remove().await;
+    }
+}
+
+/// Lets the callers finish what they have begun.
+async fn finish(mut clients: JoinSet<()>, load: &Load) {
+    let finished = timeout(FINISH_PATIENCE, async {
+        while let Some(client) = clients.join_next().await {
+            client.unwrap();
+        }
+    });
+    if finished.await.is_err() {
+        load.history.incident(format!("{} callers were never answered", clients.len()));
+    }
+}
+
+fn from_environment<T: FromStr>(name: &str, default: T) -> T {
+    let Ok(text) = env::var(name) else { return default };
+    text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+}
+
+impl Load {
+    fn new(urls: [String; 2]) -> Self {
+        Self { urls, history: History::default(), accounts: Accounts::new(), is_over: false.into() }
+    }
+}

@@ -1,0 +1,187 @@
+//! Which operations are asked for: small amounts, so that refusals of every kind are common, and much that is named twice.
+
+use std::sync::Mutex;
+
+use fastrand::Rng;
+
+use super::wording::{Applied, Told};
+use crate::model::{Call, Metadata, Of, What};
+
+/// How many accounts there are at any one time.
+const ACCOUNTS: usize = 6;
+/// How many operations are asked for in an account before another takes its place: new accounts are a case of their own,
+/// and the reference model reads the whole of a journal at every step.
+const OPERATIONS_PER_ACCOUNT: usize = 150;
+/// How many payments an account knows, and how many all accounts of a generation share.
+const PAYMENTS: usize = 12;
+const KINDS: [&str; 4] = ["DEPOSIT", "EARNING", "REFERRAL_REWARD", "INVITE_CREDIT"];
+const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+const REFERENCES: [&str; 3] = ["", "", "reservation_refund"];
+
+/// The accounts that operations are asked for in, and what has come of it.
+#[derive(Debug)]
+pub struct Accounts {
+    slots: Mutex<Vec<Account>>,
+}
+
+/// An account, as clients know it.
+#[derive(Debug, Clone)]
+struct Account {
+    slot: usize,
+    generation: usize,
+    asked: usize,
+    /// What can be refunded.
+    charges: Vec<(String, i64)>,
+    /// What was asked to be reserved, answered or not.
+    reservations: Vec<String>,
+    /// What was answered for good.
+    answered: Vec<String>,
+}
+
+impl Accounts {
+    pub fn new() -> Self {
+        Self { slots: Mutex::new((0..ACCOUNTS).map(|slot| Account::new(slot, 0)).collect()) }
+    }
+
+    /// An operation under a fresh key.
+    pub fn choose(&self, rng: &mut Rng, key: String) -> Call {
+        let mut slots = self.slots.lock().unwrap();
+        let account = &mut slots[rng.usize(..ACCOUNTS)];
+        if account.asked >= OPERATIONS_PER_ACCOUNT {
+            *account = Account::new(account.slot, account.generation + 1);
+        }
+        account.asked += 1;
+        let what = account.choose(rng);
+        if matches!(what, What::Reserve { .. }) {
+            account.reservations.push(key.clone());
+        }
+        let has_note = !matches!(what, What::Release { .. } | What::Extend { .. }) && rng.u8(..4) == 0;
+        let metadata = if has_note { Metadata::from([("job".into(), key.clone())]) } else { Metadata::new() };
+        let has_reference = !matches!(what, What::Extend { .. });
+        let reference = if has_reference { pick(rng, &REFERENCES) } else { "" };
+        Call { account: account.name(), key, what, reference: reference.into(), metadata }
+    }
+
+    /// The name of some account, to be read.
+    pub fn name(&self, rng: &mut Rng) -> String {
+        self.slots.lock().unwrap()[rng.usize(..ACCOUNTS)].name()
+    }
+
+    /// A key that was answered, and its account.
+    pub fn answered(&self, rng: &mut Rng) -> Option<(String, String)> {
+        let slots = self.slots.lock().unwrap();
+        let account = &slots[rng.usize(..ACCOUNTS)];
+        let key = rng.choice(&account.answered)?;
+        Some((account.name(), key.clone()))
+    }
+
+    /// Learns what an operation came to.
+    pub fn learn(&self, call: &Call, told: &Told) {
+        let mut slots = self.slots.lock().unwrap();
+        let Some(account) = slots.iter_mut().find(|account| account.name() == call.account) else { return };
+        if told.stands() {
+            account.answered.push(call.key.clone());
+        }
+        if let (Told::Applied(applied), What::Charge { .. } | What::Capture { .. }) = (told, &call.what) {
+            let Applied { entry, .. } = &**applied;
+            account.charges.push((call.key.clone(), entry.sequence));
+        }
+    }
+}
+
+impl Account {
+    fn new(slot: usize, generation: usize) -> Self {
+        let (charges, reservations, answered) = (Vec::new(), Vec::new(), Vec::new());
+        Self { slot, generation, asked: 0, charges, reservations, answered }
+    }
+
+    fn name(&self) -> String {
+        format!("account-{}-{}", self.slot, self.generation)
+    }
+
+    fn choose(&self, rng: &mut Rng) -> What {
+        match rng.u8(..20) {
+            0..=3 => self.stripe_deposit(rng),
+            4 => What::Credit { amount: rng.i64(1..=60), kind: pick(rng, &KINDS), external_id: None },
+            5..=7 => What::Charge { amount: rng.i64(1..=40) },
+            8..=9 => self.refund(rng),
+            10 => grant(rng),
+            11..=13 => What::Reserve { amount: rng.i64(1..=40), ttl: Some(lease(rng)) },
+            14..=16 => self.capture(rng),
+            17 => What::Release { reservation_id: self.reservation(rng) },
+            _ => self.extend(rng),
+        }
+    }
+
+    /// Mostly with the amount that goes with the payment, so that another key that names it is a replay.
+    fn stripe_deposit(&self, rng: &mut Rng) -> What {
+        let payment = rng.usize(..PAYMENTS);
+        let is_shared = rng.u8(..4) == 0;
+        let whose = if is_shared { "shared".to_owned() } else { self.slot.to_string() };
+        let external_id = Some(format!("cs-{whose}-{}-{payment}", self.generation));
+        let right = i64::try_from(10 + payment).unwrap();
+        let amount = if rng.u8(..6) == 0 { right + 1 } else { right };
+        What::Credit { amount, kind: "STRIPE_DEPOSIT", external_id }
+    }
+
+    fn refund(&self, rng: &mut Rng) -> What {
+        let amount = rng.i64(1..=20);
+        let of = match rng.choice(&self.charges) {
+            _ if rng.u8(..8) == 0 => Of::Sequence(rng.i64(1..=30)), // whatever that is
+            None => Of::Sequence(1),
+            Some((_, sequence)) if rng.bool() => Of::Sequence(*sequence),
+            Some((key, _)) => Of::Key(key.clone()),
+        };
+        What::Refund { amount, of }
+    }
+
+    fn capture(&self, rng: &mut Rng) -> What {
+        let is_great = rng.u8(..30) == 0; // maybe beyond the limit of debts
+        let amount = if is_great { rng.i64(700..=1_300) } else { rng.i64(1..=50) };
+        let policy = pick(rng, &POLICIES);
+        What::Capture { reservation_id: self.reservation(rng), amount, policy, keep_open: rng.bool() }
+    }
+
+    fn extend(&self, rng: &mut Rng) -> What {
+        let additional = if rng.bool() { rng.i64(1..=20) } else { 0 };
+        let ttl = (additional == 0 || rng.bool()).then(|| lease(rng));
+        What::Extend { reservation_id: self.reservation(rng), additional, ttl }
+    }
+
+    /// Mostly one of the newest reservations: the others have ended. It may not be there yet.
+    fn reservation(&self, rng: &mut Rng) -> String {
+        let newest = self.reservations.len().saturating_sub(if rng.u8(..4) == 0 { 30 } else { 6 });
+        rng.choice(&self.reservations[newest..]).cloned().unwrap_or_else(|| "nothing".to_owned())
+    }
+}
+
+/// The same operation with another amount, or of another method: a mistake of the caller's.
+pub fn changed(call: &Call) -> Call {
+    let mut changed = call.clone();
+    match &mut changed.what {
+        What::Credit { amount, .. }
+        | What::Charge { amount }
+        | What::Refund { amount, .. }
+        | What::AdminCredit { amount, .. }
+        | What::Reserve { amount, .. }
+        | What::Capture { amount, .. } => *amount += 1,
+        What::Extend { additional, .. } => *additional += 1,
+        What::Release { .. } => changed.what = What::Charge { amount: 1 },
+    }
+    changed
+}
+
+fn grant(rng: &mut Rng) -> What {
+    let is_great = rng.u8(..5) == 0; // above the cap
+    let amount = if is_great { rng.i64(1_001..=1_100) } else { rng.i64(1..=60) };
+    What::AdminCredit { amount, actor: "ann@example.com".into(), reason: "goodwill".into() }
+}
+
+/// Short, so that many run out.
+fn lease(rng: &mut Rng) -> i64 {
+    rng.i64(300_000..=2_000_000)
+}
+
+fn pick(rng: &mut Rng, from: &[&'static str]) -> &'static str {
+    from[rng.usize(..from.len())]
+}

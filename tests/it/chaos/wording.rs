@@ -1,0 +1,345 @@
+//! The model's calls as messages of the contract, and the contract's answers in a form that can be compared.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use billing::grpc::proto::{self, refund_request::Charge};
+use prost_types::{Duration as Ttl, Timestamp};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    model::{Answer, Call, Entry, Of, Reservation, What},
+    support::Client,
+};
+
+/// The names of the entry types, in the order of their numbers, which begin with 1.
+pub const ENTRY_TYPES: [&str; 13] = [
+    "STRIPE_DEPOSIT",
+    "DEPOSIT",
+    "EARNING",
+    "REFERRAL_REWARD",
+    "INVITE_CREDIT",
+    "CHARGE",
+    "REFUND",
+    "ADMIN_CREDIT",
+    "RESERVE",
+    "CAPTURE",
+    "RELEASE",
+    "EXTEND",
+    "EXPIRE",
+];
+/// The names of the states of a reservation, in the order of their numbers, which begin with 1.
+pub const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
+const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+
+/// The reasons of answers after which nobody knows what happened, beside their codes.
+const OPEN_ENDS: [(Code, &str); 5] = [
+    (Code::Unavailable, "DATABASE_UNAVAILABLE"),
+    (Code::Unavailable, "SHUTTING_DOWN"),
+    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    (Code::ResourceExhausted, "OVERLOADED"),
+    (Code::Aborted, "CONTENTION"),
+];
+/// What gRPC itself says when a connection is lost or a deadline passes.
+const LOST_CONNECTION: [Code; 5] =
+    [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::Internal, Code::DeadlineExceeded];
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// An answer.
+    Told(Told),
+    /// None: the operation may have happened, or may yet happen.
+    Unanswered(String),
+    /// One that the contract does not have.
+    Unexplained(String),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    Applied(Box<Applied>),
+    Refused { reason: String, message: String, metadata: BTreeMap<String, String> },
+    KeyReused { method: String, fields: BTreeSet<String> },
+    NotFound { reason: String },
+}
+
+/// The answer "yes".
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    pub entry: proto::Entry,
+    pub reservation: Option<proto::Reservation>,
+    pub uncollected: i64,
+    pub replayed: bool,
+}
+
+impl Told {
+    /// Whether it stands for ever.
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::Applied(_) | Self::Refused { .. })
+    }
+
+    /// As it is given when the same call comes again.
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Applied(applied) => {
+                Self::Applied(Box::new(Applied { replayed: true, ..(**applied).clone() }))
+            }
+            Self::Refused { .. } | Self::KeyReused { .. } | Self::NotFound { .. } => self.clone(),
+        }
+    }
+
+    /// The model's "yes", in the words of the contract.
+    pub fn applied(answer: &Answer) -> Option<Self> {
+        let Answer::Applied { entry, replayed, reservation } = answer else { return None };
+        let uncollected = entry.reservation.as_ref().map_or(0, |after| after.uncollected);
+        Some(Self::Applied(Box::new(Applied {
+            entry: entry_message(entry),
+            reservation: reservation.as_ref().map(reservation_message),
+            uncollected,
+            replayed: *replayed,
+        })))
+    }
+}
+
+/// Makes a call that waits so long at most.
+pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outcome {
+    match &call.what {
+        What::Credit { amount, kind, external_id } => {
+            let request = proto::CreditRequest {
+                idempotency_key: call.key.clone(),
+                account_id: call.account.clone(),
+                amount_micro_usd: *amount,
+                entry_type: number(&ENTRY_TYPES, kind),
+                external_id: external_id.clone().unwrap_or_default(),
+                reference: call.reference.clone(),
+                metadata: call.metadata.clone(),
+            };
+            outcome(client.credit(timed(request, deadline)).await)
+        }
+        What::Charge { amount } => {
+            let request = proto::ChargeRequest {
+                idempotency_key: call.key.clone(),
+                account_id: call.account.clone(),
+                amount_micro_usd: *amount,
+                reference: call.reference.clone(),
+                metadata: call.metadata.clone(),
+            };
+            outcome(client.charge(timed(request, deadline)).await)
+        }
+        What::Refund { amount, of } => {
+            let request = proto::RefundRequest {
+                idempotency_key: call.key.clone(),
+                account_id: call.account.clone(),
+                amount_micro_usd: *amount,
+                charge: Some(charge(of)),
+                reference: call.reference.clone(),
+                metadata: call.metadata.clone(),
+            };
+            outcome(client.refund(timed(request, deadline)).await)
+        }
+        What::AdminCredit { amount, actor, reason } => {
+            let request = proto::AdminCreditRequest {
+                idempotency_key: call.key.clone(),
+                account_id: call.account.clone(),
+                amount_micro_usd: *amount,
+                actor: actor.clone(),
+                reason: reason.clone(),
+                reference: call.reference.clone(),
+                metadata: call.metadata.clone(),
+            };
+            outcome(client.admin_credit(timed(request, deadline)).await)
+        }
+        What::Reserve { .. } | What::Capture { .. } | What::Release { .. } | What::Extend { .. } => {
+            send_of_reservation(client, call, deadline).await
+        }
+    }
+}
+
+async fn send_of_reservation(client: &mut Client, call: &Call, deadline: Duration) -> Outcome {
+    let (idempotency_key, account_id) = (call.key.clone(), call.account.clone());
+    let (reference, metadata) = (call.reference.clone(), call.metadata.clone());
+    match call.what.clone() {
+        What::Reserve { amount, ttl } => {
+            let request = proto::ReserveRequest {
+                idempotency_key,
+                account_id,
+                amount_micro_usd: amount,
+                ttl: ttl.map(lasting),
+                reference,
+                metadata,
+            };
+            outcome(client.reserve(timed(request, deadline)).await)
+        }
+        What::Capture { reservation_id, amount, policy, keep_open } => {
+            let request = proto::CaptureRequest {
+                idempotency_key,
+                account_id,
+                reservation_id,
+                amount_micro_usd: amount,
+                overage_policy: number(&POLICIES, policy),
+                keep_open,
+                reference,
+                metadata,
+            };
+            outcome(client.capture(timed(request, deadline)).await)
+        }
+        What::Release { reservation_id } => {
+            let request = proto::ReleaseRequest { idempotency_key, account_id, reservation_id, reference };
+            outcome(client.release(timed(request, deadline)).await)
+        }
+        What::Extend { reservation_id, additional, ttl } => {
+            let request = proto::ExtendReservationRequest {
+                idempotency_key,
+                account_id,
+                reservation_id,
+                additional_amount_micro_usd: additional,
+                ttl: ttl.map(lasting),
+            };
+            outcome(client.extend_reservation(timed(request, deadline)).await)
+        }
+        What::Credit { .. } | What::Charge { .. } | What::Refund { .. } | What::AdminCredit { .. } => {
+            unreachable!("it names no reservation")
+        }
+    }
+}
+
+/// A request with a deadline.
+pub fn timed<T>(message: T, deadline: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
+}
+
+fn outcome<T: Into<Applied>>(answer: Result<Response<T>, Status>) -> Outcome {
+    match answer {
+        Ok(response) => Outcome::Told(Told::Applied(Box::new(response.into_inner().into()))),
+        Err(status) => failure(&status),
+    }
+}
+
+/// What an error says.
+pub fn failure(status: &Status) -> Outcome {
+    let details = status.get_error_details();
+    let Some(info) = details.error_info().filter(|info| info.domain == "billing.v1") else {
+        // The service's own always have details, and come over a connection that still is one.
+        let is_transport = std::error::Error::source(status).is_some();
+        return if is_transport && LOST_CONNECTION.contains(&status.code()) {
+            Outcome::Unanswered(format!("connection lost ({:?})", status.code()))
+        } else {
+            Outcome::Unexplained(format!("{status:?}"))
+        };
+    };
+    let reason = info.reason.clone();
+    let metadata: BTreeMap<_, _> = info.metadata.clone().into_iter().collect();
+    match (status.code(), reason.as_str()) {
+        (Code::FailedPrecondition, _) => {
+            Outcome::Told(Told::Refused { reason, message: status.message().to_owned(), metadata })
+        }
+        (Code::NotFound, _) => Outcome::Told(Told::NotFound { reason }),
+        (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED") => Outcome::Told(Told::KeyReused {
+            method: metadata["method"].clone(),
+            fields: metadata["fields"].split(',').map(str::to_owned).collect(),
+        }),
+        open_end if OPEN_ENDS.contains(&open_end) => Outcome::Unanswered(reason),
+        _ => Outcome::Unexplained(format!("{status:?}")),
+    }
+}
+
+macro_rules! applied {
+    ($($response:ident { $($field:ident: $name:ident),* }),+ $(,)?) => {
+        $(impl From<proto::$response> for Applied {
+            #[allow(clippy::needless_update, reason = "one form for all eight")]
+            fn from(response: proto::$response) -> Self {
+                Self {
+                    entry: response.entry.expect("an entry"),
+                    replayed: response.replayed,
+                    $($name: response.$field,)*
+                    ..Self { entry: proto::Entry::default(), replayed: false, reservation: None, uncollected: 0 }
+                }
+            }
+        })+
+    };
+}
+applied! {
+    CreditResponse {},
+    ChargeResponse {},
+    RefundResponse {},
+    AdminCreditResponse {},
+    ReserveResponse { reservation: reservation },
+    CaptureResponse { reservation: reservation, uncollected_micro_usd: uncollected },
+    ReleaseResponse { reservation: reservation },
+    ExtendReservationResponse { reservation: reservation },
+}
+
+/// An entry of the model, as the contract shows it.
+pub fn entry_message(entry: &Entry) -> proto::Entry {
+    proto::Entry {
+        account_id: entry.account.clone(),
+        sequence: entry.sequence,
+        entry_type: number(&ENTRY_TYPES, entry.entry_type),
+        amount_micro_usd: entry.amount,
+        held_delta_micro_usd: entry.held_delta,
+        balance_after: Some(balance_message(entry.posted_after, entry.held_after)),
+        idempotency_key: entry.key.clone().unwrap_or_default(),
+        external_id: entry.external_id.clone().unwrap_or_default(),
+        reference: entry.reference.clone(),
+        metadata: entry.metadata.clone(),
+        actor: entry.actor.clone().unwrap_or_default(),
+        reason: entry.reason.clone().unwrap_or_default(),
+        reservation_id: entry
+            .reservation
+            .as_ref()
+            .map(|after| after.reservation_id.clone())
+            .unwrap_or_default(),
+        refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
+        create_time: Some(timestamp(entry.create_time)),
+    }
+}
+
+/// A balance, as the contract shows it.
+pub fn balance_message(posted: i64, held: i64) -> proto::Balance {
+    proto::Balance { posted_micro_usd: posted, held_micro_usd: held, available_micro_usd: posted - held }
+}
+
+/// A time in microseconds, as the contract shows it.
+pub fn timestamp(micros: i64) -> Timestamp {
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap();
+    Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}
+
+fn reservation_message(reservation: &Reservation) -> proto::Reservation {
+    let status = &reservation.status;
+    proto::Reservation {
+        account_id: reservation.account.clone(),
+        reservation_id: reservation.reservation_id.clone(),
+        state: number(&STATES, status.state),
+        amount_micro_usd: status.held,
+        captured_micro_usd: status.captured,
+        create_time: Some(timestamp(reservation.create_time)),
+        expire_time: Some(timestamp(status.expire_time)),
+        close_time: status.close_time.map(timestamp),
+        reference: reservation.reference.clone(),
+        metadata: reservation.metadata.clone(),
+    }
+}
+
+fn charge(of: &Of) -> Charge {
+    match of {
+        Of::Sequence(sequence) => Charge::ChargeSequence(*sequence),
+        Of::Key(key) => Charge::ChargeIdempotencyKey(key.clone()),
+    }
+}
+
+fn lasting(micros: i64) -> Ttl {
+    let Timestamp { seconds, nanos } = timestamp(micros);
+    Ttl { seconds, nanos }
+}
+
+fn number(names: &[&str], name: &str) -> i32 {
+    let index = names.iter().position(|known| *known == name).expect("a name of the contract");
+    i32::try_from(index).unwrap() + 1
+}
