@@ -27,7 +27,7 @@ use crate::{
 /// How many callers there are, and how many ask again at the end.
 const CLIENTS: usize = 12;
 /// How long a caller thinks at most before it asks for the next operation, in milliseconds.
-const PAUSE_MAX: u64 = 40;
+const PAUSE_MAX: u64 = 15;
 /// How much later than its deadline a call that gRPC does not end is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// More than the entries of any account.

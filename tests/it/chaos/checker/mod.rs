@@ -4,6 +4,7 @@
 
 mod reads;
 mod replay;
+#[cfg(test)]
 mod tests;
 
 use std::{

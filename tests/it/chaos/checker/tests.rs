@@ -1,1 +1,426 @@
-//! x
+//! The checker itself: a history that fits, and what it says to one in which a single thing is wrong.
+
+use billing::grpc::proto;
+
+use super::{
+    super::{
+        book::{Book, Refusal, Replay},
+        history::{Attempt, Found, Misuse, Operation, Read, Records, Seen},
+        wording::{Outcome, Told, balance_message, entry_message},
+    },
+    Verdicts, check,
+};
+use crate::model::{Answer, Call, Entry, Limits, Metadata, Model, Of, What};
+
+const LIMITS: Limits = Limits { admin_credit_max: 100, debt_max: 100 };
+
+/// A history and its book, made by the model.
+struct Scenario {
+    model: Model,
+    records: Records,
+    book: Book,
+    moment: u64,
+}
+
+impl Scenario {
+    /// A bit of everything, all of it answered.
+    fn new() -> Self {
+        let model = Model::new(LIMITS, &[], 0);
+        let mut scenario = Self { model, records: Records::default(), book: Book::default(), moment: 0 };
+        let deposit =
+            |amount| What::Credit { amount, kind: "STRIPE_DEPOSIT", external_id: Some("cs-1".into()) };
+        let capture = |amount| What::Capture {
+            reservation_id: "hold".into(),
+            amount,
+            policy: "REJECT",
+            keep_open: true,
+        };
+        scenario.ask(100, "acme", "deposit", deposit(50));
+        scenario.ask(110, "acme", "deposit-again", deposit(50));
+        scenario.ask(120, "acme", "charge", What::Charge { amount: 20 });
+        scenario.ask(130, "acme", "great-charge", What::Charge { amount: 100 });
+        scenario.ask(140, "acme", "refund", What::Refund { amount: 5, of: Of::Key("charge".into()) });
+        scenario.ask(150, "acme", "great-refund", What::Refund { amount: 50, of: Of::Sequence(2) });
+        scenario.ask(160, "acme", "hold", What::Reserve { amount: 10, ttl: Some(40) });
+        scenario.ask(170, "acme", "capture", capture(4));
+        scenario.ask(210, "acme", "charge-after-expiry", What::Charge { amount: 1 });
+        scenario.ask(220, "acme", "late-capture", capture(1));
+        scenario.ask(230, "bolt", "deposit", deposit(50));
+        scenario.ask(240, "acme", "last-charge", What::Charge { amount: 2 });
+        scenario.book.entries = scenario.model.entries("acme").into_iter().cloned().collect();
+        scenario
+    }
+
+    fn ask(&mut self, time: i64, account: &str, key: &str, what: What) {
+        let (reference, metadata) = (String::new(), Metadata::new());
+        let call = Call { account: account.into(), key: key.into(), what, reference, metadata };
+        let answer = self.model.call(time, &call);
+        let name = (call.account.clone(), call.key.clone());
+        if let Answer::Refused { reason, metadata } = &answer {
+            let (reason, message, metadata) = ((*reason).to_owned(), String::new(), metadata.clone());
+            self.book.refusals.push((name.clone(), Refusal { reason, message, metadata, create_time: time }));
+        } else if let Answer::Applied { entry, replayed: true, .. } = &answer {
+            self.book.replays.push((name.clone(), Replay { sequence: entry.sequence, create_time: time }));
+        }
+        let operation = Operation { call, attempts: Vec::new() };
+        self.records.operations.insert(name, operation);
+        self.call(account, key, Outcome::Told(told(&answer)));
+    }
+
+    /// Another call for an operation.
+    fn call(&mut self, account: &str, key: &str, outcome: Outcome) {
+        let attempt = Attempt { sent: self.moment + 1, settled: self.moment + 2, outcome };
+        self.moment += 2;
+        self.operation(account, key).attempts.push(attempt);
+    }
+
+    fn read(&mut self, account: &str, seen: Seen) {
+        self.moment += 1;
+        self.records.reads.push(Read { account: account.into(), sent: self.moment, seen });
+    }
+
+    fn operation(&mut self, account: &str, key: &str) -> &mut Operation {
+        self.records.operations.get_mut(&(account.to_owned(), key.to_owned())).unwrap()
+    }
+
+    /// Has an operation that was answered go without an answer.
+    fn unanswer(&mut self, account: &str, key: &str) {
+        self.operation(account, key).attempts[0].outcome = Outcome::Unanswered("UNAVAILABLE".into());
+    }
+
+    /// What an operation was answered first.
+    fn told(&mut self, account: &str, key: &str) -> Told {
+        let Outcome::Told(told) = &self.operation(account, key).attempts[0].outcome else {
+            panic!("unanswered")
+        };
+        told.clone()
+    }
+
+    fn entry(&mut self, key: &str) -> &mut Entry {
+        self.book.entries.iter_mut().find(|entry| entry.key.as_deref() == Some(key)).unwrap()
+    }
+
+    fn refusal(&mut self, key: &str) -> &mut Refusal {
+        &mut self.book.refusals.iter_mut().find(|((_, other), _)| other == key).unwrap().1
+    }
+
+    /// Writes an entry once more, at the end of its journal.
+    fn double(&mut self, key: &str) -> &mut Entry {
+        let sequence = i64::try_from(self.book.entries.len()).unwrap() + 1;
+        let entry = self.entry(key).clone();
+        self.book.entries.push(Entry { sequence, ..entry });
+        self.book.entries.last_mut().unwrap()
+    }
+
+    fn check(&self) -> Verdicts {
+        check(&self.records, &self.book, LIMITS)
+    }
+
+    fn is_lost(&self, what: &str) {
+        assert!(self.check().lost.iter().any(|finding| finding.contains(what)), "{}", self.check());
+    }
+
+    fn is_doubled(&self, what: &str) {
+        assert!(self.check().doubled.iter().any(|finding| finding.contains(what)), "{}", self.check());
+    }
+
+    /// That is unexplained, and nothing is lost or doubled.
+    fn is_unexplained(&self, what: &str) {
+        let Verdicts { lost, doubled, unexplained } = self.check();
+        assert_eq!((lost, doubled), (vec![], vec![]));
+        assert!(unexplained.iter().any(|finding| finding.contains(what)), "{unexplained:?}");
+    }
+}
+
+fn told(answer: &Answer) -> Told {
+    match answer {
+        Answer::Applied { .. } => Told::applied(answer).unwrap(),
+        Answer::Refused { reason, metadata } => {
+            let (reason, message, metadata) = ((*reason).to_owned(), String::new(), metadata.clone());
+            Told::Refused { reason, message, metadata }
+        }
+        Answer::KeyReused { .. } => unreachable!("every key is fresh"),
+        Answer::NotFound { reason } => Told::NotFound { reason: (*reason).to_owned() },
+    }
+}
+
+#[test]
+fn a_history_that_fits_is_clean() {
+    let mut scenario = Scenario::new();
+    let [replay, refusal] = ["charge", "great-charge"].map(|key| scenario.told("acme", key).again());
+    scenario.call("acme", "charge", Outcome::Told(replay));
+    scenario.call("acme", "great-charge", Outcome::Told(refusal));
+    let verdicts = scenario.check();
+    assert!(verdicts.are_clean(), "{verdicts}");
+    let reasons = scenario.book.refusals.iter().map(|(_, refusal)| refusal.reason.as_str());
+    let expected =
+        ["INSUFFICIENT_FUNDS", "REFUND_EXCEEDS_CHARGE", "RESERVATION_EXPIRED", "EXTERNAL_ID_CONFLICT"];
+    assert!(reasons.eq(expected), "the scenario has what it is meant to have");
+}
+
+#[test]
+fn an_answered_operation_without_an_entry_is_lost() {
+    for key in ["deposit", "charge", "capture", "last-charge"] {
+        let mut scenario = Scenario::new();
+        scenario.book.entries.retain(|entry| entry.key.as_deref() != Some(key));
+        scenario.is_lost(&format!("acme {key}:"));
+    }
+}
+
+#[test]
+fn an_answered_refusal_or_replay_that_is_not_remembered_is_lost() {
+    let mut scenario = Scenario::new();
+    scenario.book.refusals.remove(0);
+    scenario.book.replays.clear();
+    scenario.is_lost("acme great-charge:");
+    scenario.is_lost("acme deposit-again:");
+}
+
+#[test]
+fn a_key_with_two_entries_is_doubled() {
+    for key in ["charge", "last-charge"] {
+        let mut scenario = Scenario::new();
+        scenario.double(key);
+        scenario.is_doubled(&format!("acme {key}:"));
+    }
+}
+
+#[test]
+fn a_key_without_an_answer_and_with_two_entries_is_doubled() {
+    let mut scenario = Scenario::new();
+    scenario.unanswer("acme", "last-charge");
+    scenario.double("last-charge");
+    scenario.is_doubled("acme last-charge:");
+}
+
+#[test]
+fn a_key_that_is_both_applied_and_refused_is_doubled() {
+    let mut scenario = Scenario::new();
+    let refusal = scenario.refusal("great-charge").clone();
+    scenario.book.refusals.push((("acme".into(), "charge".into()), refusal));
+    scenario.is_doubled("acme charge:");
+}
+
+#[test]
+fn a_payment_credited_under_two_keys_is_doubled() {
+    let mut scenario = Scenario::new();
+    scenario.double("deposit").key = Some("deposit-again".into());
+    scenario.is_doubled("STRIPE_DEPOSIT cs-1:");
+}
+
+#[test]
+fn an_operation_that_says_twice_that_it_is_new_is_doubled() {
+    let mut scenario = Scenario::new();
+    let told = scenario.told("acme", "charge");
+    scenario.call("acme", "charge", Outcome::Told(told));
+    scenario.is_doubled("acme charge:");
+}
+
+#[test]
+fn an_entry_that_nobody_asked_for_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.double("last-charge").key = Some("surprise".into());
+    scenario.is_unexplained("acme surprise: nobody asked");
+}
+
+#[test]
+fn an_entry_with_another_amount_balance_note_or_time_is_unexplained() {
+    let changes: [fn(&mut Entry); 4] = [
+        |entry| entry.amount -= 1,
+        |entry| entry.posted_after += 1,
+        |entry| entry.reference.push('x'),
+        |entry| entry.create_time -= 20,
+    ];
+    for change in changes {
+        let mut scenario = Scenario::new();
+        change(scenario.entry("charge-after-expiry"));
+        scenario.is_unexplained("charge-after-expiry");
+    }
+}
+
+#[test]
+fn an_expiry_before_its_time_or_after_the_next_entry_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.entry("billing/expire/hold").create_time = 199;
+    scenario.is_unexplained("billing/expire/hold");
+
+    let mut scenario = Scenario::new();
+    scenario.book.entries.retain(|entry| entry.entry_type != "EXPIRE");
+    scenario.is_unexplained("charge-after-expiry");
+}
+
+#[test]
+fn a_refusal_with_a_wrong_figure_or_at_a_wrong_time_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.refusal("great-charge").metadata.insert("available_micro_usd".into(), "31".into());
+    scenario.is_unexplained("\"31\"");
+
+    for (key, time) in [("great-charge", 145), ("great-refund", 130), ("late-capture", 190)] {
+        let mut scenario = Scenario::new();
+        scenario.refusal(key).create_time = time;
+        scenario.is_unexplained(key);
+    }
+}
+
+#[test]
+fn a_refusal_may_stand_anywhere_among_the_entries_of_its_time() {
+    let mut scenario = Scenario::new();
+    scenario.refusal("great-charge").create_time = 140; // before the refund, which is of that time, too
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+}
+
+#[test]
+fn a_payment_refused_though_nobody_was_credited_for_it_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let call = &mut scenario.operation("bolt", "deposit").call;
+    call.what = What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_id: Some("cs-2".into()) };
+    scenario.is_unexplained("EXTERNAL_ID_CONFLICT");
+}
+
+#[test]
+fn an_answer_that_differs_from_the_book_or_from_another_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let Told::Applied(mut applied) = scenario.told("acme", "capture").again() else { panic!("refused") };
+    applied.reservation.as_mut().unwrap().amount_micro_usd += 1;
+    scenario.call("acme", "capture", Outcome::Told(Told::Applied(applied)));
+    scenario.is_unexplained("acme capture:");
+
+    let mut scenario = Scenario::new();
+    let refused = scenario.told("acme", "great-charge");
+    scenario.call("acme", "charge", Outcome::Told(refused));
+    scenario.is_unexplained("acme charge:");
+}
+
+#[test]
+fn an_answer_that_says_wrongly_whether_it_is_a_replay_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let replay = scenario.told("acme", "charge").again();
+    scenario.operation("acme", "charge").attempts[0].outcome = Outcome::Told(replay);
+    scenario.is_unexplained("acme charge:");
+
+    // The call before it had no answer, and may have been the first.
+    let mut scenario = Scenario::new();
+    let replay = scenario.told("acme", "charge").again();
+    scenario.unanswer("acme", "charge");
+    scenario.call("acme", "charge", Outcome::Told(replay));
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+}
+
+#[test]
+fn an_operation_without_an_answer_may_have_happened_once_or_not_at_all() {
+    let mut scenario = Scenario::new();
+    scenario.unanswer("acme", "last-charge");
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+    scenario.book.entries.pop();
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+}
+
+#[test]
+fn an_operation_applied_though_all_were_told_that_it_names_nothing_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let not_found = Told::NotFound { reason: "CHARGE_NOT_FOUND".into() };
+    scenario.operation("acme", "refund").attempts[0].outcome = Outcome::Told(not_found);
+    scenario.is_unexplained("acme refund:");
+}
+
+#[test]
+fn what_is_not_found_after_it_was_told_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let of = Of::Key("charge".into());
+    scenario.ask(250, "acme", "late-refund", What::Refund { amount: 1, of });
+    let not_found = Told::NotFound { reason: "CHARGE_NOT_FOUND".into() };
+    scenario.operation("acme", "late-refund").attempts[0].outcome = Outcome::Told(not_found);
+    scenario.is_unexplained("acme late-refund:");
+}
+
+#[test]
+fn an_answer_that_the_contract_does_not_have_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.call("acme", "charge", Outcome::Unexplained("INTERNAL".into()));
+    scenario.is_unexplained("acme charge:");
+}
+
+#[test]
+fn a_misused_key_that_is_not_called_so_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let mut call = scenario.operation("acme", "charge").call.clone();
+    call.what = What::Charge { amount: 21 };
+    let fields = ["amount_micro_usd".to_owned()].into();
+    let outcome = Outcome::Told(Told::KeyReused { method: "Charge".into(), fields });
+    scenario.records.misuses.push(Misuse { call: call.clone(), outcome });
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+
+    let outcome = Outcome::Told(scenario.told("acme", "charge").again());
+    scenario.records.misuses.push(Misuse { call, outcome });
+    scenario.is_unexplained("misuse");
+}
+
+#[test]
+fn an_operation_that_was_shown_and_is_not_in_the_book_is_lost() {
+    let mut scenario = Scenario::new();
+    let Told::Applied(applied) = scenario.told("acme", "last-charge") else { panic!("refused") };
+    scenario.unanswer("acme", "last-charge");
+    scenario.book.entries.pop();
+    let found = Some(Found::Applied(applied.entry));
+    scenario.read("acme", Seen::Operation { key: "last-charge".into(), found });
+    scenario.is_lost("last-charge");
+}
+
+#[test]
+fn an_operation_that_is_not_found_after_it_was_told_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.read("acme", Seen::Operation { key: "charge".into(), found: None });
+    scenario.is_unexplained("\"charge\"");
+}
+
+#[test]
+fn a_page_that_is_older_than_what_was_told_or_not_the_books_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let page: Vec<proto::Entry> = scenario.book.entries.iter().rev().take(3).map(entry_message).collect();
+    scenario.read("acme", Seen::Page(page.clone()));
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+
+    let mut changed = page.clone();
+    changed[1].amount_micro_usd += 1;
+    for wrong in [page[1..].to_vec(), vec![page[0].clone(), page[2].clone()], changed, Vec::new()] {
+        let mut scenario = Scenario::new();
+        scenario.read("acme", Seen::Page(wrong));
+        scenario.is_unexplained("read");
+    }
+}
+
+#[test]
+fn an_account_with_a_balance_that_it_never_had_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.book.entries.truncate(4); // with the reservation, whose lease ends at 200
+    scenario.book.refusals.retain(|(name, _)| name.0 == "acme" && name.1.starts_with("great"));
+    let told = ["deposit", "deposit-again", "charge", "refund", "hold", "great-charge", "great-refund"];
+    scenario.records.operations.retain(|(_, key), _| told.contains(&key.as_str()));
+    scenario.records.operations.remove(&("bolt".to_owned(), "deposit".to_owned()));
+    let account = |held| {
+        let entry = |index: usize| entry_message(&Scenario::new().book.entries[index]);
+        proto::Account {
+            account_id: "acme".into(),
+            balance: Some(balance_message(35, held)),
+            last_sequence: 4,
+            create_time: entry(0).create_time,
+            update_time: entry(3).create_time,
+        }
+    };
+    for (held, clock) in [(10, (170, 180)), (10, (190, 210)), (0, (190, 210)), (0, (200, 210))] {
+        scenario.read("acme", Seen::Account { account: Some(account(held)), clock });
+    }
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+    for (held, clock) in [(0, (170, 199)), (10, (200, 210)), (9, (190, 210))] {
+        scenario.records.reads.clear();
+        scenario.read("acme", Seen::Account { account: Some(account(held)), clock });
+        scenario.is_unexplained("read");
+    }
+}
+
+#[test]
+fn a_replica_that_logged_an_error_is_unexplained() {
+    let mut scenario = Scenario::new();
+    scenario.records.incidents.push("ERROR a call failed as none ever should".into());
+    scenario.is_unexplained("a call failed");
+}

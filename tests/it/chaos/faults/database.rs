@@ -145,7 +145,7 @@ impl Database {
 }
 
 impl Breakable for Database {
-    const PAUSE_MAX: Duration = Duration::from_secs(2);
+    const PAUSE_MAX: Duration = Duration::from_millis(2_500);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
         match rng.u8(..20) {

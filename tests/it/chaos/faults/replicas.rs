@@ -124,7 +124,7 @@ impl Replica {
 }
 
 impl Breakable for Replicas {
-    const PAUSE_MAX: Duration = Duration::from_secs(1);
+    const PAUSE_MAX: Duration = Duration::from_millis(1_600);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
         let number = rng.usize(..2);

@@ -16,7 +16,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub struct Wires(pub [Wire; 2]);
 
 impl Breakable for Wires {
-    const PAUSE_MAX: Duration = Duration::from_millis(700);
+    const PAUSE_MAX: Duration = Duration::from_secs(1);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
         let wire = &self.0[rng.usize(..2)];
