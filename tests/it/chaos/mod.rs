@@ -42,6 +42,8 @@ const SECONDS_DEFAULT: u64 = 15;
 /// From so many seconds on a run must have had [`SORT_MIN`] kills and as many cuts.
 const LONG_RUN: u64 = 300;
 const SORT_MIN: usize = 100;
+/// How long the replicas may take until they are ready.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the callers may take for what they have begun, once nothing is broken any more.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -69,6 +71,7 @@ async fn nothing_is_lost_doubled_or_unexplained_whatever_fails() {
     let clients = clients::start(&load, &mut rng);
     let tally = Tally::default();
     let mut system = system.suffer(Duration::from_secs(seconds), &mut rng, &tally).await;
+    system.become_ready().await;
     load.is_over.store(true, Ordering::Relaxed);
     finish(clients, &load).await;
     system.settle().await;
@@ -117,6 +120,12 @@ impl System {
             inflict(self.replicas, rng.fork(), until, tally),
         );
         Self { database, wires, replicas }
+    }
+
+    /// Returns once both replicas can commit again.
+    async fn become_ready(&self) {
+        let ready = timeout(RECOVERY_PATIENCE, self.replicas.wait_until_ready()).await;
+        ready.expect("with nothing broken, the replicas are ready");
     }
 
     /// Returns when nothing happens any more of what callers gave up waiting for.

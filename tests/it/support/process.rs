@@ -77,19 +77,26 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// Whether it has ended, by itself or not.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// What it has logged, from the start on, that no service ever should: errors and panics.
+    /// What it logs that no service ever should: errors, panics, and why it failed.
     pub fn failures(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.failures)
     }
 }
 
 fn keep_failures(log: impl Iterator<Item = String>, kept: &Mutex<Vec<String>>) {
-    let is_failure = |line: &String| line.contains(" ERROR ") || line.contains("panicked");
+    let is_failure = |line: &String| {
+        line.contains(" ERROR ") || line.contains("panicked") || line.starts_with("billing: ")
+    };
     log.filter(is_failure).for_each(|line| kept.lock().unwrap().push(line));
 }
 

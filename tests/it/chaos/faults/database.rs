@@ -145,15 +145,15 @@ impl Database {
 }
 
 impl Breakable for Database {
-    const PAUSE_MAX: Duration = Duration::from_millis(2_500);
+    const PAUSE_MAX: Duration = Duration::from_secs(2);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
         match rng.u8(..20) {
             0..=2 => self.terminate_sessions("LIMIT 1").await.ok().map(|()| Kind::other("session ended")),
             3..=4 => self.terminate_sessions("").await.ok().map(|()| Kind::other("all sessions ended")),
-            5..=10 => self.kill_backend(rng).await,
-            11..=12 => Some(self.kill_server().await),
-            13..=15 => freeze(self.backend(rng).await?, for_a_while(rng, 100..=2_000)).await,
+            5..=11 => self.kill_backend(rng).await,
+            12..=13 => Some(self.kill_server().await),
+            14..=15 => freeze(self.backend(rng).await?, for_a_while(rng, 100..=2_000)).await,
             16 => freeze(self.postmaster(), for_a_while(rng, 100..=1_000)).await,
             17..=18 => self.hold_a_row(rng).await,
             _ => Some(self.be_a_standby(rng).await),

@@ -7,7 +7,14 @@ use std::{
 
 use fastrand::Rng;
 use rustix::process::Signal;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{Breakable, Kind, for_a_while};
 use crate::support::process::Process;
@@ -15,6 +22,8 @@ use crate::support::process::Process;
 /// How often a start is tried: one that finds no database fails, and so does one that finds its port taken.
 const STARTS_MAX: usize = 200;
 const START_PAUSE: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+const CHECK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The replicas.
 pub struct Replicas {
@@ -49,6 +58,15 @@ impl Replicas {
         self.replicas.each_ref().map(|replica| replica.process().url())
     }
 
+    /// Returns once both are ready, which with nothing broken they are soon.
+    pub async fn wait_until_ready(&self) {
+        for url in self.urls() {
+            while !says_that_it_serves(&url, "readiness").await {
+                sleep(CHECK_INTERVAL).await;
+            }
+        }
+    }
+
     /// Tells both to stop, which answers every call that they have taken.
     pub async fn stop(&mut self) {
         for number in 0..2 {
@@ -70,23 +88,21 @@ impl Replicas {
 
     /// Starts a replica, and again until it serves.
     async fn start_one(&mut self, number: usize) {
-        let mut log = Vec::new();
         for _ in 0..STARTS_MAX {
             let flags = self.replicas[number].flags.clone();
             let started = spawn_blocking(move || {
                 Process::try_serve(&flags.iter().map(String::as_str).collect::<Vec<_>>())
             });
-            match started.await.unwrap() {
-                Ok(process) => {
-                    self.failures.push(process.failures());
-                    self.replicas[number].process = Some(process);
-                    return;
-                }
-                Err(its_log) => log = its_log,
+            if let Ok(mut process) = started.await.unwrap()
+                && comes_to_life(&mut process).await
+            {
+                self.failures.push(process.failures());
+                self.replicas[number].process = Some(process);
+                return;
             }
             sleep(START_PAUSE).await;
         }
-        panic!("a replica does not start: {log:#?}");
+        panic!("a replica does not start");
     }
 
     async fn kill(&mut self, number: usize) {
@@ -111,6 +127,27 @@ impl Replicas {
     }
 }
 
+/// Waits until it is alive by its own word, and returns false if it ends instead, as it does where there is no database.
+async fn comes_to_life(process: &mut Process) -> bool {
+    while !process.has_ended() {
+        if says_that_it_serves(&process.url(), "liveness").await {
+            return true;
+        }
+        sleep(CHECK_INTERVAL).await;
+    }
+    false
+}
+
+async fn says_that_it_serves(url: &str, name: &str) -> bool {
+    let channel = Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy();
+    let mut health = HealthClient::new(channel);
+    let request = HealthCheckRequest { service: name.to_owned() };
+    match timeout(CHECK_PATIENCE, health.check(request)).await {
+        Ok(Ok(response)) => response.into_inner().status() == ServingStatus::Serving,
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
 impl Replica {
     fn process(&self) -> &Process {
         self.process.as_ref().expect("it runs")
@@ -124,7 +161,7 @@ impl Replica {
 }
 
 impl Breakable for Replicas {
-    const PAUSE_MAX: Duration = Duration::from_millis(1_600);
+    const PAUSE_MAX: Duration = Duration::from_millis(1_200);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
         let number = rng.usize(..2);
