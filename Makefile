@@ -1,6 +1,10 @@
 # The commands of everyday work; `make` lists them.
 
-.PHONY: help run test flood bench check tools
+# Of `make chaos`: what is decided by chance, and for how long things are broken.
+SEED := 1
+SECONDS := 300
+
+.PHONY: help run test chaos flood bench check tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -10,6 +14,9 @@ run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DA
 
 test: tools ## run every test
 	cargo test
+
+chaos: tools ## break replicas, wires and PostgreSQL for SECONDS=300 with SEED=1, and judge what was told by the book
+	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) cargo test --release --test it chaos -- --nocapture
 
 flood: tools ## flood one account for half a minute, and compare the others' latency with that of a quiet time
 	FLOOD_SECONDS=30 cargo test --release --test it flood -- --nocapture

@@ -136,7 +136,7 @@ impl Account {
     }
 
     fn capture(&self, rng: &mut Rng) -> What {
-        let is_great = rng.u8(..30) == 0; // maybe beyond the limit of debts
+        let is_great = rng.u8(..12) == 0; // maybe beyond the limit of debts
         let amount = if is_great { rng.i64(700..=1_300) } else { rng.i64(1..=50) };
         let policy = pick(rng, &POLICIES);
         What::Capture { reservation_id: self.reservation(rng), amount, policy, keep_open: rng.bool() }

@@ -119,7 +119,7 @@ impl Database {
     }
 
     async fn hold_a_row(&self, rng: &mut Rng) -> Option<Kind> {
-        let millis = rng.u64(100..=3_000);
+        let millis = for_a_while(rng, 100..=3_000).as_millis();
         let sql = format!(
             "BEGIN; SELECT FROM accounts WHERE account_id = \
                  (SELECT account_id FROM accounts ORDER BY update_time DESC OFFSET {} LIMIT 1) FOR UPDATE; \

@@ -7,6 +7,7 @@ mod wires;
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -93,7 +94,8 @@ impl Kind {
     }
 }
 
-/// A time within bounds, in milliseconds.
-fn for_a_while(rng: &mut Rng, millis: std::ops::RangeInclusive<u64>) -> Duration {
-    Duration::from_millis(rng.u64(millis))
+/// A time within bounds, in milliseconds: mostly one of the shorter, so that there is some progress, too.
+fn for_a_while(rng: &mut Rng, millis: RangeInclusive<u64>) -> Duration {
+    let [one, other] = [rng.u64(millis.clone()), rng.u64(millis)];
+    Duration::from_millis(one.min(other))
 }
