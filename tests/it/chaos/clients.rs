@@ -53,7 +53,7 @@ pub fn start(load: &Arc<Load>, rng: &mut Rng) -> JoinSet<()> {
     clients
 }
 
-/// Asks again for all that was answered, what became of all that was asked, and how all accounts stand.
+/// Asks what became of all that was asked, again for all that was answered, and how all accounts stand.
 pub async fn settle(load: &Arc<Load>, rng: &mut Rng) {
     let records = load.history.records().clone();
     let mut shares = vec![Vec::new(); CLIENTS];
@@ -175,12 +175,13 @@ impl Caller {
         }
     }
 
+    /// Looks first: a call would do again what was lost.
     async fn ask_again(mut self, operations: Vec<(Call, bool)>) {
-        for (call, is_answered) in operations {
-            if is_answered {
-                while !self.attempt(&call).await {}
-            }
+        for (call, _) in &operations {
             while !self.read_operation(&call.account, &call.key).await {}
+        }
+        for (call, _) in operations.iter().filter(|(_, is_answered)| *is_answered) {
+            while !self.attempt(call).await {}
         }
     }
 

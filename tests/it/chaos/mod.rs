@@ -16,6 +16,7 @@ mod wording;
 
 use std::{
     env,
+    path::Path,
     str::FromStr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -46,6 +47,8 @@ const SORT_MIN: usize = 100;
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the callers may take for what they have begun, once nothing is broken any more.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to ask again for all of it.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(600);
 
 const LIMITS: Limits = Limits { admin_credit_max: 1_000, debt_max: 1_000 };
 const FLAGS: [&str; 8] = [
@@ -63,10 +66,11 @@ const FLAGS: [&str; 8] = [
 async fn nothing_is_lost_doubled_or_unexplained_whatever_fails() {
     let seed = from_environment("CHAOS_SEED", SEED_DEFAULT);
     let seconds = from_environment("CHAOS_SECONDS", SECONDS_DEFAULT);
-    eprintln!("chaos: seed {seed}, {seconds} seconds");
+    let dir = env::temp_dir().join(format!("billing-chaos-{}", std::process::id()));
+    eprintln!("chaos: seed {seed}, {seconds} seconds; data in {}, and kept if it fails", dir.display());
     let mut rng = Rng::with_seed(seed);
 
-    let system = System::start().await;
+    let system = System::start(&dir).await;
     let load = Arc::new(Load::new(system.replicas.urls()));
     let clients = clients::start(&load, &mut rng);
     let tally = Tally::default();
@@ -75,7 +79,7 @@ async fn nothing_is_lost_doubled_or_unexplained_whatever_fails() {
     load.is_over.store(true, Ordering::Relaxed);
     finish(clients, &load).await;
     system.settle().await;
-    clients::settle(&load, &mut rng).await;
+    timeout(SETTLE_PATIENCE, clients::settle(&load, &mut rng)).await.expect("everything is answered again");
     system.replicas.failures().into_iter().for_each(|failure| load.history.incident(failure));
 
     let book = Book::read(&system.database.url()).await;
@@ -102,9 +106,8 @@ struct System {
 }
 
 impl System {
-    async fn start() -> Self {
-        let dir = env::temp_dir().join(format!("billing-chaos-{}", std::process::id()));
-        let database = Database::start(&dir).await;
+    async fn start(dir: &Path) -> Self {
+        let database = Database::start(dir).await;
         ledger::migrate(&database.url()).await.unwrap();
         let wires = [Wire::open(&database.url()).await, Wire::open(&database.url()).await];
         let replicas = Replicas::start(wires.each_ref().map(|wire| wire.url.as_str()), &FLAGS).await;

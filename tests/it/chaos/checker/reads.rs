@@ -50,7 +50,10 @@ fn check_operation(
     let name = (read.account.clone(), key.to_owned());
     let operation = &records.operations[&name];
     let fits = match (found, expected.get(&name)) {
-        (None, _) => operation.standing().all(|(attempt, _)| attempt.settled >= read.sent),
+        (None, _) if operation.standing().any(|(attempt, _)| attempt.settled < read.sent) => {
+            return verdicts.lost.push(format!("{name:?}: it was told, and then not found: {operation:?}"));
+        }
+        (None, _) => true,
         (Some(Found::Applied(entry)), Some(Told::Applied(applied))) => *entry == applied.entry,
         (Some(Found::Refused(refusal)), Some(Told::Refused { reason, message, metadata })) => {
             (refusal.code, &refusal.reason, &refusal.message, &refusal.metadata)

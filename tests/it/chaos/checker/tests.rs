@@ -367,10 +367,19 @@ fn an_operation_that_was_shown_and_is_not_in_the_book_is_lost() {
 }
 
 #[test]
-fn an_operation_that_is_not_found_after_it_was_told_is_unexplained() {
+fn an_operation_that_is_not_found_after_it_was_told_is_lost() {
     let mut scenario = Scenario::new();
     scenario.read("acme", Seen::Operation { key: "charge".into(), found: None });
-    scenario.is_unexplained("\"charge\"");
+    scenario.is_lost("\"charge\"");
+}
+
+#[test]
+fn an_operation_that_is_done_anew_after_it_was_lost_is_lost() {
+    let mut scenario = Scenario::new();
+    let Told::Applied(mut applied) = scenario.told("acme", "last-charge") else { panic!("refused") };
+    applied.entry.sequence -= 1; // its first entry, in whose place there is another now
+    scenario.operation("acme", "last-charge").attempts[0].outcome = Outcome::Told(Told::Applied(applied));
+    scenario.is_lost("acme last-charge:");
 }
 
 #[test]

@@ -90,10 +90,15 @@ impl Database {
         rng.choice(sessions).map(pid)
     }
 
-    async fn terminate_sessions(&self, limit: &str) -> QueryResult<()> {
-        let sql = format!(
-            "SELECT pg_terminate_backend(pid) FROM (SELECT pid {OF_THE_SERVICE} ORDER BY random() {limit}) s"
-        );
+    async fn terminate_one(&self, rng: &mut Rng) -> Option<Kind> {
+        let session = self.backend(rng).await?.as_raw_pid();
+        let sql = format!("SELECT pg_terminate_backend({session})");
+        self.outsider().await.batch_execute(&sql).await.ok()?;
+        Some(Kind::other("session ended"))
+    }
+
+    async fn terminate_all(&self) -> QueryResult<()> {
+        let sql = format!("SELECT pg_terminate_backend(pid) {OF_THE_SERVICE}");
         self.outsider().await.batch_execute(&sql).await
     }
 
@@ -137,7 +142,7 @@ impl Database {
         for (is_standby, lasting) in [("on", standby_for), ("off", Duration::ZERO)] {
             let sql = format!("ALTER DATABASE billing SET default_transaction_read_only = {is_standby}");
             self.outsider().await.batch_execute(&sql).await.unwrap();
-            self.terminate_sessions("").await.unwrap();
+            self.terminate_all().await.unwrap();
             sleep(lasting).await;
         }
         Kind::other("PostgreSQL read-only for a moment")
@@ -149,8 +154,8 @@ impl Breakable for Database {
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
         match rng.u8(..20) {
-            0..=2 => self.terminate_sessions("LIMIT 1").await.ok().map(|()| Kind::other("session ended")),
-            3..=4 => self.terminate_sessions("").await.ok().map(|()| Kind::other("all sessions ended")),
+            0..=2 => self.terminate_one(rng).await,
+            3..=4 => self.terminate_all().await.ok().map(|()| Kind::other("all sessions ended")),
             5..=11 => self.kill_backend(rng).await,
             12..=13 => Some(self.kill_server().await),
             14..=15 => freeze(self.backend(rng).await?, for_a_while(rng, 100..=2_000)).await,
