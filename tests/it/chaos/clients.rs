@@ -24,7 +24,7 @@ use crate::{
     support::{Client, connect_lazily},
 };
 
-/// How many callers there are, and how many ask again at the end.
+/// How many callers there are.
 const CLIENTS: usize = 12;
 /// How long a caller thinks at most before it asks for the next operation, in milliseconds.
 const PAUSE_MAX: u64 = 15;
@@ -69,8 +69,8 @@ pub async fn settle(load: &Arc<Load>, rng: &mut Rng) {
     let mut caller = Caller::new(load, 0, rng.fork());
     let accounts: BTreeSet<&String> = records.operations.keys().map(|(account, _)| account).collect();
     for account in accounts {
-        caller.read_page(account, PAGE_MAX).await;
-        caller.read_account(account).await;
+        while !caller.read_page(account, PAGE_MAX).await {}
+        while !caller.read_account(account).await {}
     }
 }
 
@@ -94,7 +94,9 @@ impl Caller {
             let pause = self.rng.u64(..=PAUSE_MAX);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             match self.rng.u8(..20) {
-                0..=1 => self.read().await,
+                0..=1 => {
+                    self.read().await;
+                }
                 2 => self.name_an_old_key().await,
                 _ => {
                     let key = format!("job-{}-{asked}", self.number);
@@ -152,12 +154,10 @@ impl Caller {
     }
 
     fn settled(&self, call: &Call, sent: u64, outcome: Outcome) -> bool {
-        let is_told = if let Outcome::Told(told) = &outcome {
+        if let Outcome::Told(told) = &outcome {
             self.load.accounts.learn(call, told);
-            true
-        } else {
-            false
-        };
+        }
+        let is_told = matches!(outcome, Outcome::Told(_));
         self.load.history.settle(call, sent, outcome);
         is_told
     }
@@ -185,21 +185,17 @@ impl Caller {
         }
     }
 
-    async fn read(&mut self) {
+    /// Reads something, once, and returns whether that was answered.
+    async fn read(&mut self) -> bool {
         let account = self.load.accounts.name(&mut self.rng);
+        let page_size = self.rng.i32(1..=6);
         match self.rng.u8(..3) {
-            0 => {
-                self.read_account(&account).await;
-            }
-            1 => {
-                let page_size = self.rng.i32(1..=6);
-                self.read_page(&account, page_size).await;
-            }
-            _ => {
-                if let Some((account, key)) = self.load.accounts.answered(&mut self.rng) {
-                    self.read_operation(&account, &key).await;
-                }
-            }
+            0 => self.read_account(&account).await,
+            1 => self.read_page(&account, page_size).await,
+            _ => match self.load.accounts.answered(&mut self.rng) {
+                Some((account, key)) => self.read_operation(&account, &key).await,
+                None => false,
+            },
         }
     }
 

@@ -14,6 +14,9 @@ use super::{
 const ANSWERED_PER_SECOND_MIN: u64 = 5;
 /// Fewer kinds of faults than this are no chaos.
 const KINDS_MIN: usize = 4;
+/// From so many seconds on there must have been so many kills and as many cuts.
+const LONG_RUN: u64 = 300;
+const SORT_MIN: usize = 100;
 
 /// A run.
 pub struct Figures<'a> {
@@ -35,6 +38,9 @@ impl Figures<'_> {
         );
         let kinds = self.tally.counts().len();
         assert!(kinds >= KINDS_MIN, "only {kinds} kinds of faults");
+        let (kills, cuts) = (self.tally.total(Sort::Kill), self.tally.total(Sort::Cut));
+        let is_short = self.seconds < LONG_RUN;
+        assert!(is_short || kills >= SORT_MIN && cuts >= SORT_MIN, "only {kills} kills and {cuts} cuts");
     }
 
     fn answered(&self) -> usize {

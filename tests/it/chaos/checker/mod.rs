@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of the service. What every answer and every entry has to be, the reference model says (`replay`).
 
+mod order;
 mod reads;
 mod replay;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub fn check(records: &Records, book: &Book, limits: Limits) -> Verdicts {
     for misuse in &records.misuses {
         check_misuse(misuse, records, &mut verdicts);
     }
+    order::check(records, book, &mut verdicts);
     reads::check(records, book, &expected, &mut verdicts);
     verdicts.unexplained.extend(records.incidents.iter().cloned());
     verdicts

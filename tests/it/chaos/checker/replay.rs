@@ -3,7 +3,7 @@
 //! What was answered without an entry of its own (a refusal, a payment that another key had credited) has a time, and the
 //! model must give that answer at one of the places which that time allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
@@ -24,14 +24,10 @@ pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts:
     let credited = credited(book);
     let journals = book.journals();
     let mut unwritten = unwritten(records, book);
-    let accounts: Vec<&str> = journals.keys().copied().chain(unwritten.keys().copied()).collect();
+    let accounts: BTreeSet<&str> = journals.keys().chain(unwritten.keys()).copied().collect();
     for account in accounts {
-        let Some(of_account) =
-            unwritten.remove(account).or_else(|| journals.contains_key(account).then(Vec::new))
-        else {
-            continue; // it was in both
-        };
         let entries = journals.get(account).map_or(&[][..], Vec::as_slice);
+        let of_account = unwritten.remove(account).unwrap_or_default();
         let mut journal = Journal::new(account, entries, of_account, records, limits);
         journal.know_payments(&credited);
         journal.replay(&mut expected, verdicts);
@@ -39,12 +35,9 @@ pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts:
     expected
 }
 
-fn credited(book: &Book) -> Credited<'_> {
-    let payment = |entry: &'_ Entry| Some((entry.entry_type, entry.external_id.clone()?));
-    let with_payment = book.entries.iter().filter(|entry| payment(entry).is_some());
-    with_payment
-        .map(|entry| ((entry.entry_type, entry.external_id.as_deref().unwrap_or_default()), entry))
-        .collect()
+fn credited<'book>(book: &'book Book) -> Credited<'book> {
+    let credit = |entry: &'book Entry| Some(((entry.entry_type, entry.external_id.as_deref()?), entry));
+    book.entries.iter().filter_map(credit).collect()
 }
 
 /// What each account was answered without an entry of its own, as far as it was asked for.

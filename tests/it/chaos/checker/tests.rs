@@ -307,6 +307,18 @@ fn an_answer_that_says_wrongly_whether_it_is_a_replay_is_unexplained() {
 }
 
 #[test]
+fn an_entry_before_one_that_was_told_before_it_was_asked_for_is_unexplained() {
+    let mut scenario = Scenario::new();
+    let told = scenario.operation("acme", "last-charge").attempts[0].settled;
+    scenario.operation("acme", "capture").attempts[0] = Attempt {
+        sent: told + 1,
+        settled: told + 2,
+        outcome: Outcome::Told(scenario.told("acme", "capture")),
+    };
+    scenario.is_unexplained("before it was asked for");
+}
+
+#[test]
 fn an_operation_without_an_answer_may_have_happened_once_or_not_at_all() {
     let mut scenario = Scenario::new();
     scenario.unanswer("acme", "last-charge");

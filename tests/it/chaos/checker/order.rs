@@ -1,0 +1,32 @@
+//! Order: what was told before another was asked for comes before it in their journal.
+
+use super::{
+    super::{
+        book::Book,
+        history::{Moment, Operation, Records},
+    },
+    Verdicts,
+};
+use crate::model::Entry;
+
+/// Judges the order of every journal.
+pub(super) fn check(records: &Records, book: &Book, verdicts: &mut Verdicts) {
+    for journal in book.journals().values() {
+        let mut told_of_later = Moment::MAX;
+        for entry in journal.iter().rev() {
+            let Some(operation) = operation(records, entry) else { continue };
+            let asked = operation.attempts.iter().map(|attempt| attempt.sent).min();
+            if asked.is_some_and(|asked| told_of_later < asked) {
+                let finding = format!("{entry:?} comes before what was told before it was asked for");
+                verdicts.unexplained.push(finding);
+            }
+            let told = operation.standing().map(|(attempt, _)| attempt.settled).min();
+            told_of_later = told_of_later.min(told.unwrap_or(Moment::MAX));
+        }
+    }
+}
+
+fn operation<'a>(records: &'a Records, entry: &Entry) -> Option<&'a Operation> {
+    let name = (entry.account.clone(), entry.key.clone()?);
+    records.operations.get(&name)
+}
