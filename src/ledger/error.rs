@@ -80,6 +80,11 @@ pub(super) fn remedy(error: &DieselError) -> Remedy {
     }
 }
 
+/// Whether the server says that it takes no writes.
+pub(super) fn says_read_only(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _))
+}
+
 fn database_remedy(kind: DatabaseErrorKind, information: &dyn DatabaseErrorInformation) -> Remedy {
     let message = information.message();
     match kind {

@@ -65,8 +65,8 @@ pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage
 
 use crate::accounting::{Command, Limits, Outcome, decide};
 use connect::{Purpose, connect};
-use error::{Remedy, remedy};
-use pool::Connections;
+use error::{Remedy, remedy, says_read_only};
+use pool::{Connections, Epoch};
 use statements::ProveCommit;
 
 /// How often a transaction is run at most, before its callers are told.
@@ -120,9 +120,10 @@ impl Ledger {
         limits: Limits,
     ) -> Result<Self, LedgerError> {
         connect(database_url, Purpose::Look).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
+        let epoch = Epoch::default();
         Ok(Self {
-            writers: Connections::new(database_url, Purpose::Write, writers),
-            readers: Connections::new(database_url, Purpose::Read, readers),
+            writers: Connections::new(database_url, Purpose::Write, writers, &epoch),
+            readers: Connections::new(database_url, Purpose::Read, readers, &epoch),
             limits,
         })
     }
@@ -180,7 +181,7 @@ impl Ledger {
         decided: &mut Vec<Outcome>,
     ) -> Result<(), TransactionEnd> {
         let mut session = self.writers.get().await?;
-        session
+        let ended = session
             .transaction(async |connection| {
                 let (mut book, now) = load::begin_and_load(connection, commands, open_accounts).await?;
                 let mut outcomes = decide(&mut book, commands, now, &self.limits);
@@ -192,7 +193,13 @@ impl Ledger {
                 }
                 Ok(save::write_and_commit(connection, &changes).await?)
             })
-            .await
+            .await;
+        if let Err(TransactionEnd::Database(error)) = &ended
+            && says_read_only(error)
+        {
+            self.writers.renew();
+        }
+        ended
     }
 
     /// Makes a commit that changes nothing, as proof that one is possible now, and soon.
@@ -208,6 +215,7 @@ impl Ledger {
         let mut session = self.writers.get().await?;
         let read_only: Vec<bool> = session.query(ProveCommit).await??;
         if read_only != [false] {
+            self.writers.renew();
             return Err(LedgerError::Unavailable("the database takes no writes".into()));
         }
         Ok(())

@@ -1,6 +1,13 @@
 //! Sessions of the database: how many, with which settings, and which of them are not used again.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError};
 use diesel::{
@@ -56,10 +63,12 @@ const SESSION_SETTINGS: &str = "\
 
 /// A connection, and whether work is under way in it. It is not handed on while any is: whatever ended its use, an error,
 /// a panic, a caller that dropped it or an answer that did not come in time, its statement may still run, and its
-/// transaction may still be open. The connection is closed then, and the server rolls back.
+/// transaction may still be open. The connection is closed then, and the server rolls back. Nor is it handed on after its
+/// epoch.
 pub(super) struct Session {
     connection: AsyncPgConnection,
     has_work_under_way: bool,
+    epoch: u64,
 }
 
 impl Session {
@@ -99,11 +108,22 @@ pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Ledge
     done.map_err(|_| LedgerError::Unavailable(format!("no answer within {PATIENCE:?}").into()))
 }
 
+/// How often all sessions were given up. Pools that share it give them up together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Makes sessions for a pool, and tells which are of no use any more.
 #[derive(Debug)]
 pub(super) struct Sessions {
     database_url: DatabaseUrl,
     purpose: Purpose,
+    epoch: Epoch,
 }
 
 impl ManageConnection for Sessions {
@@ -111,11 +131,12 @@ impl ManageConnection for Sessions {
     type Error = ConnectionError;
 
     async fn connect(&self) -> ConnectionResult<Session> {
+        let epoch = self.epoch.now();
         let mut connection = connect(&self.database_url, self.purpose).await?;
         let set_up = timeout(PATIENCE, set_up(&mut connection, self.purpose)).await;
         let set_up = set_up.map_err(|late| ConnectionError::BadConnection(late.to_string()))?;
         set_up.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(Session { connection, has_work_under_way: false })
+        Ok(Session { connection, has_work_under_way: false, epoch })
     }
 
     /// Sees a closed connection without a round trip.
@@ -127,7 +148,9 @@ impl ManageConnection for Sessions {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        session.has_work_under_way || PoolableConnection::is_broken(&mut session.connection)
+        session.has_work_under_way
+            || session.epoch != self.epoch.now()
+            || PoolableConnection::is_broken(&mut session.connection)
     }
 }
 
@@ -145,20 +168,27 @@ async fn set_up(connection: &mut AsyncPgConnection, purpose: Purpose) -> QueryRe
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pool: Pool<Sessions>,
+    epoch: Epoch,
     size_max: u32,
     waiting: Arc<Semaphore>,
 }
 
 impl Connections {
     /// A pool of up to `size_max` sessions. Connects when first asked for one.
-    pub(super) fn new(database_url: &DatabaseUrl, purpose: Purpose, size_max: u32) -> Self {
+    pub(super) fn new(database_url: &DatabaseUrl, purpose: Purpose, size_max: u32, epoch: &Epoch) -> Self {
         let pool = Pool::builder()
             .max_size(size_max)
             .connection_timeout(CHECKOUT_TIMEOUT)
             .idle_timeout(None)
             .error_sink(Box::new(Log))
-            .build_unchecked(Sessions { database_url: database_url.clone(), purpose });
-        Self { pool, size_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+            .build_unchecked(Sessions { database_url: database_url.clone(), purpose, epoch: epoch.clone() });
+        Self { pool, epoch: epoch.clone(), size_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+    }
+
+    /// Uses no session again that there is now, here or in a pool with the same epoch: their server was found to take no writes.
+    /// After a failover that ended no session, new ones find the server that does.
+    pub(super) fn renew(&self) {
+        self.epoch.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A session, for as long as it is held.

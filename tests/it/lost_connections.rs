@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use billing::{grpc::proto::GetAccountRequest, ledger, private_postgres::PrivatePostgres};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use tonic::Code;
 
 use crate::support::{
@@ -120,6 +121,34 @@ async fn a_database_that_goes_away_and_comes_back_needs_no_restart_of_the_servic
     assert_eq!(reason(client.get_account(request).await), unavailable);
 
     let postgres = start();
+    let (entry, replayed) = client.charge(charge("ann", "job-1", 5)).await.answered();
+    assert_eq!((entry.sequence, replayed), (2, false));
+    check_book(&url).await;
+    drop(server);
+    postgres.stop().unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// As where a former primary goes on as a standby and keeps its sessions, while its address leads to the new primary.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_take_no_more_writes_are_left_for_new_ones_that_do() {
+    let dir = std::env::temp_dir().join(format!("billing-demoted-{}", std::process::id()));
+    let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
+    let url = postgres.database_url("billing");
+    ledger::migrate(&url).await.unwrap();
+    let server = TestServer::start(&url, config()).await;
+    let mut client = server.client().await;
+    client.credit(deposit("ann", "order-1", 5)).await.answered();
+
+    let mut operator = AsyncPgConnection::establish(&url).await.unwrap();
+    for sql in [
+        "ALTER DATABASE billing SET default_transaction_read_only = off", // for sessions that begin after this
+        "ALTER SYSTEM SET default_transaction_read_only = on",            // for those that there are
+        "SELECT pg_reload_conf()",
+    ] {
+        operator.batch_execute(sql).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await; // each session learns of it by itself
     let (entry, replayed) = client.charge(charge("ann", "job-1", 5)).await.answered();
     assert_eq!((entry.sequence, replayed), (2, false));
     check_book(&url).await;

@@ -55,7 +55,8 @@ struct Plan {
 
 impl Trouble {
     pub(super) fn new(conditions: Conditions, keeps_requests: bool) -> Self {
-        let plan = Plan { connections: 0, cut: None, stall_at_commit: None, seen: keeps_requests.then(Vec::new) };
+        let plan =
+            Plan { connections: 0, cut: None, stall_at_commit: None, seen: keeps_requests.then(Vec::new) };
         Self { conditions: watch::Sender::new(conditions), plan: Mutex::new(plan) }
     }
 
