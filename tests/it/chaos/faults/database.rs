@@ -32,6 +32,9 @@ impl Database {
     pub async fn start(dir: &Path) -> Self {
         let mut database = Self { dir: dir.to_owned(), server: None };
         database.start_server().await;
+        // Sessions that begin later take writes whatever the server's own default is then.
+        let sql = "ALTER DATABASE billing SET default_transaction_read_only = off";
+        database.outsider().await.batch_execute(sql).await.unwrap();
         database
     }
 
@@ -147,13 +150,26 @@ impl Database {
         }
         Kind::other("PostgreSQL read-only for a moment")
     }
+
+    /// What a failover looks like that ends no session: those that there are take no more writes, and new ones do.
+    async fn be_demoted(&self, rng: &mut Rng) -> Kind {
+        let demoted_for = for_a_while(rng, 100..=1_000);
+        for (is_demoted, lasting) in [("on", demoted_for), ("off", Duration::ZERO)] {
+            let mut outsider = self.outsider().await;
+            let sql = format!("ALTER SYSTEM SET default_transaction_read_only = {is_demoted}");
+            outsider.batch_execute(&sql).await.unwrap();
+            outsider.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+            sleep(lasting).await;
+        }
+        Kind::other("PostgreSQL sessions demoted")
+    }
 }
 
 impl Breakable for Database {
     const PAUSE_MAX: Duration = Duration::from_secs(2);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
-        match rng.u8(..20) {
+        match rng.u8(..21) {
             0..=2 => self.terminate_one(rng).await,
             3..=4 => self.terminate_all().await.ok().map(|()| Kind::other("all sessions ended")),
             5..=11 => self.kill_backend(rng).await,
@@ -161,7 +177,8 @@ impl Breakable for Database {
             14..=15 => freeze(self.backend(rng).await?, for_a_while(rng, 100..=2_000)).await,
             16 => freeze(self.postmaster(), for_a_while(rng, 100..=1_000)).await,
             17..=18 => self.hold_a_row(rng).await,
-            _ => Some(self.be_a_standby(rng).await),
+            19 => Some(self.be_a_standby(rng).await),
+            _ => Some(self.be_demoted(rng).await),
         }
     }
 }
