@@ -114,7 +114,7 @@ pub(super) struct Epoch(Arc<AtomicU64>);
 
 impl Epoch {
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        AtomicU64::load(&self.0, Ordering::Relaxed)
     }
 }
 

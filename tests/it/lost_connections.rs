@@ -7,6 +7,7 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnectio
 use tonic::Code;
 
 use crate::support::{
+    book::number,
     check::check_book,
     server::{TestServer, config},
     wire::{Cut, Wire},
@@ -135,13 +136,14 @@ async fn sessions_that_take_no_more_writes_are_left_for_new_ones_that_do() {
     let dir = std::env::temp_dir().join(format!("billing-demoted-{}", std::process::id()));
     let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
     let url = postgres.database_url("billing");
-    ledger::migrate(&url).await.unwrap();
+    ledger::migrate(&url.parse().unwrap()).await.unwrap();
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
     client.credit(deposit("ann", "order-1", 5)).await.answered();
 
     let mut operator = AsyncPgConnection::establish(&url).await.unwrap();
     for sql in [
+        "SET default_transaction_read_only = off",
         "ALTER DATABASE billing SET default_transaction_read_only = off", // for sessions that begin after this
         "ALTER SYSTEM SET default_transaction_read_only = on",            // for those that there are
         "SELECT pg_reload_conf()",
@@ -151,6 +153,20 @@ async fn sessions_that_take_no_more_writes_are_left_for_new_ones_that_do() {
     tokio::time::sleep(Duration::from_millis(200)).await; // each session learns of it by itself
     let (entry, replayed) = client.charge(charge("ann", "job-1", 5)).await.answered();
     assert_eq!((entry.sequence, replayed), (2, false));
+    operator
+        .batch_execute("CREATE TEMPORARY TABLE moment AS SELECT clock_timestamp() AS demoted")
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        assert_eq!(
+            available(&mut client, "ann").await,
+            0,
+            "and none reads from where nothing new is written"
+        );
+    }
+    let old = "SELECT count(*) FROM pg_stat_activity, moment \
+               WHERE application_name = 'billing' AND backend_start < pg_conf_load_time() AND state_change > demoted";
+    assert_eq!(number(&mut operator, old).await, 0, "a session from before was used again");
     check_book(&url).await;
     drop(server);
     postgres.stop().unwrap();

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_when_it_does() {
     on_a_book(async |book| {
-        let wire = Wire::open(&book.url).await;
+        let wire = Wire::tap_without_delay(book).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         for account in ["ann", "bob"] {
@@ -75,7 +75,7 @@ async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_whe
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_goes_soon_when_the_database_hangs_even_if_nobody_calls_and_comes_back() {
     on_a_book(async |book| {
-        let wire = Wire::open(&book.url).await;
+        let wire = Wire::tap_without_delay(book).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut health = health(&server.url).await;
         wait_for(&mut health, "readiness", ServingStatus::Serving).await;
@@ -91,7 +91,7 @@ async fn readiness_goes_soon_when_the_database_hangs_even_if_nobody_calls_and_co
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_slow_to_answer_is_waited_for() {
     on_a_book(async |book| {
-        let wire = Wire::open(&book.url).await;
+        let wire = Wire::tap_without_delay(book).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-1", 5)).await.answered();

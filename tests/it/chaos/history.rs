@@ -69,6 +69,7 @@ pub struct Read {
 
 /// What a read showed.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "plain data, and little of it")]
 pub enum Seen {
     /// What became of a key.
     Operation { key: String, found: Option<Found> },
@@ -80,6 +81,7 @@ pub enum Seen {
 
 /// What `GetOperation` found.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "plain data, and little of it")]
 pub enum Found {
     Applied(proto::Entry),
     Refused(proto::Refusal),

@@ -297,6 +297,7 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
             .unwrap_or_default(),
         refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
         create_time: Some(timestamp(entry.create_time)),
+        caller: String::new(), // nobody has credentials
     }
 }
 

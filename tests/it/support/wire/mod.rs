@@ -48,6 +48,11 @@ impl Wire {
         Self::new(&book.url, Trouble::new(conditions, true)).await
     }
 
+    /// The same, without taking its time.
+    pub async fn tap_without_delay(book: &TestBook) -> Self {
+        Self::new(&book.url, Trouble::new(Conditions::default(), true)).await
+    }
+
     /// A proxy in front of a database, which need not always be there.
     pub async fn open(database_url: &str) -> Self {
         Self::new(database_url, Trouble::new(Conditions::default(), false)).await
