@@ -7,6 +7,7 @@ mod connections;
 mod convert;
 mod deadline;
 mod health;
+mod page;
 mod page_token;
 mod service;
 mod status;

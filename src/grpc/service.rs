@@ -3,7 +3,9 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert, page_token,
+    convert,
+    page::Page,
+    page_token,
     proto::{self, get_entry_request, get_operation_response},
     status::Failure,
 };
@@ -102,9 +104,13 @@ impl BillingService {
         } else {
             page_token::parse(&request.page_token, &request)?
         };
-        let page = self.ledger.entry_list(&account_id, span, &query, page_size).await?;
+        let mut page = Page::new(span, page_size);
+        while let Some((span, wanted)) = page.wants() {
+            let read = self.ledger.entry_list(&account_id, span, &query, wanted).await?;
+            page.take(read.entries.iter().map(|entry| (entry.sequence, entry.into())), read.rest);
+        }
         Ok(proto::ListEntriesResponse {
-            entries: page.entries.iter().map(Into::into).collect(),
+            entries: page.items,
             next_page_token: page.rest.map(|rest| page_token::write(rest, &request)).unwrap_or_default(),
         })
     }
@@ -132,9 +138,14 @@ impl BillingService {
         } else {
             page_token::parse(&request.page_token, &request)?
         };
-        let page = self.ledger.reservation_list(&account_id, span, state, page_size).await?;
+        let mut page = Page::new(span, page_size);
+        while let Some((span, wanted)) = page.wants() {
+            let read = self.ledger.reservation_list(&account_id, span, state, wanted).await?;
+            let reservations = read.reservations.iter();
+            page.take(reservations.map(|reservation| (reservation.sequence, reservation.into())), read.rest);
+        }
         Ok(proto::ListReservationsResponse {
-            reservations: page.reservations.iter().map(Into::into).collect(),
+            reservations: page.items,
             next_page_token: page.rest.map(|rest| page_token::write(rest, &request)).unwrap_or_default(),
         })
     }

@@ -1,11 +1,12 @@
 //! Reads: accounts now and then, entries by name and by page, and what became of an operation.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use billing::grpc::proto::{
     Entry, EntryType, GetAccountRequest, GetEntryRequest, GetOperationRequest, ListEntriesRequest,
-    get_entry_request, get_operation_response::Outcome,
+    ListReservationsRequest, ReserveRequest, get_entry_request, get_operation_response::Outcome,
 };
+use prost::Message as _;
 use prost_types::Timestamp;
 use tonic::Code;
 
@@ -248,6 +249,80 @@ async fn a_list_that_cannot_be_is_refused_by_field() {
         assert_eq!(reason(unknown), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
         let largest = ListEntriesRequest { page_size: i32::MAX, ..list("ann") };
         assert_eq!(client.list_entries(largest).await.unwrap().into_inner().entries.len(), 3);
+    })
+    .await;
+}
+
+/// What a gRPC client accepts by default is four times as much.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_large_entries_are_small_enough_and_list_each_entry_once() {
+    on_a_book(async |book| {
+        // As imported: references that no caller may send, and notes as large as a caller may send them.
+        book.run_sql(
+            "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) VALUES ('old', 500, 500);
+             INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+                                         posted_after, held_after, create_time, reference, metadata)
+             SELECT 'old', n, 2, 1, 0, n, 0, now(),
+                    CASE WHEN n % 50 = 0 THEN repeat(md5(n::text), 1000) ELSE '' END,
+                    CASE WHEN n % 3 = 0 THEN (SELECT jsonb_object_agg('note ' || i, repeat('v', 512))
+                                              FROM generate_series(1, 50) i) END
+             FROM generate_series(1, 500) n",
+        )
+        .await
+        .unwrap();
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let mut request = ListEntriesRequest { page_size: 1_000, ..list("old") };
+        let mut seen = Vec::new();
+        loop {
+            let page = client.list_entries(request.clone()).await.unwrap().into_inner();
+            assert!(page.encoded_len() <= PAGE_BYTES_MAX + 64, "{} bytes", page.encoded_len());
+            assert!(!page.entries.is_empty());
+            seen.extend(sequences(&page.entries));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        assert_eq!(seen, (1..=500).rev().collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_large_reservations_are_small_enough_and_list_each_once() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 1_000)).await.answered();
+        let metadata: BTreeMap<_, _> = (0..50).map(|n| (format!("note {n}"), "v".repeat(512))).collect();
+        for n in 0..60 {
+            let request = ReserveRequest {
+                idempotency_key: format!("job-{n}"),
+                account_id: "ann".into(),
+                amount_micro_usd: 1,
+                metadata: metadata.clone(),
+                ..Default::default()
+            };
+            client.reserve(request).await.unwrap();
+        }
+        let mut request =
+            ListReservationsRequest { account_id: "ann".into(), page_size: 1_000, ..Default::default() };
+        let (mut seen, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = client.list_reservations(request.clone()).await.unwrap().into_inner();
+            assert!(page.encoded_len() <= PAGE_BYTES_MAX + 64, "{} bytes", page.encoded_len());
+            seen.extend(page.reservations.into_iter().map(|reservation| reservation.reservation_id));
+            pages += 1;
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        assert_eq!(seen, (0..60).rev().map(|n| format!("job-{n}")).collect::<Vec<_>>());
+        assert!(pages > 1);
     })
     .await;
 }
