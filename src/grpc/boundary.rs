@@ -1,7 +1,8 @@
 //! What a caller is told where no handler tells it: its deadline passed, its request cannot be read, or a handler panicked.
 //!
 //! tonic has answers of its own for these, but not those that gRPC clients expect, and without details: `CANCELLED` for a
-//! deadline and for a panic, `OUT_OF_RANGE` for a request that is too large, `INTERNAL` for one that cannot be decoded.
+//! deadline and for a panic, `OUT_OF_RANGE` for a request that is too large, `INTERNAL` for one that cannot be decoded, a bare
+//! `UNIMPLEMENTED` for a method that there is not.
 
 use std::{
     any::Any,
@@ -60,7 +61,7 @@ impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Bound
 where
     S: Service<http::Request<RequestBody>, Response = http::Response<ResponseBody>>,
     S::Future: Send + 'static,
-    ResponseBody: Default,
+    ResponseBody: Default + Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -71,21 +72,39 @@ where
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
+        if !is_grpc(request.headers()) {
+            let mut answer = http::Response::new(ResponseBody::default());
+            *answer.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Box::pin(async move { Ok(answer) });
+        }
         let place = match place(&self.calls, request.uri().path()) {
             Ok(place) => place,
             Err(failure) => return Box::pin(async move { Ok(Status::from(failure).into_http()) }),
         };
-        let patience = deadline::of(request.headers()).map_or(CALL_MAX, |timeout| timeout.min(CALL_MAX));
+        let patience = patience(request.headers());
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let _place = place;
-            match tokio::time::timeout(patience.saturating_sub(MARGIN), answer).await {
+            match tokio::time::timeout(patience, answer).await {
                 Ok(Ok(answer)) => answer.map(in_our_words),
                 Ok(Err(panic)) => Ok(Status::from(Failure::Panicked(text_of(&*panic))).into_http()),
                 Err(_elapsed) => Ok(Status::from(Failure::DeadlineExceeded).into_http()),
             }
         })
     }
+}
+
+/// Whether it is a call of gRPC's, which is told by nothing but its content type. tonic takes any, a form that a browser sends
+/// from a page of somebody else's included.
+fn is_grpc(headers: &http::HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&[][..], http::HeaderValue::as_bytes);
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// How long a call may take.
+fn patience(headers: &http::HeaderMap) -> Duration {
+    deadline::of(headers).unwrap_or(CALL_MAX).min(CALL_MAX).saturating_sub(MARGIN)
 }
 
 /// A place among the calls under way. Health has one always.
@@ -106,6 +125,7 @@ fn in_our_words<Body: Default>(response: http::Response<Body>) -> http::Response
     match Code::from_bytes(code.as_bytes()) {
         Code::OutOfRange => Status::from(Failure::RequestTooLarge).into_http(),
         Code::Internal => Status::from(Failure::RequestMalformed).into_http(),
+        Code::Unimplemented => Status::from(Failure::Unimplemented).into_http(),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -117,7 +137,6 @@ fn in_our_words<Body: Default>(response: http::Response<Body>) -> http::Response
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
-        | Code::Unimplemented
         | Code::Unavailable
         | Code::DataLoss
         | Code::Unauthenticated => response,
@@ -150,9 +169,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_call_ends_when_its_caller_waits_no_longer_and_in_any_case() {
+        let header = http::HeaderName::from_static("grpc-timeout");
+        let asked = |timeout: &str| {
+            patience(&http::HeaderMap::from_iter([(header.clone(), timeout.parse().unwrap())]))
+        };
+        assert_eq!(patience(&http::HeaderMap::new()) + MARGIN, CALL_MAX);
+        assert_eq!(asked("2S") + MARGIN, Duration::from_secs(2));
+        assert_eq!(asked("1u"), Duration::ZERO);
+        for long in ["99999999H", "31S", "forever"] {
+            assert_eq!(asked(long) + MARGIN, CALL_MAX, "{long}");
+        }
+    }
+
     #[tokio::test]
     async fn a_handler_that_panics_is_internal_and_keeps_its_secrets() {
-        let answer = BoundaryLayer::new().layer(Panics).call(http::Request::new(())).await.unwrap();
+        let call = http::Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
+        let answer = BoundaryLayer::new().layer(Panics).call(call).await.unwrap();
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(status.code(), Code::Internal);
         assert!(!format!("{status:?}").contains("secret"), "{status:?}");

@@ -41,6 +41,8 @@ pub(super) enum Failure {
     RequestTooLarge,
     /// The request is no message of the method's.
     RequestMalformed,
+    /// There is no such method, or none that takes requests in this encoding.
+    Unimplemented,
     /// A handler panicked, with this text.
     Panicked(String),
 }
@@ -86,6 +88,12 @@ impl From<Failure> for Status {
                 Code::InvalidArgument,
                 "REQUEST_MALFORMED",
                 "the request cannot be decoded as the message that the method takes",
+                [],
+            ),
+            Failure::Unimplemented => status(
+                Code::Unimplemented,
+                "UNIMPLEMENTED",
+                "there is no such method, or it takes no compressed requests",
                 [],
             ),
             Failure::Panicked(text) => internal(&Panic(text)),
@@ -274,7 +282,7 @@ mod tests {
     fn every_failure_has_its_code_and_reason() {
         use Code::{
             Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound as Missing,
-            PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable,
+            PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
         };
         let reused = KeyReused { method: "Credit", fields: vec!["amount_micro_usd", "reference"] };
         let unavailable = || LedgerError::Unavailable("secret".into());
@@ -321,6 +329,7 @@ mod tests {
             (Failure::DeadlineExceeded, DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Failure::RequestTooLarge, InvalidArgument, "REQUEST_TOO_LARGE"),
             (Failure::RequestMalformed, InvalidArgument, "REQUEST_MALFORMED"),
+            (Failure::Unimplemented, Unimplemented, "UNIMPLEMENTED"),
             (Failure::Panicked("secret".into()), Internal, "INTERNAL"),
         ];
         for (failure, code, reason) in table {
