@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use tokio::{
-    net::TcpListener,
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
@@ -25,6 +24,7 @@ use crate::{
     accounting::CallerName,
     app,
     config::{self, Config, ConfigError, Database, ServeFlags},
+    file_limit, grpc,
     ledger::{self, DatabaseUrl},
     private_postgres::PrivatePostgres,
 };
@@ -115,7 +115,11 @@ fn exit_code(done: anyhow::Result<()>) -> ExitCode {
 
 fn serve(flags: &ServeFlags) -> ExitCode {
     match Config::parse(flags) {
-        Ok(config) => exit_code(serve_in_database(&config)),
+        Ok(mut config) => {
+            let connections_max = &mut config.server.connections.connections_max;
+            *connections_max = file_limit::fit_connections(*connections_max);
+            exit_code(serve_in_database(&config))
+        }
         Err(error) => exit_usage(&error),
     }
 }
@@ -151,9 +155,8 @@ async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::
         bail!("the schema is not up to date: run `billing migrate` first (pending: {})", pending.join(", "));
     }
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener =
+        grpc::listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     say_who_may_call(config, listener.local_addr()?);
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

@@ -21,6 +21,7 @@ pub mod app;
 pub mod cli;
 pub mod committer;
 pub mod config;
+pub mod file_limit;
 pub mod grpc;
 pub mod ledger;
 pub mod private_postgres;

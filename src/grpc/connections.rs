@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -10,8 +11,8 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, Sleep, sleep, sleep_until, timeout_at},
 };
@@ -22,12 +23,16 @@ use tonic::transport::server::Connected;
 use super::tls::{ClientCertificate, Tls};
 use crate::reload::Reloaded;
 
-/// How long a client may take from connecting to the first bytes of HTTP/2, the TLS handshake included.
+/// How long a client may take from connecting to the end of HTTP/2's greeting, the TLS handshake included.
 const GREETING_MAX: Duration = Duration::from_secs(10);
-/// With which bytes HTTP/2 begins (RFC 9113, section 3.4): how many they are.
-const GREETING_BYTES: usize = 24;
+/// With which bytes HTTP/2 begins (RFC 9113, section 3.4).
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait after a connection could not be accepted, so that it is not tried in vain all the time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections the kernel keeps that are not accepted yet, if it is willing to. Beyond them a client is not even
+/// answered, and tries again only after a second: with the usual 128, any burst of clients would see that.
+const BACKLOG: u32 = 4_096;
 
 /// The bounds of connections.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +47,10 @@ pub struct ConnectionSettings {
 pub(super) struct Connection {
     transport: Transport,
     certificate: ClientCertificate,
-    /// When the connection is cut: at first when it should have begun to speak, then when it has grown too old.
+    /// What the server has not read yet of the greeting, which was read before it knew of the connection.
+    greeting: &'static [u8],
+    /// When the connection is cut, since it has grown too old.
     end: Pin<Box<Sleep>>,
-    greeted_bytes: usize,
-    last_end: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -54,7 +59,19 @@ enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Accepts connections for as long as the stream is held.
+/// Listens on an address, ready for many clients at once. Needs a runtime.
+///
+/// # Errors
+/// When the address is in use, or none of this machine's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?; // connections of an earlier run may still be closing
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts connections for as long as the stream is held. It has those that have begun to speak HTTP/2: a server that shuts
+/// down waits for no others.
 pub(super) fn accept(
     listener: TcpListener,
     settings: ConnectionSettings,
@@ -74,8 +91,11 @@ pub(super) fn accept(
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                     let (accepted, tls) = (accepted.clone(), tls.as_ref().map(Reloaded::current));
                     tokio::spawn(async move {
-                        if let Ok(connection) = Connection::begin(client, place, settings.age_max, tls).await
-                        {
+                        let connection = tokio::select! {
+                            connection = Connection::begin(client, place, settings.age_max, tls) => connection,
+                            () = accepted.closed() => return,
+                        };
+                        if let Ok(connection) = connection {
                             let _ = accepted.send(Ok(connection)).await; // a server that has stopped takes none
                         }
                     });
@@ -98,35 +118,40 @@ impl Connection {
         tls: Option<Arc<Tls>>,
     ) -> io::Result<Self> {
         let now = Instant::now();
-        let greeted_by = now + GREETING_MAX;
         client.set_nodelay(true)?;
-        let (transport, certificate) = match tls {
-            None => (Transport::Plain(client), ClientCertificate::None),
-            Some(tls) => {
-                let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(client);
-                let stream = timeout_at(greeted_by, handshake).await??;
-                let certificate = tls.judge(stream.get_ref().1.peer_certificates());
-                (Transport::Tls(Box::new(stream)), certificate)
-            }
-        };
-        Ok(Self {
-            transport,
-            certificate,
-            end: Box::pin(sleep_until(greeted_by)),
-            greeted_bytes: 0,
-            last_end: now + age_max + age_max,
-            _place: place,
-        })
+        let (transport, certificate) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
+        let end = Box::pin(sleep_until(now + age_max + age_max));
+        Ok(Self { transport, certificate, greeting: GREETING, end, _place: place })
     }
+}
 
-    fn count_greeting(&mut self, bytes: usize) {
-        if self.greeted_bytes < GREETING_BYTES {
-            self.greeted_bytes += bytes;
-            if self.greeted_bytes >= GREETING_BYTES {
-                self.end.as_mut().reset(self.last_end);
-            }
+/// A client that has begun to speak HTTP/2, within TLS if there is any. Until then it costs no more than its socket.
+async fn greeted(client: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<(Transport, ClientCertificate)> {
+    let Some(tls) = tls else {
+        let mut client = client;
+        read_greeting(&mut client).await?;
+        return Ok((Transport::Plain(client), ClientCertificate::None));
+    };
+    let mut stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(client).await?;
+    read_greeting(&mut stream).await?;
+    let certificate = tls.judge(stream.get_ref().1.peer_certificates());
+    Ok((Transport::Tls(Box::new(stream)), certificate))
+}
+
+/// Reads the greeting, as far as it is one.
+async fn read_greeting(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut greeting = [0; GREETING.len()];
+    let mut length = 0;
+    while length < greeting.len() {
+        match client.read(&mut greeting[length..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => length += read,
+        }
+        if greeting[..length] != GREETING[..length] {
+            return Err(io::ErrorKind::InvalidData.into());
         }
     }
+    Ok(())
 }
 
 impl Connected for Connection {
@@ -134,25 +159,6 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> ClientCertificate {
         self.certificate.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.end.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let before = buffer.filled().len();
-        let read = match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        self.count_greeting(buffer.filled().len() - before);
-        read
     }
 }
 
@@ -164,6 +170,25 @@ macro_rules! delegate {
             Transport::Tls(stream) => Pin::new(stream).$method($($argument),*),
         }
     };
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if !self.greeting.is_empty() {
+            let (now, later) = self.greeting.split_at(buffer.remaining().min(self.greeting.len()));
+            buffer.put_slice(now);
+            self.greeting = later;
+            return Poll::Ready(Ok(()));
+        }
+        delegate!(self, poll_read(context, buffer))
+    }
 }
 
 impl AsyncWrite for Connection {

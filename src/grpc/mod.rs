@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 
-pub use connections::ConnectionSettings;
+pub use connections::{ConnectionSettings, listen};
 pub use health::Health;
 pub use tls::Tls;
 /// Why serving ended before it was to.
@@ -50,6 +50,10 @@ pub mod proto {
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+/// How many streams of a connection may fail by the client's fault, or be taken back before they are looked at, until the
+/// connection is ended. tonic leaves the first without a bound.
+const STREAM_ERRORS_MAX: usize = 128;
+const STREAMS_TAKEN_BACK_MAX: usize = 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -90,6 +94,8 @@ pub async fn serve(
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_local_error_reset_streams(Some(STREAM_ERRORS_MAX))
+        .http2_max_pending_accept_reset_streams(Some(STREAMS_TAKEN_BACK_MAX))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_connection_age(settings.connections.age_max)

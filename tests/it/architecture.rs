@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("reload", &[]),
 ];
 /// What wires the layers, or is used by none of them.
-const OTHERS: [&str; 5] = ["app", "cli", "config", "private_postgres", "sweeper"];
+const OTHERS: [&str; 6] = ["app", "cli", "config", "file_limit", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
 const CRATES: [(&str, &[&str]); 13] = [

@@ -1,0 +1,48 @@
+//! How many files, and so connections, the process may have open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What is kept for all that is no caller's connection: the database's, files that are read again, the runtime's own.
+const RESERVED: usize = 256;
+
+/// Raises the process's own limit of open files as far as it may, and returns how many connections of callers fit into it:
+/// `wanted`, or fewer.
+#[must_use]
+pub fn fit_connections(wanted: usize) -> usize {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, saturating);
+    let fit = fit(wanted, files);
+    if fit < wanted {
+        tracing::warn!(
+            files,
+            wanted,
+            fit,
+            "the limit of open files leaves room for fewer connections than --connections-max"
+        );
+    }
+    fit
+}
+
+fn fit(wanted: usize, files: usize) -> usize {
+    wanted.min(files.saturating_sub(RESERVED)).max(1)
+}
+
+fn saturating(files: u64) -> usize {
+    usize::try_from(files).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_connections_fit_as_files_are_left() {
+        assert_eq!(fit(16_384, usize::MAX), 16_384);
+        assert_eq!(fit(16_384, 16_384 + RESERVED), 16_384);
+        assert_eq!(fit(16_384, 4_096), 4_096 - RESERVED);
+        assert_eq!(fit(16_384, 10), 1);
+    }
+}
