@@ -11,7 +11,7 @@ use futures_util::future::Either;
 use tonic::{Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::{HEALTH, status::Failure, tls::ClientCertificate};
+use super::{HEALTH, connections::Peer, status::Failure, tls::ClientCertificate};
 use crate::{
     access::{Caller, Credentials, Role},
     reload::Reloaded,
@@ -121,7 +121,8 @@ where
 }
 
 fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result<Caller, Denial> {
-    let certificate = request.extensions().get().unwrap_or(&ClientCertificate::None);
+    let peer = request.extensions().get::<Peer>();
+    let certificate = peer.map_or(&ClientCertificate::None, |peer| &peer.certificate);
     let caller = authenticate(credentials, request.headers(), certificate)?;
     let (method, needed) = needed(request.uri().path());
     if caller.role < needed {

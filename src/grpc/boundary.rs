@@ -28,7 +28,7 @@ const MARGIN: Duration = Duration::from_millis(3);
 const CALL_MAX: Duration = Duration::from_secs(30);
 /// How many calls may be under way. Each has a bounded place to wait in, in the committer or before the pool of reads; this
 /// bounds those that are still being received.
-const CALLS_MAX: usize = 16_384;
+const CALLS_MAX: u32 = 16_384;
 
 /// Puts [`Boundary`] around a service.
 #[derive(Debug, Clone)]
@@ -45,7 +45,14 @@ pub(super) struct Boundary<S> {
 
 impl BoundaryLayer {
     pub(super) fn new() -> Self {
-        Self { calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+        Self { calls: Arc::new(Semaphore::new(CALLS_MAX as usize)) }
+    }
+
+    /// Waits until no call is under way. From then on there will be none.
+    pub(super) async fn all_answered(&self) {
+        if let Ok(places) = self.calls.acquire_many(CALLS_MAX).await {
+            places.forget();
+        }
     }
 }
 

@@ -20,7 +20,10 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use super::tls::{ClientCertificate, Tls};
+use super::{
+    tls::{ClientCertificate, Tls},
+    unread::PagesOfConnection,
+};
 use crate::reload::Reloaded;
 
 /// How long a client may take from connecting to the end of HTTP/2's greeting, the TLS handshake included.
@@ -43,10 +46,17 @@ pub struct ConnectionSettings {
     pub age_max: Duration,
 }
 
+/// Who is at the other end of a connection, as its calls know it.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) certificate: ClientCertificate,
+    pub(super) pages: PagesOfConnection,
+}
+
 /// A connection with a client.
 pub(super) struct Connection {
     transport: Transport,
-    certificate: ClientCertificate,
+    peer: Peer,
     /// What the server has not read yet of the greeting, which was read before it knew of the connection.
     greeting: &'static [u8],
     /// When the connection is cut, since it has grown too old.
@@ -121,7 +131,8 @@ impl Connection {
         client.set_nodelay(true)?;
         let (transport, certificate) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
         let end = Box::pin(sleep_until(now + age_max + age_max));
-        Ok(Self { transport, certificate, greeting: GREETING, end, _place: place })
+        let peer = Peer { certificate, pages: PagesOfConnection::default() };
+        Ok(Self { transport, peer, greeting: GREETING, end, _place: place })
     }
 }
 
@@ -155,10 +166,10 @@ async fn read_greeting(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> 
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ClientCertificate;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> ClientCertificate {
-        self.certificate.clone()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 

@@ -12,10 +12,11 @@ mod page_token;
 mod service;
 mod status;
 mod tls;
+mod unread;
 
 use std::{future::Future, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -30,6 +31,7 @@ use authorize::AuthorizeLayer;
 use boundary::BoundaryLayer;
 use proto::billing_service_server::BillingServiceServer;
 use service::BillingService;
+use unread::UnreadLayer;
 
 /// The messages and services of `proto/billing/v1`.
 #[allow(
@@ -56,6 +58,8 @@ const STREAM_ERRORS_MAX: usize = 128;
 const STREAMS_TAKEN_BACK_MAX: usize = 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// When the server stops: how long clients have to take notice, and how long the last answers to leave.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// The path of health. It is open to everybody, since a kubelet has no credentials, and is never refused for too much load: it
 /// tells nothing but whether the service is well.
@@ -73,7 +77,7 @@ pub struct ServerSettings {
 }
 
 /// Serves the ledger, health and reflection until `shutdown`, then lets the calls under way finish. That may take as
-/// long as a client likes: bound it.
+/// long as a client likes: bound it. Connections without calls are not waited for.
 ///
 /// # Errors
 /// When the listener fails.
@@ -91,7 +95,9 @@ pub async fn serve(
     let billing = BillingServiceServer::new(BillingService::new(committer, ledger))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let incoming = connections::accept(listener, settings.connections, settings.tls);
-    Server::builder()
+    let (boundary, unread) = (BoundaryLayer::new(), UnreadLayer::new());
+    let (stop, stopped) = oneshot::channel();
+    let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_max_local_error_reset_streams(Some(STREAM_ERRORS_MAX))
@@ -99,15 +105,32 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_connection_age(settings.connections.age_max)
-        .layer(BoundaryLayer::new())
+        .layer(boundary.clone())
         .layer(AuthorizeLayer(settings.credentials))
+        .layer(unread.clone())
         .add_service(HealthServer::new(health.service()))
         // Both, since clients know one or the other.
         .add_service(reflection().build_v1().expect("compiled-in descriptors are sound"))
         .add_service(reflection().build_v1alpha().expect("compiled-in descriptors are sound"))
         .add_service(billing)
-        .serve_with_incoming_shutdown(incoming, shutdown)
-        .await
+        .serve_with_incoming_shutdown(incoming, async {
+            shutdown.await;
+            let _ = stop.send(()); // who waits for it is dropped no earlier than this
+        });
+    tokio::select! {
+        served = serving => served,
+        () = all_answered(stopped, &boundary, &unread) => Ok(()),
+    }
+}
+
+/// Waits until the server was told to stop and no call is under way. The server itself waits for every connection to be closed
+/// by its client, and there are clients that sleep, hang, or are gone.
+async fn all_answered(stopped: oneshot::Receiver<()>, boundary: &BoundaryLayer, unread: &UnreadLayer) {
+    let _ = stopped.await; // a server that has failed is noticed first
+    sleep(FAREWELL).await;
+    boundary.all_answered().await;
+    unread.all_read().await;
+    sleep(FAREWELL).await;
 }
 
 /// What reflection knows: the contract, health, and the details that errors carry, so that tools can show them.

@@ -1,0 +1,206 @@
+//! Pages that clients have not read yet: how many are kept for one and for all of them, and for how long.
+//!
+//! An answer waits inside the service until its client takes it. That is nothing for a balance, but a page is up to a
+//! megabyte, and one connection may ask for a thousand at once and read none. Those of a list therefore need a place,
+//! which they give back when the client has taken all of the answer, or when it has had long enough.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::Either;
+use http_body::{Body as _, Frame};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{Bytes, http},
+};
+use tower::{Layer, Service};
+
+use super::connections::Peer;
+
+/// How many pages may wait for one connection, and for all: what they take up is a small part of a small machine's memory.
+const PAGES_PER_CONNECTION_MAX: usize = 8;
+const PAGES_MAX: u32 = 64;
+/// How long a client may take to read a page.
+const READING_MAX: Duration = Duration::from_secs(30);
+/// How much of an answer is given away at once. HTTP/2 keeps all that it is given, whether or not the client takes it.
+const PIECE_BYTES: usize = 16 * 1024;
+/// The methods that answer with pages.
+const LISTS: [&str; 2] = ["/ListEntries", "/ListReservations"];
+
+/// The places of the pages that one connection has not read yet.
+#[derive(Debug, Clone)]
+pub(super) struct PagesOfConnection(Arc<Semaphore>);
+
+impl Default for PagesOfConnection {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PAGES_PER_CONNECTION_MAX)))
+    }
+}
+
+/// Puts [`Unread`] around a service.
+#[derive(Debug, Clone)]
+pub(super) struct UnreadLayer(Arc<Semaphore>);
+
+/// Lets a call for a page wait until there is a place for the answer.
+#[derive(Debug, Clone)]
+pub(super) struct Unread<S> {
+    inner: S,
+    places: Arc<Semaphore>,
+}
+
+impl UnreadLayer {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(PAGES_MAX as usize)))
+    }
+
+    /// Waits until no page is unread.
+    pub(super) async fn all_read(&self) {
+        let _ = self.0.acquire_many(PAGES_MAX).await;
+    }
+}
+
+impl<S> Layer<S> for UnreadLayer {
+    type Service = Unread<S>;
+
+    fn layer(&self, inner: S) -> Unread<S> {
+        Unread { inner, places: Arc::clone(&self.0) }
+    }
+}
+
+/// A future that is boxed only where it has to wait.
+type MaybeWaiting<F> = Either<F, Pin<Box<dyn Future<Output = <F as Future>::Output> + Send>>>;
+
+impl<S, RequestBody> Service<http::Request<RequestBody>> for Unread<S>
+where
+    S: Service<http::Request<RequestBody>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = MaybeWaiting<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
+        if !LISTS.iter().any(|list| request.uri().path().ends_with(list)) {
+            return Either::Left(self.inner.call(request));
+        }
+        let own = request.extensions().get::<Peer>().map(|peer| peer.pages.clone()).unwrap_or_default();
+        let all = Arc::clone(&self.places);
+        let answer = self.inner.call(request); // does nothing until it is polled
+        Either::Right(Box::pin(async move {
+            let places = (place(own.0).await, place(all).await);
+            Ok(answer.await?.map(|body| given_in_pieces(body, places, READING_MAX)))
+        }))
+    }
+}
+
+/// A place, once there is one. No place at all only where the service is going away.
+async fn place(places: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    places.acquire_owned().await.ok()
+}
+
+/// The same body, given away in small pieces, as fast as the client takes them. It is dropped together with its places when
+/// the client has all of it, has gone, or has taken too long.
+fn given_in_pieces(body: Body, places: impl Send + 'static, reading_max: Duration) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let (given, pieces) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let _places = places;
+        let _ = timeout(reading_max, give(body, given)).await; // what is left over is not given
+    });
+    Body::new(Pieces { pieces, is_whole: false })
+}
+
+/// Gives a body away. Ends early if nobody takes it any more.
+async fn give(mut body: Body, given: mpsc::Sender<Result<Frame<Bytes>, Status>>) -> Option<()> {
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(mut data)) => {
+                while !data.is_empty() {
+                    let piece = data.split_to(data.len().min(PIECE_BYTES));
+                    given.send(Ok(Frame::data(piece))).await.ok()?;
+                }
+            }
+            Ok(Err(trailers)) => given.send(Ok(trailers)).await.ok()?,
+            Err(status) => given.send(Err(status)).await.ok()?,
+        }
+    }
+    Some(())
+}
+
+/// What is left of a body that is given away.
+struct Pieces {
+    pieces: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
+    is_whole: bool,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.pieces.poll_recv(context).map(|piece| match piece {
+            Some(piece) => {
+                self.is_whole |= piece.as_ref().is_ok_and(Frame::is_trailers);
+                Some(piece)
+            }
+            None if self.is_whole => None,
+            None => Some(Err(Status::deadline_exceeded("the answer was not read in time"))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, Status>> {
+        std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_in_time_gives_its_place_back_and_is_never_taken_for_whole() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).acquire_owned().await.unwrap();
+        let body = Body::new("x".repeat(10 * PIECE_BYTES));
+        let mut body = given_in_pieces(body, place, Duration::from_millis(50));
+        let first = next(&mut body).await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((first.len(), places.available_permits()), (PIECE_BYTES, 0));
+        let _freed = timeout(Duration::from_secs(5), places.acquire()).await.unwrap();
+        let mut last = next(&mut body).await.unwrap();
+        while last.is_ok() {
+            last = next(&mut body).await.unwrap();
+        }
+        assert_eq!(last.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waits_for_any_more_gives_its_place_back() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).acquire_owned().await.unwrap();
+        let body = Body::new("x".repeat(10 * PIECE_BYTES));
+        drop(given_in_pieces(body, place, Duration::from_secs(3_600)));
+        timeout(Duration::from_secs(5), places.acquire()).await.unwrap().unwrap();
+    }
+}
