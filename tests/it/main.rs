@@ -19,6 +19,7 @@ mod five_faults;
 mod flood;
 mod full_disk;
 mod histories;
+mod hostile;
 mod idempotency;
 mod ledger_properties;
 mod lost_commits;

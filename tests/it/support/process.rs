@@ -15,6 +15,8 @@ use super::calls::{Client, connect};
 pub struct Process {
     /// Where it serves, as `address:port`.
     pub address: String,
+    /// What it logged before it served.
+    pub said: Vec<String>,
     child: Child,
     failures: Arc<Mutex<Vec<String>>>,
 }
@@ -29,23 +31,28 @@ impl Process {
     pub fn try_serve(flags: &[&str]) -> Result<Self, Vec<String>> {
         let mut command = Self::command();
         command.args(["--listen", "127.0.0.1:0", "--drain-delay", "0s"]).args(flags);
+        Self::start(command)
+    }
+
+    /// The same by a command of a test's own.
+    pub fn start(mut command: Command) -> Result<Self, Vec<String>> {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let mut seen = Vec::new();
+        let mut said = Vec::new();
         let address = loop {
             let Some(line) = log.next() else {
                 child.wait().unwrap();
-                return Err(seen);
+                return Err(said);
             };
             if let Some((_, address)) = line.split_once("address=") {
                 break address.trim().to_owned();
             }
-            seen.push(line);
+            said.push(line);
         };
         let failures = Arc::default();
         let kept = Arc::clone(&failures);
         thread::spawn(move || keep_failures(log, &kept)); // reads on, so that it never waits for a reader
-        Ok(Self { address, child, failures })
+        Ok(Self { address, said, child, failures })
     }
 
     /// `billing`, with nothing configured by the environment.
@@ -63,6 +70,11 @@ impl Process {
     /// Where it serves, as a URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends SIGKILL, and returns when it is gone.
