@@ -4,7 +4,7 @@
 SEED := 1
 SECONDS := 300
 
-.PHONY: help run test chaos flood bench check tools
+.PHONY: help run test chaos flood fuzz bench check tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ chaos: tools ## break replicas, wires and PostgreSQL for SECONDS=300 with SEED=1
 
 flood: tools ## flood one account for half a minute, and compare the others' latency with that of a quiet time
 	FLOOD_SECONDS=30 cargo test --release --test it flood -- --nocapture
+
+fuzz: ## try millions of arbitrary requests, names, tokens and files; FUZZ_CASES=... of each, from FUZZ_SEED=... on
+	FUZZ_CASES=$${FUZZ_CASES:-2000000} cargo test --release --lib --test it fuzz:: -- --nocapture --test-threads 2
 
 bench: tools ## measure side by side with what it replaces; ARGS="--quick" in two minutes, ARGS="--help" for more
 	cargo build --release

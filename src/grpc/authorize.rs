@@ -152,7 +152,7 @@ fn authenticate<'a>(
 }
 
 /// The token of a header `Bearer <token>`; the scheme in any case (RFC 9110, section 11.1).
-fn bearer(header: &str) -> Option<&str> {
+pub(super) fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }

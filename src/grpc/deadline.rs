@@ -10,7 +10,7 @@ pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Up to eight digits and a unit.
-fn parse(header: &str) -> Option<Duration> {
+pub(super) fn parse(header: &str) -> Option<Duration> {
     let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -6,6 +6,8 @@ mod codec;
 mod connections;
 mod convert;
 mod deadline;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod page;
 mod page_token;

@@ -18,6 +18,7 @@ mod failover;
 mod five_faults;
 mod flood;
 mod full_disk;
+mod fuzz;
 mod histories;
 mod hostile;
 mod idempotency;

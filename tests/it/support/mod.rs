@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod book;
 pub mod calls;
+pub mod cases;
 pub mod check;
 pub mod cluster;
 pub mod health;
