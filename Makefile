@@ -4,10 +4,10 @@
 SEED := 1
 SECONDS := 300
 
-.PHONY: help run test chaos flood fuzz bench check tools
+.PHONY: help run test chaos flood fuzz bench check advisories tools
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DATABASE_URL is set
 	cargo run --release -- $(ARGS)
@@ -28,7 +28,7 @@ bench: tools ## measure side by side with what it replaces; ARGS="--quick" in tw
 	cargo build --release
 	cargo run --release --manifest-path bench/Cargo.toml -- $(ARGS)
 
-check: tools ## check format, lints and documentation of the code and the contract; test the benchmark's own arithmetic
+check: tools ## check format, lints, documentation and dependencies of the code, and the contract; test the benchmark's own arithmetic
 	cargo fmt --check
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path bench/peers/Cargo.toml
@@ -36,9 +36,13 @@ check: tools ## check format, lints and documentation of the code and the contra
 	cargo clippy --all-targets --manifest-path bench/Cargo.toml --target-dir target -- -D warnings
 	cargo test --manifest-path bench/Cargo.toml --target-dir target
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+	.tools/bin/cargo-deny --locked check bans licenses sources
 	.tools/bin/buf lint
 	.tools/bin/buf format -d --exit-code
 
-tools: ## install what the other targets need: PostgreSQL, grpcurl and buf
+advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
+	.tools/bin/cargo-deny --locked check advisories
+
+tools: ## install what the other targets need: PostgreSQL, grpcurl, buf and cargo-deny
 	@scripts/install-postgres
 	@scripts/install-tools
