@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection;
-use tonic::{Code, Request, Status};
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use billing::{committer::CommitterSettings, config::Config, grpc::proto::GetOperationRequest};
@@ -15,24 +15,6 @@ use crate::support::{
     wire::Wire,
     *,
 };
-
-/// A request that is of use for so many milliseconds.
-fn within<T>(millis: u64, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(Duration::from_millis(millis));
-    request
-}
-
-/// Fails unless a call ended by its deadline. Tells whether it was the service that said so: tonic's client keeps the same
-/// deadline, and may be quicker on a busy machine.
-fn is_too_late<T: std::fmt::Debug>(answer: Result<T, Status>) -> bool {
-    let status = answer.expect_err("a call that ends by its deadline");
-    if (status.code(), status.message()) == (Code::Cancelled, "Timeout expired") {
-        return false;
-    }
-    assert_eq!(reason(Err::<T, _>(status)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
-    true
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_the_outcome() {

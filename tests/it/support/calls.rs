@@ -7,7 +7,7 @@ use billing::grpc::proto::{
     billing_service_client::BillingServiceClient, refund_request::Charge,
 };
 use tonic::{
-    Code, Status,
+    Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
@@ -112,6 +112,24 @@ pub fn wrong_fields<T: std::fmt::Debug>(answer: Result<T, Status>) -> Vec<String
     let details = answer.expect_err("an error").get_error_details();
     let violations = details.bad_request().expect("a BadRequest").field_violations.clone();
     violations.into_iter().map(|violation| violation.field).collect()
+}
+
+/// A request that is of use for so many milliseconds.
+pub fn within<T>(millis: u64, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(millis));
+    request
+}
+
+/// Fails unless a call ended by its deadline. Tells whether it was the service that said so: tonic's client keeps the same
+/// deadline, and may be quicker on a busy machine.
+pub fn is_too_late<T: std::fmt::Debug>(answer: Result<T, Status>) -> bool {
+    let status = answer.expect_err("a call that ends by its deadline");
+    if (status.code(), status.message()) == (Code::Cancelled, "Timeout expired") {
+        return false;
+    }
+    assert_eq!(reason(Err::<T, _>(status)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+    true
 }
 
 /// The entry of an answer, and whether it was a replay.
