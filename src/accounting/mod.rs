@@ -38,7 +38,7 @@ pub use entry::{CreditKind, Entry, EntryType, ReservationAfter};
 pub use fingerprint::{Fingerprint, KeyReused};
 pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
 pub use invalid::{Invalid, Problem};
-pub use money::{Amount, Balance, MicroUsd};
+pub use money::{Amount, Balance, MicroUsd, Usd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
 pub use refusal::{Refusal, RefusalReason};
 pub use reservation::{OveragePolicy, Reservation, ReservationState, ReservationStatus};

@@ -43,6 +43,24 @@ impl fmt::Display for MicroUsd {
     }
 }
 
+/// A sum in micro-USD, to be written in USD: exact, with six decimals. Wide enough for the sum of any accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usd(pub i128);
+
+impl fmt::Display for Usd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let micro_usd = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:06}", micro_usd / 1_000_000, micro_usd % 1_000_000)
+    }
+}
+
+impl From<MicroUsd> for Usd {
+    fn from(sum: MicroUsd) -> Self {
+        Self(sum.0.into())
+    }
+}
+
 /// How much one operation moves: at least one micro-USD, at most [`Amount::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(i64);
@@ -128,6 +146,19 @@ mod tests {
         }
         assert_eq!(Amount::parse("amount_micro_usd", 1).unwrap().debited().get(), -1);
         assert_eq!(Amount::parse("amount_micro_usd", Amount::MAX.0).unwrap(), Amount::MAX);
+    }
+
+    #[test]
+    fn a_sum_is_written_in_usd_to_the_last_micro_usd() {
+        for (micro_usd, text) in [
+            (0, "0.000000"),
+            (1, "0.000001"),
+            (-1, "-0.000001"),
+            (-1_500_000, "-1.500000"),
+            (i64::MIN, "-9223372036854.775808"),
+        ] {
+            assert_eq!(Usd::from(MicroUsd(micro_usd)).to_string(), text);
+        }
     }
 
     #[test]
