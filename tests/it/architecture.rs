@@ -6,11 +6,13 @@ use std::{
 };
 
 /// From the edge to the rules, and what stands beside them: each, and all that it may import.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("grpc", &["access", "accounting", "committer", "ledger", "reload"]),
     ("access", &["accounting"]),
     ("committer", &["accounting", "ledger"]),
-    ("ledger", &["accounting"]),
+    ("ledger", &["accounting", "audit"]),
+    ("audit", &["accounting"]),
+    ("export", &["accounting"]),
     ("accounting", &[]),
     ("reload", &[]),
 ];
@@ -32,6 +34,9 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("getrandom", &["access"]),
     ("tokio", &["grpc", "committer", "ledger", "app", "cli", "reload", "sweeper"]),
     ("clap", &["cli", "config"]),
+    ("csv", &["export"]),
+    ("indicatif", &["cli"]),
+    ("jiff", &["accounting"]),
 ];
 
 /// The module of each source file, and its lines without comments.

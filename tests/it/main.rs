@@ -8,6 +8,7 @@ mod access;
 mod accounting_properties;
 mod architecture;
 mod backends;
+mod audit_properties;
 mod bounds;
 mod chaos;
 mod concurrency;

@@ -8,10 +8,16 @@ use std::{
     sync::Arc,
 };
 
-use billing::accounting::{
-    Account, AccountId, Answer, Balance, Book, Changes, Charge, ChargeName, Command, CreditKind, Entry,
-    ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Outcome, Recorded,
-    Refusal, Reservation, ReservationState, Timestamp, decide,
+use billing::{
+    accounting::{
+        Account, AccountId, Answer, Balance, Book, Changes, Charge, ChargeName, Command, CreditKind, Entry,
+        EntryType, ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Outcome,
+        Recorded, Refusal, Reservation, ReservationState, ReservationStatus, Timestamp, decide,
+    },
+    audit::{
+        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, RefundFact, ReplayFact,
+        ReservationFact, Row, Status, StepFact,
+    },
 };
 
 use crate::{
@@ -106,6 +112,42 @@ impl MemoryJournal {
     pub fn entries(&self, account_id: &AccountId) -> Vec<&Entry> {
         let of_account = self.entries.range((account_id.clone(), i64::MIN)..=(account_id.clone(), i64::MAX));
         of_account.map(|(_, entry)| entry.as_ref()).collect()
+    }
+
+    /// All that it says, in the order in which it is audited.
+    pub fn facts(&self) -> Vec<Fact> {
+        let mut facts: Vec<Fact> = self.accounts.keys().map(|id| self.account_fact(id)).collect();
+        for entry in self.entries.values() {
+            facts.extend(entry_facts(entry));
+        }
+        for ((account_id, key), answer) in &self.answers {
+            facts.extend(answer_facts(account_id, key, answer));
+        }
+        facts.extend(self.reservations.values().map(reservation_fact));
+        for ((kind, external_id), (account_id, sequence)) in &self.payments {
+            let claim = ClaimFact {
+                sequence: *sequence,
+                entry_type: EntryType::Credit(*kind).number(),
+                external_id: external_id.to_string(),
+            };
+            facts.push(fact(account_id, Row::Claim(claim)));
+        }
+        facts.sort_by(|a, b| a.order().cmp(&b.order()));
+        facts
+    }
+
+    fn account_fact(&self, account_id: &AccountId) -> Fact {
+        let row = &self.accounts[account_id];
+        let first = self.entries(account_id).first().map(|entry| entry.create_time);
+        let account = AccountFact {
+            posted: row.balance.posted().get(),
+            held: row.balance.held().get(),
+            last_sequence: row.last_sequence,
+            create_time: first.unwrap_or(row.update_time),
+            update_time: row.update_time,
+            next_expire_time: row.next_expire_time,
+        };
+        fact(account_id, Row::Account(account))
     }
 
     fn open_account(&mut self, account_id: &AccountId) {
@@ -274,6 +316,82 @@ impl AccountRow {
         let Self { balance, last_sequence, update_time, next_expire_time } = *self;
         Account { balance, last_sequence, update_time, next_expire_time }
     }
+}
+
+fn fact(account_id: &AccountId, row: Row) -> Fact {
+    Fact { account_id: account_id.to_string(), row }
+}
+
+/// An entry, and once more where it is a refund or about a reservation.
+fn entry_facts(entry: &Entry) -> Vec<Fact> {
+    let after = entry.reservation.as_ref();
+    let status = after.map(|after| status(&after.status));
+    let (sequence, amount, held_delta) = (entry.sequence, entry.amount.get(), entry.held_delta.get());
+    let (entry_type, create_time) = (entry.entry_type.number(), entry.create_time);
+    let itself = EntryFact {
+        sequence,
+        entry_type,
+        amount,
+        held_delta,
+        posted_after: entry.balance_after.posted().get(),
+        held_after: entry.balance_after.held().get(),
+        create_time,
+        refunded_sequence: entry.refunded_sequence,
+        external_id: entry.external_id.as_ref().map(ToString::to_string),
+        has_key: entry.idempotency_key.is_some(),
+        has_fingerprint: entry.idempotency_key.is_some(),
+        has_actor: entry.actor.is_some(),
+        has_reason: entry.reason.is_some(),
+        reservation_facts: if after.is_some() { 6 } else { 0 },
+        has_reservation_id: after.is_some(),
+        reservation_state: status.map(|status| status.state),
+        has_close_time: status.is_some_and(|status| status.close_time.is_some()),
+    };
+    let refund = entry
+        .refunded_sequence
+        .map(|refunded_sequence| Row::Refund(RefundFact { refunded_sequence, sequence, amount }));
+    let step = after.map(|after| {
+        Row::Step(StepFact {
+            reservation_id: after.reservation_id.to_string(),
+            sequence,
+            entry_type,
+            amount,
+            held_delta,
+            create_time,
+            is_named_so: entry.idempotency_key.as_ref().map(|key| *key == after.reservation_id),
+            status,
+        })
+    });
+    let rows = [Some(Row::Entry(Box::new(itself))), refund, step].into_iter().flatten();
+    rows.map(|row| fact(&entry.account_id, row)).collect()
+}
+
+fn answer_facts(account_id: &AccountId, key: &IdempotencyKey, answer: &AnswerRow) -> Vec<Fact> {
+    let idempotency_key = key.to_string();
+    let (table, replay) = match answer {
+        AnswerRow::Entry(..) => (AnswerTable::Entries, None),
+        AnswerRow::Refusal(..) => (AnswerTable::Refusals, None),
+        AnswerRow::Replay(_, sequence) => (AnswerTable::Replays, Some(*sequence)),
+    };
+    let replay =
+        replay.map(|sequence| Row::Replay(ReplayFact { sequence, idempotency_key: idempotency_key.clone() }));
+    let answer = Row::Answer(AnswerFact { idempotency_key, table });
+    [Some(answer), replay].into_iter().flatten().map(|row| fact(account_id, row)).collect()
+}
+
+fn reservation_fact(reservation: &Reservation) -> Fact {
+    let row = ReservationFact {
+        reservation_id: reservation.reservation_id.to_string(),
+        sequence: reservation.sequence,
+        create_time: reservation.create_time,
+        status: status(&reservation.status),
+    };
+    fact(&reservation.account_id, Row::Reservation(row))
+}
+
+fn status(status: &ReservationStatus) -> Status {
+    let ReservationStatus { state, held, captured, expire_time, close_time } = *status;
+    Status { state: state.number(), held: held.get(), captured: captured.get(), expire_time, close_time }
 }
 
 /// The limits in histories.

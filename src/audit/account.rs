@@ -1,0 +1,111 @@
+//! One account: what its row says, against what its entries and reservations come to.
+
+use super::{
+    AccountFact, Difference, Row,
+    answers::AnswersAudit,
+    check::{Check, Findings, Place},
+    entries::EntriesAudit,
+    reservations::{ReservationsAudit, time_or_none},
+};
+
+/// An account, as far as it has been read.
+#[derive(Debug)]
+pub(super) struct AccountAudit {
+    pub(super) account_id: String,
+    row: Option<AccountFact>,
+    entries: EntriesAudit,
+    answers: AnswersAudit,
+    reservations: ReservationsAudit,
+    has_reservations: bool,
+}
+
+impl AccountAudit {
+    pub(super) fn new(account_id: String) -> Self {
+        Self {
+            account_id,
+            row: None,
+            entries: EntriesAudit::default(),
+            answers: AnswersAudit::default(),
+            reservations: ReservationsAudit::default(),
+            has_reservations: false,
+        }
+    }
+
+    /// Takes what is said of it next.
+    pub(super) fn observe(&mut self, row: Row, report: &mut dyn FnMut(Difference)) {
+        let findings = &mut Findings { account_id: &self.account_id, report };
+        match row {
+            Row::Account(row) => self.row = Some(row),
+            Row::Entry(entry) => self.entries.observe(*entry, findings),
+            Row::Refund(refund) => self.entries.observe_refund(&refund, findings),
+            Row::Claim(claim) => self.entries.observe_claim(&claim, findings),
+            Row::Replay(replay) => self.entries.observe_replay(&replay, findings),
+            Row::Answer(answer) => self.answers.observe(answer, findings),
+            Row::Reservation(row) => {
+                self.has_reservations = true;
+                self.reservations.observe(row, findings);
+            }
+            Row::Step(step) => self.reservations.observe_step(step, findings),
+        }
+    }
+
+    /// Judges what can be judged only when all has been read. Returns what is posted and held in it.
+    pub(super) fn finish(mut self, report: &mut dyn FnMut(Difference)) -> (i128, i128) {
+        let findings = &mut Findings { account_id: &self.account_id, report };
+        self.entries.settle_newest(findings);
+        self.reservations.settle(findings);
+        match &self.row {
+            Some(row) => self.check_row(row, findings),
+            None => self.check_missing(findings),
+        }
+        let (held, reserved) = (self.entries.held, self.reservations.held);
+        if i64::try_from(reserved).map_or(true, |reserved| !held.is(reserved)) {
+            findings.report(Check::ReservationsHold, Place::Account, held.sum(), reserved);
+        }
+        (self.entries.posted.sum(), held.sum())
+    }
+
+    fn check_missing(&self, findings: &mut Findings<'_>) {
+        if self.entries.last_sequence().is_some() || self.has_reservations {
+            findings.report(Check::AccountMissing, Place::Account, "a row", "none");
+        }
+    }
+
+    fn check_row(&self, row: &AccountFact, findings: &mut Findings<'_>) {
+        match self.entries.last_sequence() {
+            Some(last_sequence) => self.check_figures(row, last_sequence, findings),
+            None => check_empty(row, findings),
+        }
+        let first = self.reservations.first_expire_time;
+        if let Some(first) = first.filter(|first| row.next_expire_time.is_none_or(|next| next > *first)) {
+            let expected = format!("{first} or earlier");
+            let found = time_or_none(row.next_expire_time);
+            findings.report(Check::AccountNextExpireTime, Place::Account, expected, found);
+        }
+    }
+
+    fn check_figures(&self, row: &AccountFact, last_sequence: i64, findings: &mut Findings<'_>) {
+        let place = || Place::Account;
+        let EntriesAudit { posted, held, first_time, .. } = &self.entries;
+        if !posted.is(row.posted) {
+            findings.report(Check::AccountPosted, Place::Account, posted.sum(), row.posted);
+        }
+        if !held.is(row.held) {
+            findings.report(Check::AccountHeld, Place::Account, held.sum(), row.held);
+        }
+        findings.compare(Check::AccountLastSequence, place, last_sequence, row.last_sequence);
+        if let (Some(first), Some(last)) = (*first_time, self.entries.last_time()) {
+            findings.compare(Check::AccountCreateTime, place, first, row.create_time);
+            findings.compare(Check::AccountUpdateTime, place, last, row.update_time);
+        }
+    }
+}
+
+/// An account without entries is only a row to lock.
+fn check_empty(row: &AccountFact, findings: &mut Findings<'_>) {
+    let AccountFact { posted, held, last_sequence, .. } = row;
+    if (*posted, *held, *last_sequence) != (0, 0, 0) {
+        let found = format!("{posted} posted, {held} held, {last_sequence} entries");
+        findings.report(Check::AccountWithoutEntries, Place::Account, "nothing", found);
+    }
+}

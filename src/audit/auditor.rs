@@ -1,0 +1,83 @@
+//! Takes the facts of a book in their order, and reports what does not hold.
+
+use super::{Difference, Fact, Row, account::AccountAudit};
+
+/// The audit of a book, as far as it has been read.
+#[derive(Debug, Default)]
+pub struct Auditor {
+    totals: Totals,
+    account: Option<AccountAudit>,
+}
+
+/// What was audited. Sums are in micro-USD, of all accounts together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// How many accounts have a row.
+    pub accounts: u64,
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many reservations there are.
+    pub reservations: u64,
+    /// How many keys have been answered.
+    pub answers: u64,
+    /// What is posted, by the entries.
+    pub posted: i128,
+    /// What is held, by the entries.
+    pub held: i128,
+    /// How many differences were reported.
+    pub differences: u64,
+}
+
+impl Auditor {
+    /// Takes the next fact, in the order of [`Fact::order`].
+    pub fn observe(&mut self, fact: Fact, report: &mut dyn FnMut(Difference)) {
+        let Fact { account_id, row } = fact;
+        if self.account.as_ref().is_some_and(|account| account.account_id != account_id) {
+            self.finish_account(report);
+        }
+        self.count(&row);
+        let account = self.account.get_or_insert_with(|| AccountAudit::new(account_id));
+        account.observe(row, &mut counting(&mut self.totals.differences, report));
+    }
+
+    /// Judges the last account, and returns what was audited.
+    #[must_use]
+    pub fn finish(mut self, report: &mut dyn FnMut(Difference)) -> Totals {
+        self.finish_account(report);
+        self.totals
+    }
+
+    /// What has been audited so far.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn finish_account(&mut self, report: &mut dyn FnMut(Difference)) {
+        let Some(account) = self.account.take() else { return };
+        let (posted, held) = account.finish(&mut counting(&mut self.totals.differences, report));
+        self.totals.posted += posted;
+        self.totals.held += held;
+    }
+
+    fn count(&mut self, row: &Row) {
+        match row {
+            Row::Account(_) => self.totals.accounts += 1,
+            Row::Entry(_) => self.totals.entries += 1,
+            Row::Answer(_) => self.totals.answers += 1,
+            Row::Reservation(_) => self.totals.reservations += 1,
+            Row::Refund(_) | Row::Claim(_) | Row::Replay(_) | Row::Step(_) => {}
+        }
+    }
+}
+
+/// Passes reports on, and counts them.
+fn counting<'a>(
+    differences: &'a mut u64,
+    report: &'a mut dyn FnMut(Difference),
+) -> impl FnMut(Difference) + use<'a> {
+    move |difference| {
+        *differences += 1;
+        report(difference);
+    }
+}

@@ -1,0 +1,150 @@
+//! The checks by name, and what they find.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Declares the checks, each with what must hold.
+macro_rules! checks {
+    ($($check:ident $name:literal $rule:literal,)+) => {
+        /// What is checked.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub enum Check {
+            $(#[doc = $rule] #[serde(rename = $name)] $check,)+
+        }
+
+        impl Check {
+            /// Every check.
+            pub const ALL: &[Self] = &[$(Self::$check,)+];
+
+            /// The check's name, which never changes.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$check => $name,)+ }
+            }
+
+            /// What must hold.
+            #[must_use]
+            pub const fn rule(self) -> &'static str {
+                match self { $(Self::$check => $rule,)+ }
+            }
+        }
+    };
+}
+
+checks! {
+    AccountMissing "ACCOUNT_MISSING" "What has entries or reservations has a row in accounts.",
+    AccountWithoutEntries "ACCOUNT_WITHOUT_ENTRIES" "An account without entries has no money, holds nothing and counts no entry.",
+    AccountPosted "ACCOUNT_POSTED" "What is posted in an account is the sum of its entries' amounts.",
+    AccountHeld "ACCOUNT_HELD" "What an account holds is the sum of what its entries added to that.",
+    AccountLastSequence "ACCOUNT_LAST_SEQUENCE" "An account's last sequence is that of its newest entry.",
+    AccountCreateTime "ACCOUNT_CREATE_TIME" "An account began when its first entry was written.",
+    AccountUpdateTime "ACCOUNT_UPDATE_TIME" "An account was last changed when its newest entry was written.",
+    AccountNextExpireTime "ACCOUNT_NEXT_EXPIRE_TIME" "No lease of an open reservation runs out before the account looks for any.",
+    EntrySequence "ENTRY_SEQUENCE" "The entries of an account are numbered 1, 2, 3 without gaps.",
+    EntryPostedAfter "ENTRY_POSTED_AFTER" "What is posted after an entry is what was before it and its amount.",
+    EntryHeldAfter "ENTRY_HELD_AFTER" "What is held after an entry is what was before it and what it added to that, and never below zero.",
+    EntryTime "ENTRY_TIME" "No entry is older than the one before it.",
+    EntryType "ENTRY_TYPE" "An entry is of one of the 13 types.",
+    EntrySign "ENTRY_SIGN" "An entry's amounts have the signs of its type. History without a key may have others.",
+    EntryFacts "ENTRY_FACTS" "An entry has the facts of its type, and no part of a fact. History without a key may lack some.",
+    EntryOverdrawn "ENTRY_OVERDRAWN" "Nothing but a capture, or history without a key, takes what is available below zero.",
+    RefundCharge "REFUND_CHARGE" "A refund gives back an earlier charge or capture of the same account.",
+    RefundSum "REFUND_SUM" "All refunds of a charge together are at most its amount.",
+    KeyAnswers "KEY_ANSWERS" "A key has one answer: an entry, a refusal, or the entry of an earlier key.",
+    PaymentUnclaimed "PAYMENT_UNCLAIMED" "A credited payment is claimed for its entry, once. History without a key may repeat payments.",
+    PaymentClaim "PAYMENT_CLAIM" "A claimed payment points to an entry that credited it.",
+    ReplayEntry "REPLAY_ENTRY" "A key answered with the entry of an earlier key points to an entry that credited a payment.",
+    ReservationMissing "RESERVATION_MISSING" "A reservation that entries tell of has a row in reservations.",
+    ReservationWithoutEntries "RESERVATION_WITHOUT_ENTRIES" "A reservation was opened by an entry.",
+    ReservationStep "RESERVATION_STEP" "Each entry of a reservation follows from the one before it; the first one opened it under its name.",
+    ReservationState "RESERVATION_STATE" "A reservation is in the state that its newest entry says.",
+    ReservationHeld "RESERVATION_HELD" "A reservation holds what its newest entry says, and nothing once it has ended.",
+    ReservationCaptured "RESERVATION_CAPTURED" "What was captured of a reservation is what its newest entry says.",
+    ReservationSequence "RESERVATION_SEQUENCE" "A reservation names the entry that opened it.",
+    ReservationCreateTime "RESERVATION_CREATE_TIME" "A reservation was made when the entry that opened it was.",
+    ReservationExpireTime "RESERVATION_EXPIRE_TIME" "A reservation's lease runs out when its newest entry says.",
+    ReservationCloseTime "RESERVATION_CLOSE_TIME" "A reservation ended when its newest entry says.",
+    ReservationsHold "RESERVATIONS_HOLD" "What the entries of an account left held is what its open reservations hold.",
+}
+
+/// Where in an account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The account itself.
+    Account,
+    /// The entry with a sequence.
+    Sequence(i64),
+    /// A key.
+    IdempotencyKey(String),
+    /// A payment.
+    ExternalId(String),
+    /// A reservation.
+    ReservationId(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account => f.write_str("account"),
+            Self::Sequence(sequence) => write!(f, "entry {sequence}"),
+            Self::IdempotencyKey(key) => write!(f, "key {key}"),
+            Self::ExternalId(external_id) => write!(f, "payment {external_id}"),
+            Self::ReservationId(reservation_id) => write!(f, "reservation {reservation_id}"),
+        }
+    }
+}
+
+/// Something that the book says in one place, and otherwise in another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Difference {
+    /// What does not hold.
+    pub check: Check,
+    /// The account.
+    pub account_id: String,
+    /// Where in it.
+    pub place: Place,
+    /// What follows from the rest of the book.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// What is found in one account, on its way to whoever reports it.
+pub(super) struct Findings<'a> {
+    pub(super) account_id: &'a str,
+    pub(super) report: &'a mut dyn FnMut(Difference),
+}
+
+impl Findings<'_> {
+    /// Reports a difference.
+    pub(super) fn report(
+        &mut self,
+        check: Check,
+        place: Place,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) {
+        (self.report)(Difference {
+            check,
+            account_id: self.account_id.to_owned(),
+            place,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        });
+    }
+
+    /// Reports a difference if there is one.
+    pub(super) fn compare<T: PartialEq + fmt::Display>(
+        &mut self,
+        check: Check,
+        place: impl FnOnce() -> Place,
+        expected: T,
+        found: T,
+    ) {
+        if expected != found {
+            self.report(check, place(), expected, found);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the book says, row by row, as its columns have it: nothing has been judged yet, so a fact can be wrong in any way.
+
+use crate::accounting::Timestamp;
+
+/// A row of the book, or of one of its tables in another order. Sums are in micro-USD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// The account.
+    pub account_id: String,
+    /// What is said of it.
+    pub row: Row,
+}
+
+/// What a fact says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// The account's own row.
+    Account(AccountFact),
+    /// An entry.
+    Entry(Box<EntryFact>),
+    /// An entry once more, beside the charge that it gives back.
+    Refund(RefundFact),
+    /// The claim of a payment, beside the entry that it points to.
+    Claim(ClaimFact),
+    /// A key answered with the entry of another key, beside that entry.
+    Replay(ReplayFact),
+    /// A key that was answered.
+    Answer(AnswerFact),
+    /// A reservation.
+    Reservation(ReservationFact),
+    /// An entry once more, beside the reservation that it opened, changed or ended.
+    Step(StepFact),
+}
+
+/// A row of `accounts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct AccountFact {
+    pub posted: i64,
+    pub held: i64,
+    pub last_sequence: i64,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+    pub next_expire_time: Option<Timestamp>,
+}
+
+/// A row of `ledger_entries`: its figures, and which of its other facts there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+#[allow(clippy::struct_excessive_bools, reason = "which columns are NULL")]
+pub struct EntryFact {
+    pub sequence: i64,
+    pub entry_type: i16,
+    pub amount: i64,
+    pub held_delta: i64,
+    pub posted_after: i64,
+    pub held_after: i64,
+    pub create_time: Timestamp,
+    pub refunded_sequence: Option<i64>,
+    pub external_id: Option<String>,
+    pub has_key: bool,
+    pub has_fingerprint: bool,
+    pub has_actor: bool,
+    pub has_reason: bool,
+    /// How many of the six facts about a reservation there are.
+    pub reservation_facts: i32,
+    pub has_reservation_id: bool,
+    pub reservation_state: Option<i16>,
+    pub has_close_time: bool,
+}
+
+/// What a refund gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct RefundFact {
+    pub refunded_sequence: i64,
+    pub sequence: i64,
+    pub amount: i64,
+}
+
+/// A row of `external_credits`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct ClaimFact {
+    pub sequence: i64,
+    pub entry_type: i16,
+    pub external_id: String,
+}
+
+/// A row of `external_replays`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct ReplayFact {
+    pub sequence: i64,
+    pub idempotency_key: String,
+}
+
+/// A key, and the table that has its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct AnswerFact {
+    pub idempotency_key: String,
+    pub table: AnswerTable,
+}
+
+/// Where answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerTable {
+    /// `ledger_entries`.
+    Entries,
+    /// `refusals`.
+    Refusals,
+    /// `external_replays`.
+    Replays,
+}
+
+/// A row of `reservations`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct ReservationFact {
+    pub reservation_id: String,
+    pub sequence: i64,
+    pub create_time: Timestamp,
+    pub status: Status,
+}
+
+/// How a reservation stands, or stood after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct Status {
+    pub state: i16,
+    pub held: i64,
+    pub captured: i64,
+    pub expire_time: Timestamp,
+    pub close_time: Option<Timestamp>,
+}
+
+/// What an entry did to a reservation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the columns have comments in the schema")]
+pub struct StepFact {
+    pub reservation_id: String,
+    pub sequence: i64,
+    pub entry_type: i16,
+    pub amount: i64,
+    pub held_delta: i64,
+    pub create_time: Timestamp,
+    /// Whether the entry's key is the reservation's id, as that of the entry that opened it is; `None` if it has no key.
+    pub is_named_so: Option<bool>,
+    /// How the reservation stood after it; `None` where a part of that is missing.
+    pub status: Option<Status>,
+}
+
+/// Where a fact stands: by account, part of the account, sequence or name, table, and sequence.
+pub type Order<'a> = (&'a str, u8, i64, &'a str, u8, i64);
+
+impl Fact {
+    /// Where the fact stands among all others. Names are compared bytewise, as the database does.
+    #[must_use]
+    pub fn order(&self) -> Order<'_> {
+        let account = self.account_id.as_str();
+        match &self.row {
+            Row::Account(_) => (account, 0, 0, "", 0, 0),
+            Row::Entry(entry) => (account, 1, entry.sequence, "", 0, 0),
+            Row::Refund(refund) => (account, 1, refund.refunded_sequence, "", 1, refund.sequence),
+            Row::Claim(claim) => (account, 1, claim.sequence, "", 2, 0),
+            Row::Replay(replay) => (account, 1, replay.sequence, "", 3, 0),
+            Row::Answer(answer) => (account, 2, 0, &answer.idempotency_key, 0, 0),
+            Row::Reservation(reservation) => (account, 3, 0, &reservation.reservation_id, 0, 0),
+            Row::Step(step) => (account, 3, 0, &step.reservation_id, 1, step.sequence),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The reservations of one account, each against the entries that opened, changed and ended it.
+
+use super::{
+    ReservationFact, Status, StepFact,
+    check::{Check, Findings, Place},
+};
+use crate::accounting::{EntryType, ReservationState, Timestamp};
+
+/// All reservations so far, and the one that is being read.
+#[derive(Debug, Default)]
+pub(super) struct ReservationsAudit {
+    /// What those that are open hold.
+    pub(super) held: i128,
+    /// When the first lease of those that are open runs out.
+    pub(super) first_expire_time: Option<Timestamp>,
+    current: Option<Current>,
+}
+
+/// A reservation, and its entries so far.
+#[derive(Debug)]
+struct Current {
+    reservation_id: String,
+    row: Option<ReservationFact>,
+    first: Option<StepFact>,
+    /// How it stood after its newest entry that says so.
+    status: Option<Status>,
+}
+
+impl ReservationsAudit {
+    /// Takes the next reservation.
+    pub(super) fn observe(&mut self, row: ReservationFact, findings: &mut Findings<'_>) {
+        let current = self.current(&row.reservation_id, findings);
+        current.row = Some(row);
+    }
+
+    /// Takes an entry of it.
+    pub(super) fn observe_step(&mut self, step: StepFact, findings: &mut Findings<'_>) {
+        let current = self.current(&step.reservation_id, findings);
+        current.check_step(&step, findings);
+        current.status = step.status.or(current.status);
+        current.first.get_or_insert(step);
+    }
+
+    /// Judges the reservation that was read last, when there are no more entries of it.
+    pub(super) fn settle(&mut self, findings: &mut Findings<'_>) {
+        let Some(current) = self.current.take() else { return };
+        current.check(findings);
+        // Where row and entries differ, that was reported: here the entries are believed.
+        let status = current.status.or(current.row.map(|row| row.status));
+        if let Some(status) = status.filter(|status| status.state == ReservationState::Open.number()) {
+            self.held += i128::from(status.held);
+            let first = self.first_expire_time.unwrap_or(status.expire_time);
+            self.first_expire_time = Some(first.min(status.expire_time));
+        }
+    }
+
+    fn current(&mut self, reservation_id: &str, findings: &mut Findings<'_>) -> &mut Current {
+        if self.current.as_ref().is_some_and(|current| current.reservation_id != reservation_id) {
+            self.settle(findings);
+        }
+        self.current.get_or_insert_with(|| Current {
+            reservation_id: reservation_id.to_owned(),
+            row: None,
+            first: None,
+            status: None,
+        })
+    }
+}
+
+impl Current {
+    fn place(&self) -> Place {
+        Place::ReservationId(self.reservation_id.clone())
+    }
+
+    /// Compares an entry with the one before it.
+    fn check_step(&self, step: &StepFact, findings: &mut Findings<'_>) {
+        let is_first = self.first.is_none();
+        let opens = step.entry_type == EntryType::Reserve.number();
+        let place = Place::Sequence(step.sequence);
+        if step.is_named_so.is_some_and(|is_named_so| is_first != (opens && is_named_so)) {
+            let expected = if is_first { "to open it under its name" } else { "to change or end it" };
+            let found = EntryType::from_number(step.entry_type).map_or("no type", EntryType::name);
+            findings.report(Check::ReservationStep, place, expected, found);
+            return;
+        }
+        let Some(after) = step.status else { return }; // reported as an entry with parts of facts
+        let Some((held, captured)) = self.before(is_first) else { return };
+        let held = held + i128::from(step.held_delta);
+        let captured = captured - i128::from(step.amount);
+        if (held, captured) != (after.held.into(), after.captured.into()) {
+            let expected = format!("{held} held, {captured} captured");
+            let found = format!("{} held, {} captured", after.held, after.captured);
+            findings.report(Check::ReservationStep, place, expected, found);
+        }
+    }
+
+    /// What was held and captured before the next entry; `None` where that is not known.
+    fn before(&self, is_first: bool) -> Option<(i128, i128)> {
+        if is_first {
+            return Some((0, 0));
+        }
+        self.status.map(|status| (status.held.into(), status.captured.into()))
+    }
+
+    /// Compares the row with the entries.
+    fn check(&self, findings: &mut Findings<'_>) {
+        match (&self.row, &self.first) {
+            (Some(row), Some(first)) => self.check_row(row, first, findings),
+            (Some(row), None) => findings.report(
+                Check::ReservationWithoutEntries,
+                self.place(),
+                format!("entry {} to have opened it", row.sequence),
+                "no entry of it",
+            ),
+            (None, Some(first)) => findings.report(
+                Check::ReservationMissing,
+                self.place(),
+                format!("a row, since entry {} opened it", first.sequence),
+                "none",
+            ),
+            (None, None) => {}
+        }
+    }
+
+    fn check_row(&self, row: &ReservationFact, first: &StepFact, findings: &mut Findings<'_>) {
+        let place = || self.place();
+        findings.compare(Check::ReservationSequence, place, first.sequence, row.sequence);
+        findings.compare(Check::ReservationCreateTime, place, first.create_time, row.create_time);
+        let Some(expected) = self.status else { return };
+        let found = row.status;
+        findings.compare(Check::ReservationState, place, state(expected.state), state(found.state));
+        findings.compare(Check::ReservationHeld, place, expected.held, found.held);
+        findings.compare(Check::ReservationCaptured, place, expected.captured, found.captured);
+        findings.compare(Check::ReservationExpireTime, place, expected.expire_time, found.expire_time);
+        findings.compare(
+            Check::ReservationCloseTime,
+            place,
+            time_or_none(expected.close_time),
+            time_or_none(found.close_time),
+        );
+        if found.state != ReservationState::Open.number() && found.held != 0 && found.held == expected.held {
+            findings.report(Check::ReservationHeld, self.place(), 0, found.held);
+        }
+    }
+}
+
+fn state(number: i16) -> String {
+    ReservationState::from_number(number).map_or_else(|| number.to_string(), |state| state.name().to_owned())
+}
+
+/// A time in words, where there may be none.
+pub(super) fn time_or_none(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "none".to_owned(), |time| time.to_string())
+}

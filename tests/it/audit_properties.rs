@@ -1,0 +1,176 @@
+//! The pure auditor: it finds nothing in whatever the rules produce, and something in whatever they do not.
+
+use billing::{
+    accounting::Timestamp,
+    audit::{
+        AccountFact, AnswerTable, Auditor, ClaimFact, Difference, EntryFact, Fact, RefundFact, Row, Status,
+        StepFact,
+    },
+};
+use proptest::{prelude::*, sample::Index};
+
+use crate::{
+    histories::{batch_sizes, histories},
+    memory_journal::MemoryJournal,
+    translation::{commands, timestamp},
+};
+
+/// The facts of a journal after a random history.
+fn journals() -> impl Strategy<Value = Vec<Fact>> {
+    (histories(1..=60), batch_sizes()).prop_map(|(history, sizes)| {
+        let mut journal = MemoryJournal::new(&history);
+        for (time, batch) in history.batches(&sizes) {
+            journal.post_batch(&commands(batch), timestamp(time));
+        }
+        journal.facts()
+    })
+}
+
+/// What the auditor finds in facts that are put into order first.
+fn audit(mut facts: Vec<Fact>) -> Vec<Difference> {
+    facts.sort_by(|a, b| a.order().cmp(&b.order()));
+    let mut found = Vec::new();
+    let mut auditor = Auditor::default();
+    for fact in facts {
+        auditor.observe(fact, &mut |difference| found.push(difference));
+    }
+    let totals = auditor.finish(&mut |difference| found.push(difference));
+    assert_eq!(totals.differences, found.len() as u64);
+    found
+}
+
+/// A change of one figure of one fact.
+type Damage = fn(&mut Row) -> bool;
+
+/// Changes of figures, each of which tells whether there was one to change.
+const DAMAGES: [Damage; 18] = [
+    |row| account(row, |account| account.posted ^= 1),
+    |row| account(row, |account| account.held += 1),
+    |row| account(row, |account| account.last_sequence += 1),
+    |row| entry(row, |entry| entry.amount ^= 1),
+    |row| entry(row, |entry| entry.held_delta += 1),
+    |row| entry(row, |entry| entry.posted_after ^= 1),
+    |row| entry(row, |entry| entry.held_after += 1),
+    |row| entry(row, |entry| entry.sequence += 1_000),
+    |row| entry(row, |entry| entry.entry_type = 14),
+    |row| entry(row, |entry| entry.has_fingerprint ^= true),
+    |row| entry(row, |entry| entry.reservation_facts = 5),
+    |row| reservation(row, |status| status.held += 1),
+    |row| reservation(row, |status| status.captured += 1),
+    |row| reservation(row, |status| status.state = status.state % 4 + 1),
+    |row| reservation(row, |status| status.expire_time = later(status.expire_time)),
+    |row| refund(row, |refund| refund.amount = i64::MAX),
+    |row| claim(row, |claim| claim.external_id.push('x')),
+    |row| step(row, |step| step.held_delta += 1),
+];
+
+fn account(row: &mut Row, damage: fn(&mut AccountFact)) -> bool {
+    let Row::Account(account) = row else { return false };
+    damage(account);
+    true
+}
+
+fn entry(row: &mut Row, damage: fn(&mut EntryFact)) -> bool {
+    let Row::Entry(entry) = row else { return false };
+    damage(entry);
+    true
+}
+
+fn refund(row: &mut Row, damage: fn(&mut RefundFact)) -> bool {
+    let Row::Refund(refund) = row else { return false };
+    damage(refund);
+    true
+}
+
+fn claim(row: &mut Row, damage: fn(&mut ClaimFact)) -> bool {
+    let Row::Claim(claim) = row else { return false };
+    damage(claim);
+    true
+}
+
+fn step(row: &mut Row, damage: fn(&mut StepFact)) -> bool {
+    let Row::Step(step) = row else { return false };
+    damage(step);
+    true
+}
+
+fn reservation(row: &mut Row, damage: fn(&mut Status)) -> bool {
+    let Row::Reservation(reservation) = row else { return false };
+    damage(&mut reservation.status);
+    true
+}
+
+fn later(time: Timestamp) -> Timestamp {
+    Timestamp::from_unix_micros(time.unix_micros() + 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn nothing_is_found_in_what_the_rules_produce(facts in journals()) {
+        prop_assert_eq!(audit(facts), []);
+    }
+
+    #[test]
+    fn one_wrong_figure_is_found_in_its_account_and_in_no_other(facts in journals(), which in any::<Index>()) {
+        for damage in DAMAGES {
+            let able: Vec<usize> =
+                (0..facts.len()).filter(|at| damage(&mut facts[*at].row.clone())).collect();
+            if able.is_empty() {
+                continue;
+            }
+            let at = able[which.index(able.len())];
+            let mut damaged = facts.clone();
+            damage(&mut damaged[at].row);
+            let found = audit(damaged.clone());
+            prop_assert!(!found.is_empty(), "{:?} instead of {:?}", damaged[at], facts[at]);
+            for difference in found {
+                prop_assert_eq!(&difference.account_id, &facts[at].account_id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fact_that_is_missing_is_found(facts in journals(), which in any::<Index>()) {
+        // Nothing points to a key or a refund: an audit cannot know that there was one.
+        let needed = |fact: &&Fact| match &fact.row {
+            Row::Account(account) => account.last_sequence > 0,
+            Row::Entry(_) | Row::Claim(_) | Row::Reservation(_) => true,
+            Row::Step(step) => step.amount != 0 || step.held_delta != 0,
+            Row::Refund(_) | Row::Replay(_) | Row::Answer(_) => false,
+        };
+        let needed: Vec<&Fact> = facts.iter().filter(needed).collect();
+        prop_assume!(!needed.is_empty());
+        let missing = needed[which.index(needed.len())];
+        let rest = facts.iter().filter(|fact| *fact != missing).cloned().collect();
+        prop_assert!(!audit(rest).is_empty(), "{:?}", missing);
+    }
+
+    #[test]
+    fn a_fact_that_is_there_twice_is_found(facts in journals(), which in any::<Index>()) {
+        let repeatable = |fact: &&Fact| matches!(fact.row, Row::Entry(_) | Row::Claim(_) | Row::Answer(_));
+        let repeatable: Vec<&Fact> = facts.iter().filter(repeatable).collect();
+        prop_assume!(!repeatable.is_empty());
+        let twice = repeatable[which.index(repeatable.len())];
+        let mut damaged = facts.clone();
+        damaged.push(twice.clone());
+        prop_assert!(!audit(damaged).is_empty(), "{:?}", twice);
+    }
+
+    #[test]
+    fn a_key_with_another_answer_is_found(facts in journals(), which in any::<Index>()) {
+        let answers: Vec<&Fact> = facts.iter().filter(|fact| matches!(fact.row, Row::Answer(_))).collect();
+        prop_assume!(!answers.is_empty());
+        let mut other = answers[which.index(answers.len())].clone();
+        if let Row::Answer(answer) = &mut other.row {
+            answer.table = match answer.table {
+                AnswerTable::Entries => AnswerTable::Refusals,
+                AnswerTable::Refusals | AnswerTable::Replays => AnswerTable::Entries,
+            };
+        }
+        let mut damaged = facts.clone();
+        damaged.push(other);
+        prop_assert_eq!(audit(damaged).len(), 1);
+    }
+}
