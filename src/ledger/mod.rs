@@ -40,8 +40,10 @@
 //! * After a lost connection the transaction is simply run again: if the lost COMMIT did happen, its keys answer.
 
 mod connect;
+mod cursor;
 mod database_url;
 mod error;
+mod facts;
 mod load;
 mod lookups;
 mod migrate;
@@ -51,6 +53,7 @@ mod queries;
 mod rows;
 mod save;
 mod schema;
+mod snapshot;
 mod statements;
 mod tls;
 
@@ -62,6 +65,7 @@ pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
+pub use snapshot::{Selection, Snapshot};
 
 use crate::accounting::{Command, Limits, Outcome, decide};
 use connect::{Purpose, connect};

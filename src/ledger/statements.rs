@@ -64,7 +64,7 @@ macro_rules! reservation_columns {
     };
 }
 
-pub(super) use reservation_columns;
+pub(super) use {entry_columns, reservation_columns};
 
 statement! {
     /// Makes the rows of accounts that have none yet.

@@ -1,0 +1,86 @@
+//! Cursors: rows read page by page, so that no result is ever in memory as a whole, here or on the server.
+
+use std::marker::PhantomData;
+
+use diesel::{
+    data_types::PgTimestamp,
+    pg::Pg,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::QueryResult,
+    sql_types::{Array, Text, Timestamptz},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
+
+/// How many rows are fetched at once: enough that the way there and back costs little, and few enough to be forgotten.
+const PAGE_ROWS: usize = 2_000;
+
+/// A statement with rows of these columns, and a `{}` in its text for each bind.
+pub(super) struct Sql<Columns> {
+    text: String,
+    binds: Vec<Bind>,
+    columns: PhantomData<fn() -> Columns>,
+}
+
+/// A value that is sent beside a statement.
+pub(super) enum Bind {
+    Texts(Vec<String>),
+    Time(PgTimestamp),
+}
+
+impl<Columns> Sql<Columns> {
+    pub(super) fn new(text: impl Into<String>, binds: Vec<Bind>) -> Self {
+        Self { text: text.into(), binds, columns: PhantomData }
+    }
+}
+
+impl<Columns> QueryFragment<Pg> for Sql<Columns> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut parts = self.text.split("{}");
+        out.push_sql(parts.next().unwrap_or_default());
+        for (bind, part) in self.binds.iter().zip(parts) {
+            match bind {
+                Bind::Texts(texts) => out.push_bind_param::<Array<Text>, _>(texts)?,
+                Bind::Time(time) => out.push_bind_param::<Timestamptz, _>(time)?,
+            }
+            out.push_sql(part);
+        }
+        Ok(())
+    }
+}
+
+impl<Columns: 'static> QueryId for Sql<Columns> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false; // the text tells one from another
+}
+
+impl<Columns> Query for Sql<Columns> {
+    type SqlType = Columns;
+}
+
+/// Opens a cursor for a query.
+pub(super) async fn declare(
+    connection: &AsyncPgConnection,
+    cursor: &str,
+    query: &str,
+    binds: Vec<Bind>,
+) -> QueryResult<()> {
+    let text = format!("DECLARE {cursor} NO SCROLL CURSOR FOR {query}");
+    Sql::<()>::new(text, binds).execute(&mut &*connection).await?;
+    Ok(())
+}
+
+/// Fetches the next page of a cursor, and tells whether it was the last one.
+pub(super) async fn fetch<Columns, Row>(
+    connection: &AsyncPgConnection,
+    cursor: &str,
+) -> QueryResult<(Vec<Row>, bool)>
+where
+    Sql<Columns>: for<'c> LoadQuery<'static, &'c AsyncPgConnection, Row>,
+    Columns: 'static,
+    Row: Send + 'static,
+{
+    let text = format!("FETCH {PAGE_ROWS} FROM {cursor}");
+    let rows = Sql::<Columns>::new(text, Vec::new()).load(&mut &*connection).await?;
+    let is_last = rows.len() < PAGE_ROWS;
+    Ok((rows, is_last))
+}

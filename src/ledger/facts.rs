@@ -1,0 +1,333 @@
+//! All that the book says, merged into one list by account: each table by a cursor, in the order of an index where one is.
+//!
+//! The journal is read in four orders: as it is, its keys by key, its refunds by what they give back, and its entries about
+//! reservations by reservation. That is more to read than once, and what makes it possible to remember nothing.
+
+use std::vec;
+
+use diesel::{
+    data_types::PgTimestamp,
+    result::QueryResult,
+    sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text, Timestamptz},
+};
+use diesel_async::AsyncPgConnection;
+
+use super::{
+    cursor::{self, Bind, fetch},
+    rows::timestamp,
+};
+use crate::{
+    accounting::Timestamp,
+    audit::{
+        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, Order, RefundFact, ReplayFact,
+        ReservationFact, Row, Status, StepFact,
+    },
+};
+
+/// What is read by a cursor of its own.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Accounts,
+    Entries,
+    Refunds,
+    Claims,
+    Replays,
+    Answers,
+    Reservations,
+    Steps,
+}
+
+const SOURCES: [Source; 8] = [
+    Source::Accounts,
+    Source::Entries,
+    Source::Refunds,
+    Source::Claims,
+    Source::Replays,
+    Source::Answers,
+    Source::Reservations,
+    Source::Steps,
+];
+
+/// The facts of a book that have not been read yet.
+pub(super) struct Facts([Stream; SOURCES.len()]);
+
+/// The facts of one source that have not been read yet.
+struct Stream {
+    source: Source,
+    page: vec::IntoIter<Fact>,
+    /// The next one.
+    head: Option<Fact>,
+    is_last_page: bool,
+}
+
+impl Facts {
+    /// Opens the cursors, for some accounts or for all.
+    pub(super) async fn open(connection: &AsyncPgConnection, account_ids: &[String]) -> QueryResult<Self> {
+        let mut facts = Self(SOURCES.map(Stream::new));
+        for stream in &mut facts.0 {
+            stream.source.declare(connection, account_ids).await?;
+            stream.advance(connection).await?;
+        }
+        Ok(facts)
+    }
+
+    /// The next fact: the first in order of those that the sources have next.
+    pub(super) async fn next(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
+        let with_head = self.0.iter_mut().filter(|stream| stream.head.is_some());
+        match with_head.min_by(|a, b| a.order().cmp(&b.order())) {
+            Some(stream) => stream.advance(connection).await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Stream {
+    fn new(source: Source) -> Self {
+        Self { source, page: Vec::new().into_iter(), head: None, is_last_page: false }
+    }
+
+    fn order(&self) -> Option<Order<'_>> {
+        self.head.as_ref().map(Fact::order)
+    }
+
+    /// Takes the next fact, and gets the one after it ready.
+    async fn advance(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
+        let mut next = self.page.next();
+        if next.is_none() && !self.is_last_page {
+            let (page, is_last) = self.source.fetch(connection).await?;
+            (self.page, self.is_last_page) = (page.into_iter(), is_last);
+            next = self.page.next();
+        }
+        Ok(std::mem::replace(&mut self.head, next))
+    }
+}
+
+impl Source {
+    fn cursor(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts_by_id",
+            Self::Entries => "entries_by_sequence",
+            Self::Refunds => "refunds_by_charge",
+            Self::Claims => "claims_by_entry",
+            Self::Replays => "replays_by_entry",
+            Self::Answers => "answers_by_key",
+            Self::Reservations => "reservations_by_id",
+            Self::Steps => "steps_by_reservation",
+        }
+    }
+
+    /// The query, with `{accounts}` for the choice of accounts.
+    fn query(self) -> &'static str {
+        match self {
+            Self::Accounts => {
+                "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
+                     next_expire_time \
+                 FROM accounts WHERE {accounts} ORDER BY account_id"
+            }
+            Self::Entries => {
+                "SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
+                     held_after, create_time, refunded_sequence, external_id, idempotency_key IS NOT NULL, \
+                     fingerprint IS NOT NULL, actor IS NOT NULL, reason IS NOT NULL, \
+                     num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured, \
+                         uncollected_micro_usd, expire_time), \
+                     reservation_id IS NOT NULL, reservation_state, close_time IS NOT NULL \
+                 FROM ledger_entries WHERE {accounts} ORDER BY account_id, sequence"
+            }
+            Self::Refunds => {
+                "SELECT account_id, refunded_sequence, sequence, amount_micro_usd FROM ledger_entries \
+                 WHERE refunded_sequence IS NOT NULL AND {accounts} \
+                 ORDER BY account_id, refunded_sequence, sequence"
+            }
+            Self::Claims => {
+                "SELECT account_id, sequence, entry_type, external_id FROM external_credits \
+                 WHERE {accounts} ORDER BY account_id, sequence"
+            }
+            Self::Replays => {
+                "SELECT account_id, sequence, idempotency_key FROM external_replays \
+                 WHERE {accounts} ORDER BY account_id, sequence"
+            }
+            Self::Answers => {
+                "SELECT account_id, idempotency_key, 0::smallint FROM ledger_entries \
+                     WHERE idempotency_key IS NOT NULL AND {accounts} \
+                 UNION ALL SELECT account_id, idempotency_key, 1::smallint FROM refusals WHERE {accounts} \
+                 UNION ALL SELECT account_id, idempotency_key, 2::smallint FROM external_replays WHERE {accounts} \
+                 ORDER BY account_id, idempotency_key"
+            }
+            Self::Reservations => {
+                "SELECT account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence, \
+                     create_time, expire_time, close_time \
+                 FROM reservations WHERE {accounts} ORDER BY account_id, reservation_id"
+            }
+            Self::Steps => {
+                "SELECT account_id, reservation_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
+                     create_time, idempotency_key = reservation_id, reservation_state, reservation_held, \
+                     reservation_captured, expire_time, close_time \
+                 FROM ledger_entries WHERE reservation_id IS NOT NULL AND {accounts} \
+                 ORDER BY account_id, reservation_id, sequence"
+            }
+        }
+    }
+
+    async fn declare(self, connection: &AsyncPgConnection, account_ids: &[String]) -> QueryResult<()> {
+        let choice = if account_ids.is_empty() { "true" } else { "account_id = ANY({})" };
+        let query = self.query();
+        let choices = if account_ids.is_empty() { 0 } else { query.matches("{accounts}").count() };
+        let binds = (0..choices).map(|_| Bind::Texts(account_ids.to_vec())).collect();
+        cursor::declare(connection, self.cursor(), &query.replace("{accounts}", choice), binds).await
+    }
+
+    async fn fetch(self, connection: &AsyncPgConnection) -> QueryResult<(Vec<Fact>, bool)> {
+        /// Fetches rows of these columns as facts.
+        macro_rules! facts {
+            ($columns:ty, $fact:expr) => {{
+                let (rows, is_last) = fetch::<$columns, _>(connection, self.cursor()).await?;
+                (rows.into_iter().map($fact).collect(), is_last)
+            }};
+        }
+        Ok(match self {
+            Self::Accounts => facts!(AccountColumns, account),
+            Self::Entries => facts!(EntryColumns, entry),
+            Self::Refunds => facts!(RefundColumns, refund),
+            Self::Claims => facts!(ClaimColumns, claim),
+            Self::Replays => facts!(ReplayColumns, replay),
+            Self::Answers => facts!(AnswerColumns, answer),
+            Self::Reservations => facts!(ReservationColumns, reservation),
+            Self::Steps => facts!(StepColumns, step),
+        })
+    }
+}
+
+type Time = PgTimestamp;
+
+type AccountColumns = (Text, BigInt, BigInt, BigInt, Timestamptz, Timestamptz, Nullable<Timestamptz>);
+
+fn account(row: (String, i64, i64, i64, Time, Time, Option<Time>)) -> Fact {
+    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time) = row;
+    let account = AccountFact {
+        posted,
+        held,
+        last_sequence,
+        create_time: timestamp(create_time),
+        update_time: timestamp(update_time),
+        next_expire_time: next_expire_time.map(timestamp),
+    };
+    Fact { account_id, row: Row::Account(account) }
+}
+
+type EntryColumns = (
+    (Text, BigInt, SmallInt, BigInt, BigInt, BigInt, BigInt, Timestamptz, Nullable<BigInt>, Nullable<Text>),
+    (Bool, Bool, Bool, Bool),
+    (Integer, Bool, Nullable<SmallInt>, Bool),
+);
+
+type EntryRow = (
+    (String, i64, i16, i64, i64, i64, i64, Time, Option<i64>, Option<String>),
+    (bool, bool, bool, bool),
+    (i32, bool, Option<i16>, bool),
+);
+
+fn entry((figures, facts, reservation): EntryRow) -> Fact {
+    let (account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, ..) = figures;
+    let (create_time, refunded_sequence, external_id) = (figures.7, figures.8, figures.9);
+    let (has_key, has_fingerprint, has_actor, has_reason) = facts;
+    let (reservation_facts, has_reservation_id, reservation_state, has_close_time) = reservation;
+    let entry = EntryFact {
+        sequence,
+        entry_type,
+        amount,
+        held_delta,
+        posted_after,
+        held_after,
+        create_time: timestamp(create_time),
+        refunded_sequence,
+        external_id,
+        has_key,
+        has_fingerprint,
+        has_actor,
+        has_reason,
+        reservation_facts,
+        has_reservation_id,
+        reservation_state,
+        has_close_time,
+    };
+    Fact { account_id, row: Row::Entry(Box::new(entry)) }
+}
+
+type RefundColumns = (Text, BigInt, BigInt, BigInt);
+
+fn refund((account_id, refunded_sequence, sequence, amount): (String, i64, i64, i64)) -> Fact {
+    Fact { account_id, row: Row::Refund(RefundFact { refunded_sequence, sequence, amount }) }
+}
+
+type ClaimColumns = (Text, BigInt, SmallInt, Text);
+
+fn claim((account_id, sequence, entry_type, external_id): (String, i64, i16, String)) -> Fact {
+    Fact { account_id, row: Row::Claim(ClaimFact { sequence, entry_type, external_id }) }
+}
+
+type ReplayColumns = (Text, BigInt, Text);
+
+fn replay((account_id, sequence, idempotency_key): (String, i64, String)) -> Fact {
+    Fact { account_id, row: Row::Replay(ReplayFact { sequence, idempotency_key }) }
+}
+
+type AnswerColumns = (Text, Text, SmallInt);
+
+fn answer((account_id, idempotency_key, table): (String, String, i16)) -> Fact {
+    let table = match table {
+        0 => AnswerTable::Entries,
+        1 => AnswerTable::Refusals,
+        _ => AnswerTable::Replays,
+    };
+    Fact { account_id, row: Row::Answer(AnswerFact { idempotency_key, table }) }
+}
+
+type ReservationColumns =
+    (Text, Text, SmallInt, BigInt, BigInt, BigInt, Timestamptz, Timestamptz, Nullable<Timestamptz>);
+
+fn reservation(row: (String, String, i16, i64, i64, i64, Time, Time, Option<Time>)) -> Fact {
+    let (account_id, reservation_id, state, held, captured, sequence, create_time, expire_time, close_time) =
+        row;
+    let status = status(state, held, captured, timestamp(expire_time), close_time);
+    let reservation =
+        ReservationFact { reservation_id, sequence, create_time: timestamp(create_time), status };
+    Fact { account_id, row: Row::Reservation(reservation) }
+}
+
+type StepColumns = (
+    (Text, Text, BigInt, SmallInt, BigInt, BigInt, Timestamptz, Nullable<Bool>),
+    (Nullable<SmallInt>, Nullable<BigInt>, Nullable<BigInt>, Nullable<Timestamptz>, Nullable<Timestamptz>),
+);
+
+type StepRow = (
+    (String, String, i64, i16, i64, i64, Time, Option<bool>),
+    (Option<i16>, Option<i64>, Option<i64>, Option<Time>, Option<Time>),
+);
+
+fn step((entry, after): StepRow) -> Fact {
+    let (account_id, reservation_id, sequence, entry_type, amount, held_delta, create_time, is_named_so) =
+        entry;
+    let (state, held, captured, expire_time, close_time) = after;
+    let status = match (state, held, captured, expire_time) {
+        (Some(state), Some(held), Some(captured), Some(expire_time)) => {
+            Some(status(state, held, captured, timestamp(expire_time), close_time))
+        }
+        _ => None,
+    };
+    let create_time = timestamp(create_time);
+    let step = StepFact {
+        reservation_id,
+        sequence,
+        entry_type,
+        amount,
+        held_delta,
+        create_time,
+        is_named_so,
+        status,
+    };
+    Fact { account_id, row: Row::Step(step) }
+}
+
+fn status(state: i16, held: i64, captured: i64, expire_time: Timestamp, close_time: Option<Time>) -> Status {
+    Status { state, held, captured, expire_time, close_time: close_time.map(timestamp) }
+}

@@ -1,0 +1,159 @@
+//! The whole book as it stands at one moment, for readers of all of it: read page by page, whatever its size.
+//!
+//! One session, one transaction: REPEATABLE READ, so that all of it is of the same moment, and READ ONLY, so that a standby
+//! can do it. It takes no lock but the one that keeps tables from being dropped, which no operation waits for.
+
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use super::{
+    LedgerError,
+    cursor::{self, Bind, Sql, fetch},
+    facts::Facts,
+    rows::{self, EntryColumns, EntryRow},
+    statements::entry_columns,
+};
+use crate::{
+    accounting::{AccountId, Entry, Timestamp},
+    audit::Fact,
+};
+
+/// What the session is set to.
+///
+/// * Nothing waits without a bound; but the reader may be a person with a pager, and a page may need a sort first.
+/// * Cursors are read to their end, so they are planned for that.
+/// * Rows come in the order of an index wherever there is one: a sort of everything would need room on the server's disk.
+const SESSION_SETTINGS: &str = "\
+    SET default_transaction_isolation = 'repeatable read'; \
+    SET default_transaction_read_only = on; \
+    SET lock_timeout = '2s'; \
+    SET statement_timeout = '10min'; \
+    SET idle_in_transaction_session_timeout = '10min'; \
+    SET client_connection_check_interval = '1s'; \
+    SET cursor_tuple_fraction = 1; \
+    SET enable_sort = off; \
+    SET jit = off";
+
+/// The cursor of [`Snapshot::entries`].
+const ENTRIES: &str = "entries";
+
+/// The book at one moment.
+pub struct Snapshot {
+    connection: AsyncPgConnection,
+}
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only those of these accounts; of all if there are none.
+    pub account_ids: Vec<AccountId>,
+    /// Only those written at this time or later.
+    pub from: Option<Timestamp>,
+    /// Only those written before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Snapshot {
+    /// The book as it stands now.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn take(database_url: &str) -> Result<Self, LedgerError> {
+        let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
+        let mut connection = AsyncPgConnection::establish(database_url).await.map_err(unavailable)?;
+        connection.batch_execute("SET application_name = 'billing snapshot'").await?;
+        connection.batch_execute(SESSION_SETTINGS).await?;
+        connection.batch_execute("BEGIN").await?;
+        Ok(Self { connection })
+    }
+
+    /// About how many entries there are, as of the last time that the server counted.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn entries_estimate(&mut self) -> Result<u64, LedgerError> {
+        let text = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'ledger_entries'::regclass";
+        let estimate: i64 = Sql::<BigInt>::new(text, Vec::new()).get_result(&mut self.connection).await?;
+        Ok(u64::try_from(estimate).unwrap_or_default()) // -1: it has not counted yet
+    }
+
+    /// Those of some accounts that the book knows nothing of: there is no row of theirs, and no entry.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn unknown_accounts(&mut self, account_ids: &[AccountId]) -> Result<Vec<String>, LedgerError> {
+        let text = "SELECT id FROM unnest({}) AS id \
+                    WHERE NOT EXISTS (SELECT FROM accounts WHERE account_id = id) \
+                      AND NOT EXISTS (SELECT FROM ledger_entries WHERE account_id = id)";
+        let binds = vec![Bind::Texts(texts(account_ids))];
+        Ok(Sql::<Text>::new(text, binds).load(&mut self.connection).await?)
+    }
+
+    /// All that the book says of all accounts, or of some, in the order in which it is audited. Once per snapshot.
+    ///
+    /// # Errors
+    /// When the database or the reader fails on the way.
+    pub async fn facts<E: From<LedgerError>>(
+        &mut self,
+        account_ids: &[AccountId],
+        mut read: impl FnMut(Fact) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let opened = Facts::open(&self.connection, &texts(account_ids)).await;
+        let mut facts = opened.map_err(LedgerError::from)?;
+        while let Some(fact) = facts.next(&self.connection).await.map_err(LedgerError::from)? {
+            read(fact)?;
+        }
+        Ok(())
+    }
+
+    /// The chosen entries by account and sequence, until the reader has had enough. Once per snapshot.
+    ///
+    /// # Errors
+    /// When the database fails on the way, an entry is not as this program writes it, or the reader fails.
+    pub async fn entries<E: From<LedgerError>>(
+        &mut self,
+        selection: &Selection,
+        mut read: impl FnMut(Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (query, binds) = selection.query();
+        cursor::declare(&self.connection, ENTRIES, &query, binds).await.map_err(LedgerError::from)?;
+        loop {
+            let page = fetch::<EntryColumns, EntryRow>(&self.connection, ENTRIES).await;
+            let (rows, is_last) = page.map_err(LedgerError::from)?;
+            for row in rows {
+                read(Entry::try_from(row)?)?;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Selection {
+    fn query(&self) -> (String, Vec<Bind>) {
+        let (mut conditions, mut binds) = (vec!["true"], Vec::new());
+        if !self.account_ids.is_empty() {
+            conditions.push("e.account_id = ANY({})");
+            binds.push(Bind::Texts(texts(&self.account_ids)));
+        }
+        if let Some(from) = self.from {
+            conditions.push("e.create_time >= {}");
+            binds.push(Bind::Time(rows::pg_timestamp(from)));
+        }
+        if let Some(until) = self.until {
+            conditions.push("e.create_time < {}");
+            binds.push(Bind::Time(rows::pg_timestamp(until)));
+        }
+        let columns = entry_columns!();
+        let conditions = conditions.join(" AND ");
+        let query = format!(
+            "SELECT {columns} FROM ledger_entries e WHERE {conditions} ORDER BY e.account_id, e.sequence"
+        );
+        (query, binds)
+    }
+}
+
+fn texts(account_ids: &[AccountId]) -> Vec<String> {
+    account_ids.iter().map(ToString::to_string).collect()
+}
