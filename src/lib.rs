@@ -23,6 +23,7 @@ pub mod cli;
 pub mod committer;
 pub mod config;
 pub mod file_limit;
+pub mod export;
 pub mod grpc;
 pub mod ledger;
 pub mod private_postgres;

@@ -1,0 +1,159 @@
+//! The chart of accounts, and the postings of each entry.
+//!
+//! The service owes its customers what they have: a liability. A bookkeeper counts it as negative, so the balance of
+//! `Liabilities:Customers:<account>` is what is posted, with the other sign.
+//!
+//! | account                             | moved by                                                             |
+//! | ----------------------------------- | -------------------------------------------------------------------- |
+//! | `Liabilities:Customers:<account>`   | every entry that moves money                                         |
+//! |  … `:Available`                     | what can be spent                                                    |
+//! |  … `:Held`                          | what reservations hold; owed to the customer until it is captured    |
+//! | `Assets:Stripe`, `Assets:Deposits`  | `STRIPE_DEPOSIT`, `DEPOSIT`                                          |
+//! | `Expenses:Earnings`                 | `EARNING`                                                            |
+//! | `Expenses:Referrals`                | `REFERRAL_REWARD`                                                    |
+//! | `Expenses:Invites`                  | `INVITE_CREDIT`                                                      |
+//! | `Expenses:Goodwill`                 | `ADMIN_CREDIT`                                                       |
+//! | `Income:Usage`                      | `CHARGE` and `CAPTURE`; `REFUND` takes back                          |
+//! | `Equity:Imported`                   | money that history moved by entries which only hold                  |
+//! | `Equity:Opening-Balances`           | what was there before the first entry, if that is not the account's first |
+
+use std::io;
+
+use crate::accounting::{CreditKind, Entry, EntryType};
+
+/// All accounts but those of customers.
+pub(super) const ACCOUNTS: [&str; 9] = [
+    "Assets:Stripe",
+    "Assets:Deposits",
+    "Expenses:Earnings",
+    "Expenses:Referrals",
+    "Expenses:Invites",
+    "Expenses:Goodwill",
+    "Income:Usage",
+    IMPORTED,
+    OPENING,
+];
+
+/// The parent of customers' accounts.
+pub(super) const CUSTOMERS: &str = "Liabilities:Customers";
+
+const IMPORTED: &str = "Equity:Imported";
+const OPENING: &str = "Equity:Opening-Balances";
+
+/// What a transaction adds to one account. Wide enough: what is available may change by more than int64 holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Posting {
+    pub(super) account: Account,
+    pub(super) micro_usd: i128,
+}
+
+/// An account of a posting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    /// What the customer can spend.
+    Available,
+    /// What is held of the customer's money.
+    Held,
+    /// One that all customers share.
+    Shared(&'static str),
+}
+
+/// The accounts of a customer at one moment, as a bookkeeper counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owed {
+    pub(super) available: i128,
+    pub(super) held: i128,
+}
+
+/// The postings of an entry. They add up to zero.
+pub(super) fn postings(entry: &Entry) -> Vec<Posting> {
+    let (amount, held_delta) = (i128::from(entry.amount.get()), i128::from(entry.held_delta.get()));
+    let counter = Account::Shared(counter_account(entry.entry_type));
+    moving([(counter, amount), (Account::Available, held_delta - amount), (Account::Held, -held_delta)])
+}
+
+/// The postings that bring about what was owed before an entry.
+pub(super) fn opening_postings(entry: &Entry) -> Vec<Posting> {
+    let Owed { available, held } = owed_before(entry);
+    let counter = Account::Shared(OPENING);
+    moving([(counter, -available - held), (Account::Available, available), (Account::Held, held)])
+}
+
+/// What is owed after an entry.
+pub(super) fn owed_after(entry: &Entry) -> Owed {
+    let balance = entry.balance_after;
+    Owed { available: -i128::from(balance.available().get()), held: -i128::from(balance.held().get()) }
+}
+
+/// What was owed before an entry.
+pub(super) fn owed_before(entry: &Entry) -> Owed {
+    let mut owed = owed_after(entry);
+    for Posting { account, micro_usd } in postings(entry) {
+        match account {
+            Account::Available => owed.available -= micro_usd,
+            Account::Held => owed.held -= micro_usd,
+            Account::Shared(_) => {}
+        }
+    }
+    owed
+}
+
+impl Owed {
+    /// What is owed on a customer's account; nothing that is known of a shared one.
+    pub(super) fn on(self, account: Account) -> Option<i128> {
+        match account {
+            Account::Available => Some(self.available),
+            Account::Held => Some(self.held),
+            Account::Shared(_) => None,
+        }
+    }
+}
+
+/// What else a bookkeeper may want to know of an entry, by name.
+pub(super) fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
+    let Entry { account_id, note, reservation, .. } = entry;
+    let mut facts = vec![("customer", account_id.to_string()), ("time", entry.create_time.to_string())];
+    let mut add = |name, text: Option<String>| facts.extend(text.map(|text| (name, text)));
+    add("idempotency_key", entry.idempotency_key.as_ref().map(ToString::to_string));
+    add("external_id", entry.external_id.as_ref().map(ToString::to_string));
+    add("reference", Some(note.reference.as_str().to_owned()).filter(|text| !text.is_empty()));
+    add("actor", entry.actor.as_ref().map(|actor| actor.as_str().to_owned()));
+    add("reason", entry.reason.as_ref().map(|reason| reason.as_str().to_owned()));
+    add("caller", entry.caller.as_ref().map(ToString::to_string));
+    add("refunded_sequence", entry.refunded_sequence.map(|sequence| sequence.to_string()));
+    add("reservation_id", reservation.as_ref().map(|after| after.reservation_id.to_string()));
+    let uncollected = reservation.as_ref().map(|after| after.uncollected.get()).filter(|sum| *sum != 0);
+    add("uncollected_micro_usd", uncollected.map(|sum| sum.to_string()));
+    facts
+}
+
+/// The date of an entry in UTC.
+pub(super) fn date(entry: &Entry) -> io::Result<String> {
+    let Entry { account_id, sequence, create_time, .. } = entry;
+    let none = || io::Error::other(format!("entry {sequence} of {account_id} has no date: {create_time}"));
+    create_time.date().map(|date| date.to_string()).ok_or_else(none)
+}
+
+/// The postings that move something, or one that moves nothing.
+fn moving(postings: [(Account, i128); 3]) -> Vec<Posting> {
+    let all = postings.map(|(account, micro_usd)| Posting { account, micro_usd });
+    let mut moving: Vec<Posting> = all.into_iter().filter(|posting| posting.micro_usd != 0).collect();
+    if moving.is_empty() {
+        moving.push(Posting { account: Account::Available, micro_usd: 0 });
+    }
+    moving
+}
+
+/// Where the money of an entry came from or went to.
+fn counter_account(entry_type: EntryType) -> &'static str {
+    match entry_type {
+        EntryType::Credit(CreditKind::StripeDeposit) => "Assets:Stripe",
+        EntryType::Credit(CreditKind::Deposit) => "Assets:Deposits",
+        EntryType::Credit(CreditKind::Earning) => "Expenses:Earnings",
+        EntryType::Credit(CreditKind::ReferralReward) => "Expenses:Referrals",
+        EntryType::Credit(CreditKind::InviteCredit) => "Expenses:Invites",
+        EntryType::AdminCredit => "Expenses:Goodwill",
+        EntryType::Charge | EntryType::Capture | EntryType::Refund => "Income:Usage",
+        EntryType::Reserve | EntryType::Release | EntryType::Extend | EntryType::Expire => IMPORTED,
+    }
+}

@@ -1,0 +1,100 @@
+//! An entry as a row of a table: the names and the order of its columns.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::accounting::{
+    Actor, CallerName, Entry, ExternalId, IdempotencyKey, MicroUsd, Reason, ReservationStatus, Timestamp,
+};
+
+/// The names of the columns. Sums are whole micro-USD (1 USD = 1,000,000), times as in RFC 3339, in UTC.
+pub(super) const NAMES: [&str; 24] = [
+    "account_id",
+    "sequence",
+    "entry_type",
+    "amount_micro_usd",
+    "held_delta_micro_usd",
+    "posted_after_micro_usd",
+    "held_after_micro_usd",
+    "available_after_micro_usd",
+    "create_time",
+    "idempotency_key",
+    "external_id",
+    "reference",
+    "metadata",
+    "actor",
+    "reason",
+    "caller",
+    "refunded_sequence",
+    "reservation_id",
+    "reservation_state",
+    "reservation_held_micro_usd",
+    "reservation_captured_micro_usd",
+    "uncollected_micro_usd",
+    "expire_time",
+    "close_time",
+];
+
+/// An entry's row.
+#[derive(Serialize)]
+pub(super) struct Columns<'a, Metadata> {
+    account_id: Cow<'a, str>,
+    sequence: i64,
+    entry_type: &'static str,
+    amount_micro_usd: i64,
+    held_delta_micro_usd: i64,
+    posted_after_micro_usd: i64,
+    held_after_micro_usd: i64,
+    available_after_micro_usd: i64,
+    create_time: String,
+    idempotency_key: Option<Cow<'a, str>>,
+    external_id: Option<Cow<'a, str>>,
+    reference: Cow<'a, str>,
+    metadata: Metadata,
+    actor: Option<Cow<'a, str>>,
+    reason: Option<Cow<'a, str>>,
+    caller: Option<Cow<'a, str>>,
+    refunded_sequence: Option<i64>,
+    reservation_id: Option<Cow<'a, str>>,
+    reservation_state: Option<&'static str>,
+    reservation_held_micro_usd: Option<i64>,
+    reservation_captured_micro_usd: Option<i64>,
+    uncollected_micro_usd: Option<i64>,
+    expire_time: Option<String>,
+    close_time: Option<String>,
+}
+
+impl<'a, Metadata> Columns<'a, Metadata> {
+    /// The row of an entry, with what callers wrote passed through `text`.
+    pub(super) fn of(entry: &'a Entry, metadata: Metadata, text: fn(&'a str) -> Cow<'a, str>) -> Self {
+        let reservation = entry.reservation.as_ref();
+        let status: Option<&ReservationStatus> = reservation.map(|after| &after.status);
+        Self {
+            account_id: text(entry.account_id.as_str()),
+            sequence: entry.sequence,
+            entry_type: entry.entry_type.name(),
+            amount_micro_usd: entry.amount.get(),
+            held_delta_micro_usd: entry.held_delta.get(),
+            posted_after_micro_usd: entry.balance_after.posted().get(),
+            held_after_micro_usd: entry.balance_after.held().get(),
+            available_after_micro_usd: entry.balance_after.available().get(),
+            create_time: entry.create_time.to_string(),
+            idempotency_key: entry.idempotency_key.as_ref().map(IdempotencyKey::as_str).map(text),
+            external_id: entry.external_id.as_ref().map(ExternalId::as_str).map(text),
+            reference: text(entry.note.reference.as_str()),
+            metadata,
+            actor: entry.actor.as_ref().map(Actor::as_str).map(text),
+            reason: entry.reason.as_ref().map(Reason::as_str).map(text),
+            caller: entry.caller.as_ref().map(CallerName::as_str).map(text),
+            refunded_sequence: entry.refunded_sequence,
+            reservation_id: reservation.map(|after| text(after.reservation_id.as_str())),
+            reservation_state: status.map(|status| status.state.name()),
+            reservation_held_micro_usd: status.map(|status| status.held).map(MicroUsd::get),
+            reservation_captured_micro_usd: status.map(|status| status.captured).map(MicroUsd::get),
+            uncollected_micro_usd: reservation.map(|after| after.uncollected).map(MicroUsd::get),
+            expire_time: status.map(|status| status.expire_time.to_string()),
+            close_time: status.and_then(|status| status.close_time).as_ref().map(Timestamp::to_string),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! JSON Lines: an object for each entry. Sums are JSON integers: read them as 64 bits, not as floats.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
+
+use super::{Document, columns::Columns};
+use crate::accounting::Entry;
+
+/// Lines that are being written.
+pub(super) struct Jsonl<W: Write>(W);
+
+impl<W: Write> Jsonl<W> {
+    pub(super) fn begin(out: W) -> Self {
+        Self(out)
+    }
+}
+
+impl<W: Write> Document for Jsonl<W> {
+    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        serde_json::to_writer(&mut self.0, &Columns::of(entry, &entry.note.metadata, Cow::Borrowed))?;
+        self.0.write_all(b"\n")
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

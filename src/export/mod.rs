@@ -1,0 +1,87 @@
+//! The journal in formats that others read: tables for people and programs, and double-entry bookkeeping. Pure: entries in,
+//! text out, one entry at a time.
+//!
+//! * [`Format::Csv`] and [`Format::Jsonl`] have the entries as they are: integers in micro-USD, in columns that say so.
+//! * [`Format::Hledger`] and [`Format::Beancount`] have them as balanced transactions in USD, with an account for where
+//!   the money came from or went to: `chart` has the chart of accounts.
+
+mod beancount;
+mod chart;
+mod columns;
+mod csv;
+mod hledger;
+mod jsonl;
+mod names;
+
+use std::{
+    io::{self, Write},
+    str::FromStr,
+};
+
+use crate::accounting::Entry;
+
+/// How the journal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values, with a header.
+    Csv,
+    /// JSON Lines: an object for each entry.
+    Jsonl,
+    /// A journal for hledger.
+    Hledger,
+    /// A ledger for Beancount.
+    Beancount,
+}
+
+/// A journal that is being written.
+pub trait Document {
+    /// Writes an entry. They come by account and sequence.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn entry(&mut self, entry: &Entry) -> io::Result<()>;
+
+    /// Writes what comes after the last entry.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Csv, Self::Jsonl, Self::Hledger, Self::Beancount];
+
+    /// The format's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Hledger => "hledger",
+            Self::Beancount => "beancount",
+        }
+    }
+
+    /// Begins a journal in this format.
+    ///
+    /// # Errors
+    /// When its beginning cannot be written.
+    pub fn begin<'w>(self, out: impl Write + 'w) -> io::Result<Box<dyn Document + 'w>> {
+        Ok(match self {
+            Self::Csv => Box::new(csv::Csv::begin(out)?),
+            Self::Jsonl => Box::new(jsonl::Jsonl::begin(out)),
+            Self::Hledger => Box::new(hledger::Hledger::begin(out)?),
+            Self::Beancount => Box::new(beancount::Beancount::begin(out)?),
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|format| format.name() == text);
+        named.ok_or_else(|| format!("must be one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
