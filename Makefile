@@ -43,6 +43,7 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
 	.tools/bin/cargo-deny --locked check advisories
 
-tools: ## install what the other targets need: PostgreSQL, grpcurl, buf and cargo-deny
+tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny and hledger
 	@scripts/install-postgres
 	@scripts/install-tools
+	@scripts/install-hledger

@@ -1,5 +1,9 @@
 //! The commands of the program.
 
+mod audit;
+mod export;
+mod progress;
+
 use std::{
     io::{self, IsTerminal as _},
     net::SocketAddr,
@@ -52,6 +56,12 @@ enum Command {
     Serve(Box<ServeFlags>),
     /// Bring the schema of a database up to date. Safe to run from several places at once.
     Migrate(MigrateFlags),
+    /// Check that the whole book adds up. Reads only, and may run beside the service or on a standby.
+    #[command(after_help = audit::AFTER_HELP)]
+    Audit(audit::AuditFlags),
+    /// Write the journal for spreadsheets, programs and bookkeeping.
+    #[command(after_help = export::AFTER_HELP)]
+    Export(export::ExportFlags),
     /// Bearer tokens for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -80,13 +90,22 @@ struct MigrateFlags {
     database_url: String,
 }
 
-/// Runs the program, and returns its exit status: 0, 1 after a failure, 64 for a wrong configuration.
+/// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit found something, 64 for a wrong
+/// configuration.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            let _ = said.print(); // there is nobody else to tell
+            return if said.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     start_log(cli.log_level);
     match cli.command {
         Some(Command::Migrate(flags)) => migrate(&flags),
+        Some(Command::Audit(flags)) => audit::audit(&flags),
+        Some(Command::Export(flags)) => exit_code(export::export(&flags)),
         Some(Command::Token(TokenCommand::New(flags))) => exit_code(new_token(&flags)),
         Some(Command::Serve(flags)) => serve(&flags),
         None => serve(&cli.serve),

@@ -223,7 +223,7 @@ async fn check_lapsed(ledger: &Ledger, model: &Model, suffix: &str, now: i64) {
 }
 
 /// Writes entries as an import of older history would.
-async fn import(book: &TestBook, imported: &[Imported]) {
+pub async fn import(book: &TestBook, imported: &[Imported]) {
     let time = format!("'epoch'::timestamptz + {BEGINNING} * interval '1 microsecond'");
     for Imported { account, entry_type, amount } in imported {
         let number = translation::entry_type(entry_type).number();

@@ -1,0 +1,197 @@
+//! `billing audit`: reads the whole book at one moment, and reports what does not add up.
+
+use std::{
+    io::{self, BufWriter, StdoutLock, Write},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::json;
+
+use super::{exit_code, progress::Progress, runtime};
+use crate::{
+    accounting::{AccountId, Usd},
+    audit::{Auditor, Difference, Row, Totals},
+    ledger::Snapshot,
+};
+
+/// Differences were found.
+const EXIT_DIFFERENCES: u8 = 2;
+/// How many differences are listed for people.
+const LISTED_MAX: usize = 100;
+
+pub(super) const AFTER_HELP: &str = "\
+Exit status:
+  0   everything adds up
+  1   the book could not be read, or not to its end
+  2   differences were found
+  64  wrong usage
+
+docs/AUDIT.md has every check by name. The role of deploy/postgres/auditor-role.sql has all the rights that it needs.
+
+Examples:
+  billing audit                                  the database of DATABASE_URL
+  billing audit --account ann --account bob      two accounts only
+  billing audit --json | jq 'select(.difference)'
+  0 4 * * *  billing audit >/var/log/billing-audit.log || mail -s 'billing audit' oncall@example.com </var/log/billing-audit.log";
+
+#[derive(Debug, Args)]
+pub(super) struct AuditFlags {
+    /// The PostgreSQL database: that of the service, or a standby of it.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// Write JSON Lines: {"difference": ...} for each, as it is found, and {"summary": ...} at the end.
+    #[arg(long)]
+    json: bool,
+    /// Audit only these accounts.
+    #[arg(long = "account", value_name = "ID", num_args = 1.., value_parser = account_id)]
+    account_ids: Vec<AccountId>,
+}
+
+/// Runs the command, and returns its exit status.
+pub(super) fn audit(flags: &AuditFlags) -> ExitCode {
+    let audited = runtime().and_then(|runtime| runtime.block_on(audit_book(flags)));
+    match audited.context("cannot audit") {
+        Ok(totals) if totals.differences > 0 => ExitCode::from(EXIT_DIFFERENCES),
+        audited => exit_code(audited.map(drop)),
+    }
+}
+
+async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
+    let started = Instant::now();
+    let mut snapshot = Snapshot::take(&flags.database_url).await?;
+    known(&mut snapshot, &flags.account_ids).await?;
+    let mut progress = Progress::on_terminal();
+    progress.expect(snapshot.entries_estimate().await?);
+    let mut report = Report::new(flags.json);
+    let mut auditor = Auditor::default();
+    let mut found = Vec::new();
+    let read = |fact: crate::audit::Fact| {
+        if matches!(fact.row, Row::Entry(_)) {
+            progress.entry();
+        }
+        auditor.observe(fact, &mut |difference| found.push(difference));
+        found.drain(..).try_for_each(|difference| report.difference(difference))
+    };
+    snapshot.facts::<anyhow::Error>(&flags.account_ids, read).await?;
+    let totals = auditor.finish(&mut |difference| found.push(difference));
+    found.into_iter().try_for_each(|difference| report.difference(difference))?;
+    progress.finish();
+    report.end(&totals, started.elapsed())?;
+    Ok(totals)
+}
+
+/// Fails unless the book knows all of these accounts: the audit of a mistyped one would find nothing.
+pub(super) async fn known(snapshot: &mut Snapshot, account_ids: &[AccountId]) -> anyhow::Result<()> {
+    if account_ids.is_empty() {
+        return Ok(());
+    }
+    let unknown = snapshot.unknown_accounts(account_ids).await?;
+    if !unknown.is_empty() {
+        bail!("the book has no account {}", unknown.join(", "));
+    }
+    Ok(())
+}
+
+pub(super) fn account_id(text: &str) -> Result<AccountId, String> {
+    AccountId::parse("the account id", text).map_err(|invalid| invalid.to_string())
+}
+
+/// Where differences go.
+enum Report {
+    /// A table, when all are known: a column is as wide as the widest of its cells.
+    Table { listed: Vec<Difference> },
+    /// JSON Lines, at once.
+    JsonLines(BufWriter<StdoutLock<'static>>),
+}
+
+impl Report {
+    fn new(json: bool) -> Self {
+        if json {
+            return Self::JsonLines(BufWriter::new(io::stdout().lock()));
+        }
+        Self::Table { listed: Vec::new() }
+    }
+
+    fn difference(&mut self, difference: Difference) -> anyhow::Result<()> {
+        match self {
+            Self::Table { listed } if listed.len() < LISTED_MAX => listed.push(difference),
+            Self::Table { .. } => {}
+            Self::JsonLines(out) => writeln!(out, "{}", json!({ "difference": difference }))?,
+        }
+        Ok(())
+    }
+
+    fn end(self, totals: &Totals, elapsed: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::Table { listed } => {
+                let mut out = BufWriter::new(io::stdout().lock());
+                write_table(&mut out, &listed)?;
+                write_summary(&mut out, listed.len(), totals, elapsed)?;
+                out.flush()?;
+            }
+            Self::JsonLines(mut out) => {
+                serde_json::to_writer(&mut out, &json!({ "summary": summary(totals, elapsed) }))?;
+                writeln!(out)?;
+                out.flush()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_table(out: &mut impl Write, differences: &[Difference]) -> io::Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let mut rows = vec![["CHECK", "ACCOUNT", "WHERE", "EXPECTED", "FOUND"].map(str::to_owned)];
+    rows.extend(differences.iter().map(|difference| {
+        let Difference { check, account_id, place, expected, found } = difference;
+        [check.name().to_owned(), account_id.clone(), place.to_string(), expected.clone(), found.clone()]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; 5] = std::array::from_fn(width);
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn write_summary(out: &mut impl Write, listed: usize, totals: &Totals, elapsed: Duration) -> io::Result<()> {
+    let Totals { accounts, entries, reservations, answers, posted, held, differences } = totals;
+    let listed = u64::try_from(listed).unwrap_or(u64::MAX);
+    if *differences > listed {
+        writeln!(out, "and {} more: --json has them all", differences - listed)?;
+    }
+    match differences {
+        0 => writeln!(out, "Everything adds up.")?,
+        1 => writeln!(out, "\n1 difference.")?,
+        many => writeln!(out, "\n{many} differences.")?,
+    }
+    writeln!(out, "{accounts} accounts, {entries} entries, {reservations} reservations, {answers} keys")?;
+    writeln!(out, "{} USD posted, {} USD held", Usd(*posted), Usd(*held))?;
+    writeln!(out, "{elapsed:.1?}, {} entries per second", rate(*entries, elapsed))
+}
+
+fn summary(totals: &Totals, elapsed: Duration) -> serde_json::Value {
+    let Totals { accounts, entries, reservations, answers, posted, held, differences } = totals;
+    json!({
+        "differences": differences,
+        "accounts": accounts,
+        "entries": entries,
+        "reservations": reservations,
+        "keys": answers,
+        // Texts: the sum of all accounts may be more than 64 bits hold.
+        "posted_micro_usd": posted.to_string(),
+        "held_micro_usd": held.to_string(),
+        "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        "entries_per_second": rate(*entries, elapsed),
+    })
+}
+
+fn rate(entries: u64, elapsed: Duration) -> u128 {
+    u128::from(entries) * 1_000 / elapsed.as_millis().max(1)
+}

@@ -1,0 +1,473 @@
+//! `billing audit` on real PostgreSQL: nothing in a book that adds up, and each damage by its name.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    process::Output,
+};
+
+use billing::audit::Check;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::{
+    memory_journal::limits,
+    model::{Call, Metadata, Of, What},
+    random_books,
+    support::{process::Process, *},
+    translation::command,
+};
+
+const AUDITOR_GRANTS: &str = include_str!("../../deploy/postgres/auditor-role.sql");
+const TABLES: [&str; 6] =
+    ["accounts", "ledger_entries", "reservations", "refusals", "external_credits", "external_replays"];
+
+/// What was found, by check and place.
+type Found = BTreeSet<(String, String)>;
+
+async fn run_audit(url: &str, flags: &[&str]) -> Output {
+    let mut audit = Process::command();
+    audit.args(["audit", "--database-url", url]).args(flags);
+    tokio::process::Command::from(audit).output().await.unwrap()
+}
+
+/// The differences and the summary that an audit prints as JSON Lines.
+async fn audit(url: &str) -> (Found, Value) {
+    let output = run_audit(url, &["--json"]).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    let mut lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    let summary = lines.pop().unwrap_or_else(|| panic!("no summary: {said}"))["summary"].take();
+    let found: Found = lines.iter().map(|line| found(&line["difference"])).collect();
+    assert_eq!(output.status.code(), Some(if found.is_empty() { 0 } else { 2 }), "{said}");
+    assert_eq!(summary["differences"], lines.len(), "{lines:?}");
+    (found, summary)
+}
+
+fn found(difference: &Value) -> (String, String) {
+    for text in ["expected", "found"] {
+        assert!(!difference[text].as_str().unwrap().is_empty(), "{difference}");
+    }
+    let (account, place) = (difference["account_id"].as_str().unwrap(), &difference["place"]);
+    let place = match place.as_object() {
+        Some(place) => place.values().next().unwrap().to_string().replace('"', ""),
+        None => place.as_str().unwrap().to_owned(),
+    };
+    (difference["check"].as_str().unwrap().to_owned(), format!("{account} {place}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_book_that_adds_up_is_found_so() {
+    on_a_book(async |book| {
+        assert_eq!(audit(&book.url).await.1["entries"], 0);
+        random_books::fill(book, "a").await;
+        let (found, summary) = audit(&book.url).await;
+        assert_eq!(found, Found::new());
+        for (figure, table) in
+            [("accounts", "accounts"), ("entries", "ledger_entries"), ("reservations", "reservations")]
+        {
+            let rows = book.number(&format!("SELECT count(*) FROM {table}")).await;
+            assert_eq!(summary[figure], rows, "{summary}");
+        }
+        let posted = "SELECT (sum(posted_micro_usd) % 1000000007)::bigint FROM accounts"; // the sum may not fit
+        let sum: i128 = summary["posted_micro_usd"].as_str().unwrap().parse().unwrap();
+        assert_eq!(i128::from(book.number(posted).await), sum % 1_000_000_007);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_found_while_the_service_is_at_work() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let mut callers = JoinSet::new();
+        for caller in 0..8 {
+            let (mut client, stopped) = (server.client().await, stopped.clone());
+            callers.spawn(async move {
+                let account = format!("account-{}", caller % 3);
+                for round in 0.. {
+                    let key = |what: &str| format!("{what}-{caller}-{round}");
+                    client.credit(deposit(&account, &key("order"), 100)).await.answered();
+                    client.charge(charge(&account, &key("job"), 40)).await.answered();
+                    client.refund(refund(&account, &key("refund"), 10, &key("job"))).await.answered();
+                    client.reserve(reserve(&account, &key("task"), 20)).await.unwrap();
+                    client.capture(capture(&account, &key("end"), &key("task"), 5)).await.unwrap();
+                    if *stopped.borrow() {
+                        return round + 1;
+                    }
+                }
+                unreachable!("it is told to stop")
+            });
+        }
+        let mut entries = Vec::new();
+        for _ in 0..5 {
+            let (found, summary) = audit(&book.url).await;
+            assert_eq!(found, Found::new());
+            entries.push(summary["entries"].as_i64().unwrap());
+        }
+        stop.send(true).unwrap();
+        let rounds: i64 = callers.join_all().await.into_iter().sum();
+        assert_eq!(audit(&book.url).await.1["entries"], 5 * rounds);
+        assert!(entries[0] < entries[4], "the service was idle: {entries:?}");
+    })
+    .await;
+}
+
+fn reserve(account: &str, key: &str, micro_usd: i64) -> billing::grpc::proto::ReserveRequest {
+    billing::grpc::proto::ReserveRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        amount_micro_usd: micro_usd,
+        ..Default::default()
+    }
+}
+
+fn capture(
+    account: &str,
+    key: &str,
+    reservation: &str,
+    micro_usd: i64,
+) -> billing::grpc::proto::CaptureRequest {
+    billing::grpc::proto::CaptureRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        amount_micro_usd: micro_usd,
+        ..Default::default()
+    }
+}
+
+/// A small book with something of everything. Ann's entries: 1 Stripe deposit, 2 charge, 3 refund, 4 reserve, 5 capture,
+/// 6 deposit, 7 grant, 8 reserve, 9 deposit; one replayed payment and one refusal.
+async fn write_small_book(book: &TestBook) {
+    let ledger = billing::ledger::Ledger::connect(&book.url, 1, 1, limits(0)).await.unwrap();
+    let credit = |kind, amount, external_id: Option<&str>| What::Credit {
+        kind,
+        amount,
+        external_id: external_id.map(str::to_owned),
+    };
+    let stripe = || credit("STRIPE_DEPOSIT", 100, Some("pay_1"));
+    let calls = [
+        ("ann", "k1", stripe()),
+        ("ann", "k2", stripe()),
+        ("ann", "k3", What::Charge { amount: 30 }),
+        ("ann", "k4", What::Refund { amount: 10, of: Of::Key("k3".into()) }),
+        ("ann", "k5", What::Charge { amount: 1_000 }),
+        ("ann", "k6", What::Reserve { amount: 20, ttl: None }),
+        (
+            "ann",
+            "k7",
+            What::Capture { reservation_id: "k6".into(), amount: 15, policy: "REJECT", keep_open: false },
+        ),
+        ("ann", "k8", credit("DEPOSIT", 5, None)),
+        ("ann", "k9", What::AdminCredit { amount: 5, actor: "ann".into(), reason: "goodwill".into() }),
+        ("ann", "k10", What::Reserve { amount: 8, ttl: None }),
+        ("ann", "k11", credit("DEPOSIT", 1, None)),
+        ("bob", "k1", credit("DEPOSIT", 50, None)),
+        ("dora", "k1", What::Charge { amount: 1 }),
+    ];
+    for (account, key, what) in calls {
+        let (account, key) = (account.to_owned(), key.to_owned());
+        let call = Call { account, key, what, reference: String::new(), metadata: Metadata::new() };
+        ledger.post_batch(&[command(&call)]).await.unwrap();
+    }
+}
+
+/// Damages, each as SQL, and all that the audit finds then.
+const DAMAGES: &[(&str, &[(&str, &str)])] = &[
+    ("DELETE FROM accounts WHERE account_id = 'bob'", &[("ACCOUNT_MISSING", "bob account")]),
+    (
+        "UPDATE accounts SET posted_micro_usd = 5 WHERE account_id = 'dora'",
+        &[("ACCOUNT_WITHOUT_ENTRIES", "dora account")],
+    ),
+    (
+        "UPDATE accounts SET posted_micro_usd = posted_micro_usd + 1 WHERE account_id = 'ann'",
+        &[("ACCOUNT_POSTED", "ann account")],
+    ),
+    ("UPDATE accounts SET held_micro_usd = 9 WHERE account_id = 'ann'", &[("ACCOUNT_HELD", "ann account")]),
+    (
+        "UPDATE accounts SET last_sequence = 10 WHERE account_id = 'ann'",
+        &[("ACCOUNT_LAST_SEQUENCE", "ann account")],
+    ),
+    (
+        "UPDATE accounts SET create_time = '2020-01-01' WHERE account_id = 'ann'",
+        &[("ACCOUNT_CREATE_TIME", "ann account")],
+    ),
+    (
+        "UPDATE accounts SET update_time = '2100-01-01' WHERE account_id = 'ann'",
+        &[("ACCOUNT_UPDATE_TIME", "ann account")],
+    ),
+    (
+        "UPDATE accounts SET next_expire_time = '2100-01-01' WHERE account_id = 'ann'",
+        &[("ACCOUNT_NEXT_EXPIRE_TIME", "ann account")],
+    ),
+    (
+        "UPDATE accounts SET next_expire_time = NULL WHERE account_id = 'ann'",
+        &[("ACCOUNT_NEXT_EXPIRE_TIME", "ann account")],
+    ),
+    ("DELETE FROM ledger_entries WHERE (account_id, sequence) = ('ann', 6)", &[("ENTRY_SEQUENCE", "ann 7")]),
+    (
+        "INSERT INTO ledger_entries SELECT * FROM ledger_entries WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_SEQUENCE", "ann 6"), ("KEY_ANSWERS", "ann k8")],
+    ),
+    (
+        "UPDATE ledger_entries SET posted_after = posted_after + 1 WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_POSTED_AFTER", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET posted_after = posted_after + 1 WHERE (account_id, sequence) = ('ann', 9)",
+        &[("ENTRY_POSTED_AFTER", "ann 9")],
+    ),
+    (
+        "UPDATE ledger_entries SET amount_micro_usd = 7 WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_POSTED_AFTER", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET held_after = -1 WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_HELD_AFTER", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET create_time = '2020-01-01' WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_TIME", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET entry_type = 14 WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_TYPE", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET entry_type = 6 WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_SIGN", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET fingerprint = NULL WHERE (account_id, sequence) = ('ann', 6)",
+        &[("ENTRY_FACTS", "ann 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET reason = NULL WHERE (account_id, sequence) = ('ann', 7)",
+        &[("ENTRY_FACTS", "ann 7")],
+    ),
+    (
+        "UPDATE ledger_entries SET uncollected_micro_usd = NULL WHERE (account_id, sequence) = ('ann', 5)",
+        &[("ENTRY_FACTS", "ann 5")],
+    ),
+    (
+        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time, idempotency_key, fingerprint)
+         SELECT account_id, 2, 6, -80, 0, -30, 0, update_time, 'k2', '' FROM accounts WHERE account_id = 'bob';
+         UPDATE accounts SET posted_micro_usd = -30, last_sequence = 2 WHERE account_id = 'bob'",
+        &[("ENTRY_OVERDRAWN", "bob 2")],
+    ),
+    (
+        "UPDATE ledger_entries SET refunded_sequence = 1 WHERE (account_id, sequence) = ('ann', 3)",
+        &[("REFUND_CHARGE", "ann 3")],
+    ),
+    (
+        "UPDATE ledger_entries SET refunded_sequence = 5 WHERE (account_id, sequence) = ('ann', 3)",
+        &[("REFUND_CHARGE", "ann 3")],
+    ),
+    (
+        "UPDATE ledger_entries SET refunded_sequence = 12 WHERE (account_id, sequence) = ('ann', 3)",
+        &[("REFUND_CHARGE", "ann 3")],
+    ),
+    (
+        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time, idempotency_key, fingerprint, refunded_sequence)
+         SELECT account_id, 10, 7, 21, 0, 97, 8, update_time, 'k12', '', 2 FROM accounts WHERE account_id = 'ann';
+         UPDATE accounts SET posted_micro_usd = 97, last_sequence = 10 WHERE account_id = 'ann'",
+        &[("REFUND_SUM", "ann 2")],
+    ),
+    (
+        "UPDATE refusals SET idempotency_key = 'k1' WHERE account_id = 'ann'",
+        &[("KEY_ANSWERS", "ann k1")],
+    ),
+    (
+        "UPDATE external_replays SET idempotency_key = 'k5' WHERE account_id = 'ann'",
+        &[("KEY_ANSWERS", "ann k5")],
+    ),
+    ("DELETE FROM external_credits", &[("PAYMENT_UNCLAIMED", "ann 1")]),
+    (
+        "INSERT INTO external_credits VALUES (2, 'pay_9', 'ann', 6)",
+        &[("PAYMENT_CLAIM", "ann pay_9")],
+    ),
+    (
+        "UPDATE external_credits SET account_id = 'bob'",
+        &[("PAYMENT_UNCLAIMED", "ann 1"), ("PAYMENT_CLAIM", "bob pay_1")],
+    ),
+    ("UPDATE external_replays SET sequence = 6", &[("REPLAY_ENTRY", "ann k2")]),
+    ("DELETE FROM reservations WHERE reservation_id = 'k6'", &[("RESERVATION_MISSING", "ann k6")]),
+    (
+        "INSERT INTO reservations VALUES ('ann', 'ghost', 3, 0, 0, 4, now(), now(), now())",
+        &[("RESERVATION_WITHOUT_ENTRIES", "ann ghost")],
+    ),
+    (
+        "UPDATE ledger_entries SET reservation_captured = 14 WHERE (account_id, sequence) = ('ann', 5);
+         UPDATE reservations SET captured_micro_usd = 14 WHERE reservation_id = 'k6'",
+        &[("RESERVATION_STEP", "ann 5")],
+    ),
+    ("UPDATE reservations SET state = 3 WHERE reservation_id = 'k6'", &[("RESERVATION_STATE", "ann k6")]),
+    (
+        "UPDATE reservations SET amount_micro_usd = 9 WHERE reservation_id = 'k10'",
+        &[("RESERVATION_HELD", "ann k10")],
+    ),
+    (
+        "UPDATE reservations SET captured_micro_usd = 9 WHERE reservation_id = 'k6'",
+        &[("RESERVATION_CAPTURED", "ann k6")],
+    ),
+    ("UPDATE reservations SET sequence = 5 WHERE reservation_id = 'k6'", &[("RESERVATION_SEQUENCE", "ann k6")]),
+    (
+        "UPDATE reservations SET create_time = now() WHERE reservation_id = 'k6'",
+        &[("RESERVATION_CREATE_TIME", "ann k6")],
+    ),
+    (
+        "UPDATE reservations SET expire_time = '2020-01-01' WHERE reservation_id = 'k10'",
+        &[("RESERVATION_EXPIRE_TIME", "ann k10")],
+    ),
+    (
+        "UPDATE reservations SET close_time = NULL WHERE reservation_id = 'k6'",
+        &[("RESERVATION_CLOSE_TIME", "ann k6")],
+    ),
+    (
+        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time)
+         SELECT account_id, 2, 9, 0, 5, 50, 5, update_time FROM accounts WHERE account_id = 'bob';
+         UPDATE accounts SET held_micro_usd = 5, last_sequence = 2 WHERE account_id = 'bob'",
+        &[("RESERVATIONS_HOLD", "bob account")],
+    ),
+];
+
+/// Nothing of the schema keeps anybody from damaging the book any more.
+const DEFENCELESS: &str = "
+    ALTER TABLE accounts DISABLE TRIGGER ALL;
+    ALTER TABLE ledger_entries DISABLE TRIGGER ALL;
+    ALTER TABLE external_credits DISABLE TRIGGER ALL;
+    ALTER TABLE accounts DROP CONSTRAINT accounts_empty_before_first_entry, DROP CONSTRAINT accounts_times;
+    ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_pkey, DROP CONSTRAINT ledger_entries_signs,
+        DROP CONSTRAINT ledger_entries_facts, DROP CONSTRAINT ledger_entries_reservation,
+        DROP CONSTRAINT ledger_entries_key_has_fingerprint, DROP CONSTRAINT ledger_entries_refunded_sequence;
+    DROP INDEX ledger_entries_idempotency_key_unique;
+    ALTER TABLE reservations DROP CONSTRAINT reservations_closed_holds_nothing,
+        DROP CONSTRAINT reservations_close_time;
+    ALTER DOMAIN entry_type DROP CONSTRAINT entry_type;
+    ALTER DOMAIN not_negative DROP CONSTRAINT not_negative;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_damage_is_found_by_its_name_and_nothing_else_is() {
+    let book = TestBook::create().await;
+    write_small_book(&book).await;
+    book.check().await;
+    book.run_sql(DEFENCELESS).await.unwrap();
+    let save = TABLES.map(|table| format!("CREATE TABLE undamaged_{table} AS TABLE {table};")).concat();
+    let restore = TABLES
+        .map(|table| format!("TRUNCATE {table}; INSERT INTO {table} TABLE undamaged_{table};"))
+        .concat();
+    book.run_sql(&save).await.unwrap();
+    for (damage, expected) in DAMAGES {
+        book.run_sql(damage).await.unwrap_or_else(|error| panic!("{damage}: {error}"));
+        let expected: Found =
+            expected.iter().map(|(check, place)| ((*check).to_owned(), (*place).to_owned())).collect();
+        assert_eq!(audit(&book.url).await.0, expected, "{damage}");
+        book.run_sql(&restore).await.unwrap();
+    }
+    assert_eq!(audit(&book.url).await.0, Found::new());
+    let checks: HashSet<&str> =
+        DAMAGES.iter().flat_map(|(_, found)| *found).map(|(check, _)| *check).collect();
+    assert_eq!(checks, Check::ALL.iter().map(|check| check.name()).collect(), "every check has a damage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_a_table_and_a_status_and_only_the_first_hundred() {
+    let book = TestBook::create().await;
+    write_small_book(&book).await;
+    let output = run_audit(&book.url, &[]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        said.starts_with("Everything adds up.\n3 accounts, 10 entries, 2 reservations, 13 keys\n"),
+        "{said}"
+    );
+    assert_eq!(output.stderr, b"", "there is no bar where there is no terminal");
+
+    book.run_sql(
+        "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) \
+         SELECT 'no-' || lpad(n::text, 3, '0'), 1, 1 FROM generate_series(1, 120) n",
+    )
+    .await
+    .unwrap();
+    let output = run_audit(&book.url, &[]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let lines: Vec<&str> = said.lines().collect();
+    let row = |cells: [&str; 5]| {
+        let [check, account, place, expected, found] = cells;
+        format!("{check:23}  {account:7}  {place:7}  {expected:8}  {found}")
+    };
+    assert_eq!(lines[0], row(["CHECK", "ACCOUNT", "WHERE", "EXPECTED", "FOUND"]));
+    let found = "1 posted, 0 held, 1 entries";
+    assert_eq!(lines[1], row(["ACCOUNT_WITHOUT_ENTRIES", "no-001", "account", "nothing", found]));
+    assert_eq!(lines[101..104], ["and 20 more: --json has them all", "", "120 differences."], "{said}");
+
+    let output = run_audit(&book.url, &["--account", "ann", "bob"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "no other account is looked at");
+    assert!(said.contains("\n2 accounts, 10 entries, 2 reservations, 12 keys\n"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_audited_is_said_and_has_another_status() {
+    let book = TestBook::create().await;
+    let empty = TestBook::create_empty().await;
+    for (url, flags, status, why) in [
+        (book.url.as_str(), &["--account", "nobody"][..], 1, "the book has no account nobody"),
+        ("postgres://nobody@127.0.0.1:1/none", &[], 1, "the database is unavailable"),
+        (&empty.url, &[], 1, "\"ledger_entries\" does not exist"),
+        (&book.url, &["--accounts"], 64, "unexpected argument '--accounts'"),
+        (&book.url, &["--account", "a b"], 64, "must be visible ASCII characters"),
+    ] {
+        let output = run_audit(url, flags).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert_eq!(output.stdout, b"");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_only_read_can_audit_and_export() {
+    on_a_book(async |book| {
+        write_small_book(book).await;
+        let database = book.url.split(['/', '?']).nth(3).unwrap();
+        let role = format!("auditor_of_{database}"); // roles belong to the whole server, which other tests use, too
+        book.run_sql(&format!(
+            "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET default_transaction_read_only = on"
+        ))
+        .await
+        .unwrap();
+        book.run_sql(&AUDITOR_GRANTS.replace("billing_auditor", &role)).await.unwrap();
+        let url = book.url.replace("//billing@", &format!("//{role}@"));
+        assert_eq!(audit(&url).await.0, Found::new());
+        let mut export = Process::command();
+        export.args(["export", "--format", "csv", "--database-url", &url]);
+        let exported = tokio::process::Command::from(export).output().await.unwrap();
+        assert_eq!(String::from_utf8(exported.stdout).unwrap().lines().count(), 11);
+
+        let mut session = AsyncPgConnection::establish(&url).await.unwrap();
+        session.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+        for table in TABLES {
+            for forbidden in [format!("DELETE FROM {table}"), format!("INSERT INTO {table} DEFAULT VALUES")] {
+                let refused = session.batch_execute(&forbidden).await.unwrap_err().to_string();
+                assert!(refused.contains("permission denied"), "{forbidden}: {refused}");
+            }
+        }
+    })
+    .await;
+}
+
+#[test]
+fn every_check_is_documented() {
+    let documented = include_str!("../../docs/AUDIT.md");
+    for check in Check::ALL {
+        let row = format!("| `{}` | {} |", check.name(), check.rule());
+        assert!(documented.contains(&row), "docs/AUDIT.md lacks: {row}");
+    }
+}

@@ -1,0 +1,422 @@
+//! `billing export` on real PostgreSQL: what is written is what the journal has, and hledger agrees with the service.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use billing::{
+    accounting::{EntryType, ReservationState},
+    grpc::proto::GetAccountRequest,
+};
+use diesel::{QueryableByName, sql_types::Text};
+use diesel_async::RunQueryDsl;
+use serde_json::{Map, Value};
+
+use crate::{
+    random_books,
+    support::{process::Process, *},
+};
+
+/// Account ids with every character that some format gives a meaning.
+const AWKWARD_IDS: [&str; 6] =
+    ["=1+1", "-a:b", "a;b(c)[d]\"e\"", "Liabilities:Customers:x", "100%,*!'", "@~{|}\\^`<>?#$&/_."];
+
+fn command(flags: &[&str], url: &str) -> Command {
+    let mut export = Process::command();
+    export.args(["export", "--database-url", url]).args(flags);
+    export
+}
+
+async fn run_export(flags: &[&str], url: &str) -> Output {
+    tokio::process::Command::from(command(flags, url)).output().await.unwrap()
+}
+
+/// What an export prints.
+async fn export(flags: &[&str], url: &str) -> String {
+    let output = run_export(flags, url).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A book of random histories, and of awkward accounts with awkward texts.
+async fn fill(book: &TestBook) {
+    random_books::fill(book, "x").await;
+    let server = book.serve().await;
+    let mut client = server.client().await;
+    for (number, account) in AWKWARD_IDS.iter().enumerate() {
+        let mut request = deposit(account, "=order,1", 1_000_001);
+        request.reference = format!("+a, \"b\"; c\n{account} 5%\u{1b}");
+        request.metadata.insert("=x".into(), "y,\n\"z\"".into());
+        client.credit(request).await.answered();
+        client.charge(charge(account, "-job", i64::try_from(number).unwrap() + 1)).await.answered();
+    }
+}
+
+/// The journal as the tables have it, in the names of the export.
+async fn journal(book: &TestBook) -> Vec<Value> {
+    #[derive(QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = Text)]
+        line: String,
+    }
+    let time = |column: &str| {
+        format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {column}")
+    };
+    let sql = format!(
+        "SELECT row_to_json(e)::text AS line FROM (
+             SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+                 posted_after AS posted_after_micro_usd, held_after AS held_after_micro_usd,
+                 posted_after - held_after AS available_after_micro_usd, {}, idempotency_key, external_id, reference,
+                 coalesce(metadata, '{{}}') AS metadata, actor, reason, caller, refunded_sequence, reservation_id,
+                 reservation_state, reservation_held AS reservation_held_micro_usd,
+                 reservation_captured AS reservation_captured_micro_usd, uncollected_micro_usd, {}, {}
+             FROM ledger_entries
+         ) e ORDER BY account_id, sequence",
+        time("create_time"),
+        time("expire_time"),
+        time("close_time")
+    );
+    let lines = diesel::sql_query(sql).load::<Line>(&mut book.connect().await).await.unwrap();
+    lines.into_iter().map(|row| with_names(row.line.parse().unwrap())).collect()
+}
+
+/// A row with its numbers of types and states replaced by their names.
+fn with_names(mut row: Value) -> Value {
+    let number = |value: &Value| i16::try_from(value.as_i64().unwrap()).unwrap();
+    row["entry_type"] = EntryType::from_number(number(&row["entry_type"])).unwrap().name().into();
+    if !row["reservation_state"].is_null() {
+        let state = ReservationState::from_number(number(&row["reservation_state"])).unwrap();
+        row["reservation_state"] = state.name().into();
+    }
+    row
+}
+
+/// A row of the CSV, read as docs/EXPORT.md says.
+fn from_csv(header: &csv::StringRecord, record: &csv::StringRecord) -> Value {
+    let fields = header.iter().zip(record).map(|(name, field)| {
+        let is_number = name.ends_with("_micro_usd") || name.ends_with("sequence");
+        let text = field.strip_prefix('\'').unwrap_or(field);
+        let value = match name {
+            "metadata" if field.is_empty() => Value::Object(Map::new()),
+            "metadata" => text.parse().unwrap(),
+            "reference" => text.into(),
+            _ if field.is_empty() => Value::Null,
+            _ if is_number => field.parse::<i64>().unwrap().into(),
+            _ => text.into(),
+        };
+        (name.to_owned(), value)
+    });
+    Value::Object(fields.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_and_json_lines_have_the_journal_as_it_is() {
+    on_a_book(async |book| {
+        fill(book).await;
+        let journal = journal(book).await;
+        assert!(journal.len() > 300, "only {} entries", journal.len());
+
+        let lines = export(&["--format", "jsonl"], &book.url).await;
+        let objects: Vec<Value> = lines.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(objects, journal);
+
+        let table = export(&["--format", "csv"], &book.url).await;
+        let mut reader = csv::Reader::from_reader(table.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        let rows: Vec<Value> = reader.records().map(|record| from_csv(&header, &record.unwrap())).collect();
+        assert_eq!(rows, journal);
+        for record in csv::Reader::from_reader(table.as_bytes()).records().map(Result::unwrap) {
+            for (name, field) in header.iter().zip(&record) {
+                let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                assert!(!is_formula || name.ends_with("_micro_usd"), "{name}: {field}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_and_times_choose_entries() {
+    on_a_book(async |book| {
+        fill(book).await;
+        let all = journal(book).await;
+        let middle = all[all.len() / 2]["create_time"].as_str().unwrap();
+        for (flags, chosen) in [
+            (
+                &["--from", middle][..],
+                &(|entry: &Value| entry["create_time"].as_str().unwrap() >= middle)
+                    as &dyn Fn(&Value) -> bool,
+            ),
+            (&["--until", middle], &|entry: &Value| entry["create_time"].as_str().unwrap() < middle),
+            (&["--account", "=1+1", "--account", "@~{|}\\^`<>?#$&/_."], &|entry: &Value| {
+                ["=1+1", "@~{|}\\^`<>?#$&/_."].contains(&entry["account_id"].as_str().unwrap())
+            }),
+            (&["--from", "2000-01-01", "--until", "2000-01-02"], &|_: &Value| false),
+        ] {
+            let lines = export(&[&["--format", "jsonl"], flags].concat(), &book.url).await;
+            let objects: Vec<Value> = lines.lines().map(|line| line.parse().unwrap()).collect();
+            let expected: Vec<&Value> = all.iter().filter(|entry| chosen(entry)).collect();
+            assert_eq!(objects.iter().collect::<Vec<_>>(), expected, "{flags:?}");
+        }
+    })
+    .await;
+}
+
+/// What hledger prints for a journal.
+fn hledger(journal: &str, flags: &[&str]) -> String {
+    let mut hledger = Command::new("hledger");
+    hledger.args(["-f", "-"]).args(flags).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut hledger = hledger.spawn().expect("hledger is missing: run `make tools`");
+    let mut stdin = hledger.stdin.take().unwrap();
+    let journal = journal.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(journal.as_bytes()));
+    let output = hledger.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Balances by hledger, in micro-USD.
+fn balances(journal: &str, flags: &[&str]) -> BTreeMap<String, i128> {
+    let report =
+        hledger(journal, &[&["balance", "--flat", "--empty", "--no-total", "-O", "csv"], flags].concat());
+    let mut reader = csv::Reader::from_reader(report.as_bytes());
+    let records = reader.records().map(|record| {
+        let record = record.unwrap();
+        (record[0].to_owned(), micro_usd(&record[1]))
+    });
+    records.collect()
+}
+
+/// An amount such as `-1.500000 USD`, or `0`.
+fn micro_usd(amount: &str) -> i128 {
+    match amount.strip_suffix(" USD").and_then(|usd| usd.split_once('.')) {
+        Some((whole, micros)) if micros.len() == 6 => format!("{whole}{micros}").parse().unwrap(),
+        _ => {
+            assert_eq!(amount, "0");
+            0
+        }
+    }
+}
+
+fn hledger_name(account_id: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'-' | b'_' | b'.' | b'@' | b'/' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    format!("Liabilities:Customers:{}", account_id.bytes().map(byte).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hledger_finds_the_journal_right_and_computes_what_the_service_says() {
+    on_a_book(async |book| {
+        fill(book).await;
+        let journal = export(&["--format", "hledger"], &book.url).await;
+        hledger(&journal, &["check", "--strict"]);
+        let owed = balances(&journal, &["--depth", "3", "Liabilities:Customers"]);
+        let sub_accounts = balances(&journal, &["Liabilities:Customers"]);
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        let ids: Vec<Value> =
+            self::journal(book).await.into_iter().map(|mut entry| entry["account_id"].take()).collect();
+        let mut accounts = 0;
+        for account_id in ids.iter().map(|id| id.as_str().unwrap()).collect::<std::collections::BTreeSet<_>>()
+        {
+            let request = GetAccountRequest { account_id: account_id.into(), as_of: None };
+            let account = client.get_account(request).await.unwrap().into_inner().account.unwrap();
+            let balance = account.balance.unwrap();
+            let name = hledger_name(account_id);
+            // Where nothing was ever booked, hledger has nothing to show.
+            let of = |part: &str| sub_accounts.get(&format!("{name}:{part}")).copied().unwrap_or_default();
+            assert_eq!(owed[&name], -i128::from(balance.posted_micro_usd), "{account_id}");
+            assert_eq!(of("Held"), -i128::from(balance.held_micro_usd), "{account_id}");
+            assert_eq!(of("Available"), -i128::from(balance.available_micro_usd), "{account_id}");
+            accounts += 1;
+        }
+        assert_eq!(owed.len(), accounts, "hledger knows of others");
+        let everything: i128 = balances(&journal, &[]).values().sum();
+        assert_eq!(everything, 0);
+    })
+    .await;
+}
+
+/// The sum of entries of some types is what is on the account that they are booked against.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_type_of_entry_is_booked_against_the_account_of_its_kind() {
+    on_a_book(async |book| {
+        fill(book).await;
+        let journal = export(&["--format", "hledger"], &book.url).await;
+        let booked = balances(&journal, &["--depth", "2", "not:Liabilities"]);
+        let mut expected: BTreeMap<&str, i128> = BTreeMap::new();
+        for entry in self::journal(book).await {
+            let account = match entry["entry_type"].as_str().unwrap() {
+                "STRIPE_DEPOSIT" => "Assets:Stripe",
+                "DEPOSIT" => "Assets:Deposits",
+                "EARNING" => "Expenses:Earnings",
+                "REFERRAL_REWARD" => "Expenses:Referrals",
+                "INVITE_CREDIT" => "Expenses:Invites",
+                "ADMIN_CREDIT" => "Expenses:Goodwill",
+                "CHARGE" | "CAPTURE" | "REFUND" => "Income:Usage",
+                _ => continue,
+            };
+            *expected.entry(account).or_default() += i128::from(entry["amount_micro_usd"].as_i64().unwrap());
+        }
+        for (account, sum) in expected {
+            assert_eq!(booked[account], sum, "{account}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_journal_begins_with_what_was_there_before() {
+    on_a_book(async |book| {
+        fill(book).await;
+        let all = journal(book).await;
+        let middle = all[all.len() / 3]["create_time"].as_str().unwrap();
+        let whole = balances(&export(&["--format", "hledger"], &book.url).await, &["Liabilities:Customers"]);
+        let part = export(&["--format", "hledger", "--from", middle], &book.url).await;
+        hledger(&part, &["check", "--strict"]);
+        assert!(part.contains("* opening balance\n"));
+        for (account, balance) in balances(&part, &["Liabilities:Customers"]) {
+            assert_eq!(balance, whole[&account], "{account}");
+        }
+    })
+    .await;
+}
+
+/// Whether a line is one that Beancount has, as far as this program writes them.
+fn is_beancount(line: &str) -> bool {
+    let is_date = |text: &str| {
+        let parts: Vec<&str> = text.split('-').collect();
+        parts.iter().map(|part| part.len()).eq([4, 2, 2])
+            && parts.concat().bytes().all(|b| b.is_ascii_digit())
+    };
+    let is_account = |text: &str| {
+        let mut parts = text.split(':');
+        let root = parts.next().unwrap();
+        ["Assets", "Liabilities", "Equity", "Income", "Expenses"].contains(&root)
+            && parts.all(|part| {
+                part.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit())
+                    && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            })
+    };
+    let is_sum = |text: &str| {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let sum = text.strip_suffix(" USD").and_then(|sum| sum.split_once('.'));
+        sum.is_some_and(|(whole, micros)| {
+            digits(whole.trim_start_matches('-')) && digits(micros) && micros.len() == 6
+        })
+    };
+    let words: Vec<&str> = line.trim_start().splitn(3, ' ').collect();
+    match words.as_slice() {
+        [""] => true,
+        [";" | "option", ..] => true,
+        [date, "open", rest] => is_date(date) && rest.strip_suffix(" USD").is_some_and(is_account),
+        [date, "balance", rest] => {
+            is_date(date) && rest.split_once("  ").is_some_and(|(name, sum)| is_account(name) && is_sum(sum))
+        }
+        [date, "*", narration] => is_date(date) && narration.starts_with('"') && narration.ends_with('"'),
+        [name, ..] if line.starts_with("  ") && name.ends_with(':') => true,
+        _ if line.starts_with("  ") => {
+            line.trim_start().split_once("  ").is_some_and(|(name, sum)| is_account(name) && is_sum(sum))
+        }
+        _ => false,
+    }
+}
+
+/// With the path of `bean-check` in `BEAN_CHECK`, Beancount itself checks it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_for_beancount_is_in_its_language() {
+    on_a_book(async |book| {
+        fill(book).await;
+        let ledger = export(&["--format", "beancount"], &book.url).await;
+        for line in ledger.lines() {
+            assert!(is_beancount(line), "{line}");
+        }
+        if let Some(bean_check) = std::env::var_os("BEAN_CHECK") {
+            let path = temporary("ledger.beancount");
+            fs::write(&path, ledger).unwrap();
+            let output = Command::new(bean_check).arg(&path).output().unwrap();
+            fs::remove_file(path).unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    })
+    .await;
+}
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("billing-export-{}-{name}", std::process::id()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_there_when_it_is_complete_and_not_before() {
+    let book = TestBook::create().await;
+    let server = book.serve().await;
+    server.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
+    let path = temporary("journal.csv");
+    let partial = path.with_extension("csv.partial");
+    let output = ["--format", "csv", "--output", path.to_str().unwrap()];
+    assert_eq!(export(&output, &book.url).await, "");
+    let complete = fs::read_to_string(&path).unwrap();
+    assert_eq!(complete, export(&["--format", "csv"], &book.url).await);
+
+    // One entry that cannot be read, after some that can.
+    book.run_sql("ALTER DOMAIN entry_type DROP CONSTRAINT entry_type").await.unwrap();
+    book.run_sql(
+        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time) VALUES ('bob', 1, 14, 5, 0, 5, 0, now())",
+    )
+    .await
+    .unwrap();
+    let failed = run_export(&output, &book.url).await;
+    assert_eq!(failed.status.code(), Some(1));
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(said, "billing: cannot export: the book holds an entry of type 14\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), complete);
+    assert!(!partial.exists());
+    fs::remove_file(path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_has_had_enough_ends_it_quietly() {
+    on_a_book(async |book| {
+        for run in ["x", "y", "z"] {
+            random_books::fill(book, run).await; // together more than a pipe takes
+        }
+        for format in ["csv", "jsonl", "hledger", "beancount"] {
+            let mut export = command(&["--format", format], &book.url);
+            let mut export = export.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::with_capacity(16, export.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            assert!(!line.is_empty());
+            let output = export.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{format}");
+            assert_eq!(output.stderr, b"", "{format}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_an_export_is_said() {
+    let book = TestBook::create().await;
+    for (flags, status, why) in [
+        (&["--format", "xls"][..], 64, "must be one of csv, jsonl, hledger, beancount"),
+        (&["--format", "csv", "--from", "yesterday"], 64, "must be a date or a time such as 2026-11-24"),
+        (&[], 64, "--format <FORMAT>"),
+        (&["--format", "csv", "--account", "nobody"], 1, "the book has no account nobody"),
+        (&["--format", "csv", "--output", "/nowhere/journal"], 1, "cannot write /nowhere/journal"),
+    ] {
+        let output = run_export(flags, &book.url).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}

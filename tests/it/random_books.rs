@@ -1,0 +1,46 @@
+//! Books in PostgreSQL with random histories in them, every type of entry included.
+
+use billing::{accounting::Command, ledger::Ledger};
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+
+use crate::{
+    histories::{History, batch_sizes, cut, histories},
+    ledger_properties::import,
+    memory_journal::limits,
+    support::TestBook,
+    translation::commands,
+};
+
+/// How many histories make a book: together they have every type of entry.
+const HISTORIES: usize = 25;
+
+/// Writes random histories into a book, each of accounts of its own, and ends every lease that has run out. `run` tells one
+/// set of histories from another.
+pub async fn fill(book: &TestBook, run: &str) {
+    let mut runner = TestRunner::deterministic();
+    let cases = (histories(30..=60), batch_sizes());
+    for number in 0..HISTORIES {
+        let (history, sizes) = cases.new_tree(&mut runner).unwrap().current();
+        let history = history.with_leases_for_a_real_clock().renamed(&format!("-{run}{number}"));
+        post(book, &history, &sizes).await;
+    }
+    end_lapsed(&book.ledger().await).await;
+    let types = "SELECT count(DISTINCT entry_type) FROM ledger_entries WHERE idempotency_key IS NOT NULL";
+    assert_eq!(book.number(types).await, 13, "a type of entry is missing");
+    assert!(book.number("SELECT count(*) FROM accounts WHERE posted_micro_usd < 0").await > 0, "no debts");
+}
+
+async fn post(book: &TestBook, history: &History, sizes: &[usize]) {
+    import(book, &history.imported).await;
+    let ledger = Ledger::connect(&book.url, 1, 1, limits(history.debt_max)).await.unwrap();
+    for batch in cut(&history.calls, sizes) {
+        ledger.post_batch(&commands(batch)).await.unwrap();
+    }
+}
+
+/// Writes down which leases have run out, as the sweeper does.
+async fn end_lapsed(ledger: &Ledger) {
+    for (account_id, reservation_id) in ledger.lapsed_list(i64::MAX).await.unwrap() {
+        ledger.post_batch(&[Command::expire(account_id, reservation_id)]).await.unwrap();
+    }
+}
