@@ -35,7 +35,7 @@ Examples:
   billing audit                                  the database of DATABASE_URL
   billing audit --account ann --account bob      two accounts only
   billing audit --json | jq 'select(.difference)'
-  0 4 * * *  billing audit >/var/log/billing-audit.log || mail -s 'billing audit' oncall@example.com </var/log/billing-audit.log";
+  0 4 * * *  billing audit >/var/log/billing-audit.log 2>&1 || mail -s 'billing audit' oncall@example.com </var/log/billing-audit.log";
 
 #[derive(Debug, Args)]
 pub(super) struct AuditFlags {

@@ -32,18 +32,20 @@ enum Source {
     Refunds,
     Claims,
     Replays,
-    Answers,
+    Answers(AnswerTable),
     Reservations,
     Steps,
 }
 
-const SOURCES: [Source; 8] = [
+const SOURCES: [Source; 10] = [
     Source::Accounts,
     Source::Entries,
     Source::Refunds,
     Source::Claims,
     Source::Replays,
-    Source::Answers,
+    Source::Answers(AnswerTable::Entries),
+    Source::Answers(AnswerTable::Refusals),
+    Source::Answers(AnswerTable::Replays),
     Source::Reservations,
     Source::Steps,
 ];
@@ -110,7 +112,9 @@ impl Source {
             Self::Refunds => "refunds_by_charge",
             Self::Claims => "claims_by_entry",
             Self::Replays => "replays_by_entry",
-            Self::Answers => "answers_by_key",
+            Self::Answers(AnswerTable::Entries) => "entries_by_key",
+            Self::Answers(AnswerTable::Refusals) => "refusals_by_key",
+            Self::Answers(AnswerTable::Replays) => "replays_by_key",
             Self::Reservations => "reservations_by_id",
             Self::Steps => "steps_by_reservation",
         }
@@ -146,12 +150,17 @@ impl Source {
                 "SELECT account_id, sequence, idempotency_key FROM external_replays \
                  WHERE {accounts} ORDER BY account_id, sequence"
             }
-            Self::Answers => {
-                "SELECT account_id, idempotency_key, 0::smallint FROM ledger_entries \
-                     WHERE idempotency_key IS NOT NULL AND {accounts} \
-                 UNION ALL SELECT account_id, idempotency_key, 1::smallint FROM refusals WHERE {accounts} \
-                 UNION ALL SELECT account_id, idempotency_key, 2::smallint FROM external_replays WHERE {accounts} \
-                 ORDER BY account_id, idempotency_key"
+            Self::Answers(AnswerTable::Entries) => {
+                "SELECT account_id, idempotency_key FROM ledger_entries \
+                 WHERE idempotency_key IS NOT NULL AND {accounts} ORDER BY account_id, idempotency_key"
+            }
+            Self::Answers(AnswerTable::Refusals) => {
+                "SELECT account_id, idempotency_key FROM refusals \
+                 WHERE {accounts} ORDER BY account_id, idempotency_key"
+            }
+            Self::Answers(AnswerTable::Replays) => {
+                "SELECT account_id, idempotency_key FROM external_replays \
+                 WHERE {accounts} ORDER BY account_id, idempotency_key"
             }
             Self::Reservations => {
                 "SELECT account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence, \
@@ -169,11 +178,11 @@ impl Source {
     }
 
     async fn declare(self, connection: &AsyncPgConnection, account_ids: &[String]) -> QueryResult<()> {
-        let choice = if account_ids.is_empty() { "true" } else { "account_id = ANY({})" };
-        let query = self.query();
-        let choices = if account_ids.is_empty() { 0 } else { query.matches("{accounts}").count() };
-        let binds = (0..choices).map(|_| Bind::Texts(account_ids.to_vec())).collect();
-        cursor::declare(connection, self.cursor(), &query.replace("{accounts}", choice), binds).await
+        let (choice, binds) = match account_ids {
+            [] => ("true", Vec::new()),
+            some => ("account_id = ANY({})", vec![Bind::Texts(some.to_vec())]),
+        };
+        cursor::declare(connection, self.cursor(), &self.query().replace("{accounts}", choice), binds).await
     }
 
     async fn fetch(self, connection: &AsyncPgConnection) -> QueryResult<(Vec<Fact>, bool)> {
@@ -190,7 +199,7 @@ impl Source {
             Self::Refunds => facts!(RefundColumns, refund),
             Self::Claims => facts!(ClaimColumns, claim),
             Self::Replays => facts!(ReplayColumns, replay),
-            Self::Answers => facts!(AnswerColumns, answer),
+            Self::Answers(table) => facts!(AnswerColumns, |row| answer(row, table)),
             Self::Reservations => facts!(ReservationColumns, reservation),
             Self::Steps => facts!(StepColumns, step),
         })
@@ -271,14 +280,9 @@ fn replay((account_id, sequence, idempotency_key): (String, i64, String)) -> Fac
     Fact { account_id, row: Row::Replay(ReplayFact { sequence, idempotency_key }) }
 }
 
-type AnswerColumns = (Text, Text, SmallInt);
+type AnswerColumns = (Text, Text);
 
-fn answer((account_id, idempotency_key, table): (String, String, i16)) -> Fact {
-    let table = match table {
-        0 => AnswerTable::Entries,
-        1 => AnswerTable::Refusals,
-        _ => AnswerTable::Replays,
-    };
+fn answer((account_id, idempotency_key): (String, String), table: AnswerTable) -> Fact {
     Fact { account_id, row: Row::Answer(AnswerFact { idempotency_key, table }) }
 }
 

@@ -316,8 +316,7 @@ fn is_beancount(line: &str) -> bool {
     };
     let words: Vec<&str> = line.trim_start().splitn(3, ' ').collect();
     match words.as_slice() {
-        [""] => true,
-        [";" | "option", ..] => true,
+        [""] | [";" | "option", ..] => true,
         [date, "open", rest] => is_date(date) && rest.strip_suffix(" USD").is_some_and(is_account),
         [date, "balance", rest] => {
             is_date(date) && rest.split_once("  ").is_some_and(|(name, sum)| is_account(name) && is_sum(sum))

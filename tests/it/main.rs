@@ -25,6 +25,7 @@ mod fuzz;
 mod histories;
 mod hostile;
 mod idempotency;
+mod large_book;
 mod ledger_properties;
 mod lost_commits;
 mod lost_connections;
