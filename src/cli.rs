@@ -1,5 +1,6 @@
 //! The commands of the program.
 
+mod accounts;
 mod audit;
 mod export;
 mod progress;

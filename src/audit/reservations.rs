@@ -138,8 +138,9 @@ impl Current {
             time_or_none(expected.close_time),
             time_or_none(found.close_time),
         );
-        if found.state != ReservationState::Open.number() && found.held != 0 && found.held == expected.held {
-            findings.report(Check::ReservationHeld, self.place(), 0, found.held);
+        let has_ended = found.state != ReservationState::Open.number();
+        if has_ended && found.held != 0 && found.held == expected.held {
+            findings.report(Check::ReservationHeld, self.place(), 0, found.held); // both are wrong
         }
     }
 }

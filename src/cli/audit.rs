@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{exit_code, progress::Progress, runtime};
+use super::{accounts::AccountFlags, exit_code, progress::Progress, runtime};
 use crate::{
-    accounting::{AccountId, Usd},
-    audit::{Auditor, Difference, Row, Totals},
+    accounting::Usd,
+    audit::{Auditor, Difference, Fact, Row, Totals},
     ledger::Snapshot,
 };
 
@@ -45,9 +45,8 @@ pub(super) struct AuditFlags {
     /// Write JSON Lines: {"difference": ...} for each, as it is found, and {"summary": ...} at the end.
     #[arg(long)]
     json: bool,
-    /// Audit only these accounts.
-    #[arg(long = "account", value_name = "ID", num_args = 1.., value_parser = account_id)]
-    account_ids: Vec<AccountId>,
+    #[command(flatten)]
+    accounts: AccountFlags,
 }
 
 /// Runs the command, and returns its exit status.
@@ -62,41 +61,25 @@ pub(super) fn audit(flags: &AuditFlags) -> ExitCode {
 async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
     let started = Instant::now();
     let mut snapshot = Snapshot::take(&flags.database_url).await?;
-    known(&mut snapshot, &flags.account_ids).await?;
+    flags.accounts.must_be_known(&mut snapshot).await?;
     let mut progress = Progress::on_terminal();
     progress.expect(snapshot.entries_estimate().await?);
     let mut report = Report::new(flags.json);
     let mut auditor = Auditor::default();
     let mut found = Vec::new();
-    let read = |fact: crate::audit::Fact| {
+    let read = |fact: Fact| {
         if matches!(fact.row, Row::Entry(_)) {
             progress.entry();
         }
         auditor.observe(fact, &mut |difference| found.push(difference));
         found.drain(..).try_for_each(|difference| report.difference(difference))
     };
-    snapshot.facts::<anyhow::Error>(&flags.account_ids, read).await?;
+    snapshot.facts::<anyhow::Error>(&flags.accounts.ids, read).await?;
     let totals = auditor.finish(&mut |difference| found.push(difference));
     found.into_iter().try_for_each(|difference| report.difference(difference))?;
     progress.finish();
     report.end(&totals, started.elapsed())?;
     Ok(totals)
-}
-
-/// Fails unless the book knows all of these accounts: the audit of a mistyped one would find nothing.
-pub(super) async fn known(snapshot: &mut Snapshot, account_ids: &[AccountId]) -> anyhow::Result<()> {
-    if account_ids.is_empty() {
-        return Ok(());
-    }
-    let unknown = snapshot.unknown_accounts(account_ids).await?;
-    if !unknown.is_empty() {
-        bail!("the book has no account {}", unknown.join(", "));
-    }
-    Ok(())
-}
-
-pub(super) fn account_id(text: &str) -> Result<AccountId, String> {
-    AccountId::parse("the account id", text).map_err(|invalid| invalid.to_string())
 }
 
 /// Where differences go.

@@ -9,13 +9,9 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
-    audit::{account_id, known},
-    progress::Progress,
-    runtime,
-};
+use super::{accounts::AccountFlags, progress::Progress, runtime};
 use crate::{
-    accounting::{AccountId, Timestamp},
+    accounting::Timestamp,
     export::Format,
     ledger::{LedgerError, Selection, Snapshot},
 };
@@ -52,9 +48,8 @@ pub(super) struct ExportFlags {
     /// csv, jsonl, hledger or beancount.
     #[arg(long)]
     format: Format,
-    /// Only the entries of these accounts.
-    #[arg(long = "account", value_name = "ID", num_args = 1.., value_parser = account_id)]
-    account_ids: Vec<AccountId>,
+    #[command(flatten)]
+    accounts: AccountFlags,
     /// Only entries written at this time or later: 2026-11-24T07:28:25Z, or a date, which begins in UTC.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     from: Option<Timestamp>,
@@ -105,10 +100,10 @@ async fn export_to_file(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> 
 
 async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress) -> anyhow::Result<()> {
     let mut snapshot = Snapshot::take(&flags.database_url).await?;
-    known(&mut snapshot, &flags.account_ids).await?;
+    flags.accounts.must_be_known(&mut snapshot).await?;
     progress.expect(snapshot.entries_estimate().await?);
     let selection =
-        Selection { account_ids: flags.account_ids.clone(), from: flags.from, until: flags.until };
+        Selection { account_ids: flags.accounts.ids.clone(), from: flags.from, until: flags.until };
     let mut document = flags.format.begin(BufWriter::with_capacity(1 << 16, out))?;
     snapshot
         .entries::<ExportError>(&selection, |entry| {

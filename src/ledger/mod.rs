@@ -1,4 +1,5 @@
-//! The book: the only code that knows Diesel. [`Ledger::post_batch`] is the only transaction of the program.
+//! The book: the only code that knows Diesel. [`Ledger::post_batch`] is the only transaction of the program that writes, a
+//! [`Snapshot`] the only one that reads.
 //!
 //! # Round trips
 //!

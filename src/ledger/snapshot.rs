@@ -24,6 +24,7 @@ use crate::{
 /// * Cursors are read to their end, so they are planned for that.
 /// * Rows come in the order of an index wherever there is one: a sort of everything would need room on the server's disk.
 const SESSION_SETTINGS: &str = "\
+    SET application_name = 'billing snapshot'; \
     SET default_transaction_isolation = 'repeatable read'; \
     SET default_transaction_read_only = on; \
     SET lock_timeout = '2s'; \
@@ -61,7 +62,6 @@ impl Snapshot {
     pub async fn take(database_url: &str) -> Result<Self, LedgerError> {
         let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
         let mut connection = AsyncPgConnection::establish(database_url).await.map_err(unavailable)?;
-        connection.batch_execute("SET application_name = 'billing snapshot'").await?;
         connection.batch_execute(SESSION_SETTINGS).await?;
         connection.batch_execute("BEGIN").await?;
         Ok(Self { connection })

@@ -420,7 +420,7 @@ async fn what_cannot_be_audited_is_said_and_has_another_status() {
     for (url, flags, status, why) in [
         (book.url.as_str(), &["--account", "nobody"][..], 1, "the book has no account nobody"),
         ("postgres://nobody@127.0.0.1:1/none", &[], 1, "the database is unavailable"),
-        (&empty.url, &[], 1, "\"ledger_entries\" does not exist"),
+        (&empty.url, &[], 1, "relation \"accounts\" does not exist"),
         (&book.url, &["--accounts"], 64, "unexpected argument '--accounts'"),
         (&book.url, &["--account", "a b"], 64, "must be visible ASCII characters"),
     ] {

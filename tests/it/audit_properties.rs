@@ -3,8 +3,8 @@
 use billing::{
     accounting::Timestamp,
     audit::{
-        AccountFact, AnswerTable, Auditor, ClaimFact, Difference, EntryFact, Fact, RefundFact, Row, Status,
-        StepFact,
+        AccountFact, AnswerTable, Auditor, Check, ClaimFact, Difference, EntryFact, Fact, RefundFact,
+        ReservationFact, Row, Status, StepFact,
     },
 };
 use proptest::{prelude::*, sample::Index};
@@ -100,6 +100,15 @@ fn reservation(row: &mut Row, damage: fn(&mut Status)) -> bool {
     true
 }
 
+/// When the first lease runs out of an account's open reservations.
+fn first_lease(facts: &[Fact], account_id: &str) -> Option<Timestamp> {
+    let expire_time = |fact: &Fact| {
+        let Row::Reservation(ReservationFact { status, .. }) = &fact.row else { return None };
+        (fact.account_id == account_id && status.state == 1).then_some(status.expire_time)
+    };
+    facts.iter().filter_map(expire_time).min()
+}
+
 fn later(time: Timestamp) -> Timestamp {
     Timestamp::from_unix_micros(time.unix_micros() + 1)
 }
@@ -156,6 +165,22 @@ proptest! {
         let mut damaged = facts.clone();
         damaged.push(twice.clone());
         prop_assert!(!audit(damaged).is_empty(), "{:?}", twice);
+    }
+
+    #[test]
+    fn an_account_that_looks_for_leases_too_late_is_found(facts in journals()) {
+        let mut damaged = facts.clone();
+        let mut late = 0;
+        for fact in &mut damaged {
+            if let Row::Account(account) = &mut fact.row
+                && let Some(first) = first_lease(&facts, &fact.account_id)
+            {
+                account.next_expire_time = Some(later(first));
+                late += 1;
+            }
+        }
+        let checks: Vec<Check> = audit(damaged).into_iter().map(|difference| difference.check).collect();
+        prop_assert_eq!(checks, vec![Check::AccountNextExpireTime; late]);
     }
 
     #[test]
