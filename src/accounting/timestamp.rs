@@ -4,6 +4,9 @@ use std::fmt;
 
 use jiff::civil;
 
+/// How long a date is, such as `2026-11-24`.
+const DATE_LENGTH: usize = 10;
+
 /// A moment in microseconds since 1970-01-01T00:00:00Z. The database's clock makes it, never the service's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -53,8 +56,12 @@ impl Timestamp {
     /// # Errors
     /// When it is neither.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let of_date = || text.parse::<civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-        match text.parse::<jiff::Timestamp>().ok().or_else(|| Some(of_date()?.timestamp())) {
+        let of_date = || {
+            // A date reads a time without an offset, too, and would forget the time.
+            let date = Some(text).filter(|text| text.len() == DATE_LENGTH)?.parse::<civil::Date>().ok()?;
+            Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        };
+        match text.parse::<jiff::Timestamp>().ok().or_else(of_date) {
             Some(time) => Ok(Self(time.as_microsecond())),
             None => Err("must be a date or a time such as 2026-11-24 or 2026-11-24T07:28:25Z".into()),
         }
