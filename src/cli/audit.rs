@@ -63,7 +63,9 @@ async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
     let mut snapshot = Snapshot::take(&flags.database_url).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
     let mut progress = Progress::on_terminal();
-    progress.expect(snapshot.entries_estimate().await?);
+    if flags.accounts.ids.is_empty() {
+        progress = progress.expect(snapshot.entries_estimate().await?);
+    }
     let mut report = Report::new(flags.json);
     let mut auditor = Auditor::default();
     let mut found = Vec::new();

@@ -101,9 +101,11 @@ async fn export_to_file(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> 
 async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress) -> anyhow::Result<()> {
     let mut snapshot = Snapshot::take(&flags.database_url).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
-    progress.expect(snapshot.entries_estimate().await?);
     let selection =
         Selection { account_ids: flags.accounts.ids.clone(), from: flags.from, until: flags.until };
+    if selection == Selection::default() {
+        progress = progress.expect(snapshot.entries_estimate().await?);
+    }
     let mut document = flags.format.begin(BufWriter::with_capacity(1 << 16, out))?;
     snapshot
         .entries::<ExportError>(&selection, |entry| {

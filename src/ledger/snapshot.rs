@@ -43,8 +43,8 @@ pub struct Snapshot {
     connection: AsyncPgConnection,
 }
 
-/// Which entries are wanted.
-#[derive(Debug, Clone, Default)]
+/// Which entries are wanted; all by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Only those of these accounts; of all if there are none.
     pub account_ids: Vec<AccountId>,
