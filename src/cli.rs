@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod database;
 mod export;
 mod progress;
 
@@ -24,11 +25,13 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
+use database::DatabaseFlags;
+
 use crate::{
     access::{Role, Token},
     accounting::CallerName,
     app,
-    config::{self, Config, ConfigError, Database, ServeFlags},
+    config::{Config, ConfigError, Database, ServeFlags},
     file_limit, grpc,
     ledger::{self, DatabaseUrl},
     private_postgres::PrivatePostgres,
@@ -56,7 +59,7 @@ enum Command {
     /// Serve gRPC (the default).
     Serve(Box<ServeFlags>),
     /// Bring the schema of a database up to date. Safe to run from several places at once.
-    Migrate(MigrateFlags),
+    Migrate(DatabaseFlags),
     /// Check that the whole book adds up. Reads only, and may run beside the service or on a standby.
     #[command(after_help = audit::AFTER_HELP)]
     Audit(audit::AuditFlags),
@@ -84,13 +87,6 @@ struct TokenFlags {
     role: Role,
 }
 
-#[derive(Args)]
-struct MigrateFlags {
-    /// The PostgreSQL database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: String,
-}
-
 /// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit found something, 64 for a wrong
 /// configuration.
 #[must_use]
@@ -103,14 +99,15 @@ pub fn run() -> ExitCode {
         }
     };
     start_log(cli.log_level);
-    match cli.command {
+    let done = match cli.command {
         Some(Command::Migrate(flags)) => migrate(&flags),
-        Some(Command::Audit(flags)) => audit::audit(&flags),
-        Some(Command::Export(flags)) => exit_code(export::export(&flags)),
-        Some(Command::Token(TokenCommand::New(flags))) => exit_code(new_token(&flags)),
+        Some(Command::Audit(flags)) => return audit::audit(&flags),
+        Some(Command::Export(flags)) => export::export(&flags),
+        Some(Command::Token(TokenCommand::New(flags))) => new_token(&flags),
         Some(Command::Serve(flags)) => serve(&flags),
         None => serve(&cli.serve),
-    }
+    };
+    exit_code(done)
 }
 
 /// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
@@ -124,29 +121,19 @@ fn start_log(level: LevelFilter) {
 }
 
 fn exit_code(done: anyhow::Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("billing: {error:#}");
-            ExitCode::FAILURE
-        }
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("billing: {error:#}");
+    match error.downcast_ref::<ConfigError>() {
+        Some(_) => ExitCode::from(EXIT_USAGE),
+        None => ExitCode::FAILURE,
     }
 }
 
-fn serve(flags: &ServeFlags) -> ExitCode {
-    match Config::parse(flags) {
-        Ok(mut config) => {
-            let connections_max = &mut config.server.connections.connections_max;
-            *connections_max = file_limit::fit_connections(*connections_max);
-            exit_code(serve_in_database(&config))
-        }
-        Err(error) => exit_usage(&error),
-    }
-}
-
-fn exit_usage(error: &ConfigError) -> ExitCode {
-    eprintln!("billing: {error}");
-    ExitCode::from(EXIT_USAGE)
+fn serve(flags: &ServeFlags) -> anyhow::Result<()> {
+    let mut config = Config::parse(flags)?;
+    let connections_max = &mut config.server.connections.connections_max;
+    *connections_max = file_limit::fit_connections(*connections_max);
+    serve_in_database(&config)
 }
 
 fn serve_in_database(config: &Config) -> anyhow::Result<()> {
@@ -213,15 +200,9 @@ fn caller_name(text: &str) -> Result<CallerName, String> {
     }
 }
 
-fn migrate(flags: &MigrateFlags) -> ExitCode {
-    match config::given_database(&flags.database_url) {
-        Ok(database_url) => exit_code(migrate_database(&database_url)),
-        Err(error) => exit_usage(&error),
-    }
-}
-
-fn migrate_database(database_url: &DatabaseUrl) -> anyhow::Result<()> {
-    let done = runtime()?.block_on(ledger::migrate(database_url)).context("cannot migrate")?;
+fn migrate(flags: &DatabaseFlags) -> anyhow::Result<()> {
+    let database_url = flags.url()?;
+    let done = runtime()?.block_on(ledger::migrate(&database_url)).context("cannot migrate")?;
     match done.as_slice() {
         [] => println!("The schema is up to date."),
         done => println!("The schema is up to date now. Ran: {}", done.join(", ")),

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{accounts::AccountFlags, exit_code, progress::Progress, runtime};
+use super::{accounts::AccountFlags, database::DatabaseFlags, exit_code, progress::Progress, runtime};
 use crate::{
     accounting::Usd,
     audit::{Auditor, Difference, Fact, Row, Totals},
@@ -37,11 +37,10 @@ Examples:
   billing audit --json | jq 'select(.difference)'
   0 4 * * *  billing audit >/var/log/billing-audit.log 2>&1 || mail -s 'billing audit' oncall@example.com </var/log/billing-audit.log";
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(super) struct AuditFlags {
-    /// The PostgreSQL database: that of the service, or a standby of it.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: String,
+    #[command(flatten)]
+    database: DatabaseFlags,
     /// Write JSON Lines: {"difference": ...} for each, as it is found, and {"summary": ...} at the end.
     #[arg(long)]
     json: bool,
@@ -60,7 +59,7 @@ pub(super) fn audit(flags: &AuditFlags) -> ExitCode {
 
 async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
     let started = Instant::now();
-    let mut snapshot = Snapshot::take(&flags.database_url).await?;
+    let mut snapshot = Snapshot::take(&flags.database.url()?).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
     let mut progress = Progress::on_terminal();
     if flags.accounts.ids.is_empty() {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{accounts::AccountFlags, progress::Progress, runtime};
+use super::{accounts::AccountFlags, database::DatabaseFlags, progress::Progress, runtime};
 use crate::{
     accounting::Timestamp,
     export::Format,
@@ -40,11 +40,10 @@ Examples:
   billing export --format hledger | hledger -f - incomestatement --monthly
   billing export --format jsonl | jq 'select(.entry_type == \"ADMIN_CREDIT\")'";
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(super) struct ExportFlags {
-    /// The PostgreSQL database: that of the service, or a standby of it.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: String,
+    #[command(flatten)]
+    database: DatabaseFlags,
     /// csv, jsonl, hledger or beancount.
     #[arg(long)]
     format: Format,
@@ -99,7 +98,7 @@ async fn export_to_file(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> 
 }
 
 async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress) -> anyhow::Result<()> {
-    let mut snapshot = Snapshot::take(&flags.database_url).await?;
+    let mut snapshot = Snapshot::take(&flags.database.url()?).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
     let selection =
         Selection { account_ids: flags.accounts.ids.clone(), from: flags.from, until: flags.until };

@@ -4,10 +4,11 @@
 //! can do it. It takes no lock but the one that keeps tables from being dropped, which no operation waits for.
 
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::{
-    LedgerError,
+    DatabaseUrl, LedgerError,
+    connect::{Purpose, connect},
     cursor::{self, Bind, Sql, fetch},
     facts::Facts,
     rows::{self, EntryColumns, EntryRow},
@@ -59,9 +60,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn take(database_url: &str) -> Result<Self, LedgerError> {
+    pub async fn take(database_url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
-        let mut connection = AsyncPgConnection::establish(database_url).await.map_err(unavailable)?;
+        let mut connection = connect(database_url, Purpose::Look).await.map_err(unavailable)?;
         connection.batch_execute(SESSION_SETTINGS).await?;
         connection.batch_execute("BEGIN").await?;
         Ok(Self { connection })

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
 const OTHERS: [&str; 6] = ["app", "cli", "config", "file_limit", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("diesel", &["ledger"]),
     ("diesel_async", &["ledger"]),
     ("bb8", &["ledger"]),

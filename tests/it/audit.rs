@@ -141,7 +141,7 @@ fn capture(
 /// A small book with something of everything. Ann's entries: 1 Stripe deposit, 2 charge, 3 refund, 4 reserve, 5 capture,
 /// 6 deposit, 7 grant, 8 reserve, 9 deposit; one replayed payment and one refusal.
 async fn write_small_book(book: &TestBook) {
-    let ledger = billing::ledger::Ledger::connect(&book.url, 1, 1, limits(0)).await.unwrap();
+    let ledger = billing::ledger::Ledger::connect(&book.url.parse().unwrap(), 1, 1, limits(0)).await.unwrap();
     let credit = |kind, amount, external_id: Option<&str>| What::Credit {
         kind,
         amount,

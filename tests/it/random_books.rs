@@ -32,7 +32,7 @@ pub async fn fill(book: &TestBook, run: &str) {
 
 async fn post(book: &TestBook, history: &History, sizes: &[usize]) {
     import(book, &history.imported).await;
-    let ledger = Ledger::connect(&book.url, 1, 1, limits(history.debt_max)).await.unwrap();
+    let ledger = Ledger::connect(&book.url.parse().unwrap(), 1, 1, limits(history.debt_max)).await.unwrap();
     for batch in cut(&history.calls, sizes) {
         ledger.post_batch(&commands(batch)).await.unwrap();
     }

@@ -1,0 +1,23 @@
+//! `--database-url`: the database that a command works on.
+
+use clap::Args;
+
+use crate::{
+    config::{self, ConfigError},
+    ledger::DatabaseUrl,
+};
+
+/// Not `Debug`: a URL may hold a password.
+#[derive(Args)]
+pub(super) struct DatabaseFlags {
+    /// The PostgreSQL database; for what only reads, a standby will do.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+}
+
+impl DatabaseFlags {
+    /// Checks the URL.
+    pub(super) fn url(&self) -> Result<DatabaseUrl, ConfigError> {
+        config::given_database(&self.database_url)
+    }
+}
