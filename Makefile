@@ -43,7 +43,8 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
 	.tools/bin/cargo-deny --locked check advisories
 
-tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny and hledger
+tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny, hledger and Prometheus
 	@scripts/install-postgres
 	@scripts/install-tools
 	@scripts/install-hledger
+	@scripts/install-prometheus

@@ -16,9 +16,19 @@ use crate::{
     grpc::{self, Health, ServerSettings},
     ledger::{DatabaseUrl, Ledger},
     sweeper,
+    telemetry::{Metrics, serve_metrics},
 };
 
-/// Serves on `listener`, with the book in `database_url`, until `shutdown`. Then, in this order: readiness goes; calls
+/// Where the service is to be found.
+#[derive(Debug)]
+pub struct Listeners {
+    /// By callers.
+    pub grpc: TcpListener,
+    /// By Prometheus, if it is to be.
+    pub metrics: Option<TcpListener>,
+}
+
+/// Serves on `listeners`, with the book in `database_url`, until `shutdown`. Then, in this order: readiness goes; calls
 /// are still taken for the drain delay; no more are; those under way are answered within the grace; the writers finish
 /// within another.
 ///
@@ -28,7 +38,7 @@ use crate::{
 pub async fn serve(
     config: &Config,
     database_url: &DatabaseUrl,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let writers = u32::try_from(config.committer.writers).context("too many writers")?;
@@ -36,26 +46,34 @@ pub async fn serve(
     let ledger = Ledger::connect(database_url, writers + 1, config.readers, config.limits)
         .await
         .context("cannot connect to the database")?;
-    let (committer, writers) = Committer::start(&ledger, config.committer);
+    let metrics = Metrics::new({
+        let ledger = ledger.clone();
+        move || ledger.pools()
+    });
+    let (committer, writers) = Committer::start(&ledger, config.committer, &metrics);
     let health = Health::not_serving().await;
-    let sweep = config
-        .sweep_interval
-        .map(|interval| tokio::spawn(sweeper::sweep(ledger.clone(), committer.clone(), interval)));
-    let readers_of_files = keep_files_current(&config.server);
+    let mut background = keep_files_current(&config.server);
+    background.spawn(sweeper::count(ledger.clone(), metrics.clone()));
+    if let Some(interval) = config.sweep_interval {
+        background.spawn(sweeper::sweep(ledger.clone(), committer.clone(), metrics.clone(), interval));
+    }
+    if let Some(listener) = listeners.metrics {
+        background.spawn(serve_metrics(listener, metrics.clone()));
+    }
     let server_settings = config.server.clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = tokio::spawn({
-        let (ledger, health) = (ledger.clone(), health.clone());
+        let (ledger, metrics, health) = (ledger.clone(), metrics.clone(), health.clone());
         async move {
             let stopped = async {
                 let _ = stopped.await; // a sender that was dropped stops the server, too
             };
-            grpc::serve(listener, server_settings, committer, ledger, &health, stopped).await
+            grpc::serve(listeners.grpc, server_settings, committer, ledger, metrics, &health, stopped).await
         }
     });
     let watch = tokio::spawn({
         let health = health.clone();
-        async move { health.watch(&ledger).await }
+        async move { health.watch(&ledger, &metrics).await }
     });
     tokio::select! {
         () = shutdown => {}
@@ -65,11 +83,7 @@ pub async fn serve(
         }
     }
     watch.abort();
-    drop(readers_of_files);
-    if let Some(sweep) = sweep {
-        sweep.abort();
-    }
-    shut_down(config, health, stop, server, writers).await
+    shut_down(config, health, stop, server, writers).await // with metrics to its end
 }
 
 /// Looks for changes of the credentials and certificates, until what it returns is dropped.

@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use tokio::{
+    net::TcpListener,
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
@@ -162,23 +163,34 @@ async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::
         bail!("the schema is not up to date: run `billing migrate` first (pending: {})", pending.join(", "));
     }
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let listener =
-        grpc::listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    say_who_may_call(config, listener.local_addr()?);
+    let listeners = app::Listeners {
+        grpc: listen(config.listen)?,
+        metrics: config.metrics_listen.map(listen).transpose()?,
+    };
+    say_who_may_call(config, &listeners)?;
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
-    app::serve(config, database_url, listener, shutdown).await
+    app::serve(config, database_url, listeners, shutdown).await
 }
 
-fn say_who_may_call(config: &Config, address: SocketAddr) {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    grpc::listen(address).with_context(|| format!("cannot listen on {address}"))
+}
+
+fn say_who_may_call(config: &Config, listeners: &app::Listeners) -> anyhow::Result<()> {
+    if let Some(listener) = &listeners.metrics {
+        tracing::info!(url = format!("http://{}/metrics", listener.local_addr()?), "serving metrics");
+    }
     let (credentials, tls) = (config.server.credentials.is_some(), config.server.tls.is_some());
+    let address = listeners.grpc.local_addr()?;
     tracing::info!(credentials, tls, %address, "serving gRPC");
     if !credentials {
         tracing::warn!("no --credentials: everybody on this machine may do everything");
     } else if !tls && !address.ip().is_loopback() {
         tracing::warn!("no --tls-cert: bearer tokens can be read on the way, unless something else encrypts");
     }
+    Ok(())
 }
 
 fn on(kind: SignalKind) -> anyhow::Result<Signal> {

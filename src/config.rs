@@ -29,6 +29,14 @@ pub struct ServeFlags {
     /// The address to serve gRPC on. Loopback only, unless there are credentials.
     #[arg(long, env = "BILLING_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS:PORT")]
     pub listen: String,
+    /// Where Prometheus scrapes /metrics, or `off`. Whoever can connect sees what is counted, which names no account.
+    #[arg(
+        long,
+        env = "BILLING_METRICS_LISTEN",
+        default_value = "127.0.0.1:9464",
+        value_name = "ADDRESS:PORT"
+    )]
+    pub metrics_listen: String,
     /// Who may call: a file with a name, a role (reader, coordinator, admin) and a credential on each line, as `billing token
     /// new` makes them. Read again when it changes. Without it everybody may do everything.
     #[arg(long, env = "BILLING_CREDENTIALS", value_name = "FILE")]
@@ -91,6 +99,8 @@ pub struct Config {
     pub database: Database,
     /// The address to serve gRPC on.
     pub listen: SocketAddr,
+    /// Where Prometheus scrapes, if it does.
+    pub metrics_listen: Option<SocketAddr>,
     /// Who may connect and call, and how.
     pub server: ServerSettings,
     /// The limits of the rules.
@@ -133,6 +143,7 @@ impl Config {
             database(flags.database_url.clone(), flags.data_dir.clone(), in_kubernetes, &mut wrong);
         let server = server(flags, &mut wrong);
         let listen = listen(&flags.listen, flags.credentials.is_some(), &mut wrong);
+        let metrics_listen = metrics_listen(&flags.metrics_listen, &mut wrong);
         let limits = limits(flags, &mut wrong);
         let writers = number("--writers", &flags.writers, 1, 64, &mut wrong);
         let readers = number("--readers", &flags.readers, 1, 64, &mut wrong);
@@ -147,6 +158,7 @@ impl Config {
         Ok(Self {
             database,
             listen,
+            metrics_listen,
             server,
             limits,
             committer: CommitterSettings { writers, queue_max, batch_max },
@@ -263,13 +275,24 @@ fn unless_wrong<T>(flag: &str, loaded: Result<T, String>, wrong: &mut Vec<String
 }
 
 fn listen(text: &str, has_credentials: bool, wrong: &mut Vec<String>) -> SocketAddr {
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        wrong.push(format!("--listen must be an address and a port, such as 127.0.0.1:50051, not {text:?}"));
+    let Some(address) = address("--listen", text, wrong) else {
         return SocketAddr::from(([127, 0, 0, 1], 0));
     };
     if !address.ip().is_loopback() && !has_credentials {
         let why = "since there are no --credentials";
         wrong.push(format!("--listen must be a loopback address, {why}, not {text}"));
+    }
+    address
+}
+
+fn metrics_listen(text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
+    if text == "off" { None } else { address("--metrics-listen", text, wrong) }
+}
+
+fn address(flag: &str, text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
+    let address = text.parse().ok();
+    if address.is_none() {
+        wrong.push(format!("{flag} must be an address and a port, such as 127.0.0.1:50051, not {text:?}"));
     }
     address
 }
@@ -303,6 +326,7 @@ mod tests {
             database_url: Some("postgres://u@h/d".into()),
             data_dir: None,
             listen: "127.0.0.1:50051".into(),
+            metrics_listen: "127.0.0.1:9464".into(),
             credentials: None,
             tls_cert: None,
             tls_key: None,
@@ -327,6 +351,7 @@ mod tests {
     fn all_that_is_wrong_is_reported_at_once() {
         let error = Config::parse(&ServeFlags {
             listen: "0.0.0.0:50051".into(),
+            metrics_listen: "here".into(),
             writers: "0".into(),
             queue_max: "many".into(),
             drain_delay: "soon".into(),
@@ -339,6 +364,7 @@ mod tests {
         .unwrap_err();
         for flag in [
             "--listen",
+            "--metrics-listen",
             "--writers",
             "--queue-max",
             "--drain-delay",
@@ -349,7 +375,7 @@ mod tests {
         ] {
             assert_eq!(error.0.iter().filter(|line| line.starts_with(flag)).count(), 1, "{flag}: {error}");
         }
-        assert_eq!(error.0.len(), 8, "{error}");
+        assert_eq!(error.0.len(), 9, "{error}");
     }
 
     #[test]

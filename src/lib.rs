@@ -31,3 +31,4 @@ pub mod ledger;
 pub mod private_postgres;
 pub mod reload;
 pub mod sweeper;
+pub mod telemetry;

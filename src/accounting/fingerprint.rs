@@ -124,7 +124,7 @@ impl Fingerprint {
     /// What differs when a request with another fingerprint comes under the key that this one was recorded under.
     #[must_use]
     pub fn reused_by(&self, request: &Self) -> KeyReused {
-        let method = self.0.first().map_or("unknown", |number| method_name(*number));
+        let method = self.method_name();
         if self.0.first() != request.0.first() {
             return KeyReused { method, fields: vec!["method"] };
         }
@@ -137,6 +137,12 @@ impl Fingerprint {
         numbers.sort_unstable();
         numbers.dedup();
         KeyReused { method, fields: numbers.into_iter().map(field_name).collect() }
+    }
+
+    /// The method that was called, such as `Credit`.
+    #[must_use]
+    pub fn method_name(&self) -> &'static str {
+        self.0.first().map_or("unknown", |number| method_name(*number))
     }
 
     fn fields(&self) -> Vec<&[u8]> {

@@ -71,6 +71,19 @@ pub struct Refusal {
 }
 
 impl RefusalReason {
+    const NAMES: [&str; 10] = [
+        "INSUFFICIENT_FUNDS",
+        "REFUND_EXCEEDS_CHARGE",
+        "NOT_REFUNDABLE",
+        "EXTERNAL_ID_CONFLICT",
+        "BALANCE_OVERFLOW",
+        "ADMIN_CREDIT_LIMIT",
+        "CAPTURE_EXCEEDS_RESERVATION",
+        "RESERVATION_CLOSED",
+        "RESERVATION_EXPIRED",
+        "DEBT_LIMIT",
+    ];
+
     /// The reason's name, as in the proto's table of errors.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -86,6 +99,12 @@ impl RefusalReason {
             Self::ReservationExpired => "RESERVATION_EXPIRED",
             Self::DebtLimit { .. } => "DEBT_LIMIT",
         }
+    }
+
+    /// The name of this version's that a text is, if it is one.
+    #[must_use]
+    pub fn known_name(text: &str) -> Option<&'static str> {
+        Self::NAMES.into_iter().find(|name| *name == text)
     }
 
     /// The message, for people.

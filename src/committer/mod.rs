@@ -18,6 +18,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     panic::AssertUnwindSafe,
     sync::Arc,
+    time::Instant,
 };
 
 use futures_util::FutureExt as _;
@@ -26,6 +27,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use crate::{
     accounting::{AccountId, Command, Outcome},
     ledger::{Ledger, LedgerError},
+    telemetry::Metrics,
 };
 use queue::{Queue, QueueError};
 
@@ -61,6 +63,7 @@ pub struct CommitterSettings {
 #[derive(Debug, Clone)]
 pub struct Committer {
     queues: Queues,
+    metrics: Metrics,
 }
 
 /// One for each writer.
@@ -77,21 +80,22 @@ pub struct Writers {
 struct Job {
     command: Command,
     reply: oneshot::Sender<Result<Outcome, SubmitError>>,
+    queued: Instant,
 }
 
 impl Committer {
     /// Starts the writers.
     #[must_use]
-    pub fn start(ledger: &Ledger, settings: CommitterSettings) -> (Self, Writers) {
+    pub fn start(ledger: &Ledger, settings: CommitterSettings, metrics: &Metrics) -> (Self, Writers) {
         let mut tasks = JoinSet::new();
         let queues: Queues = (0..settings.writers)
             .map(|_| {
                 let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(settings.writers)));
-                tasks.spawn(write(ledger.clone(), Arc::clone(&queue), settings.batch_max));
+                tasks.spawn(write(ledger.clone(), Arc::clone(&queue), settings.batch_max, metrics.clone()));
                 queue
             })
             .collect();
-        (Self { queues: Arc::clone(&queues) }, Writers { tasks, queues })
+        (Self { queues: Arc::clone(&queues), metrics: metrics.clone() }, Writers { tasks, queues })
     }
 
     /// Carries out an operation, and returns its answer once it is durable.
@@ -102,10 +106,13 @@ impl Committer {
         let (reply, answer) = oneshot::channel();
         let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
         let account_id = command.account_id().clone();
-        queue.put(&account_id, Job { command, reply }).map_err(|error| match error {
-            QueueError::Full => SubmitError::Full,
-            QueueError::Closed => SubmitError::Closed,
-        })?;
+        queue.put(&account_id, Job { command, reply, queued: Instant::now() }).map_err(
+            |error| match error {
+                QueueError::Full => SubmitError::Full,
+                QueueError::Closed => SubmitError::Closed,
+            },
+        )?;
+        self.metrics.queued();
         answer.await.unwrap_or(Err(SubmitError::WriterFailed))
     }
 }
@@ -127,18 +134,23 @@ fn writer_of(account_id: &AccountId, writers: usize) -> usize {
 }
 
 /// A writer: takes what has queued up, posts it, answers, and begins again, until it is closed and all is answered.
-async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize) {
+async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize, metrics: Metrics) {
     loop {
         let jobs = queue.take(batch_max).await;
         if jobs.is_empty() {
             break;
         }
+        let begin = Instant::now();
+        for job in &jobs {
+            metrics.dequeued(begin - job.queued);
+        }
         let still_waited_for = jobs.into_iter().filter(|job| !job.reply.is_closed());
         let (commands, replies): (Vec<_>, Vec<_>) =
             still_waited_for.map(|job| (job.command, job.reply)).unzip();
         // A panic fails this batch and not the writer: it has no answers, which callers learn from their dropped replies.
-        let posting = AssertUnwindSafe(post(&ledger, &commands)).catch_unwind();
-        for (reply, answer) in replies.into_iter().zip(posting.await.unwrap_or_default()) {
+        let answers = AssertUnwindSafe(post(&ledger, &commands)).catch_unwind().await.unwrap_or_default();
+        metrics.posted(commands.len(), begin.elapsed());
+        for (reply, answer) in replies.into_iter().zip(answers) {
             let _ = reply.send(answer); // a caller who has gone needs no answer
         }
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every method of the ledger, and the least role that may call it.
-const METHODS: [(&str, Role); 14] = [
+pub(super) const METHODS: [(&str, Role); 14] = [
     ("Credit", Role::Coordinator),
     ("Charge", Role::Coordinator),
     ("Refund", Role::Coordinator),
@@ -34,7 +34,7 @@ const METHODS: [(&str, Role); 14] = [
     ("GetReservation", Role::Reader),
     ("ListReservations", Role::Reader),
 ];
-const LEDGER: &str = "/billing.v1.BillingService/";
+pub(super) const LEDGER: &str = "/billing.v1.BillingService/";
 
 /// Why a caller is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

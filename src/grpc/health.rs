@@ -7,7 +7,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, telemetry::Metrics};
 
 /// Says that the process is alive. Needs no database: restarting the service does not mend one.
 const ALIVE: [&str; 2] = ["", "liveness"];
@@ -30,7 +30,7 @@ impl Health {
     }
 
     /// Says that the process is alive, and from then on whether a commit is possible, for ever.
-    pub async fn watch(&self, ledger: &Ledger) {
+    pub async fn watch(&self, ledger: &Ledger, metrics: &Metrics) {
         self.set(&ALIVE, true).await;
         let mut ready = false;
         loop {
@@ -42,6 +42,7 @@ impl Health {
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not ready"),
                 }
                 self.set(&READY, ready).await;
+                metrics.set_ready(ready);
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
         }

@@ -9,6 +9,7 @@ mod deadline;
 #[cfg(test)]
 mod fuzz;
 mod health;
+mod measure;
 mod page;
 mod page_token;
 mod service;
@@ -28,9 +29,12 @@ pub use tls::Tls;
 /// Why serving ended before it was to.
 pub use tonic::transport::Error as ServeError;
 
-use crate::{access::Credentials, committer::Committer, ledger::Ledger, reload::Reloaded};
+use crate::{
+    access::Credentials, committer::Committer, ledger::Ledger, reload::Reloaded, telemetry::Metrics,
+};
 use authorize::AuthorizeLayer;
 use boundary::BoundaryLayer;
+use measure::MeasureLayer;
 use proto::billing_service_server::BillingServiceServer;
 use service::BillingService;
 use unread::UnreadLayer;
@@ -91,10 +95,11 @@ pub async fn serve(
     settings: ServerSettings,
     committer: Committer,
     ledger: Ledger,
+    metrics: Metrics,
     health: &Health,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let billing = BillingServiceServer::new(BillingService::new(committer, ledger))
+    let billing = BillingServiceServer::new(BillingService::new(committer, ledger, metrics.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let incoming = connections::accept(listener, settings.connections, settings.tls);
     let (boundary, unread) = (BoundaryLayer::new(), UnreadLayer::new());
@@ -107,6 +112,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_connection_age(settings.connections.age_max)
+        .layer(MeasureLayer::new(metrics))
         .layer(boundary.clone())
         .layer(AuthorizeLayer(settings.credentials))
         .layer(unread.clone())

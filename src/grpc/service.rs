@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
+    authorize::METHODS,
     convert,
     page::Page,
     page_token,
@@ -10,10 +11,11 @@ use super::{
     status::Failure,
 };
 use crate::{
-    access::Caller,
-    accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome},
-    committer::Committer,
+    access::{Caller, Role},
+    accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
+    committer::{Committer, SubmitError},
     ledger::Ledger,
+    telemetry::{Metrics, OperationResult},
 };
 
 /// The methods of `billing.v1.BillingService`.
@@ -21,6 +23,7 @@ use crate::{
 pub(super) struct BillingService {
     committer: Committer,
     ledger: Ledger,
+    metrics: Metrics,
 }
 
 /// What the answer to a mutating call is made of.
@@ -32,8 +35,13 @@ struct Applied {
 }
 
 impl BillingService {
-    pub(super) fn new(committer: Committer, ledger: Ledger) -> Self {
-        Self { committer, ledger }
+    pub(super) fn new(committer: Committer, ledger: Ledger, metrics: Metrics) -> Self {
+        for (operation, role) in METHODS {
+            if role > Role::Reader {
+                metrics.expect_operation(&OperationResult { operation, result: "key_reused", reason: "" });
+            }
+        }
+        Self { committer, ledger, metrics }
     }
 
     /// Carries out a mutating call.
@@ -44,7 +52,10 @@ impl BillingService {
         let caller = request.extensions().get::<Caller>().map(|caller| caller.name.clone());
         let command = Command::try_from(request.into_inner())?.asked_by(caller);
         self.ledger.limits().check(&command)?;
-        match self.committer.submit(command).await? {
+        let operation = command.fingerprint().method_name();
+        let answer = self.committer.submit(command).await;
+        measure(&self.metrics, operation, &answer);
+        match answer? {
             Outcome::Applied { entry, replayed, reservation } => Ok(Applied {
                 entry: Some(entry.as_ref().into()),
                 replayed,
@@ -165,6 +176,24 @@ impl BillingService {
         };
         Ok(proto::GetOperationResponse { outcome: Some(outcome) })
     }
+}
+
+/// Counts what became of an operation, and adds up what it moved.
+fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, SubmitError>) {
+    let (result, reason) = match answer {
+        Ok(Outcome::Applied { replayed: true, .. }) => ("replayed", ""),
+        Ok(Outcome::Applied { entry, .. }) => {
+            metrics.moved(entry.entry_type.name(), entry.amount.get().unsigned_abs());
+            ("applied", "")
+        }
+        Ok(Outcome::Refused(refusal)) => {
+            ("refused", RefusalReason::known_name(&refusal.reason).unwrap_or("other"))
+        }
+        Ok(Outcome::KeyReused(_)) => ("key_reused", ""),
+        Ok(Outcome::NotFound(_)) => ("not_found", ""),
+        Err(_) => ("unanswered", ""),
+    };
+    metrics.operation(&OperationResult { operation, result, reason });
 }
 
 fn account_id(text: &str) -> Result<AccountId, Invalid> {

@@ -42,6 +42,24 @@ impl Query for AccountNow {
     type SqlType = AccountNowColumns;
 }
 
+/// How many reservations are open, and the age of the oldest in seconds. Goes through the index of those that are open.
+#[derive(Clone, QueryId)]
+pub(super) struct CountOpenReservations;
+
+impl QueryFragment<Pg> for CountOpenReservations {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0)::bigint \
+             FROM reservations WHERE state = 1",
+        );
+        Ok(())
+    }
+}
+
+impl Query for CountOpenReservations {
+    type SqlType = (BigInt, BigInt);
+}
+
 /// What leases that had run out by a time still held in the balance after the account's newest entry of that time.
 ///
 /// Whatever is written next into an account begins with the leases that have run out, so they are the EXPIRE entries

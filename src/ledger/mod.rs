@@ -68,7 +68,10 @@ pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
 pub use snapshot::{Selection, Snapshot};
 
-use crate::accounting::{Command, Limits, Outcome, decide};
+use crate::{
+    accounting::{Command, Limits, Outcome, decide},
+    telemetry::PoolSample,
+};
 use connect::{Purpose, connect};
 use error::{Remedy, remedy, says_read_only};
 use pool::{Connections, Epoch};
@@ -205,6 +208,12 @@ impl Ledger {
             self.writers.renew();
         }
         ended
+    }
+
+    /// How the pools of connections stand.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolSample> {
+        vec![self.writers.sample("write"), self.readers.sample("read")]
     }
 
     /// Makes a commit that changes nothing, as proof that one is possible now, and soon.

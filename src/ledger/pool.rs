@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError};
+use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError, State};
 use diesel::{
     ConnectionError,
     result::{ConnectionResult, QueryResult},
@@ -27,6 +27,7 @@ use super::{
     database_url::DatabaseUrl,
     statements::WriteEntries,
 };
+use crate::telemetry::PoolSample;
 
 /// How many callers wait for a connection at most: further ones are refused at once.
 const WAITING_MAX: usize = 4_096;
@@ -189,6 +190,19 @@ impl Connections {
     /// After a failover that ended no session, new ones find the server that does.
     pub(super) fn renew(&self) {
         self.epoch.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How it stands, under this name.
+    pub(super) fn sample(&self, pool: &'static str) -> PoolSample {
+        let State { connections, idle_connections: idle, statistics, .. } = self.pool.state();
+        PoolSample {
+            pool,
+            busy: connections.saturating_sub(idle),
+            idle,
+            waits: statistics.get_waited,
+            timeouts: statistics.get_timed_out,
+            waited: statistics.get_wait_time,
+        }
     }
 
     /// A session, for as long as it is held.

@@ -1,6 +1,6 @@
 //! Reads: accounts, entries, and what became of an operation. Each is index look-ups in one account.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use diesel::{data_types::PgTimestamp, prelude::*, sql_types::Bool};
 use diesel_async::{AsyncPgConnection, methods::LoadQuery};
@@ -9,8 +9,8 @@ use super::{
     Ledger, LedgerError,
     error::{Remedy, remedy},
     lookups::{
-        AccountNow, LapsedAsOf, LastSequenceBefore, ListLapsed, ListOpenReservations, ListReservations,
-        ReadReservation,
+        AccountNow, CountOpenReservations, LapsedAsOf, LastSequenceBefore, ListLapsed, ListOpenReservations,
+        ListReservations, ReadReservation,
     },
     rows::{self, AccountNowRow, EntryRow, RefusalRow, ReservationRow},
     schema::{external_replays, ledger_entries, refusals},
@@ -279,6 +279,17 @@ impl Ledger {
                 Ok((account_id, IdempotencyKey::parse_of_reservation(&reservation_id)?))
             })
             .collect()
+    }
+
+    /// How many reservations are open, those included whose leases have run out and that do not know yet, and how long the
+    /// oldest has been.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn open_reservations(&self) -> Result<(i64, Duration), LedgerError> {
+        let (count, oldest_seconds): (i64, i64) =
+            self.read_one(CountOpenReservations).await?.unwrap_or_default();
+        Ok((count, Duration::from_secs(u64::try_from(oldest_seconds).unwrap_or_default())))
     }
 
     /// The sequence of the newest entry written before a moment; 0 if there is none.

@@ -14,6 +14,7 @@ use billing::{
     },
     committer::{Committer, CommitterSettings, SubmitError},
     ledger::Ledger,
+    telemetry::Metrics,
 };
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -187,7 +188,7 @@ async fn a_command_that_the_database_refuses_fails_alone() {
             .unwrap();
         let ledger = book.ledger().await;
         let settings = CommitterSettings { writers: 1, queue_max: 1_000, batch_max: 100 };
-        let (committer, writers) = Committer::start(&ledger, settings);
+        let (committer, writers) = Committer::start(&ledger, settings, &Metrics::new(Vec::new));
         let mut calls = JoinSet::new();
         for n in 1..=50 {
             let committer = committer.clone();
@@ -208,7 +209,7 @@ async fn a_full_queue_refuses_at_once_and_a_closed_one_answers_what_it_took() {
     on_a_book(async |book| {
         let ledger = book.ledger().await;
         let settings = CommitterSettings { writers: 1, queue_max: 10, batch_max: 5 };
-        let (committer, writers) = Committer::start(&ledger, settings);
+        let (committer, writers) = Committer::start(&ledger, settings, &Metrics::new(Vec::new));
         let accounts = ["ann", "bob"];
         ledger
             .post_batch(&accounts.map(|account| credit_command(account, "order-0", 1, None)))
@@ -244,7 +245,7 @@ async fn an_account_that_is_flooded_keeps_no_other_waiting() {
     on_a_book(async |book| {
         let ledger = book.ledger().await;
         let settings = CommitterSettings { writers: 1, queue_max: 400, batch_max: 10 };
-        let (committer, writers) = Committer::start(&ledger, settings);
+        let (committer, writers) = Committer::start(&ledger, settings, &Metrics::new(Vec::new));
         let mut flood = JoinSet::new();
         let answered = Arc::new(AtomicUsize::new(0));
         for n in 0..300 {

@@ -11,6 +11,7 @@ use billing::{
     },
     committer::{Committer, CommitterSettings, SubmitError},
     ledger::{AccountView, EntryQuery, EntrySpan, Ledger, LedgerError},
+    telemetry::Metrics,
 };
 use diesel_async::AsyncPgConnection;
 use proptest::{
@@ -418,7 +419,7 @@ async fn calls_sent_at_once_and_more_than_once_have_one_answer_each() {
     on_a_book(async |book| {
         let ledger = ledger_of(book, STORM_DEBT).await;
         let settings = CommitterSettings { writers: 4, queue_max: 1_024, batch_max: 64 };
-        let (committer, writers) = Committer::start(&ledger, settings);
+        let (committer, writers) = Committer::start(&ledger, settings, &Metrics::new(Vec::new));
         let others = (ledger_of(book, STORM_DEBT).await, ledger_of(book, STORM_DEBT).await);
         let doors = [Door::Committer(committer), Door::Ledger(others.0), Door::Ledger(others.1)];
         let mut runner = TestRunner::default();

@@ -30,6 +30,7 @@ mod ledger_properties;
 mod lost_commits;
 mod lost_connections;
 mod memory_journal;
+mod metrics;
 mod model;
 mod operator;
 mod overload;

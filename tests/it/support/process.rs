@@ -30,7 +30,9 @@ impl Process {
     /// The same; or what it logged, if it ended at its start.
     pub fn try_serve(flags: &[&str]) -> Result<Self, Vec<String>> {
         let mut command = Self::command();
-        command.args(["--listen", "127.0.0.1:0", "--drain-delay", "0s"]).args(flags);
+        command
+            .args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-delay", "0s"])
+            .args(flags);
         Self::start(command)
     }
 

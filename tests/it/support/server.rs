@@ -35,6 +35,7 @@ pub fn config() -> Config {
     Config {
         database: Database::Private(PathBuf::new()), // not used: `serve` is told which
         listen: ([127, 0, 0, 1], 0).into(),
+        metrics_listen: None,
         server: ServerSettings {
             connections: ConnectionSettings { connections_max: 1_024, age_max: Duration::from_secs(600) },
             credentials: None,
@@ -52,15 +53,16 @@ pub fn config() -> Config {
 impl TestServer {
     /// The service on a database.
     pub async fn start(database_url: &str, config: Config) -> Self {
-        let listener = TcpListener::bind(config.listen).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let grpc = TcpListener::bind(config.listen).await.unwrap();
+        let url = format!("http://{}", grpc.local_addr().unwrap());
+        let listeners = app::Listeners { grpc, metrics: None };
         let (until_dropped, dropped) = oneshot::channel::<()>();
         let database_url = database_url.parse().unwrap();
         tokio::spawn(async move {
             let shutdown = async {
                 let _ = dropped.await;
             };
-            app::serve(&config, &database_url, listener, shutdown).await.unwrap();
+            app::serve(&config, &database_url, listeners, shutdown).await.unwrap();
         });
         Self { url, _until_dropped: until_dropped }
     }

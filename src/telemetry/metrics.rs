@@ -1,0 +1,311 @@
+//! What is counted and measured, under names as Prometheus has them. Every label has a known, small set of values: no
+//! account, key or caller is one.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// All metrics. Clones are the same metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    calls_started: Family<Method, Counter>,
+    calls_handled: Family<MethodAndCode, Counter>,
+    call_seconds: Family<Method, Histogram>,
+    operations: Family<OperationResult, Counter>,
+    moved: Family<EntryKind, Counter>,
+    queue_length: Gauge,
+    queue_wait: Histogram,
+    batch_size: Histogram,
+    commit_seconds: Histogram,
+    ready: Gauge,
+    open_reservations: Gauge,
+    oldest_reservation_seconds: Gauge,
+    leases_swept: Counter,
+    sweeps: Family<SweepResult, Counter>,
+}
+
+/// A method of a service, as gRPC's own metrics name them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Method {
+    /// The service, such as `billing.v1.BillingService`.
+    pub grpc_service: &'static str,
+    /// The method, such as `Credit`.
+    pub grpc_method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[expect(clippy::struct_field_names, reason = "the names of the labels")]
+struct MethodAndCode {
+    grpc_service: &'static str,
+    grpc_method: &'static str,
+    grpc_code: &'static str,
+}
+
+/// How an operation was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OperationResult {
+    /// The method that asked for it, such as `Credit`.
+    pub operation: &'static str,
+    /// `applied`, `replayed`, `refused`, `key_reused`, `not_found` or `unanswered`.
+    pub result: &'static str,
+    /// Why it was refused, such as `INSUFFICIENT_FUNDS`; else empty.
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EntryKind {
+    entry_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepResult {
+    result: &'static str,
+}
+
+/// A pool of connections, at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSample {
+    /// Which: `write` or `read`.
+    pub pool: &'static str,
+    /// Connections in use.
+    pub busy: u32,
+    /// Connections that are not.
+    pub idle: u32,
+    /// How often somebody had to wait for one, ever.
+    pub waits: u64,
+    /// How often somebody waited in vain, ever.
+    pub timeouts: u64,
+    /// How long all have waited, ever.
+    pub waited: Duration,
+}
+
+impl Metrics {
+    /// Metrics at their beginning.
+    ///
+    /// `pools` is asked for the pools of connections whenever somebody scrapes.
+    #[must_use]
+    pub fn new(pools: impl Fn() -> Vec<PoolSample> + Send + Sync + 'static) -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 16)); // half a millisecond to 16 s
+        let mut families = Families {
+            registry: Registry::default(),
+            calls_started: Family::default(),
+            calls_handled: Family::default(),
+            call_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
+            operations: Family::default(),
+            moved: Family::default(),
+            queue_length: Gauge::default(),
+            queue_wait: seconds(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)), // 1 to 4,096
+            commit_seconds: seconds(),
+            ready: Gauge::default(),
+            open_reservations: Gauge::default(),
+            oldest_reservation_seconds: Gauge::default(),
+            leases_swept: Counter::default(),
+            sweeps: Family::default(),
+        };
+        for result in ["done", "failed"] {
+            drop(families.sweeps.get_or_create(&SweepResult { result }));
+        }
+        families.register();
+        families.registry.register_collector(Box::new(Pools(Box::new(pools))));
+        Self(Arc::new(families))
+    }
+}
+
+impl Families {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("grpc_server_started", "gRPC calls begun, by method", self.calls_started.clone());
+        registry.register(
+            "grpc_server_handled",
+            "gRPC calls ended, by method and code",
+            self.calls_handled.clone(),
+        );
+        registry.register(
+            "grpc_server_handling_seconds",
+            "How long gRPC calls took, by method",
+            self.call_seconds.clone(),
+        );
+        let registry = registry.sub_registry_with_prefix("billing");
+        registry.register("operations", "Operations, by what became of them", self.operations.clone());
+        registry.register("moved_micro_usd", "Money moved by new entries, by their type", self.moved.clone());
+        registry.register("queue_length", "Operations that wait for a writer", self.queue_length.clone());
+        registry.register(
+            "queue_wait_seconds",
+            "How long operations waited for a writer",
+            self.queue_wait.clone(),
+        );
+        registry.register("batch_operations", "Operations in one batch", self.batch_size.clone());
+        registry.register(
+            "commit_seconds",
+            "How long a batch took, with all its transactions",
+            self.commit_seconds.clone(),
+        );
+        registry.register("ready", "Whether a commit is possible: 1 or 0", self.ready.clone());
+        registry.register("open_reservations", "Reservations that are open", self.open_reservations.clone());
+        registry.register(
+            "oldest_reservation_seconds",
+            "Age of the oldest open reservation",
+            self.oldest_reservation_seconds.clone(),
+        );
+        registry.register("leases_swept", "Expiries written down by the sweeper", self.leases_swept.clone());
+        registry.register("sweeps", "Sweeps, by their result", self.sweeps.clone());
+    }
+}
+
+impl Metrics {
+    /// Everything, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// Never: text is written into memory.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+
+    /// Shows a method and a code before the first such call, so that Prometheus sees the first one as an increase.
+    pub fn expect_call(&self, method: &Method, code: &'static str) {
+        let Method { grpc_service, grpc_method } = *method;
+        drop(self.0.calls_handled.get_or_create(&MethodAndCode {
+            grpc_service,
+            grpc_method,
+            grpc_code: code,
+        }));
+    }
+
+    /// Shows a result before the first such operation.
+    pub fn expect_operation(&self, result: &OperationResult) {
+        drop(self.0.operations.get_or_create(result));
+    }
+
+    /// Counts a call that begins.
+    pub fn call_started(&self, method: &Method) {
+        self.0.calls_started.get_or_create(method).inc();
+    }
+
+    /// Counts a call that has ended, by the name of its code, such as `NOT_FOUND`.
+    pub fn call_handled(&self, method: &Method, code: &'static str, took: Duration) {
+        let Method { grpc_service, grpc_method } = *method;
+        self.0
+            .calls_handled
+            .get_or_create(&MethodAndCode { grpc_service, grpc_method, grpc_code: code })
+            .inc();
+        self.0.call_seconds.get_or_create(method).observe(took.as_secs_f64());
+    }
+
+    /// Counts what became of an operation.
+    pub fn operation(&self, result: &OperationResult) {
+        self.0.operations.get_or_create(result).inc();
+    }
+
+    /// Adds up money that a new entry moved, in micro-USD, whichever way.
+    pub fn moved(&self, entry_type: &'static str, micro_usd: u64) {
+        self.0.moved.get_or_create(&EntryKind { entry_type }).inc_by(micro_usd);
+    }
+
+    /// An operation has joined the queue.
+    pub fn queued(&self) {
+        self.0.queue_length.inc();
+    }
+
+    /// An operation has left the queue.
+    pub fn dequeued(&self, waited: Duration) {
+        self.0.queue_length.dec();
+        self.0.queue_wait.observe(waited.as_secs_f64());
+    }
+
+    /// A batch has been posted, well or not.
+    pub fn posted(&self, operations: usize, took: Duration) {
+        self.0.batch_size.observe(f64::from(u32::try_from(operations).unwrap_or(u32::MAX)));
+        self.0.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Whether a commit is possible.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.0.ready.set(i64::from(is_ready));
+    }
+
+    /// How many reservations are open, and how old the oldest is.
+    pub fn set_open_reservations(&self, count: i64, oldest: Duration) {
+        self.0.open_reservations.set(count);
+        self.0.oldest_reservation_seconds.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// A sweep has ended: how many expiries it wrote down, or that it failed.
+    pub fn swept(&self, leases: Option<u64>) {
+        let result = if leases.is_some() { "done" } else { "failed" };
+        self.0.sweeps.get_or_create(&SweepResult { result }).inc();
+        self.0.leases_swept.inc_by(leases.unwrap_or_default());
+    }
+}
+
+/// Asks for the pools of connections when somebody scrapes: they keep count themselves.
+struct Pools(Box<dyn Fn() -> Vec<PoolSample> + Send + Sync>);
+
+impl Collector for Pools {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let samples = (self.0)();
+        let mut connections = encoder.encode_descriptor(
+            "billing_pool_connections",
+            "Connections to the database",
+            None,
+            MetricType::Gauge,
+        )?;
+        for PoolSample { pool, busy, idle, .. } in &samples {
+            for (state, count) in [("busy", busy), ("idle", idle)] {
+                let labels = [("pool", *pool), ("state", state)];
+                ConstGauge::new(i64::from(*count)).encode(connections.encode_family(&labels)?)?;
+            }
+        }
+        let mut waits = encoder.encode_descriptor(
+            "billing_pool_waits",
+            "How often somebody had to wait for a connection",
+            None,
+            MetricType::Counter,
+        )?;
+        for PoolSample { pool, waits: count, .. } in &samples {
+            ConstCounter::new(*count).encode(waits.encode_family(&[("pool", *pool)])?)?;
+        }
+        let mut timeouts = encoder.encode_descriptor(
+            "billing_pool_timeouts",
+            "How often somebody waited for a connection in vain",
+            None,
+            MetricType::Counter,
+        )?;
+        for PoolSample { pool, timeouts: count, .. } in &samples {
+            ConstCounter::new(*count).encode(timeouts.encode_family(&[("pool", *pool)])?)?;
+        }
+        let mut waited = encoder.encode_descriptor(
+            "billing_pool_wait",
+            "How long everybody together waited for connections",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        for PoolSample { pool, waited: time, .. } in &samples {
+            ConstCounter::new(time.as_secs_f64()).encode(waited.encode_family(&[("pool", *pool)])?)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pools")
+    }
+}
