@@ -32,9 +32,12 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 	cargo fmt --check
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path bench/peers/Cargo.toml
+	cargo fmt --check --manifest-path examples/rust/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --manifest-path bench/Cargo.toml --target-dir target -- -D warnings
 	cargo test --manifest-path bench/Cargo.toml --target-dir target
+	cargo clippy --all-targets --manifest-path examples/rust/Cargo.toml --target-dir target -- -D warnings
+	cargo test --manifest-path examples/rust/Cargo.toml --target-dir target
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.tools/bin/cargo-deny --locked check bans licenses sources
 	.tools/bin/buf lint

@@ -39,6 +39,7 @@ mod random_books;
 mod reads;
 mod refunds;
 mod reservations;
+mod retrying_client;
 mod rolling_restart;
 mod round_trips;
 mod schema;
