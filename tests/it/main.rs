@@ -36,6 +36,7 @@ mod operator;
 mod overload;
 mod private_postgres;
 mod random_books;
+mod python_client;
 mod reads;
 mod refunds;
 mod reservations;

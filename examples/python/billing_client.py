@@ -1,0 +1,141 @@
+"""A client of the billing ledger that calls again, with the same key, until it is answered."""
+
+import random
+import time
+from pathlib import Path
+
+import grpc
+from billing.v1 import billing_pb2_grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+SERVICE_CONFIG = Path(__file__).parents[2] / "deploy/clients/service-config.json"
+
+# How long one try may take. The service config has a timeout, too, but gRPC's C library does not tell the service of that one, and
+# ends it up to two seconds early (grpc/grpc#34547).
+TRY_TIMEOUT_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+NOTHING_DONE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED}
+OUTCOME_UNKNOWN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.CANCELLED,
+}
+# The caller was turned away before its key was looked at.
+NOT_LET_IN = {
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+class Refused(Exception):
+    """The service has answered, and would answer the same call the same."""
+
+    def __init__(self, error: grpc.RpcError):
+        super().__init__(f"{error.code().name}: {error.details()}")
+        info = _detail(error, error_details_pb2.ErrorInfo)
+        self.code = error.code()
+        self.reason = info.reason if info else ""
+        self.metadata = dict(info.metadata) if info else {}
+
+
+class Unsettled(Exception):
+    """Not answered in time. It may have been applied: make the same call later, with the same key."""
+
+    def __init__(self, error: grpc.RpcError):
+        super().__init__(f"call again with the same key: {error.code().name}: {error.details()}")
+        self.code = error.code()
+
+
+def connect(target: str, *, token: str | None = None, authority_pem: bytes | None = None) -> grpc.Channel:
+    """Connects to all replicas that `target` resolves to, such as `dns:///billing-headless:50051`.
+
+    With `authority_pem`, by TLS. A token without TLS can be read on the way: only where something else encrypts.
+    """
+    options = [
+        ("grpc.service_config", SERVICE_CONFIG.read_text()),
+        ("grpc.keepalive_time_ms", 20_000),  # a connection that is dead is noticed
+        ("grpc.keepalive_timeout_ms", 5_000),
+    ]
+    if "," in target:  # a list of addresses, which gRPC would send as it is: the service refuses that as a host's name
+        options.append(("grpc.default_authority", "billing"))
+    if authority_pem is None:
+        channel = grpc.insecure_channel(target, options)
+        return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+    credentials = grpc.ssl_channel_credentials(authority_pem)
+    if token:
+        bearer = grpc.access_token_call_credentials(token)
+        credentials = grpc.composite_channel_credentials(credentials, bearer)
+    return grpc.secure_channel(target, credentials, options)
+
+
+class Client:
+    """Makes each call until it is answered, or `deadline` seconds have passed."""
+
+    def __init__(self, channel: grpc.Channel, *, deadline: float = 30.0):
+        self.stub = billing_pb2_grpc.BillingServiceStub(channel)
+        self.deadline = deadline
+
+    def call(self, method: str, request):
+        """Calls a method by its name in the contract, always with the same request, and so the same key."""
+        end = time.monotonic() + self.deadline
+        is_unknown = False
+        number = 0
+        while True:
+            timeout = min(TRY_TIMEOUT_SECONDS, end - time.monotonic())
+            try:
+                return getattr(self.stub, method)(request, timeout=timeout)
+            except grpc.RpcError as error:
+                if error.code() in NOT_LET_IN and is_unknown:
+                    raise Unsettled(error) from error
+                if error.code() not in NOTHING_DONE | OUTCOME_UNKNOWN:
+                    raise Refused(error) from error
+                is_unknown |= error.code() in OUTCOME_UNKNOWN
+                pause = pause_seconds(number, error)
+                if time.monotonic() + pause >= end:
+                    raise Unsettled(error) from error
+            time.sleep(pause)
+            number += 1
+
+
+def pause_seconds(number: int, error: grpc.RpcError) -> float:
+    """What the service asks for, or longer with each try; half of the latter is left to chance."""
+    half = min(FIRST_PAUSE_SECONDS * 2 ** min(number, 16), LONGEST_PAUSE_SECONDS) / 2
+    retry_info = _detail(error, error_details_pb2.RetryInfo)
+    asked = retry_info.retry_delay.ToTimedelta().total_seconds() if retry_info else 0.0
+    return max(asked, half) + random.uniform(0, half)
+
+
+def _detail(error: grpc.RpcError, kind):
+    """The detail of a kind that an error of the service carries; None of other errors."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        if detail.Is(kind.DESCRIPTOR):
+            message = kind()
+            detail.Unpack(message)
+            return message
+    return None
+
+
+class _Bearer(grpc.UnaryUnaryClientInterceptor):
+    def __init__(self, token: str):
+        self.header = ("authorization", f"Bearer {token}")
+
+    def intercept_unary_unary(self, continuation, details, request):
+        metadata = [*(details.metadata or ()), self.header]
+        return continuation(_Details(details, metadata), request)
+
+
+class _Details(grpc.ClientCallDetails):
+    def __init__(self, details: grpc.ClientCallDetails, metadata):
+        self.method = details.method
+        self.timeout = details.timeout
+        self.metadata = metadata
+        self.credentials = details.credentials
+        self.wait_for_ready = details.wait_for_ready
+        self.compression = details.compression

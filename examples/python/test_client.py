@@ -1,0 +1,180 @@
+"""What the client does, against a service of its own that answers as it is told."""
+
+import threading
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+
+import billing_client
+import grpc
+import webhook
+from billing.v1 import billing_pb2, billing_pb2_grpc
+from billing_client import Client, Refused, Unsettled, connect
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from load import payment
+
+REQUEST = billing_pb2.ChargeRequest(idempotency_key="job-1", account_id="ann", amount_micro_usd=1)
+
+
+class Fake(billing_pb2_grpc.BillingServiceServicer):
+    """Answers in turn with errors, then well. Keeps the requests."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.requests, self.times, self.deadlines, self.headers = [], [], [], []
+        self.lock = threading.Lock()
+        self.server = grpc.server(ThreadPoolExecutor(4))
+        billing_pb2_grpc.add_BillingServiceServicer_to_server(self, self.server)
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.server.start()
+
+    def Charge(self, request, context):  # noqa: N802, the name in the contract
+        with self.lock:
+            self.requests.append(request)
+            self.times.append(time.monotonic())
+            self.deadlines.append(context.time_remaining())
+            self.headers.append(dict(context.invocation_metadata()))
+            error = self.errors.pop(0) if self.errors else None
+        self.may_answer.wait(20)
+        if error:
+            context.abort_with_status(rpc_status.to_status(error))
+        return billing_pb2.ChargeResponse(replayed=len(self.requests) > 1)
+
+
+def error(code: grpc.StatusCode, reason: str = "", delay: float | None = None) -> status_pb2.Status:
+    details = [error_details_pb2.ErrorInfo(reason=reason, domain="billing.v1")]
+    if delay is not None:
+        retry_delay = duration_pb2.Duration(nanos=int(delay * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=retry_delay))
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    return status_pb2.Status(code=code.value[0], message="x", details=packed)
+
+
+class ClientTest(unittest.TestCase):
+    def serve(self, *errors) -> Fake:
+        fake = Fake(*errors)
+        self.addCleanup(fake.server.stop, None)
+        return fake
+
+    def client(self, *fakes: Fake, **options) -> Client:
+        channel = connect("ipv4:" + ",".join(fake.address for fake in fakes))
+        self.addCleanup(channel.close)
+        return Client(channel, **options)
+
+    def test_the_service_config_tries_again_by_itself(self):
+        fake = self.serve(*[error(grpc.StatusCode.UNAVAILABLE)] * 3)
+        self.client(fake).stub.Charge(REQUEST)  # the plain stub
+        self.assertEqual(fake.requests, [REQUEST] * 4)
+
+    def test_the_service_config_leaves_other_codes_to_the_application(self):
+        for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL):
+            fake = self.serve(error(code))
+            with self.assertRaises(grpc.RpcError):
+                self.client(fake).stub.Charge(REQUEST)
+            self.assertEqual(len(fake.requests), 1)
+
+    def test_the_service_config_gives_each_call_a_deadline(self):
+        fake = self.serve()
+        fake.may_answer.clear()
+        self.addCleanup(fake.may_answer.set)
+        began = time.monotonic()
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.client(fake).stub.Charge(REQUEST)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        waited = time.monotonic() - began
+        self.assertTrue(2.5 < waited < 5.5, waited)  # up to two seconds early: grpc/grpc#34547
+
+    def test_the_service_is_told_how_long_a_try_may_take(self):
+        fake = self.serve()
+        self.client(fake).call("Charge", REQUEST)
+        self.client(fake, deadline=2.0).call("Charge", REQUEST)
+        for seen, given in zip(fake.deadlines, (5.0, 2.0), strict=True):
+            self.assertTrue(given - 1 < seen < given + 0.1, fake.deadlines)
+
+    def test_a_service_config_that_is_wrong_is_refused(self):
+        wrong = billing_client.SERVICE_CONFIG.read_text().replace('"5s"', '"soon"')
+        channel = grpc.insecure_channel("127.0.0.1:1", [("grpc.service_config", wrong)])
+        self.addCleanup(channel.close)
+        with self.assertRaises(grpc.RpcError) as caught:
+            Client(channel).stub.Charge(REQUEST)
+        self.assertIn("errors validating service config", caught.exception.details())
+
+    def test_the_service_config_spreads_calls_over_replicas(self):
+        fakes = [self.serve(), self.serve()]
+        client = self.client(*fakes)
+        for _ in range(200):
+            client.call("Charge", REQUEST)
+        for fake in fakes:
+            self.assertGreater(len(fake.requests), 50)
+
+    def test_the_same_request_goes_out_until_it_is_answered(self):
+        self.enterContext(patch.object(billing_client, "LONGEST_PAUSE_SECONDS", 0.05))
+        for code in billing_client.NOTHING_DONE | billing_client.OUTCOME_UNKNOWN:
+            fake = self.serve(*[error(code)] * 5)
+            self.assertTrue(self.client(fake).call("Charge", REQUEST).replayed)
+            self.assertEqual(fake.requests, [REQUEST] * 6)
+
+    def test_the_service_says_how_long_to_wait(self):
+        fake = self.serve(error(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", delay=0.4))
+        self.client(fake).call("Charge", REQUEST)
+        waited = fake.times[1] - fake.times[0]
+        self.assertTrue(0.4 <= waited < 0.8, waited)
+
+    def test_pauses_grow_and_differ(self):
+        nothing_asked = patch.object(billing_client, "_detail", return_value=None)
+        with nothing_asked:
+            for number, longest in ((0, 0.05), (2, 0.2), (9, 2.0), (99, 2.0)):
+                pauses = {billing_client.pause_seconds(number, None) for _ in range(100)}
+                self.assertTrue(all(longest / 2 <= pause <= longest for pause in pauses), pauses)
+                self.assertGreater(len(pauses), 1)
+
+    def test_a_refusal_is_final(self):
+        fake = self.serve(error(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS"))
+        with self.assertRaises(Refused) as caught:
+            self.client(fake).call("Charge", REQUEST)
+        self.assertEqual(caught.exception.reason, "INSUFFICIENT_FUNDS")
+        self.assertEqual(len(fake.requests), 1)
+
+    def test_who_is_turned_away_after_a_lost_answer_does_not_know_the_outcome(self):
+        fake = self.serve(error(grpc.StatusCode.INTERNAL), error(grpc.StatusCode.UNAUTHENTICATED))
+        with self.assertRaises(Unsettled):
+            self.client(fake).call("Charge", REQUEST)
+        fake = self.serve(error(grpc.StatusCode.ABORTED), error(grpc.StatusCode.UNAUTHENTICATED))
+        with self.assertRaises(Refused):
+            self.client(fake).call("Charge", REQUEST)
+
+    def test_it_gives_up_at_its_deadline(self):
+        fake = self.serve(*[error(grpc.StatusCode.ABORTED)] * 99)
+        began = time.monotonic()
+        with self.assertRaises(Unsettled):
+            self.client(fake, deadline=0.5).call("Charge", REQUEST)
+        self.assertLess(time.monotonic() - began, 0.6)
+        self.assertGreater(len(fake.requests), 1)
+
+    def test_a_token_goes_with_each_call(self):
+        fake = self.serve()
+        channel = connect(fake.address, token="billing_secret")
+        self.addCleanup(channel.close)
+        Client(channel).call("Charge", REQUEST)
+        self.assertEqual(fake.headers[0]["authorization"], "Bearer billing_secret")
+
+
+class WebhookTest(unittest.TestCase):
+    def test_each_delivery_makes_the_same_request(self):
+        session = payment("ann", "cs_1")["data"]["object"]
+        request = webhook.credit_request(session)
+        self.assertEqual(request, webhook.credit_request(dict(session)))
+        self.assertEqual(request.amount_micro_usd, 1_000_000)
+        self.assertEqual((request.idempotency_key, request.external_id), ("stripe-cs_1", "cs_1"))
+
+
+if __name__ == "__main__":
+    unittest.main()

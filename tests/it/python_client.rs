@@ -1,0 +1,147 @@
+//! The Python client of `examples/python`: its own tests, then under it two replicas that are restarted and killed.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::Duration,
+};
+
+use crate::support::{on_a_book, process::Process};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python");
+
+/// Python with what the example needs, and the stubs; kept for the next run. Or why it cannot be had.
+fn python() -> Result<&'static Path, &'static String> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PYTHON.get_or_init(install).as_ref().map(PathBuf::as_path)
+}
+
+fn install() -> Result<PathBuf, String> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-client");
+    let (python, installed) = (dir.join("venv/bin/python"), dir.join("installed.txt"));
+    let requirements = format!("{EXAMPLE}/requirements.txt");
+    let wanted = fs::read_to_string(&requirements).unwrap();
+    if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted) {
+        let _ = fs::remove_dir_all(&dir); // may not be there
+        fs::create_dir_all(stubs(&python)).unwrap();
+        run(Command::new("python3").args(["-m", "venv"]).arg(dir.join("venv")))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r", &requirements]))?;
+        fs::write(installed, wanted).unwrap();
+    }
+    let stubs = stubs(&python).display().to_string();
+    let protoc = ["-m", "grpc_tools.protoc", "-I", concat!(env!("CARGO_MANIFEST_DIR"), "/proto")];
+    run(Command::new(&python)
+        .args(protoc)
+        .args([format!("--python_out={stubs}"), format!("--grpc_python_out={stubs}")])
+        .arg("billing/v1/billing.proto"))?;
+    Ok(python)
+}
+
+fn stubs(python: &Path) -> PathBuf {
+    python.ancestors().nth(3).unwrap().join("stubs")
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
+}
+
+/// A program of the example, to be run.
+fn program(python: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(python);
+    command.args(arguments).current_dir(EXAMPLE);
+    command.env("PYTHONPATH", stubs(python)).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+#[test]
+fn its_own_tests_pass() {
+    match python() {
+        Ok(python) => run(&mut program(python, &["-m", "unittest"])).unwrap(),
+        Err(why) => println!("skipped: {why}"),
+    }
+}
+
+/// How many calls were answered.
+fn finish(mut load: Child) -> usize {
+    drop(load.stdin.take());
+    let mut printed = String::new();
+    load.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert!(load.wait().unwrap().success(), "a call was not answered");
+    printed.trim().parse().unwrap()
+}
+
+/// Terminates and kills the replicas in turn, and starts each again where it was. In the end both are away for longer than the
+/// service config tries, so that it takes the client itself.
+fn break_things(url: &str, processes: &mut [Option<Process>; 2]) {
+    for round in 0..4 {
+        let replica = &mut processes[round % 2];
+        for is_killed in [false, true] {
+            thread::sleep(Duration::from_millis(400));
+            let old = replica.take().unwrap();
+            let address = old.address.clone();
+            if is_killed {
+                old.kill();
+            } else {
+                assert!(old.terminate().success(), "it answered what it had taken");
+            }
+            thread::sleep(Duration::from_millis(200)); // long enough to be missed
+            *replica = Some(Process::serve(&flags(url, &address)));
+        }
+    }
+    thread::sleep(Duration::from_millis(400));
+    let both = processes.each_mut().map(|process| process.take().unwrap());
+    let addresses = both.each_ref().map(|process| process.address.clone());
+    both.into_iter().for_each(Process::kill);
+    thread::sleep(Duration::from_secs(3));
+    *processes = addresses.map(|address| Some(Process::serve(&flags(url, &address))));
+    thread::sleep(Duration::from_millis(400));
+}
+
+fn flags<'a>(url: &'a str, address: &'a str) -> [&'a str; 8] {
+    [
+        "--database-url",
+        url,
+        "--listen",
+        address,
+        "--drain-delay",
+        "100ms",
+        "--connection-age-max", // connections say goodbye all the time
+        "1s",
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_loses_and_doubles_nothing_while_replicas_are_restarted_and_killed() {
+    let python = match tokio::task::spawn_blocking(python).await.unwrap() {
+        Ok(python) => python,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    on_a_book(async |book| {
+        let url = book.url.clone();
+        let answered = tokio::task::spawn_blocking(move || {
+            let mut processes = [(); 2].map(|()| Some(Process::serve(&flags(&url, "127.0.0.1:0"))));
+            let addresses = processes.each_ref().map(|process| process.as_ref().unwrap().address.clone());
+            let load = program(python, &["load.py", &format!("ipv4:{}", addresses.join(","))])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            break_things(&url, &mut processes);
+            finish(load)
+        });
+        let answered = answered.await.unwrap();
+        assert!(answered > 100, "{answered} calls are no load");
+        let written = book.number("SELECT sum(last_sequence) FROM accounts").await;
+        assert_eq!(usize::try_from(written).unwrap(), answered, "each is there once");
+        let posted = book.number("SELECT sum(posted_micro_usd) FROM accounts").await;
+        assert_eq!(posted, written / 6 * (1_000_000 - 650_000 + 100_000));
+        println!("{answered} calls, each there once");
+    })
+    .await;
+}
