@@ -22,6 +22,7 @@ mod five_faults;
 mod flood;
 mod full_disk;
 mod fuzz;
+mod go_client;
 mod histories;
 mod hostile;
 mod idempotency;

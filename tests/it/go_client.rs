@@ -1,0 +1,61 @@
+//! The Go client of `examples/go`: built, its own tests, then a service that is killed and started again under it. Skipped where
+//! there is no Go with Debian's packages of gRPC.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use crate::support::{on_a_book, process::Process};
+
+const JOBS: &str = "1500";
+
+/// What `examples/go/build` runs, and cannot do without.
+fn missing() -> Option<&'static str> {
+    let packages = env::var("GO_PACKAGES").unwrap_or_else(|_| "/usr/share/gocode".into());
+    if !Path::new(&packages).join("src/google.golang.org/grpc").exists() {
+        return Some("golang-google-grpc-dev");
+    }
+    let has = |program: &&str| {
+        let paths = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&paths).any(|dir| dir.join(program).exists())
+    };
+    ["go", "gofmt", "protoc-gen-go", "protoc-gen-go-grpc"].into_iter().find(|program| !has(program))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_loses_and_doubles_nothing_while_the_service_is_killed() {
+    if let Some(missing) = missing() {
+        return println!("skipped: {missing} is missing; examples/go/build says what to install");
+    }
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-client");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/go/build");
+    let built = Command::new(program).arg(&out).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    on_a_book(async |book| {
+        let mut service = Process::serve(&["--database-url", &book.url]);
+        let address = service.address.clone();
+        let client = Command::new(out.join("example"))
+            .args(["-address", &address, "-jobs", JOBS])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(300));
+            service.kill();
+            thread::sleep(Duration::from_secs(1)); // longer than the service config tries
+            service = Process::serve(&["--database-url", &book.url, "--listen", &address]);
+        }
+        let done = tokio::task::spawn_blocking(|| client.wait_with_output()).await.unwrap().unwrap();
+        assert!(done.status.success(), "a call was not answered");
+        let jobs: i64 = JOBS.parse().unwrap();
+        assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count().to_string(), JOBS);
+        assert_eq!(book.number("SELECT last_sequence FROM accounts").await, 2 * jobs, "each is there once");
+        assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, 40 * jobs);
+    })
+    .await;
+    let _ = fs::remove_dir_all(out.join("src")); // its stubs; what was compiled is kept for the next run
+}
