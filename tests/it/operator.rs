@@ -6,7 +6,10 @@ use std::{
     process::Command,
 };
 
-use crate::support::process::Process;
+use crate::support::{
+    console::{commands, without_times},
+    process::Process,
+};
 
 /// The address that the README's commands call.
 const README_ADDRESS: &str = "localhost:50051";
@@ -47,7 +50,7 @@ impl Service {
     fn run(&self, command: &str) -> String {
         let command = command.replace(README_ADDRESS, self.address());
         let output =
-            Command::new("bash").args(["-c", &format!("{command} 2>&1")]).current_dir(root()).output();
+            Command::new("bash").args(["-c", &format!("exec 2>&1\n{command}")]).current_dir(root()).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     }
 
@@ -106,44 +109,30 @@ fn buf_curl_calls_it_by_reflection_v1() {
     }
 }
 
-/// Every `console` block of the README is run from the top, and must print what stands there. `make run` is the test's
-/// own service, and a comment that says so restarts it.
+/// Every `console` block of a page is run from the top, and must print what stands there. `make run` is the test's own service,
+/// and a comment that says so restarts it.
+fn shows_what_really_happens(name: &str, page: &str, commands_min: usize) {
+    let mut service = Service::start(name);
+    tool("grpcurl");
+    let page = fs::read_to_string(root().join(page)).unwrap();
+    let commands = commands(&page);
+    assert!(commands.len() >= commands_min, "only {} commands", commands.len());
+    for (command, expected) in commands {
+        if command.starts_with("make run") {
+            service.restart();
+            continue;
+        }
+        let printed = service.run(&command);
+        assert_eq!(without_times(&printed), without_times(&expected), "$ {command}\n{printed}");
+    }
+}
+
 #[test]
 fn the_readme_shows_what_really_happens() {
-    let mut service = Service::start("readme");
-    tool("grpcurl");
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mut commands = 0;
-    for block in readme.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
-        for part in format!("\n{block}").split("\n$ ").skip(1) {
-            let (command, expected) = split_command(part);
-            if command.starts_with("make run") {
-                service.restart();
-                continue;
-            }
-            commands += 1;
-            let printed = service.run(&command);
-            assert_eq!(without_times(&printed), without_times(&expected), "$ {command}\n{printed}");
-        }
-    }
-    assert!(commands >= 10, "only {commands} commands");
+    shows_what_really_happens("readme", "README.md", 10);
 }
 
-/// A command, which goes on after a line that ends in a backslash or inside quotes, and what it prints.
-fn split_command(part: &str) -> (String, String) {
-    let mut lines = part.lines();
-    let mut command = lines.next().unwrap().to_owned();
-    while command.ends_with('\\') || command.matches('\'').count() % 2 == 1 {
-        command = format!("{command}\n{}", lines.next().unwrap());
-    }
-    (command, lines.collect::<Vec<_>>().join("\n"))
-}
-
-/// The text with each time of a JSON answer blanked, and without blanks at its end.
-fn without_times(text: &str) -> String {
-    let blanked = text.lines().map(|line| match line.split_once("Time\": \"") {
-        Some((name, _)) => format!("{name}Time\""),
-        None => line.trim_end().to_owned(),
-    });
-    blanked.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+#[test]
+fn the_page_for_clients_shows_what_really_happens() {
+    shows_what_really_happens("clients", "docs/CLIENTS.md", 6);
 }

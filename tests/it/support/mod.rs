@@ -6,6 +6,7 @@ pub mod calls;
 pub mod cases;
 pub mod check;
 pub mod cluster;
+pub mod console;
 pub mod health;
 pub mod process;
 pub mod server;

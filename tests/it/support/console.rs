@@ -1,0 +1,31 @@
+//! The `console` blocks of a page: commands, and what they print.
+
+/// The commands of a page, each with what it prints by the page.
+pub fn commands(page: &str) -> Vec<(String, String)> {
+    let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let parts = blocks.flat_map(|block| {
+        let parts: Vec<String> = format!("\n{block}").split("\n$ ").skip(1).map(str::to_owned).collect();
+        parts
+    });
+    parts.map(|part| split_command(&part)).collect()
+}
+
+/// A command, which goes on after a line that ends in a backslash or inside quotes, and what it prints.
+fn split_command(part: &str) -> (String, String) {
+    let mut lines = part.lines();
+    let mut command = lines.next().unwrap().to_owned();
+    let is_open = |command: &str, quote| command.matches(quote).count() % 2 == 1;
+    while command.ends_with('\\') || is_open(&command, '\'') || is_open(&command, '"') {
+        command = format!("{command}\n{}", lines.next().unwrap());
+    }
+    (command, lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The text with each time of a JSON answer blanked, and without blanks at its end.
+pub fn without_times(text: &str) -> String {
+    let blanked = text.lines().map(|line| match line.split_once("Time\": \"") {
+        Some((name, _)) => format!("{name}Time\""),
+        None => line.trim_end().to_owned(),
+    });
+    blanked.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
