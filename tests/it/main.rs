@@ -33,6 +33,7 @@ mod lost_connections;
 mod memory_journal;
 mod metrics;
 mod model;
+mod operations;
 mod operator;
 mod overload;
 mod private_postgres;

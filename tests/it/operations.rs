@@ -1,0 +1,202 @@
+//! `docs/OPERATIONS.md` is what an operator has at night: its commands are run, and its tables are compared with the program.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::support::{
+    check::check_book,
+    cluster,
+    console::{commands, without_times},
+    process::Process,
+};
+
+const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
+const CLIENTS: &str = include_str!("../../docs/CLIENTS.md");
+const CONTRACT: &str = include_str!("../../proto/billing/v1/billing.proto");
+
+/// What stands between two marks of the page.
+fn between(begin: &str, end: &str) -> &'static str {
+    let (_, rest) = PAGE.split_once(begin).unwrap();
+    rest.split_once(end).unwrap().0
+}
+
+/// The rows of a table, each as its cells, without the backticks of those that are one piece of code.
+fn rows(table: &str) -> Vec<Vec<String>> {
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cells =
+        |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
+    rows.map(cells).collect()
+}
+
+/// The flags by `--help`: name, variable and default.
+fn flags_by_help() -> BTreeSet<[String; 3]> {
+    let mut command = Process::command();
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("BILLING_") {
+            command.env_remove(name);
+        }
+    }
+    let help = String::from_utf8(command.args(["serve", "--help"]).output().unwrap().stdout).unwrap();
+    let noted = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("[{name}: "))?;
+        Some(rest.split_once(']')?.0.trim_end_matches('=').to_owned())
+    };
+    let flags = help.lines().filter(|line| line.trim_start().starts_with("--"));
+    let flag = |line: &str| {
+        let name = line.split_whitespace().next().unwrap();
+        let default = match name {
+            "--writers" => Some("one for each processor, at least 2".into()), // here it is this machine's
+            _ => noted(line, "default"),
+        };
+        [name.into(), noted(line, "env").unwrap(), default.unwrap_or("–".into())]
+    };
+    flags.map(flag).collect()
+}
+
+#[test]
+fn the_table_of_flags_is_that_of_the_program() {
+    let table = rows(between("<!-- flags:begin", "<!-- flags:end"));
+    let by_page: BTreeSet<[String; 3]> =
+        table.iter().map(|row| [row[0].clone(), row[1].clone(), row[2].clone()]).collect();
+    let by_help = flags_by_help();
+    assert!(by_help.len() > 15, "{by_help:?}");
+    assert_eq!(by_page, by_help);
+    assert!(table.iter().all(|row| row.len() == 4 && !row[3].is_empty()), "a flag without a reason");
+}
+
+/// The program's messages at info, warn and error, by its source: the last text of each call of a macro of tracing.
+fn messages() -> BTreeSet<(String, String)> {
+    let mut messages = BTreeSet::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                messages.extend(messages_of(&fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    messages
+}
+
+fn messages_of(source: &str) -> Vec<(String, String)> {
+    let mut messages = Vec::new();
+    for level in ["info", "warn", "error"] {
+        for call in source.split(&format!("{level}!(")).skip(1) {
+            let call = call.split(");").next().unwrap().split("),\n").next().unwrap();
+            let text = call.split('"').rev().nth(1).unwrap();
+            messages.push((level.to_owned(), text.to_owned()));
+        }
+    }
+    messages
+}
+
+#[test]
+fn the_table_of_messages_is_that_of_the_program() {
+    let table = rows(between("<!-- log:begin", "<!-- log:end"));
+    let by_page: BTreeSet<(String, String)> =
+        table.iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let by_source = messages();
+    assert!(by_source.len() > 15, "{by_source:?}");
+    assert_eq!(by_page, by_source);
+}
+
+#[test]
+fn every_reason_of_the_contract_is_explained_to_operators_and_to_callers() {
+    let reason = |line: &str| line.split('|').nth(2)?.split('`').nth(1).map(str::to_owned);
+    let reasons: BTreeSet<String> =
+        CONTRACT.lines().filter(|line| line.starts_with("// | ")).filter_map(reason).collect();
+    assert!(reasons.len() > 25, "{reasons:?}");
+    for reason in reasons {
+        for (name, page) in [("OPERATIONS", PAGE), ("CLIENTS", CLIENTS)] {
+            // Of credentials and methods, reason and code are one word.
+            let is_there = page.contains(&format!("`{reason}`"));
+            assert!(is_there, "docs/{name}.md does not explain {reason}");
+        }
+    }
+}
+
+#[test]
+fn every_link_within_the_page_leads_somewhere() {
+    let anchor = |heading: &str| {
+        let kept = heading.trim().to_lowercase().replace(' ', "-");
+        kept.replace(|c: char| c != '-' && !c.is_alphanumeric(), "")
+    };
+    let headings = PAGE.lines().filter_map(|line| line.strip_prefix('#'));
+    let anchors: BTreeSet<String> = headings.map(|heading| anchor(heading.trim_start_matches('#'))).collect();
+    let links: Vec<&str> = PAGE.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert!(links.len() > 20, "only {} links", links.len());
+    for link in links {
+        assert!(anchors.contains(link), "#{link} is nowhere in {anchors:?}");
+    }
+}
+
+/// What the commands of the page are run with.
+struct Shell {
+    variables: [(&'static str, String); 5],
+    service: Option<Process>,
+}
+
+impl Shell {
+    async fn new() -> Self {
+        let book = cluster::create_empty_database("book_of_operations").await;
+        let restored = cluster::create_empty_database("restored_of_operations").await;
+        let backup = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book.dump");
+        let service = book.replace("//billing@", "//billing_service@");
+        let variables = [
+            ("DATABASE_URL", book),
+            ("SERVICE_URL", service),
+            ("RESTORED_URL", restored),
+            ("BACKUP", backup.display().to_string()),
+            ("PATH", path()),
+        ];
+        Self { variables, service: None }
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        &self.variables.iter().find(|(variable, _)| *variable == name).unwrap().1
+    }
+
+    /// What a command prints. A service that it starts goes on, and replaces the one before.
+    fn run(&mut self, command: &str) -> String {
+        if let Some(flags) = command.strip_prefix("billing serve --database-url \"$") {
+            let url = self.variable(flags.trim_end_matches('"')).to_owned();
+            self.service = Some(Process::serve(&["--database-url", &url]));
+            return String::new();
+        }
+        let address = self.service.as_ref().map_or("nowhere", |service| &service.address);
+        let command = format!("exec 2>&1\n{}", command.replace("localhost:50051", address));
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &command]).envs(self.variables.clone()).current_dir(env!("CARGO_MANIFEST_DIR"));
+        String::from_utf8(bash.output().unwrap().stdout).unwrap()
+    }
+}
+
+/// The program and PostgreSQL's own come first.
+fn path() -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_billing")).parent().unwrap().to_owned();
+    let mut dirs = vec![program];
+    dirs.extend((15..30).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
+    dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
+    env::join_paths(dirs).unwrap().into_string().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_what_really_happens() {
+    let mut shell = Shell::new().await;
+    let commands = commands(PAGE);
+    assert!(commands.len() >= 15, "only {} commands", commands.len());
+    for (command, expected) in commands {
+        let printed = tokio::task::block_in_place(|| shell.run(&command));
+        assert_eq!(without_times(&printed), without_times(&expected), "$ {command}\n{printed}");
+    }
+    drop(shell.service.take());
+    for book in ["DATABASE_URL", "RESTORED_URL"] {
+        check_book(shell.variable(book)).await;
+    }
+}
