@@ -1,9 +1,12 @@
 """Takes payments and runs jobs until its standard input ends, then prints how many calls were answered. Ends with an error if
-a single one was not. `load.py ipv4:127.0.0.1:50051,127.0.0.1:50052`"""
+a single one was not. `load.py ipv4:127.0.0.1:50051,127.0.0.1:50052`, or by TLS `load.py localhost:50051 authority.pem`; a token goes
+in BILLING_TOKEN."""
 
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import job
 import webhook
@@ -44,7 +47,9 @@ def payment(account: str, session: str) -> dict:
 
 def main() -> None:
     is_over = threading.Event()
-    client = Client(connect(sys.argv[1]))
+    target, *authority = sys.argv[1:]
+    authority_pem = Path(authority[0]).read_bytes() if authority else None
+    client = Client(connect(target, token=os.environ.get("BILLING_TOKEN"), authority_pem=authority_pem))
     with ThreadPoolExecutor(WORKERS) as pool:
         done = [pool.submit(work, client, worker, is_over) for worker in range(WORKERS)]
         sys.stdin.read()

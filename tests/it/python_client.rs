@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{on_a_book, process::Process};
+use crate::support::{guarded::Guarded, on_a_book, process::Process};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python");
 
@@ -142,6 +142,34 @@ async fn it_loses_and_doubles_nothing_while_replicas_are_restarted_and_killed() 
         let posted = book.number("SELECT sum(posted_micro_usd) FROM accounts").await;
         assert_eq!(posted, written / 6 * (1_000_000 - 650_000 + 100_000));
         println!("{answered} calls, each there once");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_calls_by_tls_and_with_its_token() {
+    let python = match tokio::task::spawn_blocking(python).await.unwrap() {
+        Ok(python) => python,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    on_a_book(async |book| {
+        let url = book.url.clone();
+        let answered = tokio::task::spawn_blocking(move || {
+            let service = Guarded::serve("python-client-tls", &url);
+            let authority = service.authority_file.to_str().unwrap();
+            let load = program(python, &["load.py", &service.target(), authority])
+                .env("BILLING_TOKEN", &service.token)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            thread::sleep(Duration::from_secs(1));
+            finish(load)
+        });
+        let answered = answered.await.unwrap();
+        let named = book.number("SELECT count(*) FROM ledger_entries WHERE caller = 'checkout'").await;
+        assert!(answered > 0);
+        assert_eq!(usize::try_from(named).unwrap(), answered);
     })
     .await;
 }

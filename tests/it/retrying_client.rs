@@ -14,9 +14,12 @@ use billing_client::{
     reason,
 };
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{
+    Code,
+    transport::{Certificate, ClientTlsConfig},
+};
 
-use crate::support::{on_a_book, process::Process};
+use crate::support::{TestBook, guarded::Guarded, on_a_book, process::Process};
 
 const CALLERS: usize = 8;
 const ROUNDS: usize = 3;
@@ -72,7 +75,7 @@ async fn work(caller: usize, client: RetryingClient, is_over: Arc<AtomicBool>) -
 }
 
 /// Each replica in turn is asked to end, then killed, then both lose all their sessions of the database.
-async fn break_things(book: &crate::support::TestBook, processes: &mut [Option<Process>; 2]) {
+async fn break_things(book: &TestBook, processes: &mut [Option<Process>; 2]) {
     for round in 0..ROUNDS * 2 {
         let replica = &mut processes[round % 2];
         let old = replica.take().unwrap();
@@ -137,6 +140,24 @@ async fn a_refusal_is_an_answer_and_a_service_that_is_away_is_none() {
         let failed = client.charge(charge).await.unwrap_err();
         assert!(matches!(failed, Failure::Unsettled(_)), "{failed}");
         assert_eq!(reason(failed.status()), "", "it was not the service who spoke");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_calls_by_tls_and_with_its_token() {
+    on_a_book(async |book| {
+        let service = Guarded::serve("rust-client", &book.url);
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&service.authority));
+        let replica = endpoint(&format!("https://{}", service.target())).unwrap().tls_config(tls).unwrap();
+        let call = async |token: Option<&str>| {
+            let client = RetryingClient::new([replica.clone()], token, Policy::default()).unwrap();
+            client.credit(deposit("ann", "order-1".into())).await
+        };
+        let Failure::Answered(status) = call(None).await.unwrap_err() else { panic!("not answered") };
+        assert_eq!(status.code(), Code::Unauthenticated);
+        let entry = call(Some(&service.token)).await.unwrap().entry.unwrap();
+        assert_eq!(entry.caller, "checkout");
     })
     .await;
 }

@@ -7,6 +7,7 @@ pub mod cases;
 pub mod check;
 pub mod cluster;
 pub mod console;
+pub mod guarded;
 pub mod health;
 pub mod process;
 pub mod server;
