@@ -30,10 +30,10 @@ pub struct Listeners {
 
 /// Serves on `listeners`, with the book in `database_url`, until `shutdown`. Then, in this order: readiness goes; calls
 /// are still taken for the drain delay; no more are; those under way are answered within the grace; the writers finish
-/// within another.
+/// within another; the port for health, if there is one, closes last.
 ///
 /// # Errors
-/// When the database cannot be reached at the start, the listener fails, or calls are still under way when the grace is
+/// When the database cannot be reached at the start, the port for health cannot be had, the listener fails, or calls are still under way when the grace is
 /// over.
 pub async fn serve(
     config: &Config,
@@ -52,6 +52,7 @@ pub async fn serve(
     });
     let (committer, writers) = Committer::start(&ledger, config.committer, &metrics);
     let health = Health::not_serving().await;
+    let _health_port = open_health_port(config, &health)?;
     let mut background = keep_files_current(&config.server);
     background.spawn(sweeper::count(ledger.clone(), metrics.clone()));
     if let Some(interval) = config.sweep_interval {
@@ -84,6 +85,20 @@ pub async fn serve(
     }
     watch.abort();
     shut_down(config, health, stop, server, writers).await // with metrics to its end
+}
+
+/// Serves health alone, where that is wanted, until what it returns is dropped.
+fn open_health_port(
+    config: &Config,
+    health: &Health,
+) -> anyhow::Result<JoinSet<Result<(), grpc::ServeError>>> {
+    let mut port = JoinSet::new();
+    if let Some(address) = config.health_listen {
+        let listener = grpc::listen(address).with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(listen = %listener.local_addr()?, "serving health alone, to everybody and without TLS");
+        port.spawn(grpc::serve_health(listener, config.server.connections, health.clone()));
+    }
+    Ok(port)
 }
 
 /// Looks for changes of the credentials and certificates, until what it returns is dropped.

@@ -37,6 +37,9 @@ pub struct ServeFlags {
         value_name = "ADDRESS:PORT"
     )]
     pub metrics_listen: String,
+    /// One more address to serve on, health alone, without TLS and credentials: for a kubelet, which has neither.
+    #[arg(long, env = "BILLING_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
+    pub health_listen: Option<String>,
     /// Who may call: a file with a name, a role (reader, coordinator, admin) and a credential on each line, as `billing token
     /// new` makes them. Read again when it changes. Without it everybody may do everything.
     #[arg(long, env = "BILLING_CREDENTIALS", value_name = "FILE")]
@@ -101,6 +104,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where Prometheus scrapes, if it does.
     pub metrics_listen: Option<SocketAddr>,
+    /// The address to serve health alone on, if there is one.
+    pub health_listen: Option<SocketAddr>,
     /// Who may connect and call, and how.
     pub server: ServerSettings,
     /// The limits of the rules.
@@ -144,6 +149,7 @@ impl Config {
         let server = server(flags, &mut wrong);
         let listen = listen(&flags.listen, flags.credentials.is_some(), &mut wrong);
         let metrics_listen = metrics_listen(&flags.metrics_listen, &mut wrong);
+        let health_listen = health_listen(flags.health_listen.as_deref(), &mut wrong);
         let limits = limits(flags, &mut wrong);
         let writers = number("--writers", &flags.writers, 1, 64, &mut wrong);
         let readers = number("--readers", &flags.readers, 1, 64, &mut wrong);
@@ -159,6 +165,7 @@ impl Config {
             database,
             listen,
             metrics_listen,
+            health_listen,
             server,
             limits,
             committer: CommitterSettings { writers, queue_max, batch_max },
@@ -275,9 +282,7 @@ fn unless_wrong<T>(flag: &str, loaded: Result<T, String>, wrong: &mut Vec<String
 }
 
 fn listen(text: &str, has_credentials: bool, wrong: &mut Vec<String>) -> SocketAddr {
-    let Some(address) = address("--listen", text, wrong) else {
-        return SocketAddr::from(([127, 0, 0, 1], 0));
-    };
+    let address = address("--listen", text, wrong);
     if !address.ip().is_loopback() && !has_credentials {
         let why = "since there are no --credentials";
         wrong.push(format!("--listen must be a loopback address, {why}, not {text}"));
@@ -286,15 +291,19 @@ fn listen(text: &str, has_credentials: bool, wrong: &mut Vec<String>) -> SocketA
 }
 
 fn metrics_listen(text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
-    if text == "off" { None } else { address("--metrics-listen", text, wrong) }
+    (text != "off").then(|| address("--metrics-listen", text, wrong))
 }
 
-fn address(flag: &str, text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
-    let address = text.parse().ok();
-    if address.is_none() {
+/// Any address will do: health is open to everybody on the main port, too.
+fn health_listen(text: Option<&str>, wrong: &mut Vec<String>) -> Option<SocketAddr> {
+    text.map(|text| address("--health-listen", text, wrong))
+}
+
+fn address(flag: &str, text: &str, wrong: &mut Vec<String>) -> SocketAddr {
+    text.parse().unwrap_or_else(|_| {
         wrong.push(format!("{flag} must be an address and a port, such as 127.0.0.1:50051, not {text:?}"));
-    }
-    address
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    })
 }
 
 fn number<N>(flag: &str, text: &str, min: N, max: N, wrong: &mut Vec<String>) -> N
@@ -327,6 +336,7 @@ mod tests {
             data_dir: None,
             listen: "127.0.0.1:50051".into(),
             metrics_listen: "127.0.0.1:9464".into(),
+            health_listen: None,
             credentials: None,
             tls_cert: None,
             tls_key: None,
@@ -352,6 +362,7 @@ mod tests {
         let error = Config::parse(&ServeFlags {
             listen: "0.0.0.0:50051".into(),
             metrics_listen: "here".into(),
+            health_listen: Some("50052".into()),
             writers: "0".into(),
             queue_max: "many".into(),
             drain_delay: "soon".into(),
@@ -365,6 +376,7 @@ mod tests {
         for flag in [
             "--listen",
             "--metrics-listen",
+            "--health-listen",
             "--writers",
             "--queue-max",
             "--drain-delay",
@@ -375,7 +387,7 @@ mod tests {
         ] {
             assert_eq!(error.0.iter().filter(|line| line.starts_with(flag)).count(), 1, "{flag}: {error}");
         }
-        assert_eq!(error.0.len(), 9, "{error}");
+        assert_eq!(error.0.len(), 10, "{error}");
     }
 
     #[test]
@@ -391,6 +403,7 @@ mod tests {
         assert!(
             matches!(&config.database, Database::Given(url) if url.to_string() == "postgres://u@h:5432/d")
         );
+        assert_eq!(config.health_listen, None);
         assert_eq!(config.limits.admin_credit_max.get(), 1_000_000_000);
         assert_eq!(config.limits.lease_default.micros(), 600_000_000);
         assert_eq!(config.sweep_interval, Some(Duration::from_secs(1)));

@@ -9,6 +9,7 @@ mod deadline;
 #[cfg(test)]
 mod fuzz;
 mod health;
+mod health_port;
 mod measure;
 mod page;
 mod page_token;
@@ -25,6 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 pub use connections::{ConnectionSettings, listen};
 pub use health::Health;
+pub use health_port::serve_health;
 pub use tls::Tls;
 /// Why serving ended before it was to.
 pub use tonic::transport::Error as ServeError;
@@ -104,14 +106,7 @@ pub async fn serve(
     let incoming = connections::accept(listener, settings.connections, settings.tls);
     let (boundary, unread) = (BoundaryLayer::new(), UnreadLayer::new());
     let (stop, stopped) = oneshot::channel();
-    let serving = Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_max_local_error_reset_streams(Some(STREAM_ERRORS_MAX))
-        .http2_max_pending_accept_reset_streams(Some(STREAMS_TAKEN_BACK_MAX))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_connection_age(settings.connections.age_max)
+    let serving = bounded(settings.connections)
         .layer(MeasureLayer::new(metrics))
         .layer(boundary.clone())
         .layer(AuthorizeLayer(settings.credentials))
@@ -129,6 +124,18 @@ pub async fn serve(
         served = serving => served,
         () = all_answered(stopped, &boundary, &unread) => Ok(()),
     }
+}
+
+/// A server, before it has any services, that bounds what a connection may take.
+fn bounded(connections: ConnectionSettings) -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_local_error_reset_streams(Some(STREAM_ERRORS_MAX))
+        .http2_max_pending_accept_reset_streams(Some(STREAMS_TAKEN_BACK_MAX))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_connection_age(connections.age_max)
 }
 
 /// Waits until the server was told to stop and no call is under way. The server itself waits for every connection to be closed

@@ -36,6 +36,7 @@ pub fn config() -> Config {
         database: Database::Private(PathBuf::new()), // not used: `serve` is told which
         listen: ([127, 0, 0, 1], 0).into(),
         metrics_listen: None,
+        health_listen: None,
         server: ServerSettings {
             connections: ConnectionSettings { connections_max: 1_024, age_max: Duration::from_secs(600) },
             credentials: None,
