@@ -28,7 +28,7 @@ bench: tools ## measure side by side with what it replaces; ARGS="--quick" in tw
 	cargo build --release
 	cargo run --release --manifest-path bench/Cargo.toml -- $(ARGS)
 
-check: tools ## check format, lints, documentation and dependencies of the code, and the contract; test the benchmark's own arithmetic
+check: tools ## check format, lints, documentation and dependencies of the code, the contract and the manifests; test the benchmark's own arithmetic
 	cargo fmt --check
 	cargo fmt --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path bench/peers/Cargo.toml
@@ -42,11 +42,13 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 	.tools/bin/cargo-deny --locked check bans licenses sources
 	.tools/bin/buf lint
 	.tools/bin/buf format -d --exit-code
+	scripts/check-manifests
 
 advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
 	.tools/bin/cargo-deny --locked check advisories
 
 tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny, hledger and Prometheus
+tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny, kubectl, and what checks manifests
 	@scripts/install-postgres
 	@scripts/install-tools
 	@scripts/install-hledger
