@@ -1,13 +1,6 @@
 //! Who may call: tokens, client certificates and roles, on the built program.
 
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{fs, io::Read as _, path::Path, process::Stdio, time::Duration};
 
 use billing::grpc::proto::{
     CaptureRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest, GetOperationRequest,
@@ -21,44 +14,10 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     authority::{Authority, Issued},
-    process::Process,
+    dir::Dir,
+    process::{Process, new_token},
     *,
 };
-
-/// A directory of a test's own. Removed when dropped.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("billing-access-{}-{count}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
-        Self(dir)
-    }
-
-    /// Writes a file as a whole, and returns its path.
-    fn write(&self, name: &str, text: &str) -> String {
-        let (path, unfinished) = (self.0.join(name), self.0.join("unfinished"));
-        fs::write(&unfinished, text).unwrap();
-        fs::rename(unfinished, &path).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-/// A token and its line for the credentials file, by the program itself.
-fn new_token(name: &str, role: &str) -> (String, String) {
-    let made = Process::command().args(["token", "new", name, role]).output().unwrap();
-    assert!(made.status.success());
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (text(made.stderr).trim().to_owned(), text(made.stdout))
-}
 
 /// A request with a bearer token.
 fn with<T>(token: &str, message: T) -> Request<T> {
@@ -400,7 +359,7 @@ async fn no_secret_reaches_the_log_or_an_answer_at_any_level() {
         let (token, line) = new_token("web", "coordinator");
         let url = book.url.replace("billing@", "billing:hunter2@");
         let flags = ["--listen", "127.0.0.1:0", "--log-level", "trace", "--drain-delay", "0s"];
-        let log_path = dir.0.join("log");
+        let log_path = dir.path().join("log");
         let mut service = Process::command()
             .args(flags)
             .args(["--credentials", &dir.write("credentials", &line)])

@@ -23,6 +23,7 @@ mod flood;
 mod full_disk;
 mod fuzz;
 mod go_client;
+mod health_port;
 mod histories;
 mod hostile;
 mod idempotency;

@@ -8,6 +8,7 @@ pub mod check;
 pub mod cluster;
 pub mod console;
 pub mod guarded;
+pub mod dir;
 pub mod health;
 pub mod process;
 pub mod server;

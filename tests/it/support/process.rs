@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -105,6 +106,19 @@ impl Process {
     pub fn failures(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.failures)
     }
+}
+
+/// A port of the loopback address that nothing listens on. For what has to be told a port, instead of telling which it has.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A token and its line for the credentials file, by the program itself.
+pub fn new_token(name: &str, role: &str) -> (String, String) {
+    let made = Process::command().args(["token", "new", name, role]).output().unwrap();
+    assert!(made.status.success());
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(made.stderr).trim().to_owned(), text(made.stdout))
 }
 
 fn keep_failures(log: impl Iterator<Item = String>, kept: &Mutex<Vec<String>>) {
