@@ -31,6 +31,7 @@ mod large_book;
 mod ledger_properties;
 mod lost_commits;
 mod lost_connections;
+mod manifests;
 mod memory_journal;
 mod metrics;
 mod model;
