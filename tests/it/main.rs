@@ -28,6 +28,7 @@ mod histories;
 mod hostile;
 mod idempotency;
 mod large_book;
+mod image;
 mod ledger_properties;
 mod lost_commits;
 mod lost_connections;
