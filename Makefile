@@ -47,8 +47,7 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
 	.tools/bin/cargo-deny --locked check advisories
 
-tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny, hledger and Prometheus
-tools: ## install what the other targets need: PostgreSQL, grpcurl, buf, cargo-deny, kubectl, and what checks manifests
+tools: ## install what the other targets need: PostgreSQL, hledger, Prometheus, grpcurl, buf, cargo-deny, kubectl, and what checks manifests
 	@scripts/install-postgres
 	@scripts/install-tools
 	@scripts/install-hledger

@@ -222,7 +222,12 @@ fn each_alert_fires_when_it_should_and_has_its_section_in_the_runbook() {
     let alerts = names(&fs::read_to_string(rules).unwrap(), "- alert: ");
     assert!(alerts.len() > 10);
     let tested = fs::read_to_string(tests).unwrap();
+    let runbook = fs::read_to_string(Path::new(DEPLOY).join("../docs/OPERATIONS.md")).unwrap();
     for alert in &alerts {
+        assert!(
+            runbook.lines().any(|line| line.trim_start_matches('#').trim() == alert),
+            "{alert} has no section"
+        );
         assert!(
             tested.contains(&format!("alertname: {alert}\n        exp_alerts:\n")),
             "{alert} is not tested to fire"
