@@ -6,13 +6,7 @@ mod database;
 mod export;
 mod progress;
 
-use std::{
-    io::{self, IsTerminal as _},
-    net::SocketAddr,
-    path::Path,
-    process::ExitCode,
-    thread::available_parallelism,
-};
+use std::{net::SocketAddr, path::Path, process::ExitCode, thread::available_parallelism};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -22,9 +16,6 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{
-    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use database::DatabaseFlags;
 
@@ -36,6 +27,7 @@ use crate::{
     file_limit, grpc,
     ledger::{self, DatabaseUrl},
     private_postgres::PrivatePostgres,
+    telemetry::{LogFormat, start_log},
 };
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong, and trying again will not help.
@@ -53,6 +45,9 @@ pub struct Cli {
     /// What to log: off, error, warn, info, debug or trace.
     #[arg(long, env = "BILLING_LOG_LEVEL", default_value = "info", global = true, value_name = "LEVEL")]
     log_level: LevelFilter,
+    /// How to log: human, json, or auto, which is human on a terminal and JSON elsewhere.
+    #[arg(long, env = "BILLING_LOG_FORMAT", default_value = "auto", global = true, value_name = "FORMAT")]
+    log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -99,7 +94,7 @@ pub fn run() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    start_log(cli.log_level);
+    start_log(cli.log_level, cli.log_format);
     let done = match cli.command {
         Some(Command::Migrate(flags)) => migrate(&flags),
         Some(Command::Audit(flags)) => return audit::audit(&flags),
@@ -109,16 +104,6 @@ pub fn run() -> ExitCode {
         None => serve(&cli.serve),
     };
     exit_code(done)
-}
-
-/// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
-/// details would drown ours, and nobody promises that there are no secrets in them.
-fn start_log(level: LevelFilter) {
-    let stderr = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    let levels = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target(env!("CARGO_CRATE_NAME"), level);
-    tracing_subscriber::registry().with(stderr.with_filter(levels)).init();
 }
 
 fn exit_code(done: anyhow::Result<()>) -> ExitCode {

@@ -11,7 +11,7 @@ use futures_util::future::Either;
 use tonic::{Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::{HEALTH, connections::Peer, status::Failure, tls::ClientCertificate};
+use super::{HEALTH, connections::Peer, log::CallerSlot, status::Failure, tls::ClientCertificate};
 use crate::{
     access::{Caller, Credentials, Role},
     reload::Reloaded,
@@ -124,6 +124,9 @@ fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result
     let peer = request.extensions().get::<Peer>();
     let certificate = peer.map_or(&ClientCertificate::None, |peer| &peer.certificate);
     let caller = authenticate(credentials, request.headers(), certificate)?;
+    if let Some(slot) = request.extensions().get::<CallerSlot>() {
+        slot.set(&caller.name);
+    }
     let (method, needed) = needed(request.uri().path());
     if caller.role < needed {
         let (caller, method) = (caller.clone(), method.to_owned());

@@ -117,7 +117,8 @@ fn code(headers: &http::HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-fn method(path: &str) -> Method {
+/// The method of a path, by a name that no caller has made up.
+pub(super) fn method(path: &str) -> Method {
     if let Some(name) = path.strip_prefix(LEDGER) {
         let known = METHODS.into_iter().find(|(method, _)| *method == name);
         return known.map_or(OTHER, |(grpc_method, _)| Method {

@@ -10,9 +10,11 @@ mod deadline;
 mod fuzz;
 mod health;
 mod health_port;
+mod log;
 mod measure;
 mod page;
 mod page_token;
+mod request_id;
 mod service;
 mod status;
 mod tls;
@@ -36,6 +38,7 @@ use crate::{
 };
 use authorize::AuthorizeLayer;
 use boundary::BoundaryLayer;
+use log::LogLayer;
 use measure::MeasureLayer;
 use proto::billing_service_server::BillingServiceServer;
 use service::BillingService;
@@ -107,6 +110,7 @@ pub async fn serve(
     let (boundary, unread) = (BoundaryLayer::new(), UnreadLayer::new());
     let (stop, stopped) = oneshot::channel();
     let serving = bounded(settings.connections)
+        .layer(LogLayer)
         .layer(MeasureLayer::new(metrics))
         .layer(boundary.clone())
         .layer(AuthorizeLayer(settings.credentials))

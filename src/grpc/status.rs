@@ -1,4 +1,4 @@
-//! Every failure as one gRPC status: the only mapping.
+//! Every failure as one gRPC status: the only mapping. What caused it stays inside, as the status's source, for the log.
 
 use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
 
@@ -70,9 +70,9 @@ impl From<Failure> for Status {
             Failure::KeyReused(reused) => of_key_reused(&reused),
             Failure::NotFound(not_found) => of_not_found(not_found),
             Failure::Refused(refusal) => of_refusal(&refusal),
-            Failure::Submit(error) => of_submit_error(&error),
-            Failure::Ledger(error) => of_ledger_error(&error),
-            Failure::Denied(denial) => of_denial(&denial),
+            Failure::Submit(error) => of_submit_error(error),
+            Failure::Ledger(error) => of_ledger_error(Arc::new(error)),
+            Failure::Denied(denial) => of_denial(denial),
             Failure::TooManyCalls => overloaded(),
             Failure::DeadlineExceeded => status(
                 Code::DeadlineExceeded,
@@ -96,7 +96,7 @@ impl From<Failure> for Status {
                 "there is no such method, or it takes no compressed requests",
                 [],
             ),
-            Failure::Panicked(text) => internal(&Panic(text)),
+            Failure::Panicked(text) => internal(Arc::new(Panic(text))),
         }
     }
 }
@@ -142,7 +142,7 @@ fn of_refusal(refusal: &Refusal) -> Status {
     Status::with_error_details(Code::FailedPrecondition, refusal.message.as_str(), details)
 }
 
-fn of_submit_error(error: &SubmitError) -> Status {
+fn of_submit_error(error: SubmitError) -> Status {
     match error {
         SubmitError::Full => overloaded(),
         SubmitError::Closed => again(
@@ -151,38 +151,33 @@ fn of_submit_error(error: &SubmitError) -> Status {
             "the service is shutting down: call another replica with the same key",
             Duration::from_millis(100),
         ),
-        SubmitError::WriterFailed => internal(error),
+        SubmitError::WriterFailed => internal(Arc::new(error)),
         SubmitError::Ledger(error) => of_ledger_error(error),
     }
 }
 
-fn of_ledger_error(error: &LedgerError) -> Status {
-    match error {
-        LedgerError::Unavailable(_) => {
-            tracing::warn!(error = chain(error), "the database is unavailable");
-            again(
-                Code::Unavailable,
-                "DATABASE_UNAVAILABLE",
-                "the database is unavailable: call again with the same key",
-                Duration::from_secs(1),
-            )
-        }
-        LedgerError::Overloaded => overloaded(),
-        LedgerError::Contention(_) => {
-            tracing::warn!(error = chain(error), "the locks of an account could not be had");
-            again(
-                Code::Aborted,
-                "CONTENTION",
-                "others keep the account busy: call again with the same key",
-                Duration::from_millis(200),
-            )
-        }
-        LedgerError::Refused(_) | LedgerError::Corrupt(_) => internal(error),
-    }
+fn of_ledger_error(error: Arc<LedgerError>) -> Status {
+    let status = match *error {
+        LedgerError::Unavailable(_) => again(
+            Code::Unavailable,
+            "DATABASE_UNAVAILABLE",
+            "the database is unavailable: call again with the same key",
+            Duration::from_secs(1),
+        ),
+        LedgerError::Overloaded => return overloaded(),
+        LedgerError::Contention(_) => again(
+            Code::Aborted,
+            "CONTENTION",
+            "others keep the account busy: call again with the same key",
+            Duration::from_millis(200),
+        ),
+        LedgerError::Refused(_) | LedgerError::Corrupt(_) => return internal(error),
+    };
+    caused_by(error, status)
 }
 
-fn of_denial(denial: &Denial) -> Status {
-    match denial {
+fn of_denial(denial: Denial) -> Status {
+    match &denial {
         Denial::NoCredentials
         | Denial::NotBearer
         | Denial::UnknownToken
@@ -191,26 +186,31 @@ fn of_denial(denial: &Denial) -> Status {
             status(Code::Unauthenticated, "UNAUTHENTICATED", denial.to_string(), [])
         }
         Denial::Role { caller, needed, .. } => {
-            tracing::warn!(%denial, "a call was not permitted");
             let metadata = [
                 ("caller", caller.name.to_string()),
                 ("role", caller.role.to_string()),
                 ("needed", needed.to_string()),
             ];
-            status(Code::PermissionDenied, "PERMISSION_DENIED", denial.to_string(), metadata)
+            let status = status(Code::PermissionDenied, "PERMISSION_DENIED", denial.to_string(), metadata);
+            caused_by(Arc::new(denial), status)
         }
     }
 }
 
 /// What it was goes to the log, and only there.
-fn internal(error: &(dyn StdError + 'static)) -> Status {
-    tracing::error!(error = chain(error), "a call failed as none ever should");
-    status(
+fn internal(error: Arc<dyn StdError + Send + Sync>) -> Status {
+    let status = status(
         Code::Internal,
         "INTERNAL",
         "something is wrong inside the service; the same key is safe to use again",
         [],
-    )
+    );
+    caused_by(error, status)
+}
+
+fn caused_by(cause: Arc<dyn StdError + Send + Sync>, mut status: Status) -> Status {
+    status.set_source(cause);
+    status
 }
 
 fn overloaded() -> Status {
@@ -243,15 +243,27 @@ fn error_info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> Er
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
-/// An error with all that caused it, in one line.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
+/// The name of a code, as the specification of gRPC has it.
+pub(super) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
-    line
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 const OTHERS: [&str; 6] = ["app", "cli", "config", "file_limit", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("diesel", &["ledger"]),
     ("diesel_async", &["ledger"]),
     ("bb8", &["ledger"]),
@@ -37,6 +37,7 @@ const CRATES: [(&str, &[&str]); 18] = [
     ("clap", &["cli", "config"]),
     ("axum", &["telemetry"]),
     ("prometheus_client", &["telemetry"]),
+    ("tracing_subscriber", &["telemetry"]),
     ("csv", &["export"]),
     ("indicatif", &["cli"]),
     ("jiff", &["accounting"]),

@@ -208,6 +208,7 @@ async fn a_low_limit_of_open_files_lowers_the_limit_of_connections_and_says_so()
             "--database-url",
             &book.url,
         ]);
+        limited.env("BILLING_LOG_FORMAT", "human");
         let service = Process::start(limited).unwrap();
         let bystander = Bystander::watch(&service);
         assert!(service.said.iter().any(|line| line.contains("fewer connections")), "{:?}", service.said);

@@ -30,6 +30,7 @@ mod idempotency;
 mod image;
 mod large_book;
 mod ledger_properties;
+mod log;
 mod lost_commits;
 mod lost_connections;
 mod manifests;

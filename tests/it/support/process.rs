@@ -58,10 +58,11 @@ impl Process {
         Ok(Self { address, said, child, failures })
     }
 
-    /// `billing`, with nothing configured by the environment.
+    /// `billing`, with nothing configured by the environment but that it logs for people, which tests read, too.
     pub fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
-        command.env_remove("DATABASE_URL").env_remove("BILLING_DATA_DIR").stdin(Stdio::null());
+        command.env_remove("DATABASE_URL").env_remove("BILLING_DATA_DIR").env("BILLING_LOG_FORMAT", "human");
+        command.stdin(Stdio::null());
         command
     }
 

@@ -1,0 +1,72 @@
+//! The id by which a call is found again, in its answer, in the log and in the systems of its caller.
+
+use std::fmt;
+
+use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Where a caller may send it, and where it is answered.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LENGTH_MAX: usize = 64;
+
+/// 1 to 64 visible ASCII characters: the caller's, if it sent any, so that its logs and ours have the same. Who sends more,
+/// or others, gets an id of ours: nobody writes what he likes into the log.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let sent = headers.get(REQUEST_ID).filter(|sent| is_good(sent.as_bytes()));
+        sent.map_or_else(Self::random, |sent| Self(sent.clone()))
+    }
+
+    /// Unlikely to be had twice among the calls that anybody looks through.
+    fn random() -> Self {
+        let digits = format!("{:016x}", fastrand::u64(..));
+        Self(HeaderValue::try_from(digits).expect("hexadecimal digits are visible ASCII"))
+    }
+
+    /// As an answer has it.
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default() // visible ASCII
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn is_good(sent: &[u8]) -> bool {
+    (1..=LENGTH_MAX).contains(&sent.len()) && sent.iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(sent: &[u8]) -> RequestId {
+        RequestId::of(&HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(sent).unwrap())]))
+    }
+
+    #[test]
+    fn an_id_of_the_caller_is_taken_if_it_is_short_and_visible() {
+        for good in ["a", "6f1c-~!", &"x".repeat(64)] {
+            assert_eq!(id(good.as_bytes()).as_str(), good);
+        }
+        for bad in [&b""[..], b"a b", b"a\tb", "é".as_bytes(), "x".repeat(65).as_bytes()] {
+            let id = id(bad);
+            assert!(id.as_str().len() == 16 && is_good(id.as_str().as_bytes()), "{bad:?}: {id}");
+        }
+    }
+
+    #[test]
+    fn calls_without_an_id_get_different_ones() {
+        let none = HeaderMap::new();
+        assert_ne!(RequestId::of(&none).as_str(), RequestId::of(&none).as_str());
+    }
+}

@@ -1,0 +1,76 @@
+//! The log: what of it is written to standard error, and whether for a person or for a program.
+
+use std::{
+    io::{self, IsTerminal as _},
+    panic,
+    str::FromStr,
+};
+
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+/// Whom the log is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Whoever is there: a person at a terminal, else a program.
+    Auto,
+    /// A person.
+    Human,
+    /// A program: one JSON object on each line.
+    Json,
+}
+
+/// A format that there is not.
+#[derive(Debug, thiserror::Error)]
+#[error("the format must be auto, human or json")]
+pub struct UnknownLogFormat;
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLogFormat> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownLogFormat),
+        }
+    }
+}
+
+impl LogFormat {
+    fn is_json(self) -> bool {
+        match self {
+            Self::Auto => !io::stderr().is_terminal(),
+            Self::Human => false,
+            Self::Json => true,
+        }
+    }
+}
+
+/// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
+/// details would drown ours, and nobody promises that there are no secrets in them.
+pub fn start_log(level: LevelFilter, format: LogFormat) {
+    let levels = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), level);
+    tracing_subscriber::registry().with(lines(format.is_json()).with_filter(levels)).init();
+    if format.is_json() {
+        panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
+    }
+}
+
+fn lines<S>(is_json: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let stderr = fmt::layer().with_writer(io::stderr);
+    if is_json {
+        stderr.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    } else {
+        stderr.with_ansi(io::stderr().is_terminal()).boxed()
+    }
+}
