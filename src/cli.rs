@@ -27,7 +27,7 @@ use crate::{
     file_limit, grpc,
     ledger::{self, DatabaseUrl},
     private_postgres::PrivatePostgres,
-    telemetry::{LogFormat, start_log},
+    telemetry::{LogFormat, Traces, start_log},
 };
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong, and trying again will not help.
@@ -94,14 +94,17 @@ pub fn run() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    start_log(cli.log_level, cli.log_format);
-    let done = match cli.command {
-        Some(Command::Migrate(flags)) => migrate(&flags),
-        Some(Command::Audit(flags)) => return audit::audit(&flags),
-        Some(Command::Export(flags)) => export::export(&flags),
-        Some(Command::Token(TokenCommand::New(flags))) => new_token(&flags),
-        Some(Command::Serve(flags)) => serve(&flags),
-        None => serve(&cli.serve),
+    let log = LogSettings { level: cli.log_level, format: cli.log_format };
+    let command = cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
+    if !matches!(command, Command::Serve(_)) {
+        start_log(log.level, log.format, None);
+    }
+    let done = match command {
+        Command::Migrate(flags) => migrate(&flags),
+        Command::Audit(flags) => return audit::audit(&flags),
+        Command::Export(flags) => export::export(&flags),
+        Command::Token(TokenCommand::New(flags)) => new_token(&flags),
+        Command::Serve(flags) => serve(&flags, log),
     };
     exit_code(done)
 }
@@ -115,11 +118,24 @@ fn exit_code(done: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn serve(flags: &ServeFlags) -> anyhow::Result<()> {
+/// How to log.
+#[derive(Clone, Copy)]
+struct LogSettings {
+    level: LevelFilter,
+    format: LogFormat,
+}
+
+fn serve(flags: &ServeFlags, log: LogSettings) -> anyhow::Result<()> {
     let mut config = Config::parse(flags)?;
+    let traces = config.traces.as_ref().map(Traces::start).transpose().context("cannot send traces")?;
+    start_log(log.level, log.format, traces.as_ref());
     let connections_max = &mut config.server.connections.connections_max;
     *connections_max = file_limit::fit_connections(*connections_max);
-    serve_in_database(&config)
+    let served = serve_in_database(&config);
+    if let Some(traces) = traces {
+        traces.finish();
+    }
+    served
 }
 
 fn serve_in_database(config: &Config) -> anyhow::Result<()> {

@@ -1,6 +1,8 @@
 //! The configuration: every flag and environment variable, its default, and all that is wrong with them at once.
 
-use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread::available_parallelism, time::Duration};
+use std::{
+    fmt::Display, net::SocketAddr, num::NonZero, path::PathBuf, thread::available_parallelism, time::Duration,
+};
 
 use clap::Args;
 
@@ -12,6 +14,7 @@ use crate::{
     ledger::DatabaseUrl,
     private_postgres,
     reload::Reloaded,
+    telemetry::{OtlpEndpoint, SampleRatio, TraceSettings},
 };
 
 /// Shorter, and a connection would end before it is of use.
@@ -60,6 +63,12 @@ pub struct ServeFlags {
     /// as long.
     #[arg(long, env = "BILLING_CONNECTION_AGE_MAX", default_value = "10m", value_name = "DURATION")]
     pub connection_age_max: String,
+    /// The collector that traces go to, over OTLP/gRPC without TLS. Without it there are none.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// How many of the traces that begin here are recorded, from 0 to 1. A caller that traces decides for its own calls.
+    #[arg(long, env = "BILLING_OTLP_SAMPLE_RATIO", default_value = "1", value_name = "RATIO")]
+    pub otlp_sample_ratio: String,
     /// The most that one AdminCredit may grant, in micro-USD.
     #[arg(long, env = "BILLING_ADMIN_CREDIT_MAX", default_value = "1000000000", value_name = "MICRO_USD")]
     pub admin_credit_max: String,
@@ -106,6 +115,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The address to serve health alone on, if there is one.
     pub health_listen: Option<SocketAddr>,
+    /// Which traces go where, if any do.
+    pub traces: Option<TraceSettings>,
     /// Who may connect and call, and how.
     pub server: ServerSettings,
     /// The limits of the rules.
@@ -150,6 +161,7 @@ impl Config {
         let listen = listen(&flags.listen, flags.credentials.is_some(), &mut wrong);
         let metrics_listen = metrics_listen(&flags.metrics_listen, &mut wrong);
         let health_listen = health_listen(flags.health_listen.as_deref(), &mut wrong);
+        let traces = traces(flags, &mut wrong);
         let limits = limits(flags, &mut wrong);
         let writers = number("--writers", &flags.writers, 1, 64, &mut wrong);
         let readers = number("--readers", &flags.readers, 1, 64, &mut wrong);
@@ -166,6 +178,7 @@ impl Config {
             listen,
             metrics_listen,
             health_listen,
+            traces,
             server,
             limits,
             committer: CommitterSettings { writers, queue_max, batch_max },
@@ -277,7 +290,7 @@ fn tls(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<Reloaded<Tls>> {
     unless_wrong("--tls-cert", loaded, wrong)
 }
 
-fn unless_wrong<T>(flag: &str, loaded: Result<T, String>, wrong: &mut Vec<String>) -> Option<T> {
+fn unless_wrong<T>(flag: &str, loaded: Result<T, impl Display>, wrong: &mut Vec<String>) -> Option<T> {
     loaded.map_err(|why| wrong.push(format!("{flag}: {why}"))).ok()
 }
 
@@ -297,6 +310,14 @@ fn metrics_listen(text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
 /// Any address will do: health is open to everybody on the main port, too.
 fn health_listen(text: Option<&str>, wrong: &mut Vec<String>) -> Option<SocketAddr> {
     text.map(|text| address("--health-listen", text, wrong))
+}
+
+fn traces(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<TraceSettings> {
+    let endpoint = flags.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty())?;
+    let endpoint = unless_wrong("--otlp-endpoint", endpoint.parse::<OtlpEndpoint>(), wrong);
+    let sample_ratio =
+        unless_wrong("--otlp-sample-ratio", flags.otlp_sample_ratio.parse::<SampleRatio>(), wrong);
+    Some(TraceSettings { endpoint: endpoint?, sample_ratio: sample_ratio? })
 }
 
 fn address(flag: &str, text: &str, wrong: &mut Vec<String>) -> SocketAddr {
@@ -337,6 +358,8 @@ mod tests {
             listen: "127.0.0.1:50051".into(),
             metrics_listen: "127.0.0.1:9464".into(),
             health_listen: None,
+            otlp_endpoint: None,
+            otlp_sample_ratio: "1".into(),
             credentials: None,
             tls_cert: None,
             tls_key: None,
@@ -368,6 +391,8 @@ mod tests {
             drain_delay: "soon".into(),
             lease_default: "25h".into(),
             sweep_interval: "often".into(),
+            otlp_endpoint: Some("https://h".into()),
+            otlp_sample_ratio: "most".into(),
             data_dir: Some("/d".into()),
             database_url: Some("postgres://u:s3cret@h/d?sslmode=verify-full".into()),
             ..flags()
@@ -384,10 +409,12 @@ mod tests {
             "--database-url",
             "--lease-default",
             "--sweep-interval",
+            "--otlp-endpoint",
+            "--otlp-sample-ratio",
         ] {
             assert_eq!(error.0.iter().filter(|line| line.starts_with(flag)).count(), 1, "{flag}: {error}");
         }
-        assert_eq!(error.0.len(), 10, "{error}");
+        assert_eq!(error.0.len(), 12, "{error}");
     }
 
     #[test]

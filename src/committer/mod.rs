@@ -23,11 +23,15 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::{sync::oneshot, task::JoinSet};
+use tracing::Instrument as _;
 
 use crate::{
     accounting::{AccountId, Command, Outcome},
     ledger::{Ledger, LedgerError},
-    telemetry::Metrics,
+    telemetry::{
+        Metrics,
+        spans::{self, Waiting},
+    },
 };
 use queue::{Queue, QueueError};
 
@@ -81,6 +85,7 @@ struct Job {
     command: Command,
     reply: oneshot::Sender<Result<Outcome, SubmitError>>,
     queued: Instant,
+    waiting: Waiting,
 }
 
 impl Committer {
@@ -106,12 +111,12 @@ impl Committer {
         let (reply, answer) = oneshot::channel();
         let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
         let account_id = command.account_id().clone();
-        queue.put(&account_id, Job { command, reply, queued: Instant::now() }).map_err(
-            |error| match error {
+        queue
+            .put(&account_id, Job { command, reply, queued: Instant::now(), waiting: Waiting::begin() })
+            .map_err(|error| match error {
                 QueueError::Full => SubmitError::Full,
                 QueueError::Closed => SubmitError::Closed,
-            },
-        )?;
+            })?;
         self.metrics.queued();
         answer.await.unwrap_or(Err(SubmitError::WriterFailed))
     }
@@ -144,11 +149,15 @@ async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize, metrics
         for job in &jobs {
             metrics.dequeued(begin - job.queued);
         }
+        let span = spans::batch(jobs.iter().map(|job| &job.waiting));
         let still_waited_for = jobs.into_iter().filter(|job| !job.reply.is_closed());
         let (commands, replies): (Vec<_>, Vec<_>) =
             still_waited_for.map(|job| (job.command, job.reply)).unzip();
         // A panic fails this batch and not the writer: it has no answers, which callers learn from their dropped replies.
-        let answers = AssertUnwindSafe(post(&ledger, &commands)).catch_unwind().await.unwrap_or_default();
+        let answers = AssertUnwindSafe(post(&ledger, &commands).instrument(span))
+            .catch_unwind()
+            .await
+            .unwrap_or_default();
         metrics.posted(commands.len(), begin.elapsed());
         for (reply, answer) in replies.into_iter().zip(answers) {
             let _ = reply.send(answer); // a caller who has gone needs no answer

@@ -18,6 +18,7 @@ mod request_id;
 mod service;
 mod status;
 mod tls;
+mod trace;
 mod unread;
 
 use std::{future::Future, time::Duration};
@@ -42,6 +43,7 @@ use log::LogLayer;
 use measure::MeasureLayer;
 use proto::billing_service_server::BillingServiceServer;
 use service::BillingService;
+use trace::TraceLayer;
 use unread::UnreadLayer;
 
 /// The messages and services of `proto/billing/v1`.
@@ -110,6 +112,7 @@ pub async fn serve(
     let (boundary, unread) = (BoundaryLayer::new(), UnreadLayer::new());
     let (stop, stopped) = oneshot::channel();
     let serving = bounded(settings.connections)
+        .layer(TraceLayer)
         .layer(LogLayer)
         .layer(MeasureLayer::new(metrics))
         .layer(boundary.clone())

@@ -61,6 +61,7 @@ mod tls;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
@@ -70,7 +71,7 @@ pub use snapshot::{Selection, Snapshot};
 
 use crate::{
     accounting::{Command, Limits, Outcome, decide},
-    telemetry::PoolSample,
+    telemetry::{PoolSample, spans},
 };
 use connect::{Purpose, connect};
 use error::{Remedy, remedy, says_read_only};
@@ -157,7 +158,8 @@ impl Ledger {
         let mut runs = 0;
         loop {
             runs += 1;
-            let error = match self.run(commands, open_accounts, &mut decided).await {
+            let run = self.run(commands, open_accounts, &mut decided).instrument(spans::transaction());
+            let error = match run.await {
                 Ok(()) | Err(TransactionEnd::NothingToWrite) => return Ok(decided),
                 Err(TransactionEnd::AccountsMissing) if !open_accounts => {
                     open_accounts = true;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use diesel::{data_types::PgTimestamp, prelude::*, sql_types::Bool};
 use diesel_async::{AsyncPgConnection, methods::LoadQuery};
+use tracing::Instrument as _;
 
 use super::{
     Ledger, LedgerError,
@@ -15,9 +16,12 @@ use super::{
     rows::{self, AccountNowRow, EntryRow, RefusalRow, ReservationRow},
     schema::{external_replays, ledger_entries, refusals},
 };
-use crate::accounting::{
-    AccountId, Answer, Balance, Entry, EntryType, IdempotencyKey, Reference, Reservation, ReservationState,
-    Timestamp,
+use crate::{
+    accounting::{
+        AccountId, Answer, Balance, Entry, EntryType, IdempotencyKey, Reference, Reservation,
+        ReservationState, Timestamp,
+    },
+    telemetry::spans,
 };
 
 /// How many entries one page looks through at most: a rare type in a long journal takes several pages, not one long
@@ -317,15 +321,18 @@ impl Ledger {
         Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
         T: Send,
     {
-        let mut session = self.readers.get().await?;
-        match session.query(query.clone()).await? {
-            Err(error) if remedy(&error) == Remedy::Reconnect => {
-                drop(session); // never two at once
-                let mut another = self.readers.get().await?;
-                Ok(another.query(query).await??)
+        let read = async {
+            let mut session = self.readers.get().await?;
+            match session.query(query.clone()).await? {
+                Err(error) if remedy(&error) == Remedy::Reconnect => {
+                    drop(session); // never two at once
+                    let mut another = self.readers.get().await?;
+                    Ok(another.query(query).await??)
+                }
+                read => Ok(read?),
             }
-            read => Ok(read?),
-        }
+        };
+        read.instrument(spans::read()).await
     }
 }
 

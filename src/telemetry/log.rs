@@ -12,6 +12,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use super::Traces;
+
 /// Whom the log is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -53,11 +55,15 @@ impl LogFormat {
 
 /// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
 /// details would drown ours, and nobody promises that there are no secrets in them.
-pub fn start_log(level: LevelFilter, format: LogFormat) {
+/// Spans go to the collector, if there is one, and never to the log.
+pub fn start_log(level: LevelFilter, format: LogFormat, traces: Option<&Traces>) {
     let levels = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level);
-    tracing_subscriber::registry().with(lines(format.is_json()).with_filter(levels)).init();
+    tracing_subscriber::registry()
+        .with(lines(format.is_json()).with_filter(levels))
+        .with(traces.map(Traces::layer))
+        .init();
     if format.is_json() {
         panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
     }

@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 const OTHERS: [&str; 6] = ["app", "cli", "config", "file_limit", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
-const CRATES: [(&str, &[&str]); 19] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("diesel", &["ledger"]),
     ("diesel_async", &["ledger"]),
     ("bb8", &["ledger"]),
@@ -38,6 +38,10 @@ const CRATES: [(&str, &[&str]); 19] = [
     ("axum", &["telemetry"]),
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("tracing_opentelemetry", &["telemetry"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
     ("csv", &["export"]),
     ("indicatif", &["cli"]),
     ("jiff", &["accounting"]),

@@ -52,6 +52,7 @@ mod round_trips;
 mod schema;
 mod service_role;
 mod stalls;
+mod traces;
 
 mod translation;
 mod vanished_callers;

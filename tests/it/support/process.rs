@@ -62,7 +62,7 @@ impl Process {
     pub fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
         command.env_remove("DATABASE_URL").env_remove("BILLING_DATA_DIR").env("BILLING_LOG_FORMAT", "human");
-        command.stdin(Stdio::null());
+        command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").stdin(Stdio::null());
         command
     }
 

@@ -1,0 +1,179 @@
+//! Where spans go: over OTLP to a collector, on a thread of their own, and how many of them.
+
+use std::{env, fmt, io, str::FromStr, time::Duration};
+
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tokio::runtime::{self, Runtime};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
+
+use super::spans::TARGET;
+
+/// How long the collector may take to take some spans.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last spans may take to leave when the service ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many calls a batch's span may name: all of its calls, by default.
+const LINKS_MAX: u32 = 512;
+
+/// Where a collector is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OtlpEndpoint(String);
+
+/// Not where a collector is. Does not repeat it: there may be a password in it.
+#[derive(Debug, thiserror::Error)]
+#[error("must be the http:// URL of a collector's gRPC port, such as http://127.0.0.1:4317")]
+pub struct InvalidOtlpEndpoint;
+
+/// How many of the traces that begin here are recorded, from none to all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampleRatio(f64);
+
+/// No such ratio.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a number from 0 to 1")]
+pub struct InvalidSampleRatio;
+
+/// Which spans go where.
+#[derive(Debug, Clone)]
+pub struct TraceSettings {
+    /// Where they go.
+    pub endpoint: OtlpEndpoint,
+    /// How many.
+    pub sample_ratio: SampleRatio,
+}
+
+/// Why there can be no traces.
+#[derive(Debug, thiserror::Error)]
+pub enum TracesError {
+    /// There is no thread for them.
+    #[error("no thread can be started for them")]
+    Runtime(#[from] io::Error),
+    /// The exporter does not want its settings, some of which come from the environment.
+    #[error("the exporter cannot be made")]
+    Exporter(#[from] ExporterBuildError),
+}
+
+/// Spans on their way to a collector.
+#[derive(Debug)]
+pub struct Traces {
+    provider: SdkTracerProvider,
+    /// Its connection to the collector lives here and not among the calls, so that a slow collector slows none of them.
+    runtime: Runtime,
+}
+
+impl FromStr for OtlpEndpoint {
+    type Err = InvalidOtlpEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOtlpEndpoint> {
+        let host = text.strip_prefix("http://").unwrap_or_default();
+        if host.is_empty() { Err(InvalidOtlpEndpoint) } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl fmt::Debug for OtlpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OtlpEndpoint") // there may be a password in it
+    }
+}
+
+impl FromStr for SampleRatio {
+    type Err = InvalidSampleRatio;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSampleRatio> {
+        let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio.map(Self).ok_or(InvalidSampleRatio)
+    }
+}
+
+impl Traces {
+    /// Begins to send what is recorded. Nobody waits for the collector: what it does not take is lost, and the log says so.
+    ///
+    /// # Errors
+    /// When that cannot be.
+    pub fn start(settings: &TraceSettings) -> Result<Self, TracesError> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("otlp")
+            .enable_all()
+            .build()?;
+        let exporter = {
+            let _inside = runtime.enter();
+            let exporter = SpanExporter::builder().with_tonic();
+            exporter.with_endpoint(&settings.endpoint.0).with_timeout(EXPORT_TIMEOUT).build()?
+        };
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_sampler(sampler(settings.sample_ratio))
+            .with_max_links_per_span(LINKS_MAX)
+            .with_resource(resource())
+            .build();
+        Ok(Self { provider, runtime })
+    }
+
+    /// Records the spans of [`super::spans`], and nothing else.
+    pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        tracing_opentelemetry::layer()
+            .with_tracer(self.provider.tracer(env!("CARGO_CRATE_NAME")))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false)
+            .with_level(false)
+            .with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
+    }
+
+    /// Sends what is left, within a bound.
+    pub fn finish(self) {
+        if let Err(error) = self.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, "the last spans could not be sent");
+        }
+        self.runtime.shutdown_background();
+    }
+}
+
+/// As the caller does, if it traces; else by the ratio.
+fn sampler(SampleRatio(ratio): SampleRatio) -> Sampler {
+    Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)))
+}
+
+/// Who sends them: with what `OTEL_RESOURCE_ATTRIBUTES` adds, and under `OTEL_SERVICE_NAME` if there is one.
+fn resource() -> Resource {
+    let name = env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
+    Resource::builder()
+        .with_service_name(name.unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned()))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_is_reached_without_tls_and_its_address_is_not_shown() {
+        let endpoint: OtlpEndpoint = "http://user:hunter2@collector:4317".parse().unwrap();
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
+        for wrong in ["", "http://", "collector:4317", "https://collector:4317"] {
+            assert!(wrong.parse::<OtlpEndpoint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_between_none_and_all() {
+        for good in ["0", "0.01", "1", "1.0"] {
+            assert!(good.parse::<SampleRatio>().is_ok(), "{good}");
+        }
+        for wrong in ["", "-0.1", "1.1", "NaN", "10%"] {
+            assert!(wrong.parse::<SampleRatio>().is_err(), "{wrong}");
+        }
+    }
+}
