@@ -22,7 +22,10 @@ use super::{
     request_id::{REQUEST_ID, RequestId},
     status::code_name,
 };
-use crate::{accounting::CallerName, telemetry::Method};
+use crate::{
+    accounting::CallerName,
+    telemetry::{Method, spans},
+};
 
 /// Puts [`Log`] around a service.
 #[derive(Debug, Clone)]
@@ -118,6 +121,7 @@ macro_rules! line {
             code = code_name($failed.code()),
             reason = reason($failed),
             request_id = $call.id.as_str(),
+            trace_id = spans::trace_id(),
             caller = $call.caller.name(),
             error = $failed.source().map(chain),
             $message

@@ -77,6 +77,13 @@ pub fn answered(call: &Span, code: &'static str, is_our_fault: bool, request_id:
     }
 }
 
+/// The trace of the call under way, for the log, if it is recorded.
+#[must_use]
+pub fn trace_id() -> Option<String> {
+    let context = context(&Span::current());
+    context.is_sampled().then(|| context.trace_id().to_string())
+}
+
 /// An operation that waits for a writer, as its trace has it. The wait ends when this is dropped.
 #[derive(Debug)]
 pub struct Waiting {
