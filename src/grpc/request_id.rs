@@ -25,9 +25,11 @@ impl RequestId {
         Self(HeaderValue::try_from(digits).expect("hexadecimal digits are visible ASCII"))
     }
 
-    /// As an answer has it.
+    /// As an answer has it: marked as never to be kept in HTTP/2's table of headers, since no other answer has the same.
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+        let mut header = self.0.clone();
+        header.set_sensitive(true);
+        header
     }
 
     pub(super) fn as_str(&self) -> &str {
