@@ -47,8 +47,8 @@ impl Process {
                 child.wait().unwrap();
                 return Err(said);
             };
-            if let Some((_, address)) = line.split_once("address=") {
-                break address.trim().to_owned();
+            if let Some(address) = address_in(&line) {
+                break address;
             }
             said.push(line);
         };
@@ -107,6 +107,15 @@ impl Process {
     pub fn failures(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.failures)
     }
+}
+
+/// Where it serves, if a line of the log says so: in the form for people, or in JSON.
+fn address_in(line: &str) -> Option<String> {
+    if let Some((_, address)) = line.split_once("address=") {
+        return Some(address.trim().to_owned());
+    }
+    let (_, address) = line.split_once("\"address\":\"")?;
+    Some(address.split('"').next()?.to_owned())
 }
 
 /// A port of the loopback address that nothing listens on. For what has to be told a port, instead of telling which it has.
