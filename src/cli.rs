@@ -4,7 +4,10 @@ mod accounts;
 mod audit;
 mod database;
 mod export;
+mod import;
 mod progress;
+mod source;
+mod table;
 
 use std::{net::SocketAddr, path::Path, process::ExitCode, thread::available_parallelism};
 
@@ -62,6 +65,9 @@ enum Command {
     /// Write the journal for spreadsheets, programs and bookkeeping.
     #[command(after_help = export::AFTER_HELP)]
     Export(export::ExportFlags),
+    /// Take the history of a replaced system into the book. May run again and again, and beside both systems.
+    #[command(after_help = import::AFTER_HELP)]
+    Import(import::ImportFlags),
     /// Bearer tokens for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -83,7 +89,8 @@ struct TokenFlags {
     role: Role,
 }
 
-/// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit found something, 64 for a wrong
+/// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit found something or an import left something
+/// out, 64 for a wrong
 /// configuration.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -103,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(flags) => migrate(&flags),
         Command::Audit(flags) => return audit::audit(&flags),
         Command::Export(flags) => export::export(&flags),
+        Command::Import(flags) => return import::import(&flags),
         Command::Token(TokenCommand::New(flags)) => new_token(&flags),
         Command::Serve(flags) => serve(&flags, log),
     };

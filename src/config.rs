@@ -194,8 +194,8 @@ impl Config {
 ///
 /// # Errors
 /// With what is wrong with it.
-pub fn given_database(url: &str) -> Result<DatabaseUrl, ConfigError> {
-    url.parse().map_err(|error| ConfigError(vec![format!("--database-url {error}")]))
+pub fn given_database(flag: &str, url: &str) -> Result<DatabaseUrl, ConfigError> {
+    url.parse().map_err(|error| ConfigError(vec![format!("{flag} {error}")]))
 }
 
 fn writers_default() -> String {
@@ -217,7 +217,7 @@ fn database(
     if data_dir.is_some() {
         wrong.push("--data-dir is for the private PostgreSQL, but --database-url names another".into());
     }
-    match given_database(&url) {
+    match given_database("--database-url", &url) {
         Ok(url) => Database::Given(url),
         Err(ConfigError(found)) => {
             wrong.extend(found);

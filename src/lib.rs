@@ -8,11 +8,12 @@
 //! ```
 //!
 //! * [`accounting`]: what may happen, as pure functions over plain data. No async, no SQL, no protobuf, no clock.
-//! * [`ledger`]: the book in PostgreSQL. The only code that knows Diesel; the only transaction of the program that writes.
+//! * [`ledger`]: the book in PostgreSQL. The only code that knows Diesel; the only transaction of the service that writes.
 //! * [`committer`]: a bounded queue, a batch, one transaction, an answer to each caller.
 //! * [`grpc`]: the contract of `proto/billing/v1`. The only code that knows tonic and prost.
 //!
-//! Beside them, as pure: [`audit`], whether a book adds up, and [`export`], the journal for others.
+//! Beside them, as pure: [`audit`], whether a book adds up; [`export`], the journal for others; and [`import`], the
+//! journal of the system that this one replaces.
 //!
 //! [`app`] wires them, [`config`] says how, [`cli`] is the program, and [`private_postgres`] is the database for those
 //! who have none. `docs/ARCHITECTURE.md` has the picture, the invariants and three walkthroughs.
@@ -27,6 +28,7 @@ pub mod config;
 pub mod export;
 pub mod file_limit;
 pub mod grpc;
+pub mod import;
 pub mod ledger;
 pub mod private_postgres;
 pub mod reload;

@@ -1,3 +1,4 @@
+DROP TABLE imported_accounts;
 DROP TABLE reservations;
 DROP TABLE external_replays;
 DROP TABLE external_credits;

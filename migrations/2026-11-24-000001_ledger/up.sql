@@ -242,6 +242,30 @@ COMMENT ON COLUMN reservations.close_time IS
 COMMENT ON COLUMN reservations.reference IS 'Free text for people.';
 COMMENT ON COLUMN reservations.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
 
+CREATE TABLE imported_accounts (
+    account_id             account_id NOT NULL PRIMARY KEY,
+    rows                   not_negative NOT NULL,
+    amount_micro_usd       NUMERIC NOT NULL,
+    adjustment_micro_usd   NUMERIC NOT NULL,
+    withdrawable_micro_usd BIGINT NOT NULL,
+    last_create_time       TIMESTAMPTZ,
+    last_id                BIGINT,
+    CONSTRAINT imported_accounts_last
+        CHECK (num_nulls(last_create_time, last_id) = CASE rows WHEN 0 THEN 2 ELSE 0 END)
+);
+
+COMMENT ON TABLE imported_accounts IS
+    'How far the history that an account had in the replaced system is in the journal. Written with the entries, by `billing import` only.';
+COMMENT ON COLUMN imported_accounts.account_id IS 'The account.';
+COMMENT ON COLUMN imported_accounts.rows IS 'How many rows of the replaced system''s journal are entries here.';
+COMMENT ON COLUMN imported_accounts.amount_micro_usd IS 'The sum of their amounts, in micro-USD.';
+COMMENT ON COLUMN imported_accounts.adjustment_micro_usd IS
+    'The sum of the adjustments, in micro-USD: entries that balance what did not add up in the replaced system.';
+COMMENT ON COLUMN imported_accounts.withdrawable_micro_usd IS
+    'How much of the balance could be paid out, by the replaced system, in micro-USD. This ledger does not use it.';
+COMMENT ON COLUMN imported_accounts.last_create_time IS 'The time of the last of the rows, in the order of time and number.';
+COMMENT ON COLUMN imported_accounts.last_id IS 'The number of that row.';
+
 -- What was written stays written: for the service, for an operator in psql, and for a mistaken script.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{accounts::AccountFlags, database::DatabaseFlags, exit_code, progress::Progress, runtime};
+use super::{accounts::AccountFlags, database::DatabaseFlags, exit_code, progress::Progress, runtime, table};
 use crate::{
     accounting::Usd,
     audit::{Auditor, Difference, Fact, Row, Totals},
@@ -112,7 +112,11 @@ impl Report {
         match self {
             Self::Table { listed } => {
                 let mut out = BufWriter::new(io::stdout().lock());
-                write_table(&mut out, &listed)?;
+                table::write(
+                    &mut out,
+                    ["CHECK", "ACCOUNT", "WHERE", "EXPECTED", "FOUND"],
+                    listed.iter().map(cells),
+                )?;
                 write_summary(&mut out, listed.len(), totals, elapsed)?;
                 out.flush()?;
             }
@@ -126,22 +130,9 @@ impl Report {
     }
 }
 
-fn write_table(out: &mut impl Write, differences: &[Difference]) -> io::Result<()> {
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let mut rows = vec![["CHECK", "ACCOUNT", "WHERE", "EXPECTED", "FOUND"].map(str::to_owned)];
-    rows.extend(differences.iter().map(|difference| {
-        let Difference { check, account_id, place, expected, found } = difference;
-        [check.name().to_owned(), account_id.clone(), place.to_string(), expected.clone(), found.clone()]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 5] = std::array::from_fn(width);
-    for row in &rows {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+fn cells(difference: &Difference) -> [String; 5] {
+    let Difference { check, account_id, place, expected, found } = difference;
+    [check.name().to_owned(), account_id.clone(), place.to_string(), expected.clone(), found.clone()]
 }
 
 fn write_summary(out: &mut impl Write, listed: usize, totals: &Totals, elapsed: Duration) -> io::Result<()> {

@@ -18,6 +18,6 @@ pub(super) struct DatabaseFlags {
 impl DatabaseFlags {
     /// Checks the URL.
     pub(super) fn url(&self) -> Result<DatabaseUrl, ConfigError> {
-        config::given_database(&self.database_url)
+        config::given_database("--database-url", &self.database_url)
     }
 }

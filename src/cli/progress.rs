@@ -40,6 +40,11 @@ impl Progress {
         }
     }
 
+    /// So many entries have been written.
+    pub(super) fn set(&mut self, entries: u64) {
+        self.bar.set_position(entries);
+    }
+
     /// Takes the bar away.
     pub(super) fn finish(self) {
         self.bar.finish_and_clear();

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
+use tokio_postgres::error::SqlState;
 
 use crate::accounting::Invalid;
 
@@ -123,6 +124,18 @@ impl From<DieselError> for LedgerError {
             Remedy::RunAgain | Remedy::GiveUp => Self::Contention(error.into()),
             Remedy::Reconnect => Self::Unavailable(error.into()),
             Remedy::Isolate => Self::Refused(error.into()),
+        }
+    }
+}
+
+/// Where Diesel is not in between, the SQLSTATE tells.
+impl From<tokio_postgres::Error> for LedgerError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(code) = error.code().map(SqlState::code) else { return Self::Unavailable(error.into()) };
+        match code.get(..2) {
+            Some("40" | "55") => Self::Contention(error.into()),
+            Some("08" | "53" | "57") => Self::Unavailable(error.into()),
+            Some(_) | None => Self::Refused(error.into()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The book: the only code that knows Diesel. [`Ledger::post_batch`] is the only transaction of the program that writes, a
-//! [`Snapshot`] the only one that reads.
+//! The book: the only code that knows Diesel. [`Ledger::post_batch`] is the only transaction of the service that writes, a
+//! [`Snapshot`] the only one that reads; an [`Import`] writes what was before there was a service.
 //!
 //! # Round trips
 //!
@@ -45,6 +45,7 @@ mod cursor;
 mod database_url;
 mod error;
 mod facts;
+mod history;
 mod load;
 mod lookups;
 mod migrate;
@@ -65,6 +66,7 @@ use tracing::Instrument as _;
 
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
+pub use history::{HistoryError, Import, ImportEvent, ImportTotals};
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
 pub use snapshot::{Selection, Snapshot};

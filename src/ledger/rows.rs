@@ -135,7 +135,10 @@ pub(super) fn timestamp(timestamp: PgTimestamp) -> Timestamp {
 }
 
 pub(super) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
-    PgTimestamp(timestamp.unix_micros().saturating_sub(POSTGRES_EPOCH_MICROS))
+    match timestamp.unix_micros() {
+        i64::MAX => PgTimestamp(i64::MAX), // infinity, and what comes so near to it that it has become that
+        micros => PgTimestamp(micros.saturating_sub(POSTGRES_EPOCH_MICROS)),
+    }
 }
 
 pub(super) fn balance(posted: i64, held: i64) -> Result<Balance, LedgerError> {

@@ -6,13 +6,14 @@ use std::{
 };
 
 /// From the edge to the rules, and what stands beside them: each, and all that it may import.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("grpc", &["access", "accounting", "committer", "ledger", "reload", "telemetry"]),
     ("access", &["accounting"]),
     ("committer", &["accounting", "ledger", "telemetry"]),
-    ("ledger", &["accounting", "audit", "telemetry"]),
+    ("ledger", &["accounting", "audit", "import", "telemetry"]),
     ("audit", &["accounting"]),
     ("export", &["accounting"]),
+    ("import", &["accounting"]),
     ("accounting", &[]),
     ("reload", &[]),
     ("telemetry", &[]),
@@ -21,10 +22,11 @@ const LAYERS: [(&str, &[&str]); 9] = [
 const OTHERS: [&str; 6] = ["app", "cli", "config", "file_limit", "private_postgres", "sweeper"];
 
 /// Each crate, and the only modules that may name it.
-const CRATES: [(&str, &[&str]); 23] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("diesel", &["ledger"]),
     ("diesel_async", &["ledger"]),
     ("bb8", &["ledger"]),
+    ("bytes", &["grpc", "ledger"]),
     ("tokio_postgres", &["ledger"]),
     ("tokio_postgres_rustls", &["ledger"]),
     ("percent_encoding", &["ledger"]),

@@ -28,6 +28,7 @@ mod histories;
 mod hostile;
 mod idempotency;
 mod image;
+mod import_properties;
 mod large_book;
 mod ledger_properties;
 mod log;

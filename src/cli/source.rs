@@ -1,0 +1,23 @@
+//! `--source`: the database of the replaced system.
+
+use clap::Args;
+
+use crate::{
+    config::{self, ConfigError},
+    ledger::DatabaseUrl,
+};
+
+/// Not `Debug`: a URL may hold a password.
+#[derive(Args)]
+pub(super) struct SourceFlags {
+    /// The PostgreSQL database of the replaced system; a standby will do. It is only read.
+    #[arg(long, env = "BILLING_SOURCE_URL", hide_env_values = true, value_name = "URL")]
+    source: String,
+}
+
+impl SourceFlags {
+    /// Checks the URL.
+    pub(super) fn url(&self) -> Result<DatabaseUrl, ConfigError> {
+        config::given_database("--source", &self.source)
+    }
+}

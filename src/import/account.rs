@@ -1,0 +1,190 @@
+//! One account, as its history is added to the book.
+
+use super::{ADJUSTMENT_ACTOR, Adjustment, Finding, HistoryRow, Position, note};
+use crate::accounting::{
+    AccountId, Actor, Balance, Entry, EntryType, ExternalId, MicroUsd, Note, Reason, Reference, Timestamp,
+};
+
+/// Before it, nothing was written: a time earlier than this one is a mistake.
+const FIRST_TIME: Timestamp = Timestamp::from_unix_micros(0);
+
+/// How an account stands in the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its money.
+    pub balance: Balance,
+    /// The sequence of its newest entry; 0 before the first.
+    pub last_sequence: i64,
+    /// When its first entry was written.
+    pub create_time: Timestamp,
+    /// When its newest entry was written. Before the first: when the replaced system changed the balance last.
+    pub update_time: Timestamp,
+}
+
+/// How far the history of an account is in the book.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// How many rows are.
+    pub rows: i64,
+    /// What they come to.
+    pub amount: i128,
+    /// What the adjustments come to.
+    pub adjustment: i128,
+    /// The place of the last one.
+    pub last: Option<Position>,
+}
+
+/// A payment, and the entry that is the first to credit it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The payment.
+    pub external_id: ExternalId,
+    /// The entry.
+    pub sequence: i64,
+    /// What it credited.
+    pub amount: MicroUsd,
+}
+
+/// The account of the book cannot hold more: the service itself has filled it in the meantime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the balance would leave int64")]
+pub struct NoRoom;
+
+/// An account, with what has been added since it was read.
+#[derive(Debug)]
+pub struct AccountImport {
+    /// The account.
+    pub account_id: AccountId,
+    /// How it stands with what was added.
+    pub standing: Standing,
+    /// How far its history is in the book with what was added.
+    pub imported: Imported,
+    /// What was added, in order.
+    pub entries: Vec<Entry>,
+    /// The payments that it credited first.
+    pub claims: Vec<Claim>,
+    /// What whoever imports must know.
+    pub findings: Vec<Finding>,
+}
+
+impl AccountImport {
+    /// An account as it stands.
+    #[must_use]
+    pub fn new(account_id: AccountId, standing: Standing, imported: Imported) -> Self {
+        let (entries, claims, findings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { account_id, standing, imported, entries, claims, findings }
+    }
+
+    /// Adds the entry of a row. `now` is the database's clock.
+    ///
+    /// # Errors
+    /// When the book's own entries leave no room for it.
+    pub fn add(&mut self, row: HistoryRow, now: Timestamp) -> Result<(), NoRoom> {
+        if self.standing.balance.after(row.amount, MicroUsd::ZERO).is_none() {
+            let posted = self.standing.balance.posted().get();
+            self.adjust(-i128::from(posted), Adjustment::Overflow { id: row.id })?;
+        }
+        self.imported.rows += 1;
+        self.imported.amount += i128::from(row.amount.get());
+        self.imported.last = self.imported.last.max(Some(row.position()));
+        let (entry_type, payment) = (row.entry_type(), row.payment(&self.account_id));
+        let create_time = self.time(row.create_time, now);
+        let entry = self.next(entry_type, row.amount, create_time)?;
+        let metadata = note::metadata(&row, &entry);
+        if let Some(external_id) = payment.clone() {
+            self.credit(external_id, &entry, row.repeats_payment);
+        }
+        let note = Note { reference: Reference::recorded(row.reference), metadata };
+        self.entries.push(Entry { external_id: payment, note, ..entry });
+        Ok(())
+    }
+
+    /// Balances the account: after the last row, it is to have what the replaced system said.
+    ///
+    /// # Errors
+    /// When the book's own entries leave no room for the adjustment.
+    pub fn settle(&mut self, balance: i64) -> Result<(), NoRoom> {
+        let sum = self.imported.amount + self.imported.adjustment;
+        self.adjust(i128::from(balance) - sum, Adjustment::Balance { balance, sum })
+    }
+
+    /// Tells that a payment was credited by somebody before.
+    pub fn found_repeated_payment(&mut self, external_id: &ExternalId, sequence: i64, amount: MicroUsd) {
+        self.findings.push(Finding::RepeatedPayment {
+            account_id: self.account_id.to_string(),
+            sequence,
+            external_id: external_id.to_string(),
+            amount_micro_usd: amount.get(),
+        });
+    }
+
+    fn credit(&mut self, external_id: ExternalId, entry: &Entry, is_repeated: bool) {
+        let sequence = entry.sequence;
+        if is_repeated {
+            self.found_repeated_payment(&external_id, sequence, entry.amount);
+        } else {
+            self.claims.push(Claim { external_id, sequence, amount: entry.amount });
+        }
+    }
+
+    /// Adds adjustments of so much together: more than one where no amount is so large.
+    fn adjust(&mut self, mut missing: i128, why: Adjustment) -> Result<(), NoRoom> {
+        while missing != 0 {
+            let amount = i64::try_from(missing).unwrap_or(if missing < 0 { i64::MIN } else { i64::MAX });
+            missing -= i128::from(amount);
+            self.imported.adjustment += i128::from(amount);
+            let entry =
+                self.next(EntryType::AdminCredit, MicroUsd::new(amount), self.standing.update_time)?;
+            let (actor, reason) = (Actor::parse(ADJUSTMENT_ACTOR).ok(), Reason::parse(&why.reason()).ok());
+            self.findings.push(Finding::Adjustment {
+                account_id: self.account_id.to_string(),
+                sequence: entry.sequence,
+                amount_micro_usd: amount,
+                reason: why.reason(),
+            });
+            let note = Note { metadata: why.metadata(), ..Note::default() };
+            self.entries.push(Entry { note, actor, reason, ..entry });
+        }
+        Ok(())
+    }
+
+    /// The next entry, with no more than every entry has.
+    fn next(
+        &mut self,
+        entry_type: EntryType,
+        amount: MicroUsd,
+        create_time: Timestamp,
+    ) -> Result<Entry, NoRoom> {
+        let standing = &mut self.standing;
+        let balance = standing.balance.after(amount, MicroUsd::ZERO).ok_or(NoRoom)?;
+        let sequence = standing.last_sequence.checked_add(1).ok_or(NoRoom)?;
+        if sequence == 1 {
+            standing.create_time = create_time;
+        }
+        (standing.balance, standing.last_sequence, standing.update_time) = (balance, sequence, create_time);
+        Ok(Entry {
+            account_id: self.account_id.clone(),
+            sequence,
+            entry_type,
+            amount,
+            held_delta: MicroUsd::ZERO,
+            balance_after: balance,
+            idempotency_key: None,
+            external_id: None,
+            note: Note::default(),
+            actor: None,
+            reason: None,
+            reservation: None,
+            refunded_sequence: None,
+            create_time,
+            caller: None,
+        })
+    }
+
+    /// The time of the entry of a row: the row's, unless the entry before it is later, or it cannot be right. A time that
+    /// has not come yet would stop the account's clock until it does.
+    fn time(&self, of_row: Timestamp, now: Timestamp) -> Timestamp {
+        let possible = if of_row > now { self.standing.update_time } else { of_row.max(FIRST_TIME) };
+        if self.standing.last_sequence == 0 { possible } else { possible.max(self.standing.update_time) }
+    }
+}

@@ -1,0 +1,360 @@
+//! The book, as history is written into it.
+//!
+//! A chunk is one transaction: it locks its accounts in the order of their ids, as the service does, so an import may run
+//! beside it; and it says in `imported_accounts` how far it came.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    pin::{Pin, pin},
+};
+
+use futures_util::{Stream, StreamExt as _};
+use tokio_postgres::{
+    Client, Row, Transaction,
+    binary_copy::BinaryCopyInWriter,
+    types::{Json, ToSql, Type},
+};
+
+use super::{
+    HistoryError,
+    chunk::{Chunk, Part},
+    import::{ImportTotals, Pending, Tell},
+    source::sum,
+    time::PgTime,
+};
+use crate::{
+    accounting::{AccountId, Actor, CreditKind, Entry, EntryType, ExternalId, Reason, Timestamp},
+    import::{AccountImport, Claim, Imported, NoRoom, Position, Standing},
+    ledger::{
+        DatabaseUrl, LedgerError,
+        connect::{Purpose, connect_without_diesel},
+        rows,
+    },
+};
+
+/// What the session is set to: it waits for nobody without a bound, and nobody for it.
+const SESSION_SETTINGS: &str = "\
+    SET application_name = 'billing import'; \
+    SET default_transaction_isolation = 'read committed'; \
+    SET lock_timeout = '10s'; \
+    SET statement_timeout = '1h'; \
+    SET idle_in_transaction_session_timeout = '1min'; \
+    SET client_connection_check_interval = '1s'; \
+    SET jit = off";
+
+/// The lock ends with the session.
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('billing.import', 0))";
+
+/// The columns of an imported entry, and what is sent for each.
+const COPY: &str = "\
+    COPY ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
+        held_after, create_time, external_id, reference, metadata, actor, reason) FROM STDIN (FORMAT binary)";
+const COPY_TYPES: [Type; 13] = [
+    Type::TEXT,
+    Type::INT8,
+    Type::INT2,
+    Type::INT8,
+    Type::INT8,
+    Type::INT8,
+    Type::INT8,
+    Type::TIMESTAMPTZ,
+    Type::TEXT,
+    Type::TEXT,
+    Type::JSONB,
+    Type::TEXT,
+    Type::TEXT,
+];
+
+const OPEN_ACCOUNTS: &str = "\
+    INSERT INTO accounts (account_id) SELECT unnest($1::text[]) ON CONFLICT (account_id) DO NOTHING";
+
+/// The clock is read outside the locking part, so after each lock was had.
+const LOCK_ACCOUNTS: &str = "\
+    SELECT locked.*, clock_timestamp() FROM (\
+        SELECT account_id::text, posted_micro_usd, held_micro_usd::bigint, last_sequence::bigint, create_time, update_time \
+        FROM accounts WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR UPDATE\
+    ) AS locked";
+
+const UPDATE_ACCOUNTS: &str = "\
+    UPDATE accounts a SET posted_micro_usd = n.posted, last_sequence = n.last_sequence, \
+        create_time = n.create_time, update_time = n.update_time \
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[]) \
+        AS n(account_id, posted, last_sequence, create_time, update_time) \
+    WHERE a.account_id = n.account_id";
+
+const WRITE_IMPORTED: &str = "\
+    INSERT INTO imported_accounts (account_id, rows, amount_micro_usd, adjustment_micro_usd, \
+        withdrawable_micro_usd, last_create_time, last_id) \
+    SELECT account_id, rows, amount::numeric, adjustment::numeric, withdrawable, last_create_time, last_id \
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::bigint[]) \
+        AS n(account_id, rows, amount, adjustment, withdrawable, last_create_time, last_id) \
+    ON CONFLICT (account_id) DO UPDATE SET rows = excluded.rows, amount_micro_usd = excluded.amount_micro_usd, \
+        adjustment_micro_usd = excluded.adjustment_micro_usd, \
+        withdrawable_micro_usd = excluded.withdrawable_micro_usd, \
+        last_create_time = excluded.last_create_time, last_id = excluded.last_id";
+
+/// In the order of the payments, as the service does: two transactions never wait for each other.
+const CLAIM_PAYMENTS: &str = "\
+    INSERT INTO external_credits (entry_type, external_id, account_id, sequence) \
+    SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::bigint[]) AS n(external_id, account_id, sequence) \
+    ORDER BY n.external_id \
+    ON CONFLICT (entry_type, external_id) DO NOTHING RETURNING account_id::text, sequence::bigint";
+
+const TOTALS: &str = "\
+    SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(amount_micro_usd), 0)::text, \
+        count(*) FILTER (WHERE adjustment_micro_usd <> 0), coalesce(sum(adjustment_micro_usd), 0)::text \
+    FROM imported_accounts";
+
+/// The book.
+pub(super) struct Book {
+    client: Client,
+}
+
+/// How accounts stand under their locks, and the time.
+struct Locked {
+    standings: HashMap<String, Standing>,
+    now: Timestamp,
+}
+
+impl Book {
+    /// The book, which nobody else imports into until this is dropped.
+    pub(super) async fn open(url: &DatabaseUrl) -> Result<Self, HistoryError> {
+        let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
+        let connected = connect_without_diesel(url, Purpose::Write).await.map_err(unavailable);
+        let client = connected.map_err(HistoryError::Book)?;
+        client.batch_execute(SESSION_SETTINGS).await.map_err(failed)?;
+        let is_mine = client.query_one(LOCK, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+        if is_mine { Ok(Self { client }) } else { Err(HistoryError::AnotherImport) }
+    }
+
+    /// How far accounts are, and how much of them could be paid out; those of which nothing is here are missing.
+    pub(super) async fn imported(
+        &self,
+        account_ids: &[&str],
+    ) -> Result<HashMap<String, (Imported, i64)>, HistoryError> {
+        let text = "SELECT account_id::text, rows::bigint, amount_micro_usd::text, adjustment_micro_usd::text, \
+                        withdrawable_micro_usd, last_create_time, last_id \
+                    FROM imported_accounts WHERE account_id = ANY($1::text[])";
+        let rows = self.client.query(text, &[&account_ids]).await.map_err(failed)?;
+        rows.iter().map(|row| imported(row).map_err(HistoryError::Book)).collect()
+    }
+
+    /// The numbers of the rows of an account that are here, in their order.
+    pub(super) async fn imported_ids(
+        &self,
+        account_id: &AccountId,
+    ) -> Result<impl Stream<Item = Result<i64, HistoryError>> + use<>, HistoryError> {
+        let text = "SELECT (metadata->>'imported_id')::bigint FROM ledger_entries \
+                    WHERE account_id = $1::text AND metadata ? 'imported_id' ORDER BY 1";
+        let rows = self.client.query_raw(text, [account_id.as_str()]).await.map_err(failed)?;
+        Ok(rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed)))
+    }
+
+    /// Writes a chunk, and tells of it when it is committed.
+    pub(super) async fn write(
+        &mut self,
+        accounts: &mut [Pending],
+        chunk: Chunk,
+        tell: Tell<'_>,
+    ) -> Result<(), HistoryError> {
+        let transaction = self.client.transaction().await.map_err(failed)?;
+        let ids: Vec<&str> =
+            chunk.parts.iter().map(|part| accounts[part.index].account_id.as_str()).collect();
+        let locked = lock(&transaction, &ids).await.map_err(HistoryError::Book)?;
+        let mut added = Vec::new();
+        for part in chunk.parts {
+            let (index, account) = (part.index, &mut accounts[part.index]);
+            match locked.add(account, part) {
+                Ok(Some(import)) => added.push((index, import)),
+                Ok(None) => {}
+                Err(no_room) => account.leave_out(no_room.to_string(), tell),
+            }
+        }
+        copy_entries(&transaction, &added).await.map_err(failed)?;
+        update_accounts(&transaction, &added).await.map_err(failed)?;
+        write_imported(&transaction, accounts, &added).await.map_err(failed)?;
+        claim_payments(&transaction, &mut added).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        for (index, import) in added {
+            accounts[index].keep(import, tell);
+        }
+        Ok(())
+    }
+
+    /// Has the server count anew, so that what comes now is planned for what is there now.
+    pub(super) async fn analyze(&self) -> Result<(), HistoryError> {
+        let text = "ANALYZE accounts, ledger_entries, external_credits, imported_accounts";
+        self.client.batch_execute(text).await.map_err(failed)
+    }
+
+    /// All that is here.
+    pub(super) async fn totals(&self) -> Result<ImportTotals, HistoryError> {
+        let row = self.client.query_one(TOTALS, &[]).await.map_err(failed)?;
+        totals(&row).map_err(HistoryError::Book)
+    }
+}
+
+impl Locked {
+    /// An account with what is added to it; nothing where it is left out.
+    fn add(&self, account: &Pending, part: Part) -> Result<Option<AccountImport>, NoRoom> {
+        let standing = self.standings.get(account.account_id.as_str()).copied();
+        let Some(mut standing) = standing.filter(|_| !account.is_left_out) else { return Ok(None) };
+        if standing.last_sequence == 0 {
+            let changed = account.source.update_time.filter(|time| *time <= self.now);
+            standing.update_time = changed.unwrap_or(self.now);
+        }
+        let mut import = AccountImport::new(account.account_id.clone(), standing, account.imported);
+        for row in part.rows {
+            import.add(row, self.now)?;
+        }
+        if part.is_last && account.is_all(&import.imported) {
+            import.settle(account.source.balance)?;
+        }
+        Ok(Some(import))
+    }
+}
+
+async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Locked, LedgerError> {
+    transaction.execute(OPEN_ACCOUNTS, &[&account_ids]).await?;
+    let rows = transaction.query(LOCK_ACCOUNTS, &[&account_ids]).await?;
+    let mut locked = Locked { standings: HashMap::new(), now: Timestamp::from_unix_micros(0) };
+    for row in rows {
+        let standing = Standing {
+            balance: rows::balance(row.try_get(1)?, row.try_get(2)?)?,
+            last_sequence: row.try_get(3)?,
+            create_time: row.try_get::<_, PgTime>(4)?.0,
+            update_time: row.try_get::<_, PgTime>(5)?.0,
+        };
+        locked.standings.insert(row.try_get(0)?, standing);
+        locked.now = locked.now.max(row.try_get::<_, PgTime>(6)?.0);
+    }
+    Ok(locked)
+}
+
+/// The accounts of a chunk, each with what was added.
+type Added = [(usize, AccountImport)];
+
+async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<(), tokio_postgres::Error> {
+    let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(COPY).await?, &COPY_TYPES));
+    for entry in added.iter().flat_map(|(_, import)| &import.entries) {
+        write_entry(writer.as_mut(), entry).await?;
+    }
+    writer.finish().await?;
+    Ok(())
+}
+
+async fn write_entry(
+    writer: Pin<&mut BinaryCopyInWriter>,
+    entry: &Entry,
+) -> Result<(), tokio_postgres::Error> {
+    let values: [&(dyn ToSql + Sync); 13] = [
+        &entry.account_id.as_str(),
+        &entry.sequence,
+        &entry.entry_type.number(),
+        &entry.amount.get(),
+        &entry.held_delta.get(),
+        &entry.balance_after.posted().get(),
+        &entry.balance_after.held().get(),
+        &PgTime(entry.create_time),
+        &entry.external_id.as_ref().map(ExternalId::as_str),
+        &entry.note.reference.as_str(),
+        &Json(&entry.note.metadata),
+        &entry.actor.as_ref().map(Actor::as_str),
+        &entry.reason.as_ref().map(Reason::as_str),
+    ];
+    writer.write(&values).await
+}
+
+async fn update_accounts(transaction: &Transaction<'_>, added: &Added) -> Result<(), tokio_postgres::Error> {
+    let changed = || added.iter().map(|(_, import)| import).filter(|import| !import.entries.is_empty());
+    let account_ids: Vec<&str> = changed().map(|import| import.account_id.as_str()).collect();
+    let posted: Vec<i64> = changed().map(|import| import.standing.balance.posted().get()).collect();
+    let last_sequences: Vec<i64> = changed().map(|import| import.standing.last_sequence).collect();
+    let create_times: Vec<PgTime> = changed().map(|import| PgTime(import.standing.create_time)).collect();
+    let update_times: Vec<PgTime> = changed().map(|import| PgTime(import.standing.update_time)).collect();
+    transaction
+        .execute(UPDATE_ACCOUNTS, &[&account_ids, &posted, &last_sequences, &create_times, &update_times])
+        .await?;
+    Ok(())
+}
+
+async fn write_imported(
+    transaction: &Transaction<'_>,
+    accounts: &[Pending],
+    added: &Added,
+) -> Result<(), tokio_postgres::Error> {
+    let all = || added.iter().map(|(_, import)| &import.imported);
+    let account_ids: Vec<&str> = added.iter().map(|(_, import)| import.account_id.as_str()).collect();
+    let rows: Vec<i64> = all().map(|imported| imported.rows).collect();
+    let amounts: Vec<String> = all().map(|imported| imported.amount.to_string()).collect();
+    let adjustments: Vec<String> = all().map(|imported| imported.adjustment.to_string()).collect();
+    let withdrawable: Vec<i64> =
+        added.iter().map(|(index, _)| accounts[*index].source.withdrawable).collect();
+    let last_create_times: Vec<Option<PgTime>> =
+        all().map(|imported| imported.last.map(|last| PgTime(last.create_time))).collect();
+    let last_ids: Vec<Option<i64>> = all().map(|imported| imported.last.map(|last| last.id)).collect();
+    transaction
+        .execute(
+            WRITE_IMPORTED,
+            &[&account_ids, &rows, &amounts, &adjustments, &withdrawable, &last_create_times, &last_ids],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Claims the payments that were credited first here. Those that the service has credited in the meantime were not.
+async fn claim_payments(
+    transaction: &Transaction<'_>,
+    added: &mut Added,
+) -> Result<(), tokio_postgres::Error> {
+    let (mut external_ids, mut account_ids, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+    for (_, import) in added.iter() {
+        for claim in &import.claims {
+            external_ids.push(claim.external_id.as_str());
+            account_ids.push(import.account_id.as_str());
+            sequences.push(claim.sequence);
+        }
+    }
+    if external_ids.is_empty() {
+        return Ok(());
+    }
+    let entry_type = EntryType::Credit(CreditKind::StripeDeposit).number();
+    let parameters: [&(dyn ToSql + Sync); 4] = [&entry_type, &external_ids, &account_ids, &sequences];
+    let claimed = transaction.query(CLAIM_PAYMENTS, &parameters).await?;
+    let claimed = claimed.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let claimed: HashSet<(String, i64)> = claimed.collect::<Result<_, _>>()?;
+    for (_, import) in added {
+        for Claim { external_id, sequence, amount } in mem::take(&mut import.claims) {
+            if !claimed.contains(&(import.account_id.to_string(), sequence)) {
+                import.found_repeated_payment(&external_id, sequence, amount);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn imported(row: &Row) -> Result<(String, (Imported, i64)), LedgerError> {
+    let (create_time, id): (Option<PgTime>, Option<i64>) = (row.try_get(5)?, row.try_get(6)?);
+    let imported = Imported {
+        rows: row.try_get(1)?,
+        amount: sum(row.try_get(2)?)?,
+        adjustment: sum(row.try_get(3)?)?,
+        last: create_time.zip(id).map(|(create_time, id)| Position { create_time: create_time.0, id }),
+    };
+    Ok((row.try_get(0)?, (imported, row.try_get(4)?)))
+}
+
+fn totals(row: &Row) -> Result<ImportTotals, LedgerError> {
+    Ok(ImportTotals {
+        accounts: row.try_get(0)?,
+        rows: row.try_get(1)?,
+        amount: sum(row.try_get(2)?)?,
+        adjusted_accounts: row.try_get(3)?,
+        adjustment: sum(row.try_get(4)?)?,
+    })
+}
+
+fn failed(error: tokio_postgres::Error) -> HistoryError {
+    HistoryError::Book(error.into())
+}

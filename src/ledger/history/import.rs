@@ -1,0 +1,277 @@
+//! Takes the history of a replaced system into the book: exactly once, whatever is killed on the way, and again and again
+//! until the other system writes no more.
+//!
+//! A run keeps no list of what is left to do. It compares, account by account, the source at one moment with what
+//! `imported_accounts` says is in the book, and adds what is missing: so the first run, the one after a kill, and the one
+//! that catches up are the same. Rows go in some thousands in a transaction, with the balances, the claims of payments, and
+//! the line in `imported_accounts` that says how far the account is.
+//!
+//! Neither side is ever in memory as a whole: accounts come [`ACCOUNTS_MAX`] at a time, and rows in chunks.
+
+use std::{collections::HashSet, panic::resume_unwind, pin::pin, slice, sync::Arc};
+
+use futures_util::{Stream, TryStreamExt as _, future::try_join};
+use tokio::sync::mpsc;
+
+use super::{
+    HistoryError,
+    book::Book,
+    chunk::cut,
+    source::{Source, SourceAccount},
+};
+use crate::{
+    accounting::{AccountId, Timestamp},
+    import::{AccountImport, Finding, HistoryRow, Imported, Position},
+    ledger::{DatabaseUrl, pending_migrations},
+};
+
+/// How many accounts are compared at once.
+const ACCOUNTS_MAX: usize = 50_000;
+/// How many chunks may wait to be written while more are read.
+const CHUNKS_WAITING: usize = 1;
+/// Before every row.
+const BEGINNING: Position = Position { create_time: Timestamp::from_unix_micros(i64::MIN), id: i64::MIN };
+
+/// What an import tells while it runs.
+#[derive(Debug)]
+pub enum ImportEvent {
+    /// So many rows more are in the book.
+    Rows(u64),
+    /// Something was not as it should be.
+    Found(Finding),
+}
+
+/// Whom an import tells.
+pub(super) type Tell<'a> = &'a mut (dyn FnMut(ImportEvent) + Send);
+
+/// All that is in the book of the history of replaced systems. Sums are in micro-USD.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImportTotals {
+    /// How many accounts.
+    pub accounts: i64,
+    /// How many rows.
+    pub rows: i64,
+    /// What they come to.
+    pub amount: i128,
+    /// How many accounts did not add up.
+    pub adjusted_accounts: i64,
+    /// What the adjustments come to.
+    pub adjustment: i128,
+}
+
+/// An import: the source as it stands at one moment, and the book, which nobody else imports into.
+pub struct Import {
+    source: Source,
+    book: Book,
+}
+
+/// An account of which something is missing in the book.
+pub(super) struct Pending {
+    pub(super) account_id: AccountId,
+    pub(super) source: SourceAccount,
+    pub(super) imported: Imported,
+    /// Whether it has been told why it cannot be taken further.
+    pub(super) is_left_out: bool,
+}
+
+impl Import {
+    /// Looks at both databases.
+    ///
+    /// # Errors
+    /// When one of them is not what it should be, or another import is under way.
+    pub async fn open(source_url: &DatabaseUrl, book_url: &DatabaseUrl) -> Result<Self, HistoryError> {
+        let pending = pending_migrations(book_url).await?;
+        if !pending.is_empty() {
+            return Err(HistoryError::MigrationsPending(pending.join(", ")));
+        }
+        let book = Book::open(book_url).await?; // first, so that what another import writes is compared, too
+        let source = Source::open(source_url).await?;
+        Ok(Self { source, book })
+    }
+
+    /// About how many rows the source has, and how many are in the book.
+    ///
+    /// # Errors
+    /// When one of the databases is away.
+    pub async fn extent(&self) -> Result<(u64, u64), HistoryError> {
+        Ok((self.source.rows_estimate().await?, self.book.totals().await?.rows.unsigned_abs()))
+    }
+
+    /// Adds all that is missing in the book, and returns all that is there then.
+    ///
+    /// # Errors
+    /// When one of the databases fails on the way.
+    pub async fn run(&mut self, tell: Tell<'_>) -> Result<ImportTotals, HistoryError> {
+        let mut repeated = None;
+        self.source.open_accounts().await?;
+        loop {
+            let accounts = self.source.next_accounts(ACCOUNTS_MAX).await?;
+            let is_last = accounts.len() < ACCOUNTS_MAX;
+            let mut pending = self.compare(accounts, tell).await?;
+            if !pending.is_empty() {
+                if repeated.is_none() {
+                    repeated = Some(Arc::new(self.source.repeated_deposits().await?));
+                }
+                let repeated = repeated.get_or_insert_default();
+                self.add_late(&mut pending, repeated, tell).await?;
+                self.add_new(&mut pending, repeated, tell).await?;
+                for account in &mut pending {
+                    account.tell_if_incomplete(tell);
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        if repeated.is_some() {
+            self.book.analyze().await?;
+        }
+        self.book.totals().await
+    }
+
+    /// The accounts that are not in the book as they are in the source, in the order of their ids.
+    async fn compare(
+        &self,
+        accounts: Vec<SourceAccount>,
+        tell: Tell<'_>,
+    ) -> Result<Vec<Pending>, HistoryError> {
+        let ids: Vec<&str> = accounts.iter().filter_map(|account| account.account_id.as_deref()).collect();
+        let mut known = self.book.imported(&ids).await?;
+        let mut pending = Vec::new();
+        for source in accounts {
+            let account_id = source.account_id.as_ref();
+            let (imported, withdrawable) =
+                account_id.and_then(|account_id| known.remove(account_id)).unwrap_or_default();
+            match source.name() {
+                Err(reason) => tell(ImportEvent::Found(source.left_out(source.rows, reason))),
+                Ok(account_id) => {
+                    let account = Pending { account_id, source, imported, is_left_out: false };
+                    if !account.is_complete() || account.source.withdrawable != withdrawable {
+                        pending.push(account);
+                    }
+                }
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Adds the rows that were committed later than rows that come after them.
+    async fn add_late(
+        &mut self,
+        pending: &mut [Pending],
+        repeated: &Arc<HashSet<i64>>,
+        tell: Tell<'_>,
+    ) -> Result<(), HistoryError> {
+        let begun: Vec<_> = pending
+            .iter()
+            .filter_map(|account| Some((account.account_id.clone(), account.imported.last?)))
+            .collect();
+        let after = self.source.count_after(&begun).await?;
+        for account in pending {
+            let Some(last) = account.imported.last else { continue };
+            let after = after.get(account.account_id.as_str()).copied().unwrap_or_default();
+            if account.source.rows - after == account.imported.rows {
+                continue;
+            }
+            let late = self.missing_ids(&account.account_id, last).await?;
+            let rows = self.source.rows_by_id(&account.account_id, &late, repeated).await?;
+            copy(&mut self.book, slice::from_mut(account), rows, tell).await?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of an account's rows up to a place that are not in the book.
+    async fn missing_ids(&self, account_id: &AccountId, last: Position) -> Result<Vec<i64>, HistoryError> {
+        let (there, here) =
+            try_join(self.source.ids_up_to(account_id, last), self.book.imported_ids(account_id)).await?;
+        let (mut there, mut here) = (pin!(there), pin!(here));
+        let mut known = here.try_next().await?;
+        let mut missing = Vec::new();
+        while let Some(id) = there.try_next().await? {
+            while known.is_some_and(|known| known < id) {
+                known = here.try_next().await?;
+            }
+            if known != Some(id) {
+                missing.push(id);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Adds the rows that come after all that is in the book.
+    async fn add_new(
+        &mut self,
+        pending: &mut [Pending],
+        repeated: &Arc<HashSet<i64>>,
+        tell: Tell<'_>,
+    ) -> Result<(), HistoryError> {
+        let place =
+            |account: &Pending| (account.account_id.clone(), account.imported.last.unwrap_or(BEGINNING));
+        let places: Vec<_> = pending.iter().map(place).collect();
+        let rows = self.source.rows_after(&places, repeated).await?;
+        copy(&mut self.book, pending, rows, tell).await
+    }
+}
+
+impl Pending {
+    /// Whether the book has what the source has.
+    fn is_complete(&self) -> bool {
+        self.has_all_rows()
+            && i128::from(self.source.balance) == self.imported.amount + self.imported.adjustment
+    }
+
+    fn has_all_rows(&self) -> bool {
+        self.is_all(&self.imported)
+    }
+
+    /// Whether these are the rows that the source has, as far as their number and sum can tell.
+    pub(super) fn is_all(&self, imported: &Imported) -> bool {
+        (imported.rows, imported.amount) == (self.source.rows, self.source.amount)
+    }
+
+    /// Takes over what was added, now that it is committed, and tells of it.
+    pub(super) fn keep(&mut self, added: AccountImport, tell: Tell<'_>) {
+        let rows = added.imported.rows - self.imported.rows;
+        self.imported = added.imported;
+        tell(ImportEvent::Rows(rows.unsigned_abs()));
+        for finding in added.findings {
+            tell(ImportEvent::Found(finding));
+        }
+    }
+
+    /// Tells that it cannot be taken further, and why.
+    pub(super) fn leave_out(&mut self, reason: String, tell: Tell<'_>) {
+        self.is_left_out = true;
+        let rows = self.source.rows - self.imported.rows;
+        tell(ImportEvent::Found(self.source.left_out(rows, reason)));
+    }
+
+    /// All that there was has been added. If that is not what was counted, rows in the book are no longer in the source.
+    fn tell_if_incomplete(&mut self, tell: Tell<'_>) {
+        if !self.is_left_out && !self.has_all_rows() {
+            let Imported { rows, amount, .. } = self.imported;
+            let reason = format!(
+                "rows were changed or deleted after they had been imported: {rows} that came to {amount} micro-USD \
+                 are in the book, and {} that come to {} in the source",
+                self.source.rows, self.source.amount
+            );
+            self.leave_out(reason, tell);
+        }
+    }
+}
+
+/// Writes the rows of accounts, while more of them are read.
+async fn copy(
+    book: &mut Book,
+    accounts: &mut [Pending],
+    rows: impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + Send + 'static,
+    tell: Tell<'_>,
+) -> Result<(), HistoryError> {
+    let account_ids = accounts.iter().map(|account| account.account_id.clone()).collect();
+    let (sender, mut chunks) = mpsc::channel(CHUNKS_WAITING);
+    let cutting = tokio::spawn(cut(account_ids, rows, sender)); // a task of its own: on a processor of its own
+    while let Some(chunk) = chunks.recv().await {
+        book.write(accounts, chunk, tell).await?;
+    }
+    cutting.await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())) // nobody cancels it
+}

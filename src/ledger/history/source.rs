@@ -1,0 +1,315 @@
+//! The database of the replaced system, as it stands at one moment.
+//!
+//! One session and one transaction, REPEATABLE READ and READ ONLY: journal and balances are of the same moment, and a
+//! standby will do. Columns are cast, so that it does not matter which kind of text, integer or time they are.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio_postgres::{Client, Row, RowStream, types::ToSql};
+
+use super::{HistoryError, time::PgTime};
+use crate::{
+    accounting::{AccountId, MicroUsd, Timestamp},
+    import::{Finding, HistoryRow, Position},
+    ledger::{
+        DatabaseUrl, LedgerError,
+        connect::{Purpose, connect_without_diesel},
+    },
+};
+
+/// What the session is set to.
+///
+/// * Rows are read to their end, so they are planned for that.
+/// * A sort of a large journal takes long, and so does whoever reads it: statements have hours.
+const SESSION_SETTINGS: &str = "\
+    SET application_name = 'billing import'; \
+    SET default_transaction_isolation = 'repeatable read'; \
+    SET default_transaction_read_only = on; \
+    SET TimeZone = 'UTC'; \
+    SET lock_timeout = '2s'; \
+    SET statement_timeout = '24h'; \
+    SET idle_in_transaction_session_timeout = '1h'; \
+    SET client_connection_check_interval = '1s'; \
+    SET cursor_tuple_fraction = 1; \
+    SET jit = off; \
+    BEGIN";
+
+/// The columns that must be there.
+const COLUMNS: [(&str, &str); 11] = [
+    ("balances", "account_id"),
+    ("balances", "balance_micro_usd"),
+    ("balances", "withdrawable_micro_usd"),
+    ("balances", "updated_at"),
+    ("ledger_entries", "id"),
+    ("ledger_entries", "account_id"),
+    ("ledger_entries", "entry_type"),
+    ("ledger_entries", "amount_micro_usd"),
+    ("ledger_entries", "balance_after"),
+    ("ledger_entries", "reference"),
+    ("ledger_entries", "created_at"),
+];
+
+/// Each account, by its journal and its balance. A row without a type, an amount or a time cannot be taken over.
+const ACCOUNTS: &str = "\
+    DECLARE accounts NO SCROLL CURSOR FOR \
+    SELECT account_id::text COLLATE \"C\" AS account_id, coalesce(j.rows, 0), coalesce(j.amount, 0)::text, \
+        coalesce(j.unreadable, 0), coalesce(b.balance_micro_usd, 0)::bigint, \
+        coalesce(b.withdrawable_micro_usd, 0)::bigint, b.updated_at::timestamptz \
+    FROM (\
+        SELECT account_id, count(*) AS rows, sum(amount_micro_usd) AS amount, \
+            count(*) FILTER (WHERE num_nulls(entry_type, amount_micro_usd, created_at) > 0) AS unreadable \
+        FROM ledger_entries GROUP BY account_id\
+    ) j FULL JOIN balances b USING (account_id) \
+    ORDER BY account_id";
+
+/// The columns of a [`HistoryRow`], and before them its account.
+macro_rules! row_columns {
+    () => {
+        "e.account_id::text, e.id::bigint, e.entry_type::text, e.amount_micro_usd::bigint, \
+         e.balance_after::bigint, coalesce(e.reference, '')::text, e.created_at::timestamptz"
+    };
+}
+
+/// The rows of some accounts after a place in each.
+macro_rules! rows_after {
+    () => {
+        "FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS a(account_id, create_time, id) \
+         JOIN ledger_entries e ON e.account_id = a.account_id AND e.created_at >= a.create_time \
+         WHERE (e.created_at, e.id) > (a.create_time, a.id)"
+    };
+}
+
+/// Rows that deposit a Stripe session which an earlier row deposited, in whichever account.
+const REPEATED_DEPOSITS: &str = "\
+    SELECT id::bigint FROM (\
+        SELECT id, row_number() OVER (\
+            PARTITION BY CASE WHEN reference LIKE 'stripe:%' THEN substr(reference, 8) ELSE reference END \
+            ORDER BY created_at, id\
+        ) AS turn FROM ledger_entries WHERE entry_type = 'stripe_deposit'\
+    ) AS deposits WHERE turn > 1";
+
+/// The database of the replaced system.
+pub(super) struct Source {
+    client: Client,
+}
+
+/// An account, by its rows and by its balance. Sums are in micro-USD.
+#[derive(Debug)]
+pub(super) struct SourceAccount {
+    /// Its name. A row may have none.
+    pub(super) account_id: Option<String>,
+    /// How many rows it has.
+    pub(super) rows: i64,
+    /// What they come to.
+    pub(super) amount: i128,
+    /// How many of them cannot be taken over.
+    unreadable: i64,
+    /// What its balance is.
+    pub(super) balance: i64,
+    /// How much of that could be paid out.
+    pub(super) withdrawable: i64,
+    /// When the balance was changed last.
+    pub(super) update_time: Option<Timestamp>,
+}
+
+impl Source {
+    /// Begins to read.
+    pub(super) async fn open(url: &DatabaseUrl) -> Result<Self, HistoryError> {
+        let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
+        let connected = connect_without_diesel(url, Purpose::Look).await.map_err(unavailable);
+        let source = Self { client: connected.map_err(HistoryError::Source)? };
+        source.client.batch_execute(SESSION_SETTINGS).await.map_err(failed)?;
+        source.must_have_columns().await?;
+        Ok(source)
+    }
+
+    async fn must_have_columns(&self) -> Result<(), HistoryError> {
+        let text = "SELECT w.t || '.' || w.c FROM unnest($1::text[], $2::text[]) AS w(t, c) \
+                    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(w.t) \
+                                      AND attname = w.c AND NOT attisdropped)";
+        let (tables, columns): (Vec<_>, Vec<_>) = COLUMNS.into_iter().unzip();
+        let missing = self.client.query(text, &[&tables, &columns]).await.map_err(failed)?;
+        let missing: Vec<String> =
+            missing.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)?;
+        if missing.is_empty() { Ok(()) } else { Err(HistoryError::NotASource(missing.join(", "))) }
+    }
+
+    /// About how many rows there are, as of the last time that the server counted.
+    pub(super) async fn rows_estimate(&self) -> Result<u64, HistoryError> {
+        let text = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'ledger_entries'::regclass";
+        let row = self.client.query_one(text, &[]).await.map_err(failed)?;
+        Ok(u64::try_from(row.try_get::<_, i64>(0).map_err(failed)?).unwrap_or_default()) // -1: not counted yet
+    }
+
+    /// Begins to list the accounts.
+    pub(super) async fn open_accounts(&self) -> Result<(), HistoryError> {
+        self.client.batch_execute(ACCOUNTS).await.map_err(failed)
+    }
+
+    /// The next accounts, in the order of their ids; fewer than asked for where there are no more.
+    pub(super) async fn next_accounts(&self, count: usize) -> Result<Vec<SourceAccount>, HistoryError> {
+        let rows = self.client.query(&format!("FETCH {count} FROM accounts"), &[]).await.map_err(failed)?;
+        rows.iter().map(account).collect()
+    }
+
+    /// The numbers of rows that deposit what was deposited before.
+    pub(super) async fn repeated_deposits(&self) -> Result<HashSet<i64>, HistoryError> {
+        ids(self.client.query_raw(REPEATED_DEPOSITS, NO_PARAMETERS).await.map_err(failed)?)
+            .try_collect()
+            .await
+    }
+
+    /// How many rows accounts have after a place in each; those that have none are missing.
+    pub(super) async fn count_after(
+        &self,
+        places: &[(AccountId, Position)],
+    ) -> Result<HashMap<String, i64>, HistoryError> {
+        let text = concat!("SELECT a.account_id, count(*) ", rows_after!(), " GROUP BY a.account_id");
+        let Places { account_ids, create_times, ids } = Places::new(places);
+        let counts = self.client.query(text, &[&account_ids, &create_times, &ids]).await.map_err(failed)?;
+        let count = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        counts.iter().map(count).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// The rows of accounts after a place in each, by account and place.
+    pub(super) async fn rows_after(
+        &self,
+        places: &[(AccountId, Position)],
+        repeated: &Arc<HashSet<i64>>,
+    ) -> Result<impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + use<>, HistoryError> {
+        let text = concat!(
+            "SELECT ",
+            row_columns!(),
+            " ",
+            rows_after!(),
+            " ORDER BY e.account_id::text COLLATE \"C\", e.created_at, e.id"
+        );
+        let Places { account_ids, create_times, ids } = Places::new(places);
+        let parameters: [&(dyn ToSql + Sync); 3] = [&account_ids, &create_times, &ids];
+        let rows = self.client.query_raw(text, parameters).await.map_err(failed)?;
+        Ok(history(rows, Arc::clone(repeated)))
+    }
+
+    /// Rows of an account by their numbers, in the order of their places.
+    pub(super) async fn rows_by_id(
+        &self,
+        account_id: &AccountId,
+        ids: &[i64],
+        repeated: &Arc<HashSet<i64>>,
+    ) -> Result<impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + use<>, HistoryError> {
+        let text = concat!(
+            "SELECT ",
+            row_columns!(),
+            " FROM ledger_entries e WHERE e.account_id = $1::text AND e.id = ANY($2::bigint[]) ",
+            "ORDER BY e.created_at, e.id"
+        );
+        let account_id = account_id.as_str();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&account_id, &ids];
+        let rows = self.client.query_raw(text, parameters).await.map_err(failed)?;
+        Ok(history(rows, Arc::clone(repeated)))
+    }
+
+    /// The numbers of an account's rows up to a place, in their order.
+    pub(super) async fn ids_up_to(
+        &self,
+        account_id: &AccountId,
+        last: Position,
+    ) -> Result<impl Stream<Item = Result<i64, HistoryError>> + use<>, HistoryError> {
+        let text = "SELECT id::bigint FROM ledger_entries \
+                    WHERE account_id = $1::text AND (created_at, id) <= ($2::timestamptz, $3::bigint) ORDER BY id";
+        let (account_id, create_time) = (account_id.as_str(), PgTime(last.create_time));
+        let parameters: [&(dyn ToSql + Sync); 3] = [&account_id, &create_time, &last.id];
+        Ok(ids(self.client.query_raw(text, parameters).await.map_err(failed)?))
+    }
+}
+
+impl SourceAccount {
+    /// Its name as the book has it, or why it cannot be taken over.
+    pub(super) fn name(&self) -> Result<AccountId, String> {
+        let account_id = self.account_id.as_deref().ok_or("these rows name no account")?;
+        if self.unreadable > 0 {
+            return Err(format!("{} of its rows have no type, no amount or no time", self.unreadable));
+        }
+        AccountId::parse("the account id", account_id).map_err(|invalid| invalid.to_string())
+    }
+
+    /// What to tell of it when so many rows cannot be taken over.
+    pub(super) fn left_out(&self, rows: i64, reason: String) -> Finding {
+        Finding::LeftOut { account_id: self.account_id.clone(), rows, reason }
+    }
+}
+
+const NO_PARAMETERS: [&(dyn ToSql + Sync); 0] = [];
+
+/// Places in accounts, a column each.
+struct Places<'a> {
+    account_ids: Vec<&'a str>,
+    create_times: Vec<PgTime>,
+    ids: Vec<i64>,
+}
+
+impl<'a> Places<'a> {
+    fn new(places: &'a [(AccountId, Position)]) -> Self {
+        Self {
+            account_ids: places.iter().map(|(account_id, _)| account_id.as_str()).collect(),
+            create_times: places.iter().map(|(_, place)| PgTime(place.create_time)).collect(),
+            ids: places.iter().map(|(_, place)| place.id).collect(),
+        }
+    }
+}
+
+fn account(row: &Row) -> Result<SourceAccount, HistoryError> {
+    let amount: &str = row.try_get(2).map_err(failed)?;
+    let amount = sum(amount).map_err(HistoryError::Source)?;
+    let read = || {
+        let update_time: Option<PgTime> = row.try_get(6)?;
+        Ok(SourceAccount {
+            account_id: row.try_get(0)?,
+            rows: row.try_get(1)?,
+            amount,
+            unreadable: row.try_get(3)?,
+            balance: row.try_get(4)?,
+            withdrawable: row.try_get(5)?,
+            update_time: update_time.map(|time| time.0),
+        })
+    };
+    read().map_err(failed)
+}
+
+fn history(
+    rows: RowStream,
+    repeated: Arc<HashSet<i64>>,
+) -> impl Stream<Item = Result<(String, HistoryRow), HistoryError>> {
+    rows.map(move |row| row.and_then(|row| history_row(&row, &repeated)).map_err(failed))
+}
+
+fn history_row(row: &Row, repeated: &HashSet<i64>) -> Result<(String, HistoryRow), tokio_postgres::Error> {
+    let (id, create_time) = (row.try_get(1)?, row.try_get::<_, PgTime>(6)?.0);
+    let history = HistoryRow {
+        id,
+        entry_type: row.try_get(2)?,
+        amount: MicroUsd::new(row.try_get(3)?),
+        balance_after: row.try_get(4)?,
+        reference: row.try_get(5)?,
+        create_time,
+        repeats_payment: repeated.contains(&id),
+    };
+    Ok((row.try_get(0)?, history))
+}
+
+fn ids(rows: RowStream) -> impl Stream<Item = Result<i64, HistoryError>> {
+    rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed))
+}
+
+/// A sum of 64-bit integers. It comes as text, since PostgreSQL has no integer that is wide enough.
+pub(super) fn sum(text: &str) -> Result<i128, LedgerError> {
+    text.parse().map_err(|_| LedgerError::Corrupt(format!("a sum of {text}")))
+}
+
+fn failed(error: tokio_postgres::Error) -> HistoryError {
+    HistoryError::Source(error.into())
+}
