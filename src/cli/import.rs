@@ -185,8 +185,8 @@ fn write_summary(
         "adjustments: {adjustments}, repeated payments: {repeated_payments}, accounts left out: {left_out}"
     )?;
     let ImportTotals { accounts, rows, amount, adjusted_accounts, adjustment } = totals;
-    writeln!(out, "In the book: {rows} rows of {accounts} accounts, {} USD;", Usd(*amount))?;
-    writeln!(out, "{adjusted_accounts} of the accounts adjusted, by {} USD together", Usd(*adjustment))
+    writeln!(out, "in the book: {rows} rows of {accounts} accounts, {} USD", Usd(*amount))?;
+    writeln!(out, "adjusted accounts: {adjusted_accounts}, by {} USD together", Usd(*adjustment))
 }
 
 fn summary(counts: &Counts, totals: &ImportTotals, elapsed: Duration) -> serde_json::Value {

@@ -37,6 +37,7 @@ mod lost_connections;
 mod manifests;
 mod memory_journal;
 mod metrics;
+mod migration;
 mod model;
 mod operations;
 mod operator;

@@ -1,16 +1,11 @@
 //! `docs/OPERATIONS.md` is what an operator has at night: its commands are run, and its tables are compared with the program.
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
 
 use crate::support::{
     check::check_book,
     cluster,
-    console::{commands, without_times},
+    console::{self, commands, without_times},
     process::Process,
 };
 
@@ -155,7 +150,7 @@ impl Shell {
             ("SERVICE_URL", service),
             ("RESTORED_URL", restored),
             ("BACKUP", backup.display().to_string()),
-            ("PATH", path()),
+            ("PATH", console::path()),
         ];
         Self { variables, service: None }
     }
@@ -177,15 +172,6 @@ impl Shell {
         bash.args(["-c", &command]).envs(self.variables.clone()).current_dir(env!("CARGO_MANIFEST_DIR"));
         String::from_utf8(bash.output().unwrap().stdout).unwrap()
     }
-}
-
-/// The program and PostgreSQL's own come first.
-fn path() -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_billing")).parent().unwrap().to_owned();
-    let mut dirs = vec![program];
-    dirs.extend((15..30).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
-    dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
-    env::join_paths(dirs).unwrap().into_string().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

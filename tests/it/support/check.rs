@@ -46,12 +46,13 @@ const NEVER: &[(&str, &str)] = &[
          ) k GROUP BY account_id, idempotency_key HAVING count(*) > 1",
     ),
     (
+        // History from before this ledger may repeat a payment, which one of its entries claims.
         "a payment that is credited without a claim, claimed without a credit, or credited twice",
         "SELECT count(*) FROM external_credits c FULL JOIN (
-             SELECT * FROM ledger_entries WHERE external_id IS NOT NULL AND idempotency_key IS NOT NULL
+             SELECT * FROM ledger_entries WHERE external_id IS NOT NULL
          ) e ON (c.entry_type, c.external_id, c.account_id, c.sequence)
               = (e.entry_type, e.external_id, e.account_id, e.sequence)
-         WHERE c.sequence IS NULL OR e.sequence IS NULL",
+         WHERE e.sequence IS NULL OR (c.sequence IS NULL AND e.idempotency_key IS NOT NULL)",
     ),
     (
         "an account that holds other than its open reservations do",

@@ -1,5 +1,10 @@
 //! The `console` blocks of a page: commands, and what they print.
 
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
 /// The commands of a page, each with what it prints by the page.
 pub fn commands(page: &str) -> Vec<(String, String)> {
     let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
@@ -28,4 +33,13 @@ pub fn without_times(text: &str) -> String {
         None => line.trim_end().to_owned(),
     });
     blanked.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+/// Where the shell looks for commands: this program and PostgreSQL's own come first.
+pub fn path() -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_billing")).parent().unwrap().to_owned();
+    let mut dirs = vec![program];
+    dirs.extend((15..30).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
+    dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
+    env::join_paths(dirs).unwrap().into_string().unwrap()
 }

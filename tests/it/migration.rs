@@ -1,0 +1,137 @@
+//! `docs/MIGRATION.md` is how a coordinator moves in: its commands are run on a small one, there and back.
+
+use std::process::Command;
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Text},
+};
+use diesel_async::RunQueryDsl;
+
+use crate::support::{
+    console::{self, commands},
+    dir::Dir,
+    *,
+};
+
+const PAGE: &str = include_str!("../../docs/MIGRATION.md");
+/// The coordinator that the page shows.
+const COORDINATOR: &str = include_str!("migration/coordinator.sql");
+
+/// The page's first block of a language after a heading.
+fn block(heading: &str, language: &str) -> &'static str {
+    let (_, section) = PAGE.split_once(heading).unwrap();
+    let (_, rest) = section.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+/// A coordinator, and a book to move into.
+struct Move {
+    source: TestBook,
+    book: TestBook,
+    dir: Dir,
+}
+
+impl Move {
+    async fn new() -> Self {
+        let source = TestBook::create_empty().await;
+        source.run_sql(COORDINATOR).await.unwrap();
+        Self { source, book: TestBook::create().await, dir: Dir::new() }
+    }
+
+    /// What a command prints, and whether it went well.
+    fn run(&self, command: &str) -> (String, bool) {
+        let output = Command::new("bash")
+            .args(["-c", &format!("exec 2>&1\n{command}")])
+            .current_dir(self.dir.path())
+            .env("PATH", console::path())
+            .env("DATABASE_URL", &self.book.url)
+            .env("BILLING_SOURCE_URL", &self.source.url)
+            .output()
+            .unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.success())
+    }
+}
+
+/// The text without what the clock says.
+fn without_durations(text: &str) -> String {
+    let lines = text.trim_end().lines().filter(|line| !line.ends_with(" entries per second"));
+    let lines = lines.map(|line| match line.split_once(" rows in ") {
+        Some((imported, _)) => imported,
+        None => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What accounts have, by a query of two columns.
+async fn balances(book: &TestBook, sql: &str) -> Vec<(String, i64)> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        account_id: String,
+        #[diesel(sql_type = BigInt)]
+        balance: i64,
+    }
+    let rows = diesel::sql_query(sql).load::<Row>(&mut book.connect().await).await.unwrap();
+    rows.into_iter().map(|row| (row.account_id, row.balance)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_what_really_happens() {
+    let moving = Move::new().await;
+    let commands = commands(PAGE);
+    assert!(commands.len() >= 4, "only {} commands", commands.len());
+    for (command, expected) in commands {
+        if command.starts_with("export ") {
+            continue; // the page's addresses
+        }
+        let (printed, _) = tokio::task::block_in_place(|| moving.run(&command));
+        assert_eq!(without_durations(&printed), without_durations(&expected), "$ {command}\n{printed}");
+    }
+    moving.book.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_by_type_are_those_of_the_source() {
+    let moving = Move::new().await;
+    tokio::task::block_in_place(|| assert!(moving.run("billing import").1));
+    let (in_source, in_book) = block("## 5. Check", "sql").split_once("-- in the book\n").unwrap();
+    let rows = |url: &str, sql: &str| {
+        let (rows, _) = moving.run(&format!("psql -XAt -v ON_ERROR_STOP=1 '{url}' <<'SQL'\n{sql}\nSQL"));
+        let mut rows: Vec<_> = rows.lines().map(str::to_owned).collect();
+        rows.sort_unstable(); // the two databases may collate names differently
+        rows
+    };
+    let source = rows(&moving.source.url, in_source);
+    assert_eq!(source.len(), 9);
+    assert_eq!(source, rows(&moving.book.url, in_book));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_happened_since_can_be_carried_back() {
+    let moving = Move::new().await;
+    tokio::task::block_in_place(|| assert!(moving.run("billing import").1));
+    let server = moving.book.serve().await;
+    let mut client = server.client().await;
+    client.credit(stripe_deposit("ann", "stripe/cs_live_a2", 7_000_000, "cs_live_a2")).await.answered();
+    client.charge(charge("ann", "charge/1", 300_000)).await.answered();
+    client.refund(refund("ann", "refund/1", 100_000, "charge/1")).await.answered();
+    client.credit(deposit("fay", "wire/18", 900_000)).await.answered();
+    client.charge(charge("dan", "withdrawal/w2", 500_000)).await.answered();
+    drop((client, server));
+
+    let (printed, went_well) = tokio::task::block_in_place(|| moving.run(block("## 6. Roll back", "sh")));
+    assert!(went_well, "{printed}");
+    let there = "SELECT account_id, balance_micro_usd AS balance FROM balances \
+                 WHERE balance_micro_usd <> 0 ORDER BY account_id COLLATE \"C\"";
+    let here = "SELECT account_id::text, posted_micro_usd AS balance FROM accounts ORDER BY account_id";
+    assert_eq!(balances(&moving.source, there).await, balances(&moving.book, here).await);
+    let carried = "SELECT count(*) FROM ledger_entries WHERE created_at > now() - interval '1 hour'";
+    assert_eq!(moving.source.number(carried).await, 5);
+    let session = "SELECT count(*) FROM ledger_entries WHERE reference = 'stripe:cs_live_a2'";
+    assert_eq!(moving.source.number(session).await, 1);
+    let broken =
+        "SELECT count(*) FROM balances WHERE withdrawable_micro_usd NOT BETWEEN 0 AND balance_micro_usd";
+    assert_eq!(moving.source.number(broken).await, 0);
+    moving.book.check().await;
+}
