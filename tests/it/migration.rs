@@ -1,12 +1,17 @@
 //! `docs/MIGRATION.md` is how a coordinator moves in: its commands are run on a small one, there and back.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Text},
 };
-use diesel_async::RunQueryDsl;
 
 use crate::support::{
     console::{self, commands},
@@ -24,6 +29,14 @@ fn block(heading: &str, language: &str) -> &'static str {
     let (_, rest) = section.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
 }
+
+/// A coordinator with a longer history: 40 accounts, 500 rows each.
+const LONGER_HISTORY: &str = "
+    INSERT INTO ledger_entries (account_id, entry_type, amount_micro_usd, balance_after, reference, created_at)
+    SELECT 'account-' || a, 'deposit', 10, 10 * i, 'row ' || i, '2026-01-01'::timestamptz + i * interval '1 s'
+    FROM generate_series(1, 500) i, generate_series(1, 40) a ORDER BY i;
+    INSERT INTO balances SELECT account_id, sum(amount_micro_usd), 0, max(created_at) FROM ledger_entries
+    WHERE account_id LIKE 'account-%' GROUP BY account_id";
 
 /// A coordinator, and a book to move into.
 struct Move {
@@ -72,7 +85,10 @@ async fn balances(book: &TestBook, sql: &str) -> Vec<(String, i64)> {
         #[diesel(sql_type = BigInt)]
         balance: i64,
     }
-    let rows = diesel::sql_query(sql).load::<Row>(&mut book.connect().await).await.unwrap();
+    let mut connection = book.connect().await;
+    // By its whole name: brought into scope, its `load` would be that of atomics, too.
+    let rows: Vec<Row> =
+        diesel_async::RunQueryDsl::load(diesel::sql_query(sql), &mut connection).await.unwrap();
     rows.into_iter().map(|row| (row.account_id, row.balance)).collect()
 }
 
@@ -133,5 +149,45 @@ async fn what_has_happened_since_can_be_carried_back() {
     let broken =
         "SELECT count(*) FROM balances WHERE withdrawable_micro_usd NOT BETWEEN 0 AND balance_micro_usd";
     assert_eq!(moving.source.number(broken).await, 0);
+    moving.book.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_and_the_service_at_work_do_not_disturb_each_other() {
+    let moving = Move::new().await;
+    moving.source.run_sql(LONGER_HISTORY).await.unwrap();
+    let server = moving.book.serve().await;
+    let client = server.client().await;
+    let is_importing = Arc::new(AtomicBool::new(true));
+    let callers: Vec<_> = (1..=4)
+        .map(|caller| {
+            let (mut client, is_importing) = (client.clone(), Arc::clone(&is_importing));
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while is_importing.load(Ordering::Relaxed) || calls == 0 {
+                    calls += 1;
+                    for account in (caller..=40).step_by(4) {
+                        let (account, key) = (format!("account-{account}"), format!("{caller}/{calls}"));
+                        client.credit(deposit(&account, &format!("wire/{key}"), 5)).await.answered();
+                        client.charge(charge(&account, &format!("job/{key}"), 3)).await.answered();
+                    }
+                }
+                calls
+            })
+        })
+        .collect();
+    let (printed, went_well) = tokio::task::block_in_place(|| moving.run("billing import"));
+    is_importing.store(false, Ordering::Relaxed);
+    assert!(went_well && printed.contains("Imported 20013 rows"), "{printed}");
+    let mut calls = 0;
+    for caller in callers {
+        calls += caller.await.unwrap();
+    }
+    let posted = "SELECT sum(posted_micro_usd) FROM accounts WHERE account_id LIKE 'account-%'";
+    assert_eq!(moving.book.number(posted).await, 40 * 500 * 10 + calls * 10 * 2);
+    let sooner = "SELECT count(*) FROM ledger_entries e JOIN ledger_entries k USING (account_id) \
+                  WHERE e.metadata ? 'imported_id' AND k.idempotency_key IS NOT NULL AND k.sequence < e.sequence";
+    assert!(moving.book.number(sooner).await > 0, "the service came too late to be in the way");
+    drop((client, server));
     moving.book.check().await;
 }
