@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio_postgres::{
     Client, Row, Transaction,
     binary_copy::BinaryCopyInWriter,
+    error::SqlState,
     types::{Json, ToSql, Type},
 };
 
@@ -43,8 +44,8 @@ const SESSION_SETTINGS: &str = "\
     SET client_connection_check_interval = '1s'; \
     SET jit = off";
 
-/// The lock ends with the session.
-const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('billing.import', 0))";
+/// Waits as long as for any lock: of an import that was killed, the server may not know yet. It ends with the session.
+const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('billing.import', 0))";
 
 /// The columns of an imported entry, and what is sent for each.
 const COPY: &str = "\
@@ -124,8 +125,13 @@ impl Book {
         let connected = connect_without_diesel(url, Purpose::Write).await.map_err(unavailable);
         let client = connected.map_err(HistoryError::Book)?;
         client.batch_execute(SESSION_SETTINGS).await.map_err(failed)?;
-        let is_mine = client.query_one(LOCK, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
-        if is_mine { Ok(Self { client }) } else { Err(HistoryError::AnotherImport) }
+        match client.execute(LOCK, &[]).await {
+            Ok(_) => Ok(Self { client }),
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Err(HistoryError::AnotherImport)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// How far accounts are, and how much of them could be paid out; those of which nothing is here are missing.
