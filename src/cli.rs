@@ -5,6 +5,7 @@ mod audit;
 mod database;
 mod export;
 mod import;
+mod preflight;
 mod progress;
 mod source;
 mod table;
@@ -65,6 +66,9 @@ enum Command {
     /// Write the journal for spreadsheets, programs and bookkeeping.
     #[command(after_help = export::AFTER_HELP)]
     Export(export::ExportFlags),
+    /// Look through a replaced system's database before an import: what is in it, and what an import will do. Reads only.
+    #[command(after_help = preflight::AFTER_HELP)]
+    Preflight(preflight::PreflightFlags),
     /// Take the history of a replaced system into the book. May run again and again, and beside both systems.
     #[command(after_help = import::AFTER_HELP)]
     Import(import::ImportFlags),
@@ -89,9 +93,8 @@ struct TokenFlags {
     role: Role,
 }
 
-/// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit found something or an import left something
-/// out, 64 for a wrong
-/// configuration.
+/// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit or a preflight found something or
+/// an import left something out, 3 where a preflight found what cannot be imported, 64 for a wrong configuration.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(flags) => migrate(&flags),
         Command::Audit(flags) => return audit::audit(&flags),
         Command::Export(flags) => export::export(&flags),
+        Command::Preflight(flags) => return preflight::preflight(&flags),
         Command::Import(flags) => return import::import(&flags),
         Command::Token(TokenCommand::New(flags)) => new_token(&flags),
         Command::Serve(flags) => serve(&flags, log),

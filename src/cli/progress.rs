@@ -1,10 +1,16 @@
 //! How far a command is that reads the journal: a bar on a terminal, and nothing elsewhere.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Where it is not known how many entries there are.
 const COUNT: &str = "{elapsed_precise} {human_pos} entries, {per_sec}";
 const BAR: &str = "{elapsed_precise} [{bar:30}] {human_pos} of about {human_len} entries, {per_sec}";
+/// Where a server is at work, and tells nothing of it.
+const STEP_TEMPLATE: &str = "{elapsed_precise} {spinner} {msg}";
+/// How often that is drawn.
+const TICK: Duration = Duration::from_millis(200);
 /// Entries between two looks at the clock.
 const STEP: u64 = 1_024;
 
@@ -51,6 +57,30 @@ impl Progress {
     }
 }
 
+/// What a server is at work on, and since when.
+pub(super) struct Steps {
+    bar: ProgressBar,
+}
+
+impl Steps {
+    /// Nothing yet; shown if standard error is a terminal.
+    pub(super) fn on_terminal() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        Self { bar: with_template(bar, STEP_TEMPLATE) }
+    }
+
+    /// The next step, from now on.
+    pub(super) fn begin(&self, step: &'static str) {
+        self.bar.set_message(step);
+        self.bar.enable_steady_tick(TICK);
+    }
+
+    /// Takes it away.
+    pub(super) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 fn with_template(bar: ProgressBar, template: &str) -> ProgressBar {
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
@@ -64,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_right() {
-        for template in [COUNT, BAR] {
+        for template in [COUNT, BAR, STEP_TEMPLATE] {
             ProgressStyle::with_template(template).unwrap();
         }
     }

@@ -5,13 +5,27 @@
 //! balanced by an entry of its own, an adjustment, which says why.
 //!
 //! An [`AccountImport`] adds the rows of one account, and knows how far it came: [`Imported`].
+//!
+//! Before that, a [`Survey`] has what is there, and each [`Irregularity`] by its [`Kind`].
 
 mod account;
+mod deposit;
 mod finding;
+mod irregularity;
 mod note;
 mod row;
+mod survey;
 
 pub use account::{AccountImport, Claim, Imported, NoRoom, Standing};
+pub use deposit::{Deposit, DepositSurvey, Sessions};
 pub use finding::Finding;
+pub use irregularity::{Effect, Irregularity, Kind, Sum};
 pub use note::{ADJUSTMENT_ACTOR, Adjustment, IMPORTED_ID};
-pub use row::{HistoryRow, KNOWN_TYPES, Meaning, Position};
+pub use row::{
+    Direction, HistoryRow, KNOWN_TYPES, Meaning, Position, SESSION_PREFIX, stripe_deposit_types,
+    types_of_direction,
+};
+pub use survey::{
+    ACCOUNT_PLACEHOLDER, AccountFigures, OddRows, OverflowSurvey, RESERVE_PLACEHOLDER, References,
+    RepeatedReference, Survey, TypeFigures, Verdict,
+};

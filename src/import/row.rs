@@ -3,7 +3,8 @@
 use crate::accounting::{AccountId, CreditKind, EntryType, ExternalId, IdempotencyKey, MicroUsd, Timestamp};
 
 /// What a Stripe session has in front of it in the reference of its deposit.
-const SESSION_PREFIX: &str = "stripe:";
+pub const SESSION_PREFIX: &str = "stripe:";
+const STRIPE_DEPOSIT: EntryType = EntryType::Credit(CreditKind::StripeDeposit);
 
 /// A row of the replaced system's `ledger_entries`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,15 @@ pub enum Meaning {
     BySign,
 }
 
+/// Which way money goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the account: amounts are above zero.
+    Given,
+    /// From the account: amounts are below zero.
+    Taken,
+}
+
 /// The types that the replaced system wrote.
 pub const KNOWN_TYPES: [(&str, Meaning); 15] = [
     ("stripe_deposit", Meaning::Is(EntryType::Credit(CreditKind::StripeDeposit))),
@@ -69,6 +79,19 @@ impl Meaning {
         known.map_or(Self::BySign, |(_, meaning)| meaning)
     }
 
+    /// Which way money of this meaning goes; `None` where both are right.
+    #[must_use]
+    pub fn direction(self) -> Option<Direction> {
+        match self {
+            Self::Is(EntryType::Charge | EntryType::Capture) => Some(Direction::Taken),
+            Self::Is(EntryType::Credit(_) | EntryType::Refund | EntryType::AdminCredit) => {
+                Some(Direction::Given)
+            }
+            Self::Is(EntryType::Reserve | EntryType::Release | EntryType::Extend | EntryType::Expire)
+            | Self::BySign => None,
+        }
+    }
+
     fn entry_type(self, amount: MicroUsd) -> EntryType {
         match self {
             Self::Is(entry_type) => entry_type,
@@ -91,17 +114,34 @@ impl HistoryRow {
         Position { create_time: self.create_time, id: self.id }
     }
 
-    /// The payment that it credited: the Stripe session in a deposit's reference. `None` if there is none that can be told
-    /// from others: what could name many operations could name many payments.
+    /// The payment that it credited: the Stripe session in a deposit's reference.
     #[must_use]
     pub fn payment(&self, account_id: &AccountId) -> Option<ExternalId> {
-        if self.entry_type() != EntryType::Credit(CreditKind::StripeDeposit) {
+        if self.entry_type() != STRIPE_DEPOSIT {
             return None;
         }
-        let session = self.reference.strip_prefix(SESSION_PREFIX).unwrap_or(&self.reference);
-        IdempotencyKey::parse_of_operation(session, account_id).ok()?;
-        ExternalId::parse("reference", session).ok()
+        session(&self.reference, account_id)
     }
+}
+
+/// The Stripe session in the reference of a deposit into an account. `None` if there is none that can be told from others:
+/// what could name many operations could name many payments.
+pub(super) fn session(reference: &str, account_id: &AccountId) -> Option<ExternalId> {
+    let session = reference.strip_prefix(SESSION_PREFIX).unwrap_or(reference);
+    IdempotencyKey::parse_of_operation(session, account_id).ok()?;
+    ExternalId::parse("reference", session).ok()
+}
+
+/// The types that were written for a Stripe deposit.
+pub fn stripe_deposit_types() -> impl Iterator<Item = &'static str> {
+    let is_one = |(_, meaning): &(_, Meaning)| *meaning == Meaning::Is(STRIPE_DEPOSIT);
+    KNOWN_TYPES.into_iter().filter(is_one).map(|(name, _)| name)
+}
+
+/// The types whose money goes one way.
+pub fn types_of_direction(direction: Direction) -> impl Iterator<Item = &'static str> {
+    let is_one = move |(_, meaning): &(_, Meaning)| meaning.direction() == Some(direction);
+    KNOWN_TYPES.into_iter().filter(is_one).map(|(name, _)| name)
 }
 
 #[cfg(test)]

@@ -66,7 +66,9 @@ use tracing::Instrument as _;
 
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
-pub use history::{HistoryError, Import, ImportEvent, ImportTotals};
+pub use history::{
+    HistoryError, Import, ImportEvent, ImportTotals, Preflight, PreflightEvent, PreflightStep,
+};
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
 pub use snapshot::{Selection, Snapshot};

@@ -21,7 +21,7 @@ use super::{
     HistoryError,
     chunk::{Chunk, Part},
     import::{ImportTotals, Pending, Tell},
-    source::sum,
+    session::sum,
     time::PgTime,
 };
 use crate::{

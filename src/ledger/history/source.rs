@@ -1,57 +1,26 @@
-//! The database of the replaced system, as it stands at one moment.
+//! The database of the replaced system, as an import reads it.
 //!
-//! One session and one transaction, REPEATABLE READ and READ ONLY: journal and balances are of the same moment, and a
-//! standby will do. Columns are cast, so that it does not matter which kind of text, integer or time they are.
+//! Columns are cast, so that it does not matter which kind of text, integer or time they are.
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::Arc,
 };
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio_postgres::{Client, Row, RowStream, types::ToSql};
 
-use super::{HistoryError, time::PgTime};
+use super::{
+    HistoryError, deposit,
+    session::{self, failed, sum},
+    time::PgTime,
+};
 use crate::{
     accounting::{AccountId, MicroUsd, Timestamp},
-    import::{Finding, HistoryRow, Position},
-    ledger::{
-        DatabaseUrl, LedgerError,
-        connect::{Purpose, connect_without_diesel},
-    },
+    import::{Finding, HistoryRow, Position, Sessions},
+    ledger::DatabaseUrl,
 };
-
-/// What the session is set to.
-///
-/// * Rows are read to their end, so they are planned for that.
-/// * A sort of a large journal takes long, and so does whoever reads it: statements have hours.
-const SESSION_SETTINGS: &str = "\
-    SET application_name = 'billing import'; \
-    SET default_transaction_isolation = 'repeatable read'; \
-    SET default_transaction_read_only = on; \
-    SET TimeZone = 'UTC'; \
-    SET lock_timeout = '2s'; \
-    SET statement_timeout = '24h'; \
-    SET idle_in_transaction_session_timeout = '1h'; \
-    SET client_connection_check_interval = '1s'; \
-    SET cursor_tuple_fraction = 1; \
-    SET jit = off; \
-    BEGIN";
-
-/// The columns that must be there.
-const COLUMNS: [(&str, &str); 11] = [
-    ("balances", "account_id"),
-    ("balances", "balance_micro_usd"),
-    ("balances", "withdrawable_micro_usd"),
-    ("balances", "updated_at"),
-    ("ledger_entries", "id"),
-    ("ledger_entries", "account_id"),
-    ("ledger_entries", "entry_type"),
-    ("ledger_entries", "amount_micro_usd"),
-    ("ledger_entries", "balance_after"),
-    ("ledger_entries", "reference"),
-    ("ledger_entries", "created_at"),
-];
 
 /// Each account, by its journal and its balance. A row without a type, an amount or a time cannot be taken over.
 const ACCOUNTS: &str = "\
@@ -83,15 +52,6 @@ macro_rules! rows_after {
     };
 }
 
-/// Rows that deposit a Stripe session which an earlier row deposited, in whichever account.
-const REPEATED_DEPOSITS: &str = "\
-    SELECT id::bigint FROM (\
-        SELECT id, row_number() OVER (\
-            PARTITION BY CASE WHEN reference LIKE 'stripe:%' THEN substr(reference, 8) ELSE reference END \
-            ORDER BY created_at, id\
-        ) AS turn FROM ledger_entries WHERE entry_type = 'stripe_deposit'\
-    ) AS deposits WHERE turn > 1";
-
 /// The database of the replaced system.
 pub(super) struct Source {
     client: Client,
@@ -119,23 +79,7 @@ pub(super) struct SourceAccount {
 impl Source {
     /// Begins to read.
     pub(super) async fn open(url: &DatabaseUrl) -> Result<Self, HistoryError> {
-        let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
-        let connected = connect_without_diesel(url, Purpose::Look).await.map_err(unavailable);
-        let source = Self { client: connected.map_err(HistoryError::Source)? };
-        source.client.batch_execute(SESSION_SETTINGS).await.map_err(failed)?;
-        source.must_have_columns().await?;
-        Ok(source)
-    }
-
-    async fn must_have_columns(&self) -> Result<(), HistoryError> {
-        let text = "SELECT w.t || '.' || w.c FROM unnest($1::text[], $2::text[]) AS w(t, c) \
-                    WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(w.t) \
-                                      AND attname = w.c AND NOT attisdropped)";
-        let (tables, columns): (Vec<_>, Vec<_>) = COLUMNS.into_iter().unzip();
-        let missing = self.client.query(text, &[&tables, &columns]).await.map_err(failed)?;
-        let missing: Vec<String> =
-            missing.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)?;
-        if missing.is_empty() { Ok(()) } else { Err(HistoryError::NotASource(missing.join(", "))) }
+        Ok(Self { client: session::open(url, "billing import").await? })
     }
 
     /// About how many rows there are, as of the last time that the server counted.
@@ -156,11 +100,16 @@ impl Source {
         rows.iter().map(account).collect()
     }
 
-    /// The numbers of rows that deposit what was deposited before.
+    /// The numbers of rows that deposit a Stripe session which an earlier row deposited, in whichever account.
     pub(super) async fn repeated_deposits(&self) -> Result<HashSet<i64>, HistoryError> {
-        ids(self.client.query_raw(REPEATED_DEPOSITS, NO_PARAMETERS).await.map_err(failed)?)
-            .try_collect()
-            .await
+        let mut deposits = pin!(deposit::deposits(&self.client).await?);
+        let (mut sessions, mut repeated) = (Sessions::default(), HashSet::new());
+        while let Some(deposit) = deposits.try_next().await? {
+            if sessions.repeats(&deposit) {
+                repeated.insert(deposit.id);
+            }
+        }
+        Ok(repeated)
     }
 
     /// How many rows accounts have after a place in each; those that have none are missing.
@@ -243,8 +192,6 @@ impl SourceAccount {
     }
 }
 
-const NO_PARAMETERS: [&(dyn ToSql + Sync); 0] = [];
-
 /// Places in accounts, a column each.
 struct Places<'a> {
     account_ids: Vec<&'a str>,
@@ -303,13 +250,4 @@ fn history_row(row: &Row, repeated: &HashSet<i64>) -> Result<(String, HistoryRow
 
 fn ids(rows: RowStream) -> impl Stream<Item = Result<i64, HistoryError>> {
     rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed))
-}
-
-/// A sum of 64-bit integers. It comes as text, since PostgreSQL has no integer that is wide enough.
-pub(super) fn sum(text: &str) -> Result<i128, LedgerError> {
-    text.parse().map_err(|_| LedgerError::Corrupt(format!("a sum of {text}")))
-}
-
-fn failed(error: tokio_postgres::Error) -> HistoryError {
-    HistoryError::Source(error.into())
 }

@@ -1,0 +1,35 @@
+//! The Stripe deposits of the replaced system, in the order in which [`Sessions`](crate::import::Sessions) takes them.
+
+use futures_util::{Stream, TryStreamExt as _};
+use tokio_postgres::{Client, Row, types::ToSql};
+
+use super::{HistoryError, session::failed};
+use crate::{
+    accounting::{AccountId, MicroUsd},
+    import::{Deposit, SESSION_PREFIX, stripe_deposit_types},
+};
+
+/// The server only brings those of a session together; whether there is a session, and which, is for [`Deposit::payment`] to
+/// say. A row without an account, an amount or a time is in no import.
+const DEPOSITS: &str = "\
+    SELECT id::bigint, account_id::text, amount_micro_usd::bigint, coalesce(reference, '')::text \
+    FROM ledger_entries \
+    WHERE entry_type = ANY($1::text[]) AND num_nulls(account_id, amount_micro_usd, created_at) = 0 \
+    ORDER BY (CASE WHEN starts_with(reference, $2::text) THEN substr(reference, length($2::text) + 1) \
+                   ELSE coalesce(reference, '') END)::text COLLATE \"C\", created_at, id";
+
+/// All deposits into accounts that the book can have.
+pub(super) async fn deposits(
+    client: &Client,
+) -> Result<impl Stream<Item = Result<Deposit, HistoryError>> + use<>, HistoryError> {
+    let types: Vec<&str> = stripe_deposit_types().collect();
+    let parameters: [&(dyn ToSql + Sync); 2] = [&types, &SESSION_PREFIX];
+    let rows = client.query_raw(DEPOSITS, parameters).await.map_err(failed)?;
+    Ok(rows.map_err(failed).try_filter_map(async |row| deposit(&row).map_err(failed)))
+}
+
+fn deposit(row: &Row) -> Result<Option<Deposit>, tokio_postgres::Error> {
+    let Ok(account_id) = AccountId::parse("account_id", row.try_get(1)?) else { return Ok(None) };
+    let amount = MicroUsd::new(row.try_get(2)?);
+    Ok(Some(Deposit { id: row.try_get(0)?, account_id, amount, reference: row.try_get(3)? }))
+}
