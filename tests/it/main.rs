@@ -42,6 +42,7 @@ mod model;
 mod operations;
 mod operator;
 mod overload;
+mod preflight;
 mod private_postgres;
 mod python_client;
 mod random_books;
