@@ -44,14 +44,19 @@ struct SourceRow {
 }
 
 fn rows(random: &mut Rng) -> Vec<SourceRow> {
-    let is_wild = random.u8(0..3) == 0; // else nothing overflows or is left out
-    let row = |random: &mut Rng| SourceRow {
-        account: (!is_wild || random.u8(0..30) > 0)
-            .then(|| ACCOUNTS[random.usize(..if is_wild { 6 } else { 3 })]),
-        entry_type: (!is_wild || random.u8(0..30) > 0).then(|| TYPES[random.usize(..TYPES.len())]),
-        amount: AMOUNTS[random.usize(..if is_wild { 8 } else { 5 })],
-        reference: REFERENCES[random.usize(..REFERENCES.len())],
-        minute: random.i64(0..10),
+    let is_wild = random.bool(); // else nothing overflows or is left out
+    let row = |random: &mut Rng| {
+        let accounts = if is_wild && random.u8(0..9) == 0 { ACCOUNTS.len() } else { 3 };
+        let amounts = if is_wild { AMOUNTS.len() } else { 5 };
+        let mut is_there = || !is_wild || random.u8(0..60) > 0;
+        let (has_account, has_type) = (is_there(), is_there());
+        SourceRow {
+            account: has_account.then(|| ACCOUNTS[random.usize(..accounts)]),
+            entry_type: has_type.then(|| TYPES[random.usize(..TYPES.len())]),
+            amount: AMOUNTS[random.usize(..amounts)],
+            reference: REFERENCES[random.usize(..REFERENCES.len())],
+            minute: random.i64(0..10),
+        }
     };
     (0..random.usize(..30)).map(|_| row(random)).collect()
 }
