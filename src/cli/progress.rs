@@ -57,7 +57,7 @@ impl Progress {
     }
 }
 
-/// What a server is at work on, and since when.
+/// What a server is at work on, and how long it has been at work by now.
 pub(super) struct Steps {
     bar: ProgressBar,
 }

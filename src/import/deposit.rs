@@ -123,7 +123,9 @@ mod tests {
 
     fn survey(deposits: &[Deposit]) -> Vec<Irregularity> {
         let (mut survey, mut found) = (DepositSurvey::default(), Vec::new());
-        deposits.iter().for_each(|deposit| survey.observe(deposit, &mut |what| found.push(what)));
+        for deposit in deposits {
+            survey.observe(deposit, &mut |what| found.push(what));
+        }
         survey.finish(&mut |what| found.push(what));
         found
     }
@@ -162,14 +164,11 @@ mod tests {
             deposit("ann", 6, &"é".repeat(200)),
         ];
         let found = survey(&deposits);
-        let ids: Vec<i64> = found
-            .iter()
-            .filter_map(|what| match what {
-                Irregularity::DepositWithoutSession { id, .. } => Some(*id),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(ids, [1, 2, 4, 6]);
+        let nameless = |what: &Irregularity| {
+            let Irregularity::DepositWithoutSession { id, .. } = what else { return None };
+            Some(*id)
+        };
+        assert_eq!(found.iter().filter_map(nameless).collect::<Vec<_>>(), [1, 2, 4, 6]);
         assert!(found.contains(&duplicated("bob", &["ann"], 2, 5)), "{found:?}");
         assert_eq!(found.len(), 5);
     }

@@ -121,8 +121,7 @@ fn cells(irregularity: &Irregularity) -> [String; 4] {
     let nothing = String::new();
     match irregularity {
         Irregularity::DuplicatedDeposit { external_id, account_ids, times, over_credited_micro_usd } => {
-            let what =
-                format!("{external_id} was deposited {times} times; all but the first are counted here");
+            let what = format!("{external_id} was credited {times} times");
             row(&some_of(account_ids), times - 1, Usd(over_credited_micro_usd.0).to_string(), what)
         }
         Irregularity::DepositWithoutSession { account_id, id, amount_micro_usd, reference } => {

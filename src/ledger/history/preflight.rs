@@ -200,10 +200,11 @@ impl Preflight {
             survey.references.empty += get::<i64>(&row, 6)?;
             survey.references.long += get::<i64>(&row, 7)?;
             survey.references.longest = survey.references.longest.max(get(&row, 8)?);
-            if let Some(irregularity) = of_type.irregularity() {
+            let irregularity = of_type.irregularity();
+            tell(PreflightEvent::Type(of_type));
+            if let Some(irregularity) = irregularity {
                 found(survey, irregularity, tell);
             }
-            tell(PreflightEvent::Type(of_type));
         }
         Ok(())
     }
