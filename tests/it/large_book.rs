@@ -1,13 +1,13 @@
 //! How long an audit and an export of a large book take, and how little memory: measured by
 //! `LARGE_BOOK_ENTRIES=1000000 cargo test --release --test it large_book -- --ignored --nocapture`.
 
-use std::{
-    fs,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::process::Stdio;
 
-use crate::support::{process::Process, *};
+use crate::support::{
+    measured::{Measured, run_measured},
+    process::Process,
+    *,
+};
 
 /// No more than this is ever in use, in KiB.
 const MEMORY_MAX_KIB: u64 = 64 * 1_024;
@@ -47,31 +47,6 @@ fn fill_sql(accounts: i64, rounds: i64) -> String {
     )
 }
 
-/// Runs a command to its end, and returns how long it took and the most memory that it used, in KiB.
-fn measure(flags: &[&str], url: &str) -> (Duration, u64) {
-    let started = Instant::now();
-    let mut command = Process::command();
-    command.args(flags).args(["--database-url", url]).stdout(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let ended = loop {
-        peak = peak_kib(&status).unwrap_or(peak);
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert!(ended.success());
-    (started.elapsed(), peak)
-}
-
-fn peak_kib(status: &str) -> Option<u64> {
-    let text = fs::read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
 async fn a_large_book_is_audited_and_exported_in_little_memory() {
@@ -88,11 +63,13 @@ async fn a_large_book_is_audited_and_exported_in_little_memory() {
             &["export", "--format", "jsonl"],
             &["export", "--format", "hledger"],
         ] {
-            let (elapsed, peak) = measure(flags, &book.url);
+            let mut command = Process::command();
+            command.args(flags).args(["--database-url", &book.url]).stdout(Stdio::null());
+            let Measured { elapsed, peak_kib } = run_measured(&mut command);
             let rate = u128::try_from(total).unwrap() * 1_000 / elapsed.as_millis();
             let what = flags.join(" ");
-            println!("{accounts} accounts, {total} entries: {what}: {elapsed:.1?}, {rate}/s, {peak} KiB");
-            assert!(peak < MEMORY_MAX_KIB, "{what}: {peak} KiB");
+            println!("{accounts} accounts, {total} entries: {what}: {elapsed:.1?}, {rate}/s, {peak_kib} KiB");
+            assert!(peak_kib < MEMORY_MAX_KIB, "{what}: {peak_kib} KiB");
         }
     }
 }

@@ -25,6 +25,7 @@ mod fuzz;
 mod go_client;
 mod health_port;
 mod histories;
+mod history_import;
 mod hostile;
 mod idempotency;
 mod image;

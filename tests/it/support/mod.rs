@@ -10,6 +10,7 @@ pub mod console;
 pub mod dir;
 pub mod guarded;
 pub mod health;
+pub mod measured;
 pub mod process;
 pub mod server;
 pub mod wire;

@@ -1,0 +1,105 @@
+//! An import that is killed goes on where it was, and ends as if it had never been.
+
+use std::time::Duration;
+
+use diesel::{QueryableByName, sql_types::Text};
+use diesel_async::RunQueryDsl;
+use fastrand::Rng;
+
+use super::{
+    command::{begin_import, import},
+    old_coordinator::OldCoordinator,
+    rows,
+    side_by_side::check_import,
+};
+use crate::support::TestBook;
+
+const KILLS: u64 = 5;
+/// How long is waited at most between looking how far an import has come, and killing it.
+const DELAY_MAX_MICROS: u64 = 30_000;
+
+/// How many rows have been imported.
+const IMPORTED: &str = "SELECT coalesce(sum(rows), 0) FROM imported_accounts";
+/// Every other session on the book.
+const SESSIONS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+/// What two imports of the same rows have in common: all that is in their tables, but for the time at which they ran, which rows of
+/// the future and money without any rows have instead of one of their own.
+const CONTENTS: [(&str, &str); 4] = [
+    (
+        "ledger_entries",
+        "(to_jsonb(t) - 'create_time')::text || CASE WHEN create_time < '{began}' THEN create_time::text ELSE '' END",
+    ),
+    (
+        "accounts",
+        "(to_jsonb(t) - '{create_time,update_time}'::text[])::text
+         || CASE WHEN create_time < '{began}' THEN create_time::text ELSE '' END
+         || CASE WHEN update_time < '{began}' THEN update_time::text ELSE '' END",
+    ),
+    ("external_credits", "t::text"),
+    ("imported_accounts", "t::text"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_killed_five_times_ends_the_same() {
+    let old = OldCoordinator::with_history(rows()).await;
+    old.plant().await;
+    let total = old.number("SELECT count(*) FROM ledger_entries").await;
+    let (book, uninterrupted) = (TestBook::create().await, TestBook::create().await);
+    let began = "2026-01-01";
+    import(&old, &uninterrupted).await;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
+    let mut left = Vec::new();
+    for kill in 1..=KILLS {
+        let place = total * i64::try_from(kill).unwrap() / i64::try_from(KILLS + 2).unwrap();
+        kill_at(&old, &book, place, random.u64(..DELAY_MAX_MICROS)).await;
+        left.push(book.number(IMPORTED).await);
+        book.check().await;
+    }
+    println!("of {total} rows, those were there after each kill: {left:?}");
+    assert!(left.iter().any(|rows| (1..total).contains(rows)), "no kill was in mid-import: {left:?}");
+    assert!(left.is_sorted(), "rows were lost: {left:?}");
+    import(&old, &book).await;
+    check_import(&old, &book).await;
+    for (table, contents) in CONTENTS {
+        let contents = contents.replace("{began}", began);
+        let of_book = hash(&book, table, &contents).await;
+        assert_eq!(of_book, hash(&uninterrupted, table, &contents).await, "{table}");
+    }
+}
+
+/// Begins to import, and kills it so many microseconds after it has come to a place, if it has not ended.
+async fn kill_at(old: &OldCoordinator, book: &TestBook, place: i64, micros: u64) {
+    let mut child = begin_import(old, book);
+    let mut connection = book.connect().await;
+    while child.try_wait().unwrap().is_none()
+        && crate::support::book::number(&mut connection, IMPORTED).await < place
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(connection);
+    // Until PostgreSQL has noticed, the lock of the one that was killed keeps the next one out.
+    while book.number(SESSIONS).await > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A hash of what a table has, in any order.
+async fn hash(book: &TestBook, table: &str, contents: &str) -> String {
+    #[derive(QueryableByName)]
+    struct Hash {
+        #[diesel(sql_type = Text)]
+        hash: String,
+    }
+    let sql = format!(
+        "SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(md5, '' ORDER BY md5)), '') AS hash
+         FROM (SELECT md5({contents}) AS md5 FROM {table} t) AS m"
+    );
+    diesel::sql_query(sql).get_result::<Hash>(&mut book.connect().await).await.unwrap().hash
+}

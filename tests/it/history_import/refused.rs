@@ -1,0 +1,76 @@
+//! What is refused before anything is written: a source that is none, and a second import at the same time.
+
+use std::time::Duration;
+
+use super::{
+    command::{begin_import, import_refused, text, try_import},
+    old_coordinator::OldCoordinator,
+    rows,
+    side_by_side::check_import,
+};
+use crate::support::TestBook;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_none_is_refused() {
+    let book = TestBook::create().await;
+    let nothing = TestBook::create_empty().await;
+    let said = import_refused(&nothing.url, &book).await;
+    assert!(said.contains("balances") && said.contains("ledger_entries"), "{said}");
+    let other_book = TestBook::create().await;
+    for url in [&other_book.url, &book.url] {
+        let said = import_refused(url, &book).await;
+        assert!(said.contains("balances"), "{said}");
+    }
+    for (table, column) in [
+        ("balances", "account_id"),
+        ("balances", "balance_micro_usd"),
+        ("balances", "withdrawable_micro_usd"),
+        ("ledger_entries", "id"),
+        ("ledger_entries", "account_id"),
+        ("ledger_entries", "entry_type"),
+        ("ledger_entries", "amount_micro_usd"),
+        ("ledger_entries", "balance_after"),
+        ("ledger_entries", "reference"),
+        ("ledger_entries", "created_at"),
+    ] {
+        let old = OldCoordinator::with_history(10).await;
+        old.run(&format!("ALTER TABLE {table} RENAME {column} TO other")).await;
+        let said = import_refused(old.url(), &book).await;
+        assert!(said.contains(table) && said.contains(column), "{table}.{column}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_no_book_is_refused() {
+    let old = OldCoordinator::with_history(10).await;
+    let nothing = TestBook::create_empty().await;
+    let output = try_import(old.url(), &nothing.url).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("billing migrate"), "{said}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(nothing.number(tables).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_imports_at_once_are_one() {
+    let old = OldCoordinator::with_history(rows()).await;
+    old.plant().await;
+    let book = TestBook::create().await;
+    let mut first = begin_import(&old, &book);
+    while book.number("SELECT count(*) FROM imported_accounts").await == 0 {
+        assert!(first.try_wait().unwrap().is_none(), "it ended without having imported anything");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let second = try_import(old.url(), &book.url).await;
+    let is_first_at_work = first.try_wait().unwrap().is_none();
+    let said = text(&second.stderr);
+    if is_first_at_work {
+        assert_eq!(second.status.code(), Some(1), "{said}");
+        assert!(said.contains("import"), "{said}");
+    }
+    let first = tokio::task::spawn_blocking(|| first.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    assert!(is_first_at_work, "the first one ended before the second: nothing was tested");
+    check_import(&old, &book).await;
+}
