@@ -3,8 +3,10 @@
 # Of `make chaos`: what is decided by chance, and for how long things are broken.
 SEED := 1
 SECONDS := 300
+# Of `make history`: how many rows are imported.
+ROWS := 2000000
 
-.PHONY: help run test chaos flood fuzz bench check advisories tools
+.PHONY: help run test chaos flood fuzz history bench check advisories tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +25,10 @@ flood: tools ## flood one account for half a minute, and compare the others' lat
 
 fuzz: ## try millions of arbitrary requests, names, tokens and files; FUZZ_CASES=... of each, from FUZZ_SEED=... on
 	FUZZ_CASES=$${FUZZ_CASES:-2000000} cargo test --release --lib --test it fuzz:: -- --nocapture --test-threads 2
+
+history: tools ## import ROWS=2000000 rows of the replaced system: whole, killed five times, and beside how fast they are copied
+	HISTORY_ROWS=$(ROWS) cargo test --release --test it -- history_import::whole::a_history_with_every \
+		history_import::killed history_import::rate --include-ignored --nocapture --test-threads 1
 
 bench: tools ## measure side by side with what it replaces; ARGS="--quick" in two minutes, ARGS="--help" for more
 	cargo build --release

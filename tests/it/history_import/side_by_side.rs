@@ -24,8 +24,8 @@ fn foreign_tables(database: &str) -> String {
         DO $$ BEGIN EXECUTE format(
             'CREATE SERVER book FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L, fetch_size ''10000'')',
             current_setting('unix_socket_directories'), current_setting('port'), '{database}'
-        ); END $$;
-        CREATE USER MAPPING FOR CURRENT_USER SERVER book;
+        );
+        EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER book OPTIONS (user %L)', current_user); END $$;
         DROP SCHEMA IF EXISTS book CASCADE;
         CREATE SCHEMA book;
         CREATE FOREIGN TABLE book.ledger_entries (
@@ -33,17 +33,17 @@ fn foreign_tables(database: &str) -> String {
             posted_after BIGINT, held_after BIGINT, create_time TIMESTAMPTZ, refunded_sequence BIGINT, idempotency_key TEXT,
             fingerprint BYTEA, external_id TEXT, reference TEXT, metadata JSONB, actor TEXT, reason TEXT, reservation_id TEXT,
             caller TEXT
-        ) SERVER book;
+        ) SERVER book OPTIONS (schema_name 'public');
         CREATE FOREIGN TABLE book.foreign_accounts (
             account_id TEXT, posted_micro_usd BIGINT, held_micro_usd BIGINT, last_sequence BIGINT, create_time TIMESTAMPTZ,
             update_time TIMESTAMPTZ
-        ) SERVER book OPTIONS (table_name 'accounts');
+        ) SERVER book OPTIONS (schema_name 'public', table_name 'accounts');
         CREATE FOREIGN TABLE book.external_credits (
             entry_type SMALLINT, external_id TEXT, account_id TEXT, sequence BIGINT
-        ) SERVER book;
+        ) SERVER book OPTIONS (schema_name 'public');
         CREATE FOREIGN TABLE book.imported_accounts (
             account_id TEXT, rows BIGINT, amount_micro_usd NUMERIC, adjustment_micro_usd NUMERIC, withdrawable_micro_usd BIGINT
-        ) SERVER book"
+        ) SERVER book OPTIONS (schema_name 'public')"
     )
 }
 

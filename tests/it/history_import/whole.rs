@@ -150,6 +150,8 @@ const DAMAGES: [(&str, &str); 20] = [
 async fn whatever_is_imported_otherwise_is_found() {
     let old = OldCoordinator::with_history(100).await;
     old.plant().await;
+    let nothing = SideBySide::copy(&old, &TestBook::create().await).await.differences().await;
+    assert!(nothing.iter().any(|(found, _)| found.contains("otherwise than once")), "{nothing:?}");
     let book = TestBook::create().await;
     import(&old, &book).await;
     let mut both = SideBySide::copy(&old, &book).await;
