@@ -50,7 +50,7 @@ async fn a_catch_up_takes_only_the_new_rows_also_those_with_a_lower_id_that_comm
 
     open.batch_execute(&format!("{}COMMIT", settle("'hot', 'times-mixed', 'stripe-once'"))).await.unwrap();
     let summary = import(&old, &book).await;
-    assert_eq!(summary["entries"], 5, "{summary}");
+    assert_eq!(summary["rows"], 5, "{summary}");
     check_import(&old, &book).await;
     let claim = "SELECT count(*) FROM external_credits c JOIN ledger_entries e USING (account_id, sequence)
                  WHERE c.external_id = 'cs_late' AND e.create_time = '2025-06-03'";
@@ -73,11 +73,11 @@ async fn a_catch_up_takes_only_the_new_rows_also_those_with_a_lower_id_that_comm
     ];
     old.run(&later.concat()).await;
     let summary = import(&old, &book).await;
-    assert_eq!(summary["entries"], 8, "{summary}");
+    assert_eq!(summary["rows"], 8, "{summary}");
     check_import(&old, &book).await;
 
     let summary = import(&old, &book).await;
-    assert_eq!(summary["entries"], 0, "{summary}");
+    assert_eq!(summary["rows"], 0, "{summary}");
     let rows = "SELECT count(*) FROM ledger_entries WHERE metadata ? 'imported_id'";
     assert_eq!(book.number(rows).await, 5_000 + planted.rows + 2 + 5 + 8);
     assert!(first < book.number("SELECT count(*) FROM ledger_entries").await);

@@ -16,15 +16,15 @@ async fn accounts_that_cannot_be_named_are_left_out_and_listed() {
     let unnameable = old.plant_unnameable().await;
     let book = TestBook::create().await;
     let summary = import_with(&old, &book, EXIT_LEFT_OUT).await;
-    assert_eq!(summary["accounts_left_out"], unnameable, "{summary}");
+    assert_eq!(summary["left_out_accounts"], unnameable, "{summary}");
     check_import(&old, &book).await;
     assert_eq!(book.number("SELECT count(*) FROM accounts WHERE account_id LIKE 'no-%'").await, 0);
 
     let summary = import_with(&old, &book, EXIT_LEFT_OUT).await;
-    assert_eq!(summary["entries"], 0, "{summary}");
+    assert_eq!(summary["rows"], 0, "{summary}");
     old.mend_unnameable().await;
     let summary = import(&old, &book).await;
-    assert_eq!(summary["accounts_left_out"], 0, "{summary}");
+    assert_eq!(summary["left_out_accounts"], 0, "{summary}");
     check_import(&old, &book).await;
     let mended = "SELECT count(*) FROM accounts WHERE account_id LIKE 'no-%' OR account_id LIKE 'mended-%'";
     assert_eq!(book.number(mended).await, unnameable);

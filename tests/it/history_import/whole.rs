@@ -71,7 +71,7 @@ async fn an_empty_history_is_imported() {
     let old = OldCoordinator::with_history(0).await;
     let book = TestBook::create().await;
     let summary = import(&old, &book).await;
-    assert_eq!(summary["entries"], 0, "{summary}");
+    assert_eq!(summary["rows"], 0, "{summary}");
     check_import(&old, &book).await;
 }
 
@@ -95,7 +95,7 @@ async fn a_second_import_does_no_work() {
     let before = versions(&book).await;
     for _ in 0..2 {
         let summary = import(&old, &book).await;
-        assert_eq!((&summary["entries"], &summary["adjustments"]), (&0.into(), &0.into()), "{summary}");
+        assert_eq!((&summary["rows"], &summary["adjustments"]), (&0.into(), &0.into()), "{summary}");
         assert_eq!(versions(&book).await, before, "something was written");
     }
     check_import(&old, &book).await;
