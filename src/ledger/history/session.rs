@@ -13,11 +13,10 @@ use crate::ledger::{
 
 /// What the session is set to.
 ///
+/// * What the transaction is, BEGIN says: the defaults of a session are not those of a transaction that sets them.
 /// * Rows are read to their end, so they are planned for that.
 /// * A sort of a large journal takes long, and so does whoever reads it: statements have hours.
 const SESSION_SETTINGS: &str = "\
-    SET default_transaction_isolation = 'repeatable read'; \
-    SET default_transaction_read_only = on; \
     SET TimeZone = 'UTC'; \
     SET lock_timeout = '2s'; \
     SET statement_timeout = '24h'; \
@@ -25,7 +24,7 @@ const SESSION_SETTINGS: &str = "\
     SET client_connection_check_interval = '1s'; \
     SET cursor_tuple_fraction = 1; \
     SET jit = off; \
-    BEGIN";
+    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The columns that must be there.
 const COLUMNS: [(&str, &str); 11] = [
