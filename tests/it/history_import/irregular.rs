@@ -414,7 +414,7 @@ fn times() -> Vec<Account> {
         ),
         at(
             "times-of-the-future",
-            &["2199-01-01", "infinity", "12026-01-01", "294276-12-31 23:59:59.999999+00"],
+            &["2199-01-01", "infinity", "12026-01-01", "290000-12-31 23:59:59.999999+00"],
         ),
         at("times-mixed", &["infinity", "2025-07-01", "-infinity", "1970-01-01 00:00:00+00", "2199-01-01"]),
         at("times-of-the-future-differing", &["2199-01-01"]).with_balance(Some(1)),

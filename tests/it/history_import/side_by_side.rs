@@ -47,13 +47,22 @@ fn foreign_tables(database: &str) -> String {
     )
 }
 
-/// What the book has.
+/// What the book has. A time in metadata is written as in RFC 3339, with the years before the first one below zero; one that has no
+/// such form in microseconds, up to the ends of time.
 const BOOK: &str = "
+    CREATE FUNCTION book.parse_time(text TEXT) RETURNS TIMESTAMPTZ LANGUAGE sql RETURN CASE
+        WHEN text = '9223372036854775807 microseconds after 1970' THEN 'infinity'
+        WHEN text = '-9222425352054775808 microseconds after 1970' THEN '-infinity'
+        WHEN text LIKE '% microseconds after 1970'
+            THEN '1970-01-01Z'::timestamptz + split_part(text, ' ', 1)::bigint / 86400000000 * interval '1 day'
+                 + split_part(text, ' ', 1)::bigint % 86400000000 * interval '1 microsecond'
+        WHEN text LIKE '-%' THEN (lpad((substr(text, 2, 6)::int + 1)::text, 4, '0') || substr(text, 8) || ' BC')::timestamptz
+        ELSE text::timestamptz END;
     CREATE TABLE book.entries AS
     SELECT account_id, sequence, entry_type, amount_micro_usd AS amount, posted_after, create_time, external_id, reference,
         actor, reason, metadata, (metadata->>'imported_id')::bigint AS id, metadata->>'imported_entry_type' AS old_type,
         (metadata->>'imported_balance_after')::bigint AS old_balance_after,
-        (metadata->>'imported_create_time')::timestamptz AS old_time, metadata->>'imported_adjustment' AS adjustment,
+        book.parse_time(metadata->>'imported_create_time') AS old_time, metadata->>'imported_adjustment' AS adjustment,
         num_nonnulls(idempotency_key, fingerprint, refunded_sequence, reservation_id, caller) = 0
             AND held_delta_micro_usd = 0 AND held_after = 0 AS is_history
     FROM book.ledger_entries;
@@ -237,7 +246,7 @@ impl SideBySide {
         let mut connection = old.connect().await;
         let database = database_of(book).await;
         let tables = format!("{};{};{BOOK}", EARLIER, foreign_tables(&database));
-        let settings = "SET synchronous_commit = off; SET work_mem = '256MB'; SET client_min_messages = warning; SET jit = off";
+        let settings = "SET synchronous_commit = off; SET work_mem = '256MB'; SET client_min_messages = warning; SET TimeZone = 'UTC'; SET jit = off";
         connection.batch_execute(&format!("{settings};{tables}")).await.unwrap();
         let none_earlier = "CREATE TABLE IF NOT EXISTS earlier.entries AS TABLE book.entries WITH NO DATA";
         connection.batch_execute(&format!("{none_earlier};{EXPECTED}")).await.unwrap();
@@ -267,7 +276,7 @@ impl SideBySide {
     }
 
     /// Holds the next import to what is there now.
-    async fn remember(&mut self) {
+    pub async fn remember(&mut self) {
         let sql = "INSERT INTO earlier.rows SELECT id, (SELECT coalesce(max(run), 0) + 1 FROM earlier.rows) FROM book.entries
                    WHERE id IS NOT NULL ON CONFLICT DO NOTHING;
                    INSERT INTO earlier.claims SELECT external_id, account_id, sequence FROM book.claims ON CONFLICT DO NOTHING;

@@ -11,7 +11,11 @@ use std::{
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
-use super::{command::import, old_coordinator::OldCoordinator, side_by_side::check_import};
+use super::{
+    command::import,
+    old_coordinator::OldCoordinator,
+    side_by_side::{SideBySide, check_import},
+};
 use crate::support::TestBook;
 
 const WRITERS: usize = 8;
@@ -85,6 +89,7 @@ async fn an_import_beside_a_coordinator_that_still_writes_ends_exact() {
     for _ in 0..IMPORTS {
         import(&old, &book).await;
         book.check().await;
+        SideBySide::copy(&old, &book).await.remember().await;
         taken.push(book.number("SELECT count(*) FROM ledger_entries").await);
     }
     is_over.store(true, Ordering::Relaxed);
