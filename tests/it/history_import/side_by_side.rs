@@ -200,7 +200,7 @@ const NEVER: &[(&str, &str)] = &[
              FROM book.entries GROUP BY 1
          ) e JOIN book.expected_accounts x USING (account_id)
          WHERE is_adjusted AND e.amount = x.balance
-               AND NOT EXISTS (SELECT FROM earlier.rows JOIN book.expected o USING (id) WHERE o.account_id = e.account_id)",
+               AND NOT EXISTS (SELECT FROM earlier.entries o WHERE o.account_id = e.account_id)",
     ),
     (
         "a running balance that was brought to zero though the next row fits",
