@@ -5,6 +5,7 @@
 //! (`side_by_side.rs`), so that the same mistake is not made twice. `HISTORY_ROWS` sets how long the history is that is imported
 //! whole, killed and measured; `make history` measures it at two million rows.
 
+mod beside_service;
 mod catch_up;
 mod command;
 mod deposits;

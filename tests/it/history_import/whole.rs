@@ -137,7 +137,7 @@ const DAMAGES: [(&str, &str); 20] = [
         "without need",
     ),
     ("UPDATE book.entries SET sequence = -sequence WHERE account_id = 'stripe-five'", "not in the order"),
-    ("UPDATE book.accounts SET posted_micro_usd = 1 WHERE account_id = 'Case'", "another balance"),
+    ("UPDATE book.accounts SET posted = 1 WHERE account_id = 'Case'", "another balance"),
     ("UPDATE book.entries SET actor = 'x' WHERE account_id = 'balance-above'", "does not say what it is"),
     (
         "UPDATE book.claims SET sequence = 2 WHERE external_id = 'cs_test_five'",
