@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use fastrand::Rng;
 
 use super::{
-    command::{begin_import, import},
+    command::{begin_import, import, text},
     old_coordinator::OldCoordinator,
     rows,
     side_by_side::check_import,
@@ -20,6 +20,9 @@ const DELAY_MAX_MICROS: u64 = 30_000;
 
 /// How many rows have been imported.
 const IMPORTED: &str = "SELECT coalesce(sum(rows), 0) FROM imported_accounts";
+/// Ends the session of an import on this database.
+const END_IMPORT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'billing import'";
 /// Every other session on the book.
 const SESSIONS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -70,6 +73,30 @@ async fn an_import_killed_five_times_ends_the_same() {
             "{table}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_loses_a_database_says_so_and_is_gone_on_with() {
+    let old = OldCoordinator::with_history(60_000).await;
+    let book = TestBook::create().await;
+    for is_source in [true, false] {
+        let before = book.number(IMPORTED).await;
+        let mut child = begin_import(&old, &book);
+        let mut connection = book.connect().await;
+        while number(&mut connection, IMPORTED).await <= before {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was in the middle");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let ended = if is_source { old.number(END_IMPORT).await } else { book.number(END_IMPORT).await };
+        assert_eq!(ended, 1, "it has one session on each");
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot import") && !said.contains("panicked"), "{said}");
+        book.check().await;
+    }
+    import(&old, &book).await;
+    check_import(&old, &book).await;
 }
 
 /// Begins to import, and kills it so many microseconds after it has come to a place, if it has not ended.

@@ -1,7 +1,7 @@
 //! A history is imported whole, and a second import has nothing to do.
 
 use super::{
-    command::{audit, import},
+    command::{audit, import, summary, try_import},
     irregular::Planted,
     old_coordinator::OldCoordinator,
     rows,
@@ -27,7 +27,9 @@ async fn a_history_with_every_irregularity_is_imported_whole() {
     let old = OldCoordinator::with_history(rows()).await;
     let planted = old.plant().await;
     let book = TestBook::create().await;
-    import(&old, &book).await;
+    let summary = import(&old, &book).await;
+    assert_eq!(summary["rows"], rows() + planted.rows, "{summary}");
+    assert_eq!(summary["repeated_payments"], planted.repeated_deposits, "{summary}");
     check_import(&old, &book).await;
     assert_eq!(found(&old, &book).await, planted);
 }
@@ -64,6 +66,17 @@ async fn a_history_in_which_nothing_is_irregular_needs_no_adjustment() {
     let adjusted =
         "SELECT count(*) FROM ledger_entries WHERE metadata ?| '{imported_adjustment,imported_create_time}'";
     assert_eq!(book.number(adjusted).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_needs_no_more_of_its_source_than_to_read_two_tables() {
+    let old = OldCoordinator::with_history(100).await;
+    old.run("CREATE ROLE import_reader LOGIN; GRANT SELECT ON balances, ledger_entries TO import_reader")
+        .await;
+    let book = TestBook::create().await;
+    let reader = old.url().replace("billing@", "import_reader@");
+    summary(&try_import(&reader, &book.url).await, 0);
+    check_import(&old, &book).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
