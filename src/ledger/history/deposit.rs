@@ -10,11 +10,13 @@ use crate::{
 };
 
 /// The server only brings those of a session together; whether there is a session, and which, is for [`Deposit::payment`] to
-/// say. A row without an account, an amount or a time is in no import.
+/// say. Those of an account that is left out, since rows of it cannot be read, are in no import: others come first.
 const DEPOSITS: &str = "\
     SELECT id::bigint, account_id::text, amount_micro_usd::bigint, coalesce(reference, '')::text \
-    FROM ledger_entries \
-    WHERE entry_type = ANY($1::text[]) AND num_nulls(account_id, amount_micro_usd, created_at) = 0 \
+    FROM ledger_entries d \
+    WHERE entry_type = ANY($1::text[]) AND account_id IS NOT NULL AND NOT EXISTS (\
+        SELECT FROM ledger_entries u WHERE u.account_id = d.account_id \
+            AND num_nulls(u.entry_type, u.amount_micro_usd, u.created_at) > 0) \
     ORDER BY (CASE WHEN starts_with(reference, $2::text) THEN substr(reference, length($2::text) + 1) \
                    ELSE coalesce(reference, '') END)::text COLLATE \"C\", created_at, id";
 

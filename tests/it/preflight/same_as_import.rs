@@ -182,8 +182,11 @@ async fn ids(book: &TestBook, sql: &str) -> BTreeSet<i64> {
     found.ids.split_terminator(',').map(|id| id.parse().unwrap()).collect()
 }
 
-/// What the rows themselves say of payments, by the importer's own reading of a row, and by nothing of SQL.
+/// What the rows themselves say of payments, by the importer's own reading of a row, and by nothing of SQL. Accounts with rows
+/// that cannot be read are left out.
 fn payments(rows: &[SourceRow]) -> (BTreeMap<String, (i64, i128)>, BTreeSet<i64>) {
+    let unreadable: BTreeSet<_> =
+        rows.iter().filter(|row| row.entry_type.is_none()).filter_map(|row| row.account).collect();
     let mut rows: Vec<_> = (1..).zip(rows).collect();
     rows.sort_by_key(|(id, row)| (row.minute, *id));
     let mut credited: BTreeMap<String, (i64, i128)> = BTreeMap::new();
@@ -193,6 +196,9 @@ fn payments(rows: &[SourceRow]) -> (BTreeMap<String, (i64, i128)>, BTreeSet<i64>
             continue;
         };
         let Ok(account_id) = AccountId::parse("account_id", account) else { continue };
+        if unreadable.contains(account) {
+            continue;
+        }
         let history = HistoryRow {
             id,
             entry_type: entry_type.into(),
@@ -231,9 +237,7 @@ async fn what_a_preflight_says_is_what_an_import_does() {
         assert_eq!(said.left_out, done.left_out, "seed {seed}");
         let (repeated, nameless) = payments(&rows);
         assert_eq!((&said.repeated, &said.nameless), (&repeated, &nameless), "seed {seed}");
-        if said.left_out.is_empty() {
-            assert_eq!((&done.repeated, &done.nameless), (&repeated, &nameless), "seed {seed}");
-        }
+        assert_eq!((&done.repeated, &done.nameless), (&repeated, &nameless), "seed {seed}");
         let adjustment: i128 = said.adjustments.values().sum();
         assert_eq!(survey.adjustment, adjustment, "seed {seed}");
         seen.adjustments.append(&mut said.adjustments);
