@@ -23,6 +23,7 @@ use tonic::transport::server::Connected;
 use super::{
     tls::{ClientCertificate, Tls},
     unread::PagesOfConnection,
+    watches::WatchesOfConnection,
 };
 use crate::reload::Reloaded;
 
@@ -51,6 +52,7 @@ pub struct ConnectionSettings {
 pub(super) struct Peer {
     pub(super) certificate: ClientCertificate,
     pub(super) pages: PagesOfConnection,
+    pub(super) watches: WatchesOfConnection,
 }
 
 /// A connection with a client.
@@ -131,7 +133,8 @@ impl Connection {
         client.set_nodelay(true)?;
         let (transport, certificate) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
         let end = Box::pin(sleep_until(now + age_max + age_max));
-        let peer = Peer { certificate, pages: PagesOfConnection::default() };
+        let (pages, watches) = (PagesOfConnection::default(), WatchesOfConnection::default());
+        let peer = Peer { certificate, pages, watches };
         Ok(Self { transport, peer, greeting: GREETING, end, _place: place })
     }
 }

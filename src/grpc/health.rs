@@ -7,6 +7,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
+use super::watches::BoundedHealth;
 use crate::{ledger::Ledger, telemetry::Metrics};
 
 /// Says that the process is alive. Needs no database: restarting the service does not mend one.
@@ -61,8 +62,8 @@ impl Health {
         }
     }
 
-    pub(super) fn service(&self) -> HealthService {
-        HealthService::from_health_reporter(self.0.clone())
+    pub(super) fn service(&self) -> BoundedHealth {
+        BoundedHealth(HealthService::from_health_reporter(self.0.clone()))
     }
 
     async fn set(&self, names: &[&str], serving: bool) {

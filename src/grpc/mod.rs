@@ -20,6 +20,7 @@ mod status;
 mod tls;
 mod trace;
 mod unread;
+mod watches;
 
 use std::{future::Future, time::Duration};
 

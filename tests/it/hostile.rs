@@ -190,6 +190,35 @@ async fn ten_thousand_idle_connections_harm_nobody_and_those_beyond_the_limit_ar
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_watches_a_few_streams_of_health_and_no_more() {
+    attack("watches", MEMORY_MAX, async |service| {
+        let mut kubelet = health::health(&service.url()).await;
+        let mut watches = Vec::new();
+        for _ in 0..1_000 {
+            match kubelet.watch(health::request("")).await {
+                Ok(watch) => watches.push(watch),
+                refused => {
+                    assert_eq!(reason(refused), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+                }
+            }
+        }
+        assert_eq!(watches.len(), 8);
+        let mut other = health::health(&service.url()).await;
+        other.watch(health::request("")).await.expect("another connection has places of its own");
+        drop(watches);
+        let given_back = async {
+            while kubelet.watch(health::request("")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), given_back)
+            .await
+            .expect("ended streams give places back");
+    })
+    .await;
+}
+
 /// As many connections as the tests open need as many files.
 fn raise_own_limit() {
     let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;

@@ -1,0 +1,69 @@
+//! Health, with a bound on the streams that one connection watches: they need no credentials, and stay for as long as their
+//! client likes.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+use tonic_health::{
+    pb::{HealthCheckRequest, HealthCheckResponse, health_server::Health},
+    server::{HealthService, WatchStream},
+};
+
+use super::{connections::Peer, status::Failure};
+
+/// How many streams one connection may watch: there are four names to watch, and a client may begin anew before the end of a
+/// stream has arrived here.
+const WATCHES_PER_CONNECTION_MAX: usize = 8;
+
+/// The places of the streams that one connection watches.
+#[derive(Debug, Clone)]
+pub(super) struct WatchesOfConnection(Arc<Semaphore>);
+
+impl Default for WatchesOfConnection {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(WATCHES_PER_CONNECTION_MAX)))
+    }
+}
+
+/// Health, within the bound.
+pub(super) struct BoundedHealth(pub(super) HealthService);
+
+#[tonic::async_trait]
+impl Health for BoundedHealth {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.0.check(request).await
+    }
+
+    type WatchStream = Watch;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
+        let peer = request.extensions().get::<Peer>();
+        let places = peer.map(|peer| peer.watches.clone()).unwrap_or_default().0;
+        let place = places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
+        let answer = self.0.watch(request).await?;
+        Ok(answer.map(|stream| Watch { stream, _place: place }))
+    }
+}
+
+/// A stream that is watched, and its place.
+pub(super) struct Watch {
+    stream: WatchStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream for Watch {
+    type Item = Result<HealthCheckResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.stream).poll_next(context)
+    }
+}
