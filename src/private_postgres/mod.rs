@@ -9,6 +9,7 @@
 //! | `socket/` | the server's socket, in a directory that only the server's user (and root) may enter |
 //! | `lock` | locked by the service that uses the directory |
 //! | `postgres.log` | what the server reports; locked until the last process that writes to it has ended |
+//! | `postgres.log.old` | what earlier servers reported, put aside when it had grown large |
 
 mod account;
 mod binaries;
@@ -40,6 +41,8 @@ const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(30);
 const SHUTDOWN_PATIENCE: [(Signal, Duration); 2] =
     [(Signal::INT, Duration::from_secs(30)), (Signal::QUIT, Duration::from_secs(10))];
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// From which size on a start puts the log of earlier runs aside, in the place of the one put aside before.
+const LOG_BYTES_MAX: u64 = 10 << 20;
 
 /// Why the private PostgreSQL did not start or stop.
 #[derive(Debug, thiserror::Error)]
@@ -227,7 +230,7 @@ impl Cluster {
         if let Some(account) = &account {
             account.check_may_enter(data_dir)?;
         }
-        let log = lock(&log_path, PREDECESSOR_PATIENCE, Error::PredecessorRunning(dir.clone()))?;
+        let log = open_log(&log_path, &dir)?;
         Ok(Self { dir, socket_dir, bin_dir, account, log_path, log })
     }
 
@@ -341,6 +344,18 @@ fn stop_with_this_process(command: &mut Command) {
     };
     // SAFETY: after the fork `ask` only makes two system calls; it does not allocate, lock or panic.
     unsafe { command.pre_exec(ask) };
+}
+
+/// Opens the log of the servers of a cluster, and locks it until the last process that writes into it has ended.
+fn open_log(path: &Path, cluster: &Path) -> Result<File> {
+    let open = || lock(path, PREDECESSOR_PATIENCE, Error::PredecessorRunning(cluster.to_owned()));
+    let log = open()?;
+    let bytes = log.metadata().map_err(refused("look at", path))?.len();
+    if bytes < LOG_BYTES_MAX {
+        return Ok(log);
+    }
+    fs::rename(path, path.with_extension("log.old")).map_err(refused("rename", path))?;
+    open()
 }
 
 /// Locks a file, which exists from then on, until its last duplicate is closed.

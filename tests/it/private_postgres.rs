@@ -88,6 +88,23 @@ fn a_failed_start_tells_what_the_server_logged() {
     assert!(error.to_string().contains("no_such_parameter"), "{error}");
 }
 
+#[test]
+fn a_log_that_has_grown_large_is_put_aside_at_the_next_start() {
+    let dir = TempDir::new();
+    let (log, old) = (dir.0.join("postgres.log"), dir.0.join("postgres.log.old"));
+    PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
+    PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
+    assert!(!old.exists(), "it is small");
+    let large = "x".repeat(11 << 20);
+    fs::write(&log, &large).unwrap();
+
+    let postgres = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    assert_eq!(fs::read_to_string(&old).unwrap(), large);
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains("ready to accept connections") && said.len() < 10_000, "{said}");
+    postgres.stop().unwrap();
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_server_stops_when_its_service_is_killed() {
