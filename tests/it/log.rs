@@ -12,7 +12,7 @@ use serde_json::Value;
 use tonic::{Request, metadata::MetadataMap};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::support::{process::Process, *};
+use crate::support::{console::section, process::Process, *};
 
 /// The program, and each line that it logs, as the object that it is.
 struct Logged {
@@ -131,6 +131,16 @@ async fn away_from_a_terminal_the_log_is_json_and_a_failed_call_is_one_line_of_i
     .await;
 }
 
+/// The line that the runbook shows of a call that failed.
+fn line_of_runbook() -> Value {
+    let section = section(include_str!("../../docs/OPERATIONS.md"), "### One call");
+    section.lines().find_map(|line| serde_json::from_str(line).ok()).expect("it shows one")
+}
+
+fn fields(line: &Value) -> Vec<&String> {
+    line.as_object().unwrap().keys().collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_fails_inside_is_an_error_with_its_cause_which_its_caller_is_not_told() {
     on_a_book(async |book| {
@@ -144,6 +154,7 @@ async fn a_call_that_fails_inside_is_an_error_with_its_cause_which_its_caller_is
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!((&lines[0]["level"], &lines[0]["request_id"]), (&"ERROR".into(), &"r-2".into()));
         assert!(lines[0]["error"].as_str().unwrap().contains("no_more"), "{lines:?}");
+        assert_eq!(fields(&lines[0]), fields(&line_of_runbook()));
     })
     .await;
 }

@@ -42,6 +42,7 @@ mod migration;
 mod model;
 mod operations;
 mod operator;
+mod operators_night;
 mod overload;
 mod preflight;
 mod private_postgres;

@@ -17,16 +17,16 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{process::Process, *};
+use crate::support::{console::section, process::Process, *};
 
+const RUNBOOK: &str = include_str!("../../docs/OPERATIONS.md");
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
 
 /// A service, and where its metrics are.
 fn serve(book: &TestBook) -> (Process, String) {
     let flags = ["--database-url", &book.url, "--metrics-listen", "127.0.0.1:0", "--sweep-interval", "100ms"];
     let service = Process::serve(&flags);
-    let line = service.said.iter().find(|line| line.contains("serving metrics")).expect("it serves metrics");
-    let address = line.split_once("http://").unwrap().1.split_once('/').unwrap().0.to_owned();
+    let address = service.metrics_address().to_owned();
     (service, address)
 }
 
@@ -182,6 +182,22 @@ fn dashboard_queries() -> Vec<(String, String)> {
     queries
 }
 
+/// Runs what the runbook has for those without Grafana: each query of the dashboard below its title, and a value for it.
+async fn assert_runbook_shows_the_dashboard(prometheus: &Prometheus, queries: &[(String, String)]) {
+    let section = section(RUNBOOK, "### Metrics, alerts and the dashboard");
+    let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let script = script.replace("prometheus:9090", &prometheus.address);
+    let mut bash = tokio::process::Command::new("bash");
+    let output = bash.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().await.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let shown: Vec<&str> = said.split("# ").skip(1).collect();
+    assert_eq!(shown.len(), queries.len(), "{said}");
+    for (shown, (title, query)) in shown.into_iter().zip(queries) {
+        let values = shown.strip_prefix(&format!("{title}\n")).unwrap_or_else(|| panic!("{title}: {shown}"));
+        assert!(values.contains(" => "), "{title}: {query}: {values}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_prometheus_answers_every_query_of_the_dashboard_and_no_alert_is_unknown_to_it() {
     on_a_book(async |book| {
@@ -195,9 +211,10 @@ async fn a_real_prometheus_answers_every_query_of_the_dashboard_and_no_alert_is_
         assert_eq!(applied[0]["value"][1], "1", "{applied:?}");
         let queries = dashboard_queries();
         assert!(queries.len() > 15);
-        for (title, query) in queries {
-            assert!(!prometheus.query(&query).await.is_empty(), "{title}: {query} has no data");
+        for (title, query) in &queries {
+            assert!(!prometheus.query(query).await.is_empty(), "{title}: {query} has no data");
         }
+        assert_runbook_shows_the_dashboard(&prometheus, &queries).await;
         let firing = prometheus.query(r#"ALERTS{alertstate="firing"}"#).await;
         let names: Vec<&str> =
             firing.iter().map(|alert| alert["metric"]["alertname"].as_str().unwrap()).collect();
@@ -222,10 +239,9 @@ fn each_alert_fires_when_it_should_and_has_its_section_in_the_runbook() {
     let alerts = names(&fs::read_to_string(rules).unwrap(), "- alert: ");
     assert!(alerts.len() > 10);
     let tested = fs::read_to_string(tests).unwrap();
-    let runbook = fs::read_to_string(Path::new(DEPLOY).join("../docs/OPERATIONS.md")).unwrap();
     for alert in &alerts {
         assert!(
-            runbook.lines().any(|line| line.trim_start_matches('#').trim() == alert),
+            RUNBOOK.lines().any(|line| line.trim_start_matches('#').trim() == alert),
             "{alert} has no section"
         );
         assert!(

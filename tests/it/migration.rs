@@ -14,8 +14,9 @@ use diesel::{
 };
 
 use crate::support::{
-    console::{self, commands},
+    console::commands,
     dir::Dir,
+    shell,
     *,
 };
 
@@ -57,7 +58,7 @@ impl Move {
         let output = Command::new("bash")
             .args(["-c", &format!("exec 2>&1\n{command}")])
             .current_dir(self.dir.path())
-            .env("PATH", console::path())
+            .env("PATH", shell::path())
             .env("DATABASE_URL", &self.book.url)
             .env("BILLING_SOURCE_URL", &self.source.url)
             .output()

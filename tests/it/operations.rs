@@ -1,12 +1,13 @@
 //! `docs/OPERATIONS.md` is what an operator has at night: its commands are run, and its tables are compared with the program.
 
-use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, env, fs, path::Path};
 
 use crate::support::{
     check::check_book,
     cluster,
-    console::{self, commands, without_times},
+    console::{commands, without_times},
     process::Process,
+    shell::Shell,
 };
 
 const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
@@ -133,57 +134,17 @@ fn every_link_within_the_page_leads_somewhere() {
     }
 }
 
-/// What the commands of the page are run with.
-struct Shell {
-    variables: [(&'static str, String); 5],
-    service: Option<Process>,
-}
-
-impl Shell {
-    async fn new() -> Self {
-        let book = cluster::create_empty_database("book_of_operations").await;
-        let restored = cluster::create_empty_database("restored_of_operations").await;
-        let backup = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book.dump");
-        let service = book.replace("//billing@", "//billing_service@");
-        let variables = [
-            ("DATABASE_URL", book),
-            ("SERVICE_URL", service),
-            ("RESTORED_URL", restored),
-            ("BACKUP", backup.display().to_string()),
-            ("PATH", console::path()),
-        ];
-        Self { variables, service: None }
-    }
-
-    fn variable(&self, name: &str) -> &str {
-        &self.variables.iter().find(|(variable, _)| *variable == name).unwrap().1
-    }
-
-    /// What a command prints. A service that it starts goes on, and replaces the one before.
-    fn run(&mut self, command: &str) -> String {
-        if let Some(flags) = command.strip_prefix("billing serve --database-url \"$") {
-            let url = self.variable(flags.trim_end_matches('"')).to_owned();
-            self.service = Some(Process::serve(&["--database-url", &url]));
-            return String::new();
-        }
-        let address = self.service.as_ref().map_or("nowhere", |service| &service.address);
-        let command = format!("exec 2>&1\n{}", command.replace("localhost:50051", address));
-        let mut bash = Command::new("bash");
-        bash.args(["-c", &command]).envs(self.variables.clone()).current_dir(env!("CARGO_MANIFEST_DIR"));
-        String::from_utf8(bash.output().unwrap().stdout).unwrap()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_really_happens() {
-    let mut shell = Shell::new().await;
+    let book = cluster::create_empty_database("book_of_operations").await;
+    let mut shell = Shell::new(&book, "operations").await;
     let commands = commands(PAGE);
     assert!(commands.len() >= 15, "only {} commands", commands.len());
     for (command, expected) in commands {
         let printed = tokio::task::block_in_place(|| shell.run(&command));
         assert_eq!(without_times(&printed), without_times(&expected), "$ {command}\n{printed}");
     }
-    drop(shell.service.take());
+    shell.end_service();
     for book in ["DATABASE_URL", "RESTORED_URL"] {
         check_book(shell.variable(book)).await;
     }

@@ -1,10 +1,5 @@
 //! The `console` blocks of a page: commands, and what they print.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
-
 /// The commands of a page, each with what it prints by the page.
 pub fn commands(page: &str) -> Vec<(String, String)> {
     let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
@@ -26,20 +21,18 @@ fn split_command(part: &str) -> (String, String) {
     (command, lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The text with each time of a JSON answer blanked, and without blanks at its end.
+/// The text with each time of a JSON answer and the speed of an audit blanked, and without blanks at its end.
 pub fn without_times(text: &str) -> String {
     let blanked = text.lines().map(|line| match line.split_once("Time\": \"") {
         Some((name, _)) => format!("{name}Time\""),
+        None if line.ends_with(" entries per second") => "entries per second".to_owned(),
         None => line.trim_end().to_owned(),
     });
     blanked.collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
-/// Where the shell looks for commands: this program and PostgreSQL's own come first.
-pub fn path() -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_billing")).parent().unwrap().to_owned();
-    let mut dirs = vec![program];
-    dirs.extend((15..30).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
-    dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
-    env::join_paths(dirs).unwrap().into_string().unwrap()
+/// The part of a page below a heading, up to the next heading of any kind.
+pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    rest.split("\n#").next().unwrap()
 }

@@ -13,6 +13,7 @@ pub mod health;
 pub mod measured;
 pub mod process;
 pub mod server;
+pub mod shell;
 pub mod wire;
 
 pub use book::{TestBook, on_a_book};

@@ -76,6 +76,12 @@ impl Process {
         format!("http://{}", self.address)
     }
 
+    /// Where its metrics are, as `address:port`.
+    pub fn metrics_address(&self) -> &str {
+        let line = self.said.iter().find(|line| line.contains("serving metrics")).expect("it serves metrics");
+        line.split_once("http://").unwrap().1.split_once('/').unwrap().0
+    }
+
     /// The number of its process.
     pub fn id(&self) -> u32 {
         self.child.id()
