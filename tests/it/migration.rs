@@ -13,12 +13,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use crate::support::{
-    console::commands,
-    dir::Dir,
-    shell,
-    *,
-};
+use crate::support::{console::commands, dir::Dir, shell, *};
 
 const PAGE: &str = include_str!("../../docs/MIGRATION.md");
 /// The coordinator that the page shows.
