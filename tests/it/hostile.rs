@@ -356,7 +356,8 @@ async fn pings_settings_and_garbage_without_end_harm_nobody() {
             let greeted = [hello(&[]), garbage.clone()].concat();
             for bytes in [garbage, greeted, b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec()] {
                 let mut raw = Raw::open(&service.address, &bytes).await;
-                assert!(raw.is_closed_within(Duration::from_secs(5)).await, "seed {n}");
+                // Sooner than who only says nothing is sent away, however busy the machine is.
+                assert!(raw.is_closed_within(Duration::from_secs(9)).await, "seed {n}");
             }
         }
     })
