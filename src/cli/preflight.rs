@@ -26,7 +26,7 @@ const EXIT_INEXACT: u8 = 2;
 const EXIT_INCOMPLETE: u8 = 3;
 
 pub(super) const AFTER_HELP: &str = "\
-It reads the whole journal four times, in one transaction that keeps VACUUM from its work meanwhile: ask a standby, if
+It reads the whole journal five times, in one transaction that keeps VACUUM from its work meanwhile: ask a standby, if
 there is one. SELECT on ledger_entries and balances is all that it needs. Sorts go to the server's disk.
 
 Exit status:

@@ -1,14 +1,14 @@
 //! Looks through the database of the replaced system before anything is imported. It only reads.
 //!
 //! The journal is too large to be sent, so the server adds it up, and sends what is a line for each type, for each account,
-//! or for each Stripe deposit; nothing of that is kept here. It reads the journal four times, each time in parallel where
+//! or for each Stripe deposit; nothing of that is kept here. It reads the journal five times, each time in parallel where
 //! it can:
 //!
 //! | pass       | what it finds                                                         | what the server does            |
 //! | ---------- | --------------------------------------------------------------------- | ------------------------------- |
 //! | types      | rows by type, times, lengths of references                            | scans                           |
 //! | accounts   | sums against balances, each row against the one before it, odd rows   | sorts by account and number     |
-//! | deposits   | sessions that were deposited more than once, and what names no session | scans, sorts the Stripe deposits |
+//! | deposits   | sessions that were deposited more than once, and what names no session | scans twice, for accounts that are left out, too |
 //! | references | what is repeated within an account                                    | groups by account and reference |
 //!
 //! Twice more, but only where an account has moved more than int64 holds: its rows are added up one by one.
