@@ -1,6 +1,6 @@
 //! An import that is killed goes on where it was, and ends as if it had never been.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::{QueryableByName, sql_types::Text};
 use diesel_async::RunQueryDsl;
@@ -15,8 +15,8 @@ use super::{
 use crate::support::{TestBook, book::number};
 
 const KILLS: u64 = 5;
-/// How long is waited at most between looking how far an import has come, and killing it.
-const DELAY_MAX_MICROS: u64 = 30_000;
+/// How many rows there are at least: enough for a transaction after each kill.
+const ROWS_MIN: i64 = 60_000;
 
 /// How many rows have been imported.
 const IMPORTED: &str = "SELECT coalesce(sum(rows), 0) FROM imported_accounts";
@@ -46,7 +46,7 @@ const CONTENTS: [(&str, &str); 4] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_killed_five_times_ends_the_same() {
-    let old = OldCoordinator::with_history(rows()).await;
+    let old = OldCoordinator::with_history(rows().max(ROWS_MIN)).await;
     old.plant().await;
     let total = old.number("SELECT count(*) FROM ledger_entries").await;
     let (book, uninterrupted) = (TestBook::create().await, TestBook::create().await);
@@ -57,7 +57,7 @@ async fn an_import_killed_five_times_ends_the_same() {
     let mut left = Vec::new();
     for kill in 1..=KILLS {
         let place = total * i64::try_from(kill).unwrap() / i64::try_from(KILLS + 2).unwrap();
-        kill_at(&old, &book, place, random.u64(..DELAY_MAX_MICROS)).await;
+        kill_at(&old, &book, place, &mut random).await;
         left.push(book.number(IMPORTED).await);
         book.check().await;
     }
@@ -99,14 +99,23 @@ async fn an_import_that_loses_a_database_says_so_and_is_gone_on_with() {
     check_import(&old, &book).await;
 }
 
-/// Begins to import, and kills it so many microseconds after it has come to a place, if it has not ended.
-async fn kill_at(old: &OldCoordinator, book: &TestBook, place: i64, micros: u64) {
-    let mut child = begin_import(old, book);
+/// Begins to import, and kills it after it has come to a place and further than before, if it has not ended: at some moment of the
+/// time that the next transaction takes.
+async fn kill_at(old: &OldCoordinator, book: &TestBook, place: i64, random: &mut Rng) {
     let mut connection = book.connect().await;
-    while child.try_wait().unwrap().is_none() && number(&mut connection, IMPORTED).await < place {
+    let mut imported = number(&mut connection, IMPORTED).await;
+    let mut child = begin_import(old, book);
+    let (mut changed, mut took) = (Instant::now(), Duration::ZERO);
+    while child.try_wait().unwrap().is_none() && (imported < place || took.is_zero()) {
         tokio::time::sleep(Duration::from_millis(1)).await;
+        let now = number(&mut connection, IMPORTED).await;
+        if now > imported {
+            took = changed.elapsed();
+            (imported, changed) = (now, Instant::now());
+        }
     }
-    tokio::time::sleep(Duration::from_micros(micros)).await;
+    let moment = random.u64(..=u64::try_from(took.as_micros()).unwrap());
+    tokio::time::sleep(Duration::from_micros(moment)).await;
     child.kill().unwrap();
     child.wait().unwrap();
     drop(connection);
