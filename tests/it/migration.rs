@@ -92,7 +92,7 @@ async fn balances(book: &TestBook, sql: &str) -> Vec<(String, i64)> {
 async fn the_page_shows_what_really_happens() {
     let moving = Move::new().await;
     let commands = commands(PAGE);
-    assert!(commands.len() >= 4, "only {} commands", commands.len());
+    assert!(commands.len() >= 6, "only {} commands", commands.len());
     for (command, expected) in commands {
         if command.starts_with("export ") {
             continue; // the page's addresses

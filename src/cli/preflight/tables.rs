@@ -85,10 +85,13 @@ fn type_cells(of_type: &TypeFigures) -> [String; 4] {
 
 fn write_references(out: &mut impl Write, references: &References) -> io::Result<()> {
     let References { empty, long, longest, repeated, repeated_rows, most_repeated } = references;
-    writeln!(out, "\nReferences, which are imported as they are: {empty} rows have none,")?;
     let most = Reference::LENGTH_MAX;
-    writeln!(out, "{long} have more than {most} bytes (the longest has {longest}),")?;
-    writeln!(out, "{repeated} references are repeated within an account, in {repeated_rows} rows")?;
+    writeln!(out, "\nReferences, which are imported as they are:")?;
+    writeln!(
+        out,
+        "rows without one: {empty}, with more than {most} bytes: {long} (the longest has {longest})"
+    )?;
+    writeln!(out, "repeated within an account: {repeated}, in so many rows: {repeated_rows}")?;
     let cells = |repeated: &RepeatedReference| {
         let RepeatedReference { reference, rows, accounts, is_generic } = repeated;
         let generic = if *is_generic { "generic: no key may be so" } else { "" };
