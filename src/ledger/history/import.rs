@@ -20,7 +20,7 @@ use super::{
     source::{Source, SourceAccount},
 };
 use crate::{
-    accounting::{AccountId, Timestamp},
+    accounting::AccountId,
     import::{AccountImport, Finding, HistoryRow, Imported, Position},
     ledger::{DatabaseUrl, pending_migrations},
 };
@@ -29,8 +29,6 @@ use crate::{
 const ACCOUNTS_MAX: usize = 50_000;
 /// How many chunks may wait to be written while more are read.
 const CHUNKS_WAITING: usize = 1;
-/// Before every row.
-const BEGINNING: Position = Position { create_time: Timestamp::from_unix_micros(i64::MIN), id: i64::MIN };
 
 /// What an import tells while it runs.
 #[derive(Debug)]
@@ -162,11 +160,7 @@ impl Import {
         repeated: &Arc<HashSet<i64>>,
         tell: Tell<'_>,
     ) -> Result<(), HistoryError> {
-        let begun: Vec<_> = pending
-            .iter()
-            .filter_map(|account| Some((account.account_id.clone(), account.imported.last?)))
-            .collect();
-        let after = self.source.count_after(&begun).await?;
+        let after = self.source.count_after(&places(pending)).await?;
         for account in pending {
             let Some(last) = account.imported.last else { continue };
             let after = after.get(account.account_id.as_str()).copied().unwrap_or_default();
@@ -198,19 +192,33 @@ impl Import {
         Ok(missing)
     }
 
-    /// Adds the rows that come after all that is in the book.
+    /// Adds the rows that come after all that is in the book: first to accounts of which there are some, then to the others.
     async fn add_new(
         &mut self,
         pending: &mut [Pending],
         repeated: &Arc<HashSet<i64>>,
         tell: Tell<'_>,
     ) -> Result<(), HistoryError> {
-        let place =
-            |account: &Pending| (account.account_id.clone(), account.imported.last.unwrap_or(BEGINNING));
-        let places: Vec<_> = pending.iter().map(place).collect();
-        let rows = self.source.rows_after(&places, repeated).await?;
-        copy(&mut self.book, pending, rows, tell).await
+        pending.sort_by_key(|account| account.imported.last.is_none()); // stable: each half stays in order
+        let begun = pending.partition_point(|account| account.imported.last.is_some());
+        let (begun, fresh) = pending.split_at_mut(begun);
+        if !begun.is_empty() {
+            let rows = self.source.rows_after(&places(begun), repeated).await?;
+            copy(&mut self.book, begun, rows, tell).await?;
+        }
+        if !fresh.is_empty() {
+            let account_ids: Vec<&str> = fresh.iter().map(|account| account.account_id.as_str()).collect();
+            let rows = self.source.rows(&account_ids, repeated).await?;
+            copy(&mut self.book, fresh, rows, tell).await?;
+        }
+        Ok(())
     }
+}
+
+/// How far the accounts are that have begun.
+fn places(pending: &[Pending]) -> Vec<(AccountId, Position)> {
+    let place = |account: &Pending| Some((account.account_id.clone(), account.imported.last?));
+    pending.iter().filter_map(place).collect()
 }
 
 impl Pending {
