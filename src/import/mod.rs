@@ -13,6 +13,7 @@ mod deposit;
 mod finding;
 mod irregularity;
 mod note;
+mod overflow;
 mod row;
 mod survey;
 
@@ -21,11 +22,12 @@ pub use deposit::{Deposit, DepositSurvey, Sessions};
 pub use finding::Finding;
 pub use irregularity::{Effect, Irregularity, Kind, Sum};
 pub use note::{ADJUSTMENT_ACTOR, Adjustment, IMPORTED_ID};
+pub use overflow::OverflowSurvey;
 pub use row::{
     Direction, HistoryRow, KNOWN_TYPES, Meaning, Position, SESSION_PREFIX, stripe_deposit_types,
     types_of_direction,
 };
 pub use survey::{
-    ACCOUNT_PLACEHOLDER, AccountFigures, OddRows, OverflowSurvey, RESERVE_PLACEHOLDER, References,
-    RepeatedReference, Survey, TypeFigures, Verdict,
+    ACCOUNT_PLACEHOLDER, AccountFigures, OddRows, RESERVE_PLACEHOLDER, References, RepeatedReference, Survey,
+    TypeFigures, Verdict,
 };

@@ -13,7 +13,7 @@ use crate::support::{TestBook, cluster::cluster, measured::run_measured};
 const MEMORY_MAX_KIB: u64 = 64 * 1_024;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: run by `make history`"]
 async fn a_history_is_imported_in_little_memory_beside_how_fast_it_is_copied() {
     let old = OldCoordinator::with_history(rows()).await;
     old.run("VACUUM ANALYZE").await;
