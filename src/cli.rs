@@ -24,7 +24,7 @@ use tracing::level_filters::LevelFilter;
 use database::DatabaseFlags;
 
 use crate::{
-    access::{Role, Token},
+    access::{Roles, Token},
     accounting::CallerName,
     app,
     config::{Config, ConfigError, Database, ServeFlags},
@@ -89,8 +89,9 @@ struct TokenFlags {
     /// The caller's name, which is kept with each entry that it asks for: 1 to 64 visible ASCII characters.
     #[arg(value_parser = caller_name)]
     name: CallerName,
-    /// What it may do: reader, coordinator or admin.
-    role: Role,
+    /// What it may do: reader, coordinator or admin, or several of them with commas between.
+    #[arg(value_name = "ROLE[,ROLE]")]
+    roles: Roles,
 }
 
 /// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit or a preflight found something or
@@ -213,7 +214,7 @@ fn on(kind: SignalKind) -> anyhow::Result<Signal> {
 fn new_token(flags: &TokenFlags) -> anyhow::Result<()> {
     let token = Token::random().context("the operating system has no random bytes")?;
     eprintln!("{}", token.reveal());
-    println!("{} {} {}", flags.name, flags.role, token.credential());
+    println!("{} {} {}", flags.name, flags.roles, token.credential());
     Ok(())
 }
 

@@ -43,7 +43,7 @@ pub struct ServeFlags {
     /// One more address to serve on, health alone, without TLS and credentials: for a kubelet, which has neither.
     #[arg(long, env = "BILLING_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
     pub health_listen: Option<String>,
-    /// Who may call: a file with a name, a role (reader, coordinator, admin) and a credential on each line, as `billing token
+    /// Who may call: a file with a name, roles (reader, coordinator, admin) and a credential on each line, as `billing token
     /// new` makes them. Read again when it changes. Without it everybody may do everything.
     #[arg(long, env = "BILLING_CREDENTIALS", value_name = "FILE")]
     pub credentials: Option<PathBuf>,

@@ -1,19 +1,19 @@
 //! The credentials file: who there is, and how each proves it.
 //!
 //! ```text
-//! # name     role         credential
-//! checkout   coordinator  sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-//! dashboard  reader       uri:spiffe://example.com/dashboard
-//! ops        admin        dns:ops.example.internal
+//! # name     roles              credential
+//! checkout   coordinator        sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+//! dashboard  reader             uri:spiffe://example.com/dashboard
+//! ops        coordinator,admin  dns:ops.example.internal
 //! ```
 //!
-//! A caller may have several credentials, such as an old and a new token while they change over; all with one role.
+//! A caller may have several credentials, such as an old and a new token while they change over; all with the same roles.
 
 use std::collections::HashMap;
 
 use subtle::ConditionallySelectable as _;
 
-use super::{Caller, Role, token::TokenHash};
+use super::{Caller, InvalidRoles, Roles, token::TokenHash};
 use crate::accounting::CallerName;
 
 /// Everybody who may call.
@@ -77,9 +77,9 @@ impl Credentials {
         let Line { caller, credential } = line;
         let known = self.callers.iter().position(|known| known.name == caller.name);
         let place = match known {
-            Some(place) if self.callers[place].role != caller.role => {
+            Some(place) if self.callers[place].roles != caller.roles => {
                 // Not by its name, which may be a token that somebody has put into the wrong column.
-                return Err("the name has another role above".into());
+                return Err("the name has other roles above".into());
             }
             Some(place) => place,
             None => {
@@ -121,12 +121,12 @@ impl Credentials {
 
 fn parse_line(line: &str) -> Result<Line, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [name, role, credential] = words[..] else {
-        return Err(format!("must be a name, a role and a credential, not {} words", words.len()));
+    let [name, roles, credential] = words[..] else {
+        return Err(format!("must be a name, its roles and a credential, not {} words", words.len()));
     };
     let name = CallerName::parse("the name", name).map_err(|invalid| invalid.to_string())?;
-    let role: Role = role.parse().map_err(|error: super::UnknownRole| error.to_string())?;
-    Ok(Line { caller: Caller { name, role }, credential: parse_credential(credential)? })
+    let roles: Roles = roles.parse().map_err(|error: InvalidRoles| error.to_string())?;
+    Ok(Line { caller: Caller { name, roles }, credential: parse_credential(credential)? })
 }
 
 fn parse_credential(text: &str) -> Result<Credential, String> {
@@ -148,6 +148,7 @@ fn parse_credential(text: &str) -> Result<Credential, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Role;
 
     fn line(name: &str, role: &str, token: &str) -> String {
         format!("{name} {role} sha256:{}\n", TokenHash::of(token))
@@ -166,7 +167,7 @@ mod tests {
         let credentials = Credentials::parse(&text).unwrap();
         assert_eq!(name_of(credentials.caller_of_token("t1")), Some("a"));
         assert_eq!(name_of(credentials.caller_of_token("t3")), Some("a"));
-        assert_eq!(credentials.caller_of_token("t2").unwrap().role, Role::Admin);
+        assert_eq!(credentials.caller_of_token("t2").unwrap().roles, Role::Admin.into());
         for wrong in ["", "t", "t4", "T1", "t1 "] {
             assert_eq!(credentials.caller_of_token(wrong), None, "{wrong:?}");
         }

@@ -10,8 +10,8 @@ pub use token::Token;
 
 use crate::accounting::CallerName;
 
-/// What a caller may do. Each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A part of what can be done. None includes another, but all read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Reads.
     Reader,
@@ -21,10 +21,22 @@ pub enum Role {
     Admin,
 }
 
-/// A role that there is not.
+/// The roles of a caller: at least one, each once, in no order. Written as their names with commas between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    bits: u8,
+}
+
+/// Why a text is no set of roles.
 #[derive(Debug, thiserror::Error)]
-#[error("the role must be reader, coordinator or admin")]
-pub struct UnknownRole;
+pub enum InvalidRoles {
+    /// One of them does not exist, or there are none.
+    #[error("a role must be reader, coordinator or admin; several have commas between them")]
+    Unknown,
+    /// One is named twice.
+    #[error("a role is named twice")]
+    Repeated,
+}
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +44,7 @@ pub struct Caller {
     /// The name, which is kept with each entry that it asks for.
     pub name: CallerName,
     /// What it may do.
-    pub role: Role,
+    pub roles: Roles,
 }
 
 impl Role {
@@ -47,6 +59,14 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::Reader => 1,
+            Self::Coordinator => 2,
+            Self::Admin => 4,
+        }
+    }
 }
 
 impl fmt::Display for Role {
@@ -55,10 +75,66 @@ impl fmt::Display for Role {
     }
 }
 
-impl FromStr for Role {
-    type Err = UnknownRole;
+impl Roles {
+    /// Whether the role is one of them.
+    #[must_use]
+    pub fn contain(self, role: Role) -> bool {
+        self.bits & role.bit() != 0
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+impl From<Role> for Roles {
+    fn from(role: Role) -> Self {
+        Self { bits: role.bit() }
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> =
+            Role::ALL.into_iter().filter(|role| self.contain(*role)).map(Role::as_str).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl FromStr for Roles {
+    type Err = InvalidRoles;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRoles> {
+        text.split(',').try_fold(Self { bits: 0 }, |roles, name| {
+            let role = Role::ALL.into_iter().find(|role| role.as_str() == name);
+            let role = role.ok_or(InvalidRoles::Unknown)?;
+            if roles.contain(role) {
+                return Err(InvalidRoles::Repeated);
+            }
+            Ok(Self { bits: roles.bits | role.bit() })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_a_set_that_is_never_empty() {
+        for (text, written) in [
+            ("reader", "reader"),
+            ("coordinator,admin", "coordinator,admin"),
+            ("admin,coordinator", "coordinator,admin"),
+            ("admin,reader,coordinator", "reader,coordinator,admin"),
+        ] {
+            let roles: Roles = text.parse().unwrap();
+            assert_eq!(roles.to_string(), written);
+            assert_eq!(roles, written.parse().unwrap());
+            for role in Role::ALL {
+                assert_eq!(roles.contain(role), text.split(',').any(|name| name == role.as_str()), "{text}");
+            }
+        }
+        for bad in
+            ["", ",", "admin,", ",admin", "admin,,reader", "admin,admin", "Admin", "admin reader", "king"]
+        {
+            assert!(bad.parse::<Roles>().is_err(), "{bad:?}");
+        }
     }
 }

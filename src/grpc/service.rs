@@ -36,8 +36,8 @@ struct Applied {
 
 impl BillingService {
     pub(super) fn new(committer: Committer, ledger: Ledger, metrics: Metrics) -> Self {
-        for (operation, role) in METHODS {
-            if role > Role::Reader {
+        for (operation, roles) in METHODS {
+            if !roles.contains(&Role::Reader) {
                 metrics.expect_operation(&OperationResult { operation, result: "key_reused", reason: "" });
             }
         }

@@ -11,7 +11,10 @@ use crate::{
     ledger::LedgerError,
 };
 
-use super::{REQUEST_BYTES_MAX, authorize::Denial};
+use super::{
+    REQUEST_BYTES_MAX,
+    authorize::{self, Denial},
+};
 
 /// The domain of every reason.
 const DOMAIN: &str = "billing.v1";
@@ -188,8 +191,8 @@ fn of_denial(denial: Denial) -> Status {
         Denial::Role { caller, needed, .. } => {
             let metadata = [
                 ("caller", caller.name.to_string()),
-                ("role", caller.role.to_string()),
-                ("needed", needed.to_string()),
+                ("roles", caller.roles.to_string()),
+                ("needed", authorize::names(needed)),
             ];
             let status = status(Code::PermissionDenied, "PERMISSION_DENIED", denial.to_string(), metadata);
             caused_by(Arc::new(denial), status)
@@ -301,8 +304,8 @@ mod tests {
         let insufficient =
             RefusalReason::InsufficientFunds { available: MicroUsd::ZERO, required: MicroUsd::ZERO };
         let name = CallerName::parse("name", "web").unwrap();
-        let caller = Caller { name, role: Role::Reader };
-        let role = Denial::Role { caller, method: "Credit".into(), needed: Role::Coordinator };
+        let caller = Caller { name, roles: Role::Reader.into() };
+        let role = Denial::Role { caller, method: "Credit", needed: &[Role::Coordinator] };
         let table = [
             (invalid(Problem::KeyRequired), InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED"),
             (invalid(Problem::KeyMalformed("x".into())), InvalidArgument, "IDEMPOTENCY_KEY_MALFORMED"),

@@ -1,6 +1,6 @@
 //! Who may call: tokens, client certificates and roles, on the built program.
 
-use std::{fs, io::Read as _, path::Path, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, fs, io::Read as _, path::Path, process::Stdio, time::Duration};
 
 use billing::grpc::proto::{
     CaptureRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest, GetOperationRequest,
@@ -14,6 +14,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     authority::{Authority, Issued},
+    console::section,
     dir::Dir,
     process::{Process, new_token},
     *,
@@ -26,7 +27,7 @@ fn with<T>(token: &str, message: T) -> Request<T> {
     request
 }
 
-/// What a method of each kind of role answers to a token: whether it lets it in.
+/// What each method answers to a token: whether it lets it in.
 async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, Result<(), (Code, String)>)> {
     fn verdict<T: std::fmt::Debug>(answer: Result<T, Status>) -> Result<(), (Code, String)> {
         match answer {
@@ -65,33 +66,63 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
     verdicts
 }
 
-const READS: usize = 6;
-const MOVES: usize = 7;
+/// The methods and who may call each, by the table in `docs/SECURITY.md`.
+fn documented() -> BTreeMap<String, Vec<String>> {
+    let page = fs::read_to_string("docs/SECURITY.md").unwrap();
+    let rows = section(&page, "## Roles").lines().filter(|line| line.starts_with('|'));
+    let mut rows = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let roles = rows.next().unwrap();
+    let rows = rows.skip(1).flat_map(|row| {
+        let may = row.iter().zip(&roles).skip(1).filter(|(cell, _)| **cell == "yes");
+        let may: Vec<_> = may.map(|(_, role)| role.trim_matches('`').to_owned()).collect();
+        let methods = row[0].split(", ").map(|name| name.trim_matches('`').to_owned());
+        methods.map(|method| (method, may.clone())).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+/// The name of a method as the proto has it: `AdminCredit` of `admin_credit`.
+fn proto_name(method: &str) -> String {
+    method.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_opens_what_its_role_may_and_nothing_else() {
+async fn a_token_opens_what_its_roles_may_by_the_table_in_the_documentation_and_nothing_else() {
     on_a_book(async |book| {
+        let sets = [
+            "reader",
+            "coordinator",
+            "admin",
+            "reader,coordinator",
+            "reader,admin",
+            "admin,coordinator",
+            "reader,coordinator,admin",
+        ];
+        let tokens: Vec<_> =
+            sets.iter().enumerate().map(|(number, roles)| new_token(&format!("c{number}"), roles)).collect();
         let dir = Dir::new();
-        let tokens = ["reader", "coordinator", "admin"].map(|role| new_token(role, role));
         let lines: String = tokens.iter().map(|(_, line)| line.as_str()).collect();
         let credentials = dir.write("credentials", &lines);
         let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
         let mut client = service.client().await;
         let unauthenticated = Err((Code::Unauthenticated, "UNAUTHENTICATED".to_owned()));
-        let denied = Err((Code::PermissionDenied, "PERMISSION_DENIED".to_owned()));
-        for (token, may, otherwise) in [
-            (None, 0, &unauthenticated),
-            (Some("billing_wrong"), 0, &unauthenticated),
-            (Some(&tokens[2].0[..20]), 0, &unauthenticated),
-            (Some(&tokens[0].0), READS, &denied),
-            (Some(&tokens[1].0), READS + MOVES, &denied),
-            (Some(&tokens[2].0), READS + MOVES + 1, &denied),
-        ] {
-            let verdicts = let_in(&mut client, token).await;
-            assert_eq!(verdicts.len(), READS + MOVES + 1);
-            for (place, (method, verdict)) in verdicts.into_iter().enumerate() {
-                let expected = if place < may { &Ok(()) } else { otherwise };
-                assert_eq!(&verdict, expected, "{method} with {token:?}");
+        for token in [None, Some("billing_wrong"), Some(&tokens[2].0[..20])] {
+            for (method, verdict) in let_in(&mut client, token).await {
+                assert_eq!(verdict, unauthenticated, "{method} with {token:?}");
+            }
+        }
+        let documented = documented();
+        for (roles, (token, _)) in sets.iter().zip(&tokens) {
+            let verdicts = let_in(&mut client, Some(token)).await;
+            assert_eq!(verdicts.len(), documented.len());
+            for (method, verdict) in verdicts {
+                let needed = &documented[&proto_name(method)];
+                let expected = if roles.split(',').any(|role| needed.iter().any(|other| other == role)) {
+                    Ok(())
+                } else {
+                    Err((Code::PermissionDenied, "PERMISSION_DENIED".to_owned()))
+                };
+                assert_eq!(verdict, expected, "{method} as {roles}");
             }
         }
         let basic = |value: &str| {
@@ -122,6 +153,12 @@ async fn a_replay_is_refused_to_a_caller_who_may_not_make_the_call() {
         let (code, reason_, metadata) = error(answer);
         assert_eq!((code, reason_.as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"));
         assert_eq!((metadata["caller"].as_str(), metadata["needed"].as_str()), ("web", "admin"));
+        let answer = client.credit(with(&ops, deposit("ann", "order-1", 5))).await;
+        let message = answer.as_ref().unwrap_err().message().to_owned();
+        assert_eq!(message, "Credit needs the role coordinator, and ops has admin");
+        let (code, _, metadata) = error(answer);
+        assert_eq!(code, Code::PermissionDenied, "grants are an admin's only way to give money");
+        assert_eq!((metadata["roles"].as_str(), metadata["needed"].as_str()), ("admin", "coordinator"));
         let answer = client.admin_credit(grant("ann", "grant-1", 5)).await;
         assert_eq!(reason(answer), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
         assert_eq!(
@@ -274,7 +311,7 @@ impl Guarded {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_certificate_is_a_credential_if_it_is_good_and_its_name_is_known() {
     on_a_book(async |book| {
-        let (token, line) = new_token("tool", "admin");
+        let (token, line) = new_token("tool", "coordinator,admin");
         let credentials =
             format!("web coordinator dns:web.internal\njobs reader uri:spiffe://test/jobs\n{line}");
         let guarded = Guarded::start(book, &credentials);
@@ -416,7 +453,7 @@ fn a_wrong_configuration_of_access_is_reported_whole_and_before_anything_is_serv
         ),
         (
             &["--credentials", &bad, "--tls-cert", &cert, "--tls-key", &other_key],
-            &["line 1: the role", "--tls-cert: "],
+            &["line 1: a role", "--tls-cert: "],
         ),
         (&["--tls-client-ca", &cert], &["--tls-client-ca needs --tls-cert"]),
         (&["--tls-cert", &bad, "--tls-key", &bad], &["no certificate in PEM form"]),

@@ -297,7 +297,7 @@ fn a_credentials_file_is_understood_or_refused_and_its_secrets_are_never_quoted(
         // A secret may stand where none belongs: two columns are easily taken for each other.
         let columns = [
             ["web", "job", &token, &hash],
-            ["reader", "admin", "king", &token],
+            ["reader", "admin,coordinator", "king", &token],
             [&sha256, &token, "dns:web", &arbitrary],
         ];
         let mut file = String::new();
