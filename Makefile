@@ -15,7 +15,8 @@ run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DA
 	cargo run --release -- $(ARGS)
 
 test: tools ## run every test
-	cargo test
+	cargo test --doc
+	.tools/bin/cargo-nextest nextest run
 
 chaos: tools ## break replicas, wires and PostgreSQL for SECONDS=300 with SEED=1, and judge what was told by the book
 	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) cargo test --release --test it chaos -- --nocapture
@@ -53,7 +54,7 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
 	.tools/bin/cargo-deny --locked check advisories
 
-tools: ## install what the other targets need: PostgreSQL, hledger, Prometheus, grpcurl, buf, cargo-deny, kubectl, and what checks manifests
+tools: ## install what the other targets need: PostgreSQL, hledger, Prometheus, grpcurl, buf, cargo-deny, cargo-nextest, kubectl, and what checks manifests
 	@scripts/install-postgres
 	@scripts/install-tools
 	@scripts/install-hledger

@@ -177,7 +177,7 @@ async fn a_failed_call_has_its_code_and_a_read_its_span() {
             .unwrap();
         assert!(client.admin_credit(grant("ann", "grant-1", 1)).await.is_err());
         book.run_sql("ALTER TABLE ledger_entries DROP CONSTRAINT no_more").await.unwrap();
-        let log = service.failures();
+        let log = service.log();
         end(service).await;
 
         let get = collector.one("billing.v1.BillingService/GetAccount");
@@ -189,7 +189,7 @@ async fn a_failed_call_has_its_code_and_a_read_its_span() {
         let failed = collector.one("billing.v1.BillingService/AdminCredit");
         assert_eq!(attribute(&failed, "rpc.response.status_code"), "INTERNAL");
         assert_eq!(status(&failed), StatusCode::Error);
-        let log = log.lock().unwrap().join("\n");
+        let log = log.failures().join("\n");
         assert!(log.contains(&hex(&failed.trace_id)), "the log leads to the trace: {log}");
     })
     .await;

@@ -1,7 +1,5 @@
 //! A fresh book for each test, checked at its end.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use billing::{
     accounting::{Limits, MicroUsd, Ttl},
     ledger::{DatabaseUrl, Ledger},
@@ -98,7 +96,7 @@ pub async fn number(connection: &mut AsyncPgConnection, sql: &str) -> i64 {
     diesel::sql_query(sql).get_result::<Number>(connection).await.unwrap().number
 }
 
+/// Unique in the server, which other processes use as well.
 fn unique_name() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("book_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("book_{}_{:x}", std::process::id(), fastrand::u64(..))
 }

@@ -1,16 +1,22 @@
 //! The built program as a process of its own, to be signalled and killed.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    env,
+    io::{BufRead as _, BufReader, Read},
     net::TcpListener,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::calls::{Client, connect};
+
+/// How long a process may take to say or do what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The program, running.
 pub struct Process {
@@ -19,7 +25,7 @@ pub struct Process {
     /// What it logged before it served.
     pub said: Vec<String>,
     child: Child,
-    failures: Arc<Mutex<Vec<String>>>,
+    log: Lines,
 }
 
 impl Process {
@@ -40,22 +46,13 @@ impl Process {
     /// The same by a command of a test's own.
     pub fn start(mut command: Command) -> Result<Self, Vec<String>> {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let mut said = Vec::new();
-        let address = loop {
-            let Some(line) = log.next() else {
-                child.wait().unwrap();
-                return Err(said);
-            };
-            if let Some(address) = address_in(&line) {
-                break address;
-            }
-            said.push(line);
+        let log = Lines::of(&format!("billing {}", child.id()), child.stderr.take().unwrap());
+        let Some((address, before)) = log.wait_for(address_in) else {
+            wait_for_exit(&mut child);
+            return Err(log.all());
         };
-        let failures = Arc::default();
-        let kept = Arc::clone(&failures);
-        thread::spawn(move || keep_failures(log, &kept)); // reads on, so that it never waits for a reader
-        Ok(Self { address, said, child, failures })
+        let said = log.all().into_iter().take(before).collect();
+        Ok(Self { address, said, child, log })
     }
 
     /// `billing`, with nothing configured by the environment but that it logs for people, which tests read, too.
@@ -90,13 +87,13 @@ impl Process {
     /// Sends SIGKILL, and returns when it is gone.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        wait_for_exit(&mut self.child);
     }
 
     /// Sends SIGTERM, and returns how it ended.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        self.child.wait().unwrap()
+        wait_for_exit(&mut self.child)
     }
 
     /// Whether it has ended, by itself or not.
@@ -109,9 +106,93 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// What it logs that no service ever should: errors, panics, and why it failed.
-    pub fn failures(&self) -> Arc<Mutex<Vec<String>>> {
-        Arc::clone(&self.failures)
+    /// What it logs, also after its end.
+    pub fn log(&self) -> Lines {
+        self.log.clone()
+    }
+}
+
+/// Waits until a process ends, and fails if it does not.
+pub fn wait_for_exit(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("process {} does not end within {PATIENCE:?}", child.id());
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// What a process says, line by line: kept, and passed on at once where only that shows it when a test is ended.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<(Mutex<Said>, Condvar)>);
+
+#[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    is_all: bool,
+}
+
+impl Lines {
+    /// Of what a process called `name` writes into a pipe, which is read to its end.
+    pub fn of(name: &str, pipe: impl Read + Send + 'static) -> Self {
+        let (name, lines) = (name.to_owned(), Self::default());
+        let written = lines.clone();
+        thread::spawn(move || written.keep(&name, pipe));
+        lines
+    }
+
+    fn keep(&self, name: &str, pipe: impl Read) {
+        let is_passed_on = env::var_os("NEXTEST").is_some();
+        let (said, changed) = &*self.0;
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if is_passed_on {
+                eprintln!("{name}| {line}");
+            }
+            said.lock().unwrap().lines.push(line);
+            changed.notify_all();
+        }
+        said.lock().unwrap().is_all = true;
+        changed.notify_all();
+    }
+
+    /// What is wanted of the first line that has it, and how many lines came before; `None` if the process ends without one.
+    /// Fails if neither happens in time.
+    pub fn wait_for<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> Option<(T, usize)> {
+        let (said, changed) = &*self.0;
+        let (mut said, deadline, mut seen) = (said.lock().unwrap(), Instant::now() + PATIENCE, 0);
+        loop {
+            for (place, line) in said.lines.iter().enumerate().skip(seen) {
+                if let Some(wanted) = wanted(line) {
+                    return Some((wanted, place));
+                }
+            }
+            if said.is_all {
+                return None;
+            }
+            seen = said.lines.len();
+            let patience = deadline.saturating_duration_since(Instant::now());
+            assert!(!patience.is_zero(), "no such line within {PATIENCE:?}; it said: {:#?}", said.lines);
+            said = changed.wait_timeout(said, patience).unwrap().0;
+        }
+    }
+
+    /// All that it has said.
+    pub fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().lines.clone()
+    }
+
+    /// What no service ever should say: errors, panics, and why it failed.
+    pub fn failures(&self) -> Vec<String> {
+        let is_failure = |line: &String| {
+            line.contains(" ERROR ") || line.contains("panicked") || line.starts_with("billing: ")
+        };
+        self.all().into_iter().filter(is_failure).collect()
     }
 }
 
@@ -135,13 +216,6 @@ pub fn new_token(name: &str, role: &str) -> (String, String) {
     assert!(made.status.success());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(made.stderr).trim().to_owned(), text(made.stdout))
-}
-
-fn keep_failures(log: impl Iterator<Item = String>, kept: &Mutex<Vec<String>>) {
-    let is_failure = |line: &String| {
-        line.contains(" ERROR ") || line.contains("panicked") || line.starts_with("billing: ")
-    };
-    log.filter(is_failure).for_each(|line| kept.lock().unwrap().push(line));
 }
 
 impl Drop for Process {

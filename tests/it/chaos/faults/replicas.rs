@@ -1,9 +1,6 @@
 //! Faults of the replicas: killed, told to stop, or frozen.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use fastrand::Rng;
 use rustix::process::Signal;
@@ -17,7 +14,7 @@ use tonic_health::pb::{
 };
 
 use super::{Breakable, Kind, for_a_while};
-use crate::support::process::Process;
+use crate::support::process::{Lines, Process};
 
 /// How often a start is tried: one that finds no database fails, and so does one that finds its port taken.
 const STARTS_MAX: usize = 200;
@@ -27,9 +24,11 @@ const CHECK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The replicas.
 pub struct Replicas {
-    replicas: [Replica; 2],
-    /// What each process logged that none should, and how they ended if not as they should.
-    failures: Vec<Arc<Mutex<Vec<String>>>>,
+    pair: [Replica; 2],
+    /// What each process has logged.
+    logs: Vec<Lines>,
+    /// How they ended, if not as they should.
+    bad_ends: Vec<String>,
 }
 
 /// One of them, which is a process most of the time.
@@ -45,9 +44,9 @@ impl Replicas {
             let flags = [&["--database-url", url], flags].concat();
             Replica { flags: flags.into_iter().map(str::to_owned).collect(), process: None }
         };
-        let mut replicas = Self { replicas: database_urls.map(replica), failures: Vec::new() };
+        let mut replicas = Self { pair: database_urls.map(replica), logs: Vec::new(), bad_ends: Vec::new() };
         replicas.start_again().await;
-        for replica in &mut replicas.replicas {
+        for replica in &mut replicas.pair {
             replica.keep_address();
         }
         replicas
@@ -55,7 +54,7 @@ impl Replicas {
 
     /// Where they serve.
     pub fn urls(&self) -> [String; 2] {
-        self.replicas.each_ref().map(|replica| replica.process().url())
+        self.pair.each_ref().map(|replica| replica.process().url())
     }
 
     /// Returns once both are ready, which with nothing broken they are soon.
@@ -83,21 +82,22 @@ impl Replicas {
 
     /// What went wrong with them, beside what was done to them.
     pub fn failures(&self) -> Vec<String> {
-        self.failures.iter().flat_map(|failures| failures.lock().unwrap().clone()).collect()
+        let logged = self.logs.iter().flat_map(Lines::failures);
+        logged.chain(self.bad_ends.iter().cloned()).collect()
     }
 
     /// Starts a replica, and again until it serves.
     async fn start_one(&mut self, number: usize) {
         for _ in 0..STARTS_MAX {
-            let flags = self.replicas[number].flags.clone();
+            let flags = self.pair[number].flags.clone();
             let started = spawn_blocking(move || {
                 Process::try_serve(&flags.iter().map(String::as_str).collect::<Vec<_>>())
             });
             if let Ok(mut process) = started.await.unwrap()
                 && comes_to_life(&mut process).await
             {
-                self.failures.push(process.failures());
-                self.replicas[number].process = Some(process);
+                self.logs.push(process.log());
+                self.pair[number].process = Some(process);
                 return;
             }
             sleep(START_PAUSE).await;
@@ -106,21 +106,20 @@ impl Replicas {
     }
 
     async fn kill(&mut self, number: usize) {
-        let process = self.replicas[number].process.take().expect("it runs");
+        let process = self.pair[number].process.take().expect("it runs");
         spawn_blocking(move || process.kill()).await.unwrap();
     }
 
     async fn terminate(&mut self, number: usize) {
-        let process = self.replicas[number].process.take().expect("it runs");
+        let process = self.pair[number].process.take().expect("it runs");
         let ended = spawn_blocking(move || process.terminate()).await.unwrap();
         if !ended.success() {
-            let failure = format!("a replica that was told to stop ended with {ended}");
-            self.failures.push(Arc::new(Mutex::new(vec![failure])));
+            self.bad_ends.push(format!("a replica that was told to stop ended with {ended}"));
         }
     }
 
     async fn freeze(&self, number: usize, lasting: Duration) {
-        let process = self.replicas[number].process();
+        let process = self.pair[number].process();
         process.signal(Signal::STOP);
         sleep(lasting).await;
         process.signal(Signal::CONT);
