@@ -53,7 +53,7 @@ pub async fn serve(
     let (committer, writers) = Committer::start(&ledger, config.committer, &metrics);
     let health = Health::not_serving().await;
     let _health_port = open_health_port(config, &health)?;
-    let mut background = keep_files_current(&config.server);
+    let mut background = keep_files_current(&config.server, &metrics);
     background.spawn(sweeper::count(ledger.clone(), metrics.clone()));
     if let Some(interval) = config.sweep_interval {
         background.spawn(sweeper::sweep(ledger.clone(), committer.clone(), metrics.clone(), interval));
@@ -102,13 +102,18 @@ fn open_health_port(
 }
 
 /// Looks for changes of the credentials and certificates, until what it returns is dropped.
-fn keep_files_current(settings: &ServerSettings) -> JoinSet<()> {
+fn keep_files_current(settings: &ServerSettings, metrics: &Metrics) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if let Some(credentials) = settings.credentials.clone() {
-        tasks.spawn(credentials.keep_current());
+        let metrics = metrics.clone();
+        tasks.spawn(credentials.keep_current(move |_, is_whole| metrics.reloaded("credentials", is_whole)));
     }
     if let Some(tls) = settings.tls.clone() {
-        tasks.spawn(tls.keep_current());
+        let metrics = metrics.clone();
+        tasks.spawn(tls.keep_current(move |tls, is_whole| {
+            metrics.reloaded("tls", is_whole);
+            metrics.set_certificate_expiry(tls.expiry());
+        }));
     }
     tasks
 }

@@ -13,7 +13,7 @@ use crate::{
     grpc::{ConnectionSettings, ServerSettings, Tls},
     ledger::DatabaseUrl,
     private_postgres,
-    reload::Reloaded,
+    reload::{Made, Reloaded},
     telemetry::{OtlpEndpoint, SampleRatio, TraceSettings},
 };
 
@@ -266,8 +266,13 @@ fn server(flags: &ServeFlags, wrong: &mut Vec<String>) -> ServerSettings {
 
 fn credentials(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<Reloaded<Credentials>> {
     let loaded = Reloaded::load(vec![flags.credentials.clone()?], |files| {
-        let text = std::str::from_utf8(&files[0]).map_err(|_| "is not UTF-8")?;
-        Credentials::parse(text).map_err(|error| error.to_string())
+        let Some(files) = files else {
+            return Made::Part(Credentials::default(), "nobody may call while there is no file".into());
+        };
+        match Credentials::parse(&files[0]) {
+            (credentials, None) => Made::Whole(credentials),
+            (credentials, Some(wrong)) => Made::Part(credentials, wrong.to_string()),
+        }
     });
     unless_wrong("--credentials", loaded, wrong)
 }
@@ -285,8 +290,11 @@ fn tls(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<Reloaded<Tls>> {
     };
     let paths =
         [Some(cert), Some(key), flags.tls_client_ca.as_ref()].into_iter().flatten().cloned().collect();
-    let loaded =
-        Reloaded::load(paths, |files| Tls::from_pem(&files[0], &files[1], files.get(2).map(Vec::as_slice)));
+    let loaded = Reloaded::load(paths, |files| {
+        let Some(files) = files else { return Made::Nothing("a server needs its certificate".into()) };
+        Tls::from_pem(&files[0], &files[1], files.get(2).map(Vec::as_slice))
+            .map_or_else(Made::Nothing, Made::Whole)
+    });
     unless_wrong("--tls-cert", loaded, wrong)
 }
 

@@ -2,18 +2,31 @@
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 /// How often the files are looked at. By their contents: times of files do not tell of a mounted secret's change.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// A change counts once it has been seen twice in a row: an editor that writes a file in place, or takes it away for a moment,
+/// is not caught in the middle.
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Makes something of the contents of files, in their order.
-type Make<T> = dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync;
+/// What files come to.
+#[derive(Debug)]
+pub enum Made<T> {
+    /// All that is in them can be used.
+    Whole(T),
+    /// This can be used, and the rest cannot, for a reason.
+    Part(T, String),
+    /// Nothing can be used, for a reason.
+    Nothing(String),
+}
 
-/// Something made of files, as they were when they could last be understood.
+/// Makes something of the contents of files, in their order; or decides what it means that they are gone.
+type Make<T> = dyn Fn(Option<&[Vec<u8>]>) -> Made<T> + Send + Sync;
+
+/// Something made of files, as they are now as far as they can be used.
 pub struct Reloaded<T> {
     current: Arc<RwLock<Arc<T>>>,
     files: Arc<Files<T>>,
@@ -25,17 +38,29 @@ struct Files<T> {
     make: Box<Make<T>>,
 }
 
+/// Why files cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Unread {
+    /// One is not there, or not for this program.
+    Gone(String),
+    /// The system cannot say: a disk fails, or there are no file descriptors left.
+    Unknown(String),
+}
+
 impl<T> Reloaded<T> {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// When one cannot be read, or cannot be understood.
+    /// When one cannot be read, or not all of it can be used.
     pub fn load(
         paths: Vec<PathBuf>,
-        make: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+        make: impl Fn(Option<&[Vec<u8>]>) -> Made<T> + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let first = read(&paths)?;
-        let current = make(&first).map_err(|why| format!("{}: {why}", list(&paths)))?;
+        let first = read(&paths).map_err(|(Unread::Gone(why) | Unread::Unknown(why))| why)?;
+        let current = match make(Some(&first)) {
+            Made::Whole(whole) => whole,
+            Made::Part(_, why) | Made::Nothing(why) => return Err(format!("{}: {why}", list(&paths))),
+        };
         let files = Files { paths, first, make: Box::new(make) };
         Ok(Self { current: Arc::new(RwLock::new(Arc::new(current))), files: Arc::new(files) })
     }
@@ -46,32 +71,55 @@ impl<T> Reloaded<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the files again and again, for ever. Files that cannot be read or understood change nothing, which is
-    /// logged once for each change of theirs.
-    pub async fn keep_current(self) {
-        let mut seen = Ok(self.files.first.clone());
+    /// Looks at the files again and again, for ever. `tell` is told at the beginning and after each change what is in use now,
+    /// and whether that is all that the files have.
+    pub async fn keep_current(self, tell: impl Fn(&T, bool)) {
+        let mut used = Ok(self.files.first.clone());
+        let mut seen = used.clone();
+        tell(&self.current(), true);
         loop {
             tokio::time::sleep(INTERVAL).await;
             let now = read(&self.files.paths);
-            if now != seen {
-                self.change_to(&now);
-                seen = now;
+            if now != used && now == seen {
+                let is_whole = self.change_to(&now);
+                tell(&self.current(), is_whole);
+                used.clone_from(&now);
+            }
+            seen = now;
+        }
+    }
+
+    /// Uses what can be used. Says whether that is all.
+    fn change_to(&self, contents: &Result<Vec<Vec<u8>>, Unread>) -> bool {
+        let files = list(&self.files.paths);
+        let made = match contents {
+            Ok(contents) => (self.files.make)(Some(contents)),
+            Err(Unread::Gone(why)) => {
+                tracing::error!(why, "a file is gone");
+                (self.files.make)(None)
+            }
+            Err(Unread::Unknown(why)) => Made::Nothing(why.clone()),
+        };
+        match made {
+            Made::Whole(made) => {
+                self.set(made);
+                tracing::info!(files, "read again, since they have changed");
+                true
+            }
+            Made::Part(made, why) => {
+                self.set(made);
+                tracing::error!(files, why, "read again, since they have changed, but not all can be used");
+                false
+            }
+            Made::Nothing(why) => {
+                tracing::error!(files, why, "cannot be used as they are now: what they were before stays");
+                false
             }
         }
     }
 
-    fn change_to(&self, contents: &Result<Vec<Vec<u8>>, String>) {
-        let made = contents.as_ref().map_err(Clone::clone).and_then(|contents| (self.files.make)(contents));
-        let files = list(&self.files.paths);
-        match made {
-            Ok(made) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
-                tracing::info!(files, "read again, since they have changed");
-            }
-            Err(why) => {
-                tracing::error!(files, why, "cannot be used as they are now: what they were before stays");
-            }
-        }
+    fn set(&self, made: T) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
     }
 }
 
@@ -88,9 +136,22 @@ impl<T> fmt::Debug for Reloaded<T> {
 }
 
 /// The contents of the files. They are few and small, and read from a local disk or memory.
-fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
+fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Unread> {
+    let unread = |path: &Path, error: &io::Error| {
+        use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        let why = format!("cannot read {}: {error}", path.display());
+        if [IsADirectory, NotADirectory, NotFound, PermissionDenied].contains(&error.kind()) {
+            Unread::Gone(why)
+        } else {
+            Unread::Unknown(why)
+        }
+    };
     let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|error: io::Error| format!("cannot read {}: {error}", path.display()))
+        // A pipe can be read once, and keeps whoever reads it waiting.
+        if !std::fs::metadata(path).map_err(|error| unread(path, &error))?.is_file() {
+            return Err(Unread::Gone(format!("cannot read {}: it is no regular file", path.display())));
+        }
+        std::fs::read(path).map_err(|error| unread(path, &error))
     };
     paths.iter().map(read).collect()
 }

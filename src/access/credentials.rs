@@ -9,7 +9,7 @@
 //!
 //! A caller may have several credentials, such as an old and a new token while they change over; all with the same roles.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use subtle::ConditionallySelectable as _;
 
@@ -35,8 +35,10 @@ pub struct CertificateNames {
 
 /// All that is wrong with a credentials file. Quotes no credential.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
 pub struct CredentialsError(Vec<String>);
+
+/// How much of what is wrong is said: enough for whoever mends it, also where the file is something else altogether.
+const SAID_MAX: usize = 20;
 
 /// One line of the file.
 struct Line {
@@ -51,30 +53,41 @@ enum Credential {
 }
 
 impl Credentials {
-    /// Parses the file.
-    ///
-    /// # Errors
-    /// With all that is wrong, by line: a file that is half understood lets nobody in by half.
-    pub fn parse(text: &str) -> Result<Self, CredentialsError> {
+    /// Parses the file: all that can be used of it, and what is wrong with the rest, by line. A line that is wrong lets nobody
+    /// in, and keeps nobody out whom another line lets in.
+    #[must_use]
+    pub fn parse(file: &[u8]) -> (Self, Option<CredentialsError>) {
         let mut credentials = Self::default();
         let mut wrong = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default();
-            if line.trim().is_empty() {
-                continue;
-            }
-            if let Err(why) = parse_line(line).and_then(|line| credentials.add(line)) {
+        for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
+            if let Err(why) = credentials.add_line(line) {
                 wrong.push(format!("line {}: {why}", index + 1));
             }
         }
-        if credentials.callers.is_empty() && wrong.is_empty() {
+        if credentials.callers.is_empty() {
             wrong.push("it names nobody".into());
         }
-        if wrong.is_empty() { Ok(credentials) } else { Err(CredentialsError(wrong)) }
+        (credentials, Some(CredentialsError(wrong)).filter(|error| !error.0.is_empty()))
+    }
+
+    fn add_line(&mut self, line: &[u8]) -> Result<(), String> {
+        let line = std::str::from_utf8(line).map_err(|_| "must be UTF-8")?;
+        let line = line.split('#').next().unwrap_or_default();
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        self.add(parse_line(line)?)
     }
 
     fn add(&mut self, line: Line) -> Result<(), String> {
         let Line { caller, credential } = line;
+        let is_known = match &credential {
+            Credential::Token(hash) => self.tokens.iter().any(|(other, _)| other == hash),
+            Credential::Name(name) => self.names.contains_key(name),
+        };
+        if is_known {
+            return Err("the credential stands in another line, too".into());
+        }
         let known = self.callers.iter().position(|known| known.name == caller.name);
         let place = match known {
             Some(place) if self.callers[place].roles != caller.roles => {
@@ -87,15 +100,15 @@ impl Credentials {
                 self.callers.len() - 1
             }
         };
-        let is_new = match credential {
+        match credential {
             Credential::Token(hash) => {
-                let is_new = self.tokens.iter().all(|(other, _)| *other != hash);
                 self.tokens.push((hash, u32::try_from(place).map_err(|_| "too many callers")?));
-                is_new
             }
-            Credential::Name(name) => self.names.insert(name, place).is_none(),
-        };
-        if is_new { Ok(()) } else { Err("the credential stands in another line, too".into()) }
+            Credential::Name(name) => {
+                self.names.insert(name, place);
+            }
+        }
+        Ok(())
     }
 
     /// Whose token it is. Takes as long for a right one as for a wrong one, whoever's it is.
@@ -116,6 +129,17 @@ impl Credentials {
         let uris = names.uris.iter().map(|uri| format!("uri:{uri}"));
         let place = dns.chain(uris).find_map(|name| self.names.get(&name).copied())?;
         self.callers.get(place)
+    }
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = &self.0[..self.0.len().min(SAID_MAX)];
+        f.write_str(&said.join("; "))?;
+        match self.0.len() - said.len() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 
@@ -154,6 +178,12 @@ mod tests {
         format!("{name} {role} sha256:{}\n", TokenHash::of(token))
     }
 
+    fn parsed(text: &str) -> Credentials {
+        let (credentials, wrong) = Credentials::parse(text.as_bytes());
+        assert_eq!(wrong, None);
+        credentials
+    }
+
     fn name_of(caller: Option<&Caller>) -> Option<&str> {
         caller.map(|caller| caller.name.as_str())
     }
@@ -164,7 +194,7 @@ mod tests {
             + "# a comment\n\n"
             + &line("b", "admin", "t2")
             + &line("a", "reader", "t3");
-        let credentials = Credentials::parse(&text).unwrap();
+        let credentials = parsed(&text);
         assert_eq!(name_of(credentials.caller_of_token("t1")), Some("a"));
         assert_eq!(name_of(credentials.caller_of_token("t3")), Some("a"));
         assert_eq!(credentials.caller_of_token("t2").unwrap().roles, Role::Admin.into());
@@ -175,9 +205,7 @@ mod tests {
 
     #[test]
     fn a_certificate_leads_to_the_caller_of_its_name() {
-        let credentials =
-            Credentials::parse("web reader dns:Web.internal\njob coordinator uri:spiffe://x/job # ours")
-                .unwrap();
+        let credentials = parsed("web reader dns:Web.internal\r\njob coordinator uri:spiffe://x/job # ours");
         let names = |dns: &[&str], uris: &[&str]| CertificateNames {
             dns: dns.iter().map(ToString::to_string).collect(),
             uris: uris.iter().map(ToString::to_string).collect(),
@@ -201,16 +229,40 @@ mod tests {
             line("x", "admin", "u"),
             line("y", "reader", "t"),
         );
-        let error = Credentials::parse(&text).unwrap_err();
+        let (credentials, error) = Credentials::parse(text.as_bytes());
+        let error = error.unwrap();
         let lines: Vec<&str> = error.0.iter().map(|line| line.split(':').next().unwrap()).collect();
         assert_eq!(lines, ["line 1", "line 2", "line 3", "line 4", "line 6", "line 7", "line 8", "line 9"]);
         assert!(!error.to_string().contains(secret), "{error}");
+        assert_eq!(name_of(credentials.caller_of_token("t")), Some("x"), "the line above stands");
+        assert_eq!(credentials.caller_of_token("u"), None);
+    }
+
+    #[test]
+    fn wrong_lines_take_out_nobody_but_themselves() {
+        let good = line("a", "reader", "t1");
+        let wrong = ["web", "web king dns:w", "web reader sha256:", "w reader t1", "\u{fffd}"];
+        for wrong in wrong.map(str::as_bytes).into_iter().chain([&b"\xff\xfe"[..], b"\0\0"]) {
+            for file in [[wrong, b"\n", good.as_bytes()].concat(), [good.as_bytes(), wrong].concat()] {
+                let (credentials, error) = Credentials::parse(&file);
+                assert_eq!(name_of(credentials.caller_of_token("t1")), Some("a"), "{wrong:?}");
+                assert_eq!(error.map(|error| error.0.len()), Some(1), "{wrong:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_credentials_file_at_all_is_said_in_few_words() {
+        let (credentials, error) = Credentials::parse(&b"one two\n".repeat(100_000));
+        let said = error.unwrap().to_string();
+        assert!(credentials.callers.is_empty() && said.len() < 2_000 && said.contains("more"), "{said}");
     }
 
     #[test]
     fn a_file_that_names_nobody_is_a_mistake() {
         for empty in ["", "\n\n", "# nobody\n"] {
-            assert!(Credentials::parse(empty).is_err(), "{empty:?}");
+            let (_, error) = Credentials::parse(empty.as_bytes());
+            assert_eq!(error.unwrap().to_string(), "it names nobody", "{empty:?}");
         }
     }
 }

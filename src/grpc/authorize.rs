@@ -11,7 +11,13 @@ use futures_util::future::Either;
 use tonic::{Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::{HEALTH, connections::Peer, log::CallerSlot, status::Failure, tls::ClientCertificate};
+use super::{
+    HEALTH,
+    connections::Peer,
+    log::CallerSlot,
+    status::Failure,
+    tls::{ClientCertificate, ClientChain},
+};
 use crate::{
     access::{Caller, Credentials, Role},
     reload::Reloaded,
@@ -126,8 +132,8 @@ where
 
 fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result<Caller, Failure> {
     let peer = request.extensions().get::<Peer>();
-    let certificate = peer.map_or(&ClientCertificate::None, |peer| &peer.certificate);
-    let caller = authenticate(credentials, request.headers(), certificate).map_err(Failure::Denied)?;
+    let certificates = peer.and_then(|peer| peer.certificates.as_ref());
+    let caller = authenticate(credentials, request.headers(), certificates).map_err(Failure::Denied)?;
     if let Some(slot) = request.extensions().get::<CallerSlot>() {
         slot.set(&caller.name);
     }
@@ -146,17 +152,17 @@ fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result
 fn authenticate<'a>(
     credentials: &'a Credentials,
     headers: &http::HeaderMap,
-    certificate: &ClientCertificate,
+    certificates: Option<&ClientChain>,
 ) -> Result<&'a Caller, Denial> {
     if let Some(header) = headers.get(http::header::AUTHORIZATION) {
         let token = header.to_str().ok().and_then(bearer).ok_or(Denial::NotBearer)?;
         return credentials.caller_of_token(token).ok_or(Denial::UnknownToken);
     }
-    match certificate {
+    match certificates.map_or(ClientCertificate::None, ClientChain::judge) {
         ClientCertificate::None => Err(Denial::NoCredentials),
-        ClientCertificate::Invalid(why) => Err(Denial::InvalidCertificate(why.clone())),
+        ClientCertificate::Invalid(why) => Err(Denial::InvalidCertificate(why)),
         ClientCertificate::Valid(names) => {
-            credentials.caller_of_certificate(names).ok_or(Denial::UnknownCertificate)
+            credentials.caller_of_certificate(&names).ok_or(Denial::UnknownCertificate)
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::{
-    tls::{ClientCertificate, Tls},
+    tls::{ClientChain, Tls},
     unread::PagesOfConnection,
     watches::WatchesOfConnection,
 };
@@ -50,7 +50,8 @@ pub struct ConnectionSettings {
 /// Who is at the other end of a connection, as its calls know it.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
-    pub(super) certificate: ClientCertificate,
+    /// Its certificates, if there is TLS.
+    pub(super) certificates: Option<ClientChain>,
     pub(super) pages: PagesOfConnection,
     pub(super) watches: WatchesOfConnection,
 }
@@ -101,7 +102,7 @@ pub(super) fn accept(
                 Ok((client, _)) => {
                     // Where there is no place the connection is dropped, and so closed.
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                    let (accepted, tls) = (accepted.clone(), tls.as_ref().map(Reloaded::current));
+                    let (accepted, tls) = (accepted.clone(), tls.clone());
                     tokio::spawn(async move {
                         let connection = tokio::select! {
                             connection = Connection::begin(client, place, settings.age_max, tls) => connection,
@@ -127,29 +128,31 @@ impl Connection {
         client: TcpStream,
         place: OwnedSemaphorePermit,
         age_max: Duration,
-        tls: Option<Arc<Tls>>,
+        tls: Option<Reloaded<Tls>>,
     ) -> io::Result<Self> {
         let now = Instant::now();
         client.set_nodelay(true)?;
-        let (transport, certificate) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
+        let (transport, certificates) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
         let end = Box::pin(sleep_until(now + age_max + age_max));
         let (pages, watches) = (PagesOfConnection::default(), WatchesOfConnection::default());
-        let peer = Peer { certificate, pages, watches };
+        let peer = Peer { certificates, pages, watches };
         Ok(Self { transport, peer, greeting: GREETING, end, _place: place })
     }
 }
 
 /// A client that has begun to speak HTTP/2, within TLS if there is any. Until then it costs no more than its socket.
-async fn greeted(client: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<(Transport, ClientCertificate)> {
+async fn greeted(
+    mut client: TcpStream,
+    tls: Option<Reloaded<Tls>>,
+) -> io::Result<(Transport, Option<ClientChain>)> {
     let Some(tls) = tls else {
-        let mut client = client;
         read_greeting(&mut client).await?;
-        return Ok((Transport::Plain(client), ClientCertificate::None));
+        return Ok((Transport::Plain(client), None));
     };
-    let mut stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(client).await?;
+    let mut stream = TlsAcceptor::from(Arc::clone(&tls.current().config)).accept(client).await?;
     read_greeting(&mut stream).await?;
-    let certificate = tls.judge(stream.get_ref().1.peer_certificates());
-    Ok((Transport::Tls(Box::new(stream)), certificate))
+    let certificates = ClientChain::new(stream.get_ref().1.peer_certificates(), tls);
+    Ok((Transport::Tls(Box::new(stream)), Some(certificates)))
 }
 
 /// Reads the greeting, as far as it is one.

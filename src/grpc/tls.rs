@@ -1,6 +1,9 @@
 //! TLS for callers: this server's certificate, and theirs. Made anew when the files change, for connections from then on.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
@@ -13,13 +16,31 @@ use rustls::{
     },
 };
 
-use crate::access::CertificateNames;
+use x509_cert::der::Decode as _;
+
+use crate::{access::CertificateNames, reload::Reloaded};
+
+/// After how long a client's certificate is judged again under the same authorities: it may have expired.
+const VERDICT_MAX: Duration = Duration::from_secs(1);
 
 /// What a handshake needs.
 #[derive(Debug)]
 pub struct Tls {
     pub(super) config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    expiry: i64,
+}
+
+/// The certificates that a client sent, judged for as long as its connection lives.
+#[derive(Debug, Clone)]
+pub(super) struct ClientChain(Arc<JudgedChain>);
+
+#[derive(Debug)]
+struct JudgedChain {
+    chain: Vec<CertificateDer<'static>>,
+    tls: Reloaded<Tls>,
+    /// By which authorities, when, and how.
+    judged: Mutex<(Arc<Tls>, Instant, ClientCertificate)>,
 }
 
 /// The certificate of whoever is at the other end of a connection.
@@ -49,14 +70,21 @@ impl Tls {
             Some(verifier) => builder.with_client_cert_verifier(Arc::new(JudgedLater(Arc::clone(verifier)))),
             None => builder.with_no_client_auth(),
         };
+        let expiry = expiry(&chain).map_err(|error| format!("the certificate: {error}"))?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| error.to_string())?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { config: Arc::new(config), clients })
+        Ok(Self { config: Arc::new(config), clients, expiry })
+    }
+
+    /// When the first certificate of this server's chain expires, in seconds since 1970.
+    #[must_use]
+    pub fn expiry(&self) -> i64 {
+        self.expiry
     }
 
     /// Judges the certificates that a client sent.
-    pub(super) fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> ClientCertificate {
-        let (Some(verifier), Some([end_entity, intermediates @ ..])) = (&self.clients, chain) else {
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> ClientCertificate {
+        let (Some(verifier), [end_entity, intermediates @ ..]) = (&self.clients, chain) else {
             return ClientCertificate::None;
         };
         match verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()) {
@@ -65,6 +93,39 @@ impl Tls {
             Err(other) => ClientCertificate::Invalid(other.to_string()),
         }
     }
+}
+
+impl ClientChain {
+    /// What a client sent in its handshake. A chain that is no good then is not kept: that is what it stays.
+    pub(super) fn new(chain: Option<&[CertificateDer<'static>]>, tls: Reloaded<Tls>) -> Self {
+        let chain = chain.unwrap_or_default();
+        let current = tls.current();
+        let verdict = current.judge(chain);
+        let is_valid = matches!(verdict, ClientCertificate::Valid(_));
+        let chain = if is_valid { chain.to_vec() } else { Vec::new() };
+        Self(Arc::new(JudgedChain { chain, tls, judged: Mutex::new((current, Instant::now(), verdict)) }))
+    }
+
+    /// What it is worth now: authorities change, and certificates expire.
+    pub(super) fn judge(&self) -> ClientCertificate {
+        let JudgedChain { chain, tls, judged } = &*self.0;
+        let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let (by, at, verdict) = &mut *judged;
+        let current = tls.current();
+        if !chain.is_empty() && (!Arc::ptr_eq(by, &current) || at.elapsed() > VERDICT_MAX) {
+            (*by, *at, *verdict) = (Arc::clone(&current), Instant::now(), current.judge(chain));
+        }
+        verdict.clone()
+    }
+}
+
+/// When the first certificate of a chain expires.
+fn expiry(chain: &[CertificateDer<'_>]) -> Result<i64, x509_cert::der::Error> {
+    let mut expiries = chain.iter().map(|certificate| {
+        let validity = x509_cert::Certificate::from_der(certificate)?.tbs_certificate.validity;
+        Ok(i64::try_from(validity.not_after.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
+    });
+    expiries.try_fold(i64::MAX, |first, expiry: Result<_, x509_cert::der::Error>| Ok(first.min(expiry?)))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

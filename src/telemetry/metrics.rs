@@ -37,6 +37,9 @@ struct Families {
     oldest_reservation_seconds: Gauge,
     leases_swept: Counter,
     sweeps: Family<SweepResult, Counter>,
+    files_usable: Family<Files, Gauge>,
+    reload_failures: Family<Files, Counter>,
+    certificate_expiry: Family<Files, Gauge>,
 }
 
 /// A method of a service, as gRPC's own metrics name them.
@@ -75,6 +78,12 @@ struct EntryKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SweepResult {
     result: &'static str,
+}
+
+/// Files that are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Files {
+    files: &'static str,
 }
 
 /// A pool of connections, at a moment.
@@ -117,6 +126,9 @@ impl Metrics {
             oldest_reservation_seconds: Gauge::default(),
             leases_swept: Counter::default(),
             sweeps: Family::default(),
+            files_usable: Family::default(),
+            reload_failures: Family::default(),
+            certificate_expiry: Family::default(),
         };
         for result in ["done", "failed"] {
             drop(families.sweeps.get_or_create(&SweepResult { result }));
@@ -165,6 +177,22 @@ impl Families {
         );
         registry.register("leases_swept", "Expiries written down by the sweeper", self.leases_swept.clone());
         registry.register("sweeps", "Sweeps, by their result", self.sweeps.clone());
+        registry.register(
+            "last_reload_successful",
+            "Whether files are in use whole, as they are now: 1 or 0",
+            self.files_usable.clone(),
+        );
+        registry.register(
+            "reload_failures",
+            "Changes of files that cannot be used, or not whole",
+            self.reload_failures.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the first certificate of this server's chain expires, since 1970",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
     }
 }
 
@@ -252,6 +280,19 @@ impl Metrics {
         let result = if leases.is_some() { "done" } else { "failed" };
         self.0.sweeps.get_or_create(&SweepResult { result }).inc();
         self.0.leases_swept.inc_by(leases.unwrap_or_default());
+    }
+}
+
+impl Metrics {
+    /// Files have been read: `credentials` or `tls`, and whether all that is in them is in use.
+    pub fn reloaded(&self, files: &'static str, is_whole: bool) {
+        self.0.files_usable.get_or_create(&Files { files }).set(i64::from(is_whole));
+        self.0.reload_failures.get_or_create(&Files { files }).inc_by(u64::from(!is_whole));
+    }
+
+    /// When this server's certificate expires, in seconds since 1970.
+    pub fn set_certificate_expiry(&self, seconds: i64) {
+        self.0.certificate_expiry.get_or_create(&Files { files: "tls" }).set(seconds);
     }
 }
 

@@ -1,6 +1,13 @@
 //! Who may call: tokens, client certificates and roles, on the built program.
 
-use std::{collections::BTreeMap, fs, io::Read as _, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::Path,
+    process::Stdio,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use billing::grpc::proto::{
     CaptureRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest, GetOperationRequest,
@@ -190,30 +197,140 @@ async fn the_name_of_the_caller_is_kept_with_its_entry_and_is_no_part_of_what_it
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_are_read_again_when_they_change_and_a_broken_file_changes_nothing() {
-    on_a_book(async |book| {
+/// What a test does to a credentials file.
+type Change = Box<dyn Fn(&Watched)>;
+
+/// A service whose credentials file is a test's to change.
+struct Watched {
+    dir: Dir,
+    service: Process,
+    client: Client,
+}
+
+impl Watched {
+    async fn start(book: &TestBook, credentials: &str) -> Self {
         let dir = Dir::new();
+        let file = dir.write("credentials", credentials);
+        let flags = ["--credentials", &file, "--metrics-listen", "127.0.0.1:0"];
+        let service = Process::serve(&[&["--database-url", &book.url], &flags[..]].concat());
+        let client = service.client().await;
+        Self { dir, service, client }
+    }
+
+    /// Waits until a token is answered so.
+    async fn until(&mut self, token: &str, expected: Code) {
+        for _ in 0..100 {
+            if code_with(&mut self.client, token).await == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the change of the credentials is not noticed");
+    }
+
+    /// Whether the metrics say that the file is in use whole; and how often it was not after a change.
+    async fn reloads(&self) -> (bool, u64) {
+        let text = crate::metrics::get(self.service.metrics_address(), "/metrics").await;
+        let value = |name: &str| -> u64 {
+            let name = format!("billing_{name}{{files=\"credentials\"}} ");
+            text.lines()
+                .find_map(|line| line.strip_prefix(&name))
+                .unwrap_or_else(|| panic!("{name}: {text}"))
+                .parse()
+                .unwrap()
+        };
+        (value("last_reload_successful") == 1, value("reload_failures_total"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_read_again_when_they_change() {
+    on_a_book(async |book| {
         let (old, old_line) = new_token("web", "coordinator");
         let (new, new_line) = new_token("web", "coordinator");
-        let credentials = dir.write("credentials", &old_line);
-        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
-        let mut client = service.client().await;
-        client.credit(with(&old, deposit("ann", "order-1", 5))).await.answered();
-        assert_eq!(code_with(&mut client, &new).await, Code::Unauthenticated);
+        let mut watched = Watched::start(book, &old_line).await;
+        watched.client.credit(with(&old, deposit("ann", "order-1", 5))).await.answered();
+        assert_eq!(code_with(&mut watched.client, &new).await, Code::Unauthenticated);
 
-        dir.write("credentials", &(old_line.clone() + &new_line));
-        until(&mut client, &new, Code::Ok).await;
-        assert_eq!(code_with(&mut client, &old).await, Code::Ok, "both, while they change over");
+        watched.dir.write("credentials", &(old_line.clone() + &new_line));
+        watched.until(&new, Code::Ok).await;
+        assert_eq!(code_with(&mut watched.client, &old).await, Code::Ok, "both, while they change over");
 
-        for broken in ["", "web coordinator", &new_line.replace("sha256", "sha257")] {
-            dir.write("credentials", broken);
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-            assert_eq!(code_with(&mut client, &new).await, Code::Ok, "{broken:?}");
+        watched.dir.write("credentials", &new_line);
+        watched.until(&old, Code::Unauthenticated).await; // over the connection that it had
+        assert_eq!(code_with(&mut watched.client, &new).await, Code::Ok);
+        assert_eq!(watched.reloads().await, (true, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_the_credentials_file_who_is_not_in_it_is_let_in_no_more() {
+    on_a_book(async |book| {
+        let (web, web_line) = new_token("web", "coordinator");
+        let (other, other_line) = new_token("other", "coordinator");
+        let mut watched = Watched::start(book, &web_line).await;
+        watched.client.credit(with(&web, deposit("ann", "order-1", 5))).await.answered();
+        let path = watched.dir.path().join("credentials");
+        let text = |text: &str| -> Change {
+            let text = text.to_owned();
+            Box::new(move |watched| drop(watched.dir.write("credentials", &text)))
+        };
+        let removed = |then: fn(&Path)| -> Change {
+            let path = path.clone();
+            Box::new(move |_| {
+                fs::remove_file(&path).unwrap();
+                then(&path);
+            })
+        };
+        for (change, others_stand) in [
+            (text(""), false),
+            (text(&(web_line.replace("sha256", "sha257") + &other_line)), true),
+            (removed(|_| ()), false),
+            (removed(|path| fs::create_dir(path).unwrap()), false),
+            (
+                removed(|path| {
+                    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+                }),
+                false,
+            ),
+        ] {
+            let (_, failures) = watched.reloads().await;
+            change(&watched);
+            watched.until(&web, Code::Unauthenticated).await;
+            let expected = if others_stand { Code::Ok } else { Code::Unauthenticated };
+            assert_eq!(code_with(&mut watched.client, &other).await, expected);
+            assert_eq!(watched.reloads().await, (false, failures + 1));
+            if path.is_dir() {
+                fs::remove_dir(&path).unwrap();
+            }
+            watched.dir.write("credentials", &web_line);
+            watched.until(&web, Code::Ok).await;
+            assert_eq!(watched.reloads().await, (true, failures + 1));
         }
-        dir.write("credentials", &new_line);
-        until(&mut client, &old, Code::Unauthenticated).await;
-        assert_eq!(code_with(&mut client, &new).await, Code::Ok);
+        let said = watched.service.failures().lock().unwrap().join("\n");
+        assert!(said.contains("line 1: the credential must be"), "{said}");
+        let hash = web_line.split_once("sha256:").unwrap().1.trim();
+        assert!(!said.contains(hash), "a line is named, and not quoted: {said}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credentials_file_that_is_away_for_a_moment_shuts_nobody_out() {
+    on_a_book(async |book| {
+        let (web, web_line) = new_token("web", "coordinator");
+        let mut watched = Watched::start(book, &web_line).await;
+        watched.client.credit(with(&web, deposit("ann", "order-1", 5))).await.answered();
+        let path = watched.dir.path().join("credentials");
+        for _ in 0..30 {
+            fs::remove_file(&path).unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            watched.dir.write("credentials", &web_line);
+            tokio::time::sleep(Duration::from_millis(90)).await;
+            assert_eq!(code_with(&mut watched.client, &web).await, Code::Ok);
+        }
+        assert_eq!(watched.reloads().await, (true, 0));
     })
     .await;
 }
@@ -221,16 +338,6 @@ async fn credentials_are_read_again_when_they_change_and_a_broken_file_changes_n
 async fn code_with(client: &mut Client, token: &str) -> Code {
     let request = GetAccountRequest { account_id: "ann".into(), as_of: None };
     client.get_account(with(token, request)).await.map_or_else(|status| status.code(), |_| Code::Ok)
-}
-
-async fn until(client: &mut Client, token: &str, expected: Code) {
-    for _ in 0..100 {
-        if code_with(client, token).await == expected {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the change of the credentials is not noticed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,6 +390,8 @@ impl Guarded {
             &dir.write("key.pem", &key),
             "--tls-client-ca",
             &dir.write("ca.pem", &authority.pem()),
+            "--metrics-listen",
+            "127.0.0.1:0",
         ]);
         Self { dir, authority, service }
     }
@@ -361,6 +470,8 @@ async fn certificates_are_read_again_when_they_change() {
         let next = Authority::new("next");
         let theirs = next.issue("jobs.internal");
         let mut before = guarded.client(None).await;
+        let mut held = guarded.client(Some(&guarded.authority.issue("jobs.internal"))).await;
+        held.credit(deposit("ann", "order-0", 5)).await.answered();
         before.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
         assert!(guarded.try_client(&next, None).await.is_err(), "a server that is not trusted is not called");
 
@@ -369,6 +480,12 @@ async fn certificates_are_read_again_when_they_change() {
         guarded.dir.write("cert.pem", &certificate);
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         guarded.client(None).await.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
+        let metrics = crate::metrics::get(guarded.service.metrics_address(), "/metrics").await;
+        let expiry = "billing_certificate_expiry_timestamp_seconds{files=\"tls\"} ";
+        let expiry = metrics.lines().find_map(|line| line.strip_prefix(expiry)).unwrap().parse().unwrap();
+        let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+        assert!((now..now + 3_600).contains(&expiry), "{expiry}");
+        assert!(metrics.contains("billing_last_reload_successful{files=\"tls\"} 0"), "{metrics}");
 
         guarded.dir.write("key.pem", &key);
         guarded.dir.write("ca.pem", &next.pem());
@@ -380,6 +497,12 @@ async fn certificates_are_read_again_when_they_change() {
         };
         let (entry, _) = client.credit(deposit("ann", "order-2", 5)).await.answered();
         assert_eq!(entry.caller, "jobs");
+        let answer = held.credit(deposit("ann", "order-0", 5)).await;
+        assert_eq!(
+            reason(answer),
+            (Code::Unauthenticated, "UNAUTHENTICATED".into()),
+            "nor on an old connection"
+        );
         before.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
         let mut client =
             guarded.try_client(&next, Some(&guarded.authority.issue("jobs.internal"))).await.unwrap();

@@ -308,7 +308,7 @@ fn a_credentials_file_is_understood_or_refused_and_its_secrets_are_never_quoted(
             }
             file += if random.u8(0..32) == 0 { "#" } else { "\n" };
         }
-        if let Err(error) = Credentials::parse(&file) {
+        if let (_, Some(error)) = Credentials::parse(file.as_bytes()) {
             let said = format!("{error} {error:?}");
             for secret in [&token[8..], &hash[32..]] {
                 assert!(!said.contains(secret), "{said}\n{file}");
