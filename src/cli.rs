@@ -5,12 +5,13 @@ mod audit;
 mod database;
 mod export;
 mod import;
+mod output;
 mod preflight;
 mod progress;
 mod source;
 mod table;
 
-use std::{net::SocketAddr, path::Path, process::ExitCode, thread::available_parallelism};
+use std::{io, net::SocketAddr, path::Path, process::ExitCode, thread::available_parallelism};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -101,8 +102,11 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(said) => {
-            let _ = said.print(); // there is nobody else to tell
-            return if said.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            let printed = said.print();
+            if said.use_stderr() {
+                return ExitCode::from(EXIT_USAGE);
+            }
+            return exit_code(printed.context("cannot write to standard output"));
         }
     };
     let log = LogSettings { level: cli.log_level, format: cli.log_format };
@@ -124,7 +128,7 @@ pub fn run() -> ExitCode {
 
 fn exit_code(done: anyhow::Result<()>) -> ExitCode {
     let Err(error) = done else { return ExitCode::SUCCESS };
-    eprintln!("billing: {error:#}");
+    output::complain(format_args!("billing: {error:#}"));
     match error.downcast_ref::<ConfigError>() {
         Some(_) => ExitCode::from(EXIT_USAGE),
         None => ExitCode::FAILURE,
@@ -212,10 +216,15 @@ fn on(kind: SignalKind) -> anyhow::Result<Signal> {
 }
 
 fn new_token(flags: &TokenFlags) -> anyhow::Result<()> {
+    if output::is_lost(io::stdout())? != output::is_lost(io::stderr())? {
+        bail!(
+            "standard output or standard error is closed or /dev/null: half of what belongs together would be lost"
+        );
+    }
     let token = Token::random().context("the operating system has no random bytes")?;
-    eprintln!("{}", token.reveal());
-    println!("{} {} {}", flags.name, flags.roles, token.credential());
-    Ok(())
+    // The line first: a token whose line is not in the file is worth nothing, so nobody is shown it.
+    output::say(format_args!("{} {} {}", flags.name, flags.roles, token.credential()))?;
+    output::reveal(token.reveal())
 }
 
 fn caller_name(text: &str) -> Result<CallerName, String> {
@@ -230,10 +239,10 @@ fn migrate(flags: &DatabaseFlags) -> anyhow::Result<()> {
     let database_url = flags.url()?;
     let done = runtime()?.block_on(ledger::migrate(&database_url)).context("cannot migrate")?;
     match done.as_slice() {
-        [] => println!("The schema is up to date."),
-        done => println!("The schema is up to date now. Ran: {}", done.join(", ")),
+        [] => output::say("The schema is up to date."),
+        done => output::say(format_args!("The schema is up to date now. Ran: {}", done.join(", "))),
     }
-    Ok(())
+    .context("the schema is up to date")
 }
 
 /// A runtime that runs tasks in the order in which they were woken, on half of the processors.

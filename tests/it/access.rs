@@ -308,7 +308,7 @@ async fn whatever_becomes_of_the_credentials_file_who_is_not_in_it_is_let_in_no_
             watched.until(&web, Code::Ok).await;
             assert_eq!(watched.reloads().await, (true, failures + 1));
         }
-        let said = watched.service.failures().lock().unwrap().join("\n");
+        let said = watched.service.log().all().join("\n");
         assert!(said.contains("line 1: the credential must be"), "{said}");
         let hash = web_line.split_once("sha256:").unwrap().1.trim();
         assert!(!said.contains(hash), "a line is named, and not quoted: {said}");

@@ -43,6 +43,7 @@ mod model;
 mod operations;
 mod operator;
 mod operators_night;
+mod outputs;
 mod overload;
 mod preflight;
 mod private_postgres;

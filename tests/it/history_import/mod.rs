@@ -12,7 +12,7 @@ mod deposits;
 mod irregular;
 mod killed;
 mod left_out;
-mod old_coordinator;
+pub mod old_coordinator;
 mod rate;
 mod refused;
 mod side_by_side;
