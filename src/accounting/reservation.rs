@@ -172,11 +172,14 @@ impl ReservationStatus {
         now: Timestamp,
     ) -> Result<Movement, RefusalReason> {
         self.must_be_open()?;
-        let additional = extend.additional().map_or(MicroUsd::ZERO, Amount::credited);
-        if additional > balance.available() {
-            let available = balance.available();
-            return Err(RefusalReason::InsufficientFunds { available, required: additional });
-        }
+        let additional = match extend.additional().map(Amount::credited) {
+            Some(required) if required > balance.available() => {
+                let available = balance.available();
+                return Err(RefusalReason::InsufficientFunds { available, required });
+            }
+            Some(additional) => additional,
+            None => MicroUsd::ZERO, // renewing asks for no money, also of an account in debt
+        };
         let expire_time = extend.ttl().map_or(self.expire_time, |ttl| self.expire_time.max(now.after(ttl)));
         let held = self.held.checked_add(additional).ok_or(RefusalReason::BalanceOverflow)?;
         let status = Self { held, expire_time, ..*self };

@@ -6,7 +6,7 @@ use billing::accounting::{
     Entry, EntryType, ExternalId, IdempotencyKey, MicroUsd, Outcome, ReservationAfter, ReservationState,
     ReservationStatus, Timestamp,
 };
-use proptest::{prelude::*, sample::select};
+use proptest::{prelude::*, sample::select, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::{
     histories::{ACCOUNTS, BEGINNING, DEBTS, History, POLICIES, batch_sizes, histories},
@@ -156,6 +156,16 @@ fn check_step(entry: &Entry, before: &ReservationStatus, after: &ReservationStat
         _ => false,
     };
     assert!(is_allowed, "{before:?} became {after:?} by {entry:?}");
+}
+
+#[test]
+fn most_histories_extend_a_reservation_of_an_account_in_debt() {
+    const HISTORIES: usize = 300;
+    let mut runner = TestRunner::deterministic();
+    let strategy = histories(1..=CALLS_MAX);
+    let histories = (0..HISTORIES).map(|_| strategy.new_tree(&mut runner).unwrap().current());
+    let extending = histories.filter(History::extends_in_debt).count();
+    assert!(extending >= HISTORIES / 2, "only {extending} of {HISTORIES}");
 }
 
 proptest! {

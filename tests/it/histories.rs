@@ -89,6 +89,20 @@ impl History {
         firsts.zip(cut(&self.calls, sizes)).collect()
     }
 
+    /// Whether a reservation is extended while its account is in debt.
+    pub fn extends_in_debt(&self) -> bool {
+        let mut model = Model::new(self.limits(), &self.imported, BEGINNING);
+        self.calls.iter().zip(self.times()).any(|(call, time)| match model.call(time, call) {
+            Answer::Applied { entry, replayed: false, .. } => {
+                entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after
+            }
+            Answer::Applied { .. }
+            | Answer::Refused { .. }
+            | Answer::KeyReused { .. }
+            | Answer::NotFound { .. } => false,
+        })
+    }
+
     /// The same history, in which no account begins in debt.
     pub fn without_imported_debts(mut self) -> Self {
         self.imported.retain(|row| row.amount >= 0);
@@ -121,9 +135,12 @@ impl History {
     }
 }
 
-/// So many calls, on accounts of which some bring a balance along.
+/// So many calls, mostly more than half of the most, on accounts of which some bring a balance along.
 pub fn histories(calls: RangeInclusive<usize>) -> impl Strategy<Value = History> {
-    (imported(), vec(step(), calls), select(&DEBTS[..])).prop_map(|(imported, steps, debt_max)| {
+    let debt_max = prop_oneof![1 => Just(DEBTS[0]), 2 => Just(DEBTS[1]), 3 => Just(DEBTS[2])];
+    let half = calls.start().midpoint(*calls.end());
+    let steps = prop_oneof![1 => vec(step(), calls.clone()), 3 => vec(step(), half..=*calls.end())];
+    (imported(), steps, debt_max).prop_map(|(imported, steps, debt_max)| {
         let pauses = steps.iter().map(|step| step.pause).collect();
         with_calls(History { imported, calls: Vec::new(), pauses, debt_max }, &steps)
     })
@@ -175,6 +192,8 @@ enum Bend {
     Refund,
     /// A capture, release or extension of an earlier reservation.
     Use(What),
+    /// The next step on the way of an account into debt while a reservation is open; once it is there, this extension.
+    Debt(What),
 }
 
 /// Puts the calls into a history. Which calls are refunded and which reservations used is for the model to say: most
@@ -185,15 +204,56 @@ fn with_calls(mut history: History, steps: &[Step]) -> History {
     for (Step { call, bend, earlier, .. }, time) in steps.iter().zip(history.times()) {
         let fitting = asked.iter().filter(|(call, answer)| bend.fits(&call.what, answer));
         let fitting: Vec<&Call> = fitting.map(|(call, _)| call).collect();
-        let call = match fitting.len() {
-            0 => call.clone(),
-            count => bent(call, bend, fitting[earlier.index(count)]),
+        let call = match (bend, fitting.len()) {
+            (Bend::Debt(extension), _) => towards_debt(&model, time, history.debt_max, call, extension),
+            (_, 0) => call.clone(),
+            (_, count) => bent(call, bend, fitting[earlier.index(count)]),
         };
         let answer = model.call(time, &call);
         asked.push((call, answer));
     }
     history.calls = asked.into_iter().map(|(call, _)| call).collect();
     history
+}
+
+/// Credits, reserves, captures more than there is, and then extends: whichever of these is next, in the account that is
+/// furthest on the way, under a key that is free.
+fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension: &What) -> Call {
+    let progress = |account: &&str| {
+        let is_open = !open_reservations(model, account, time).is_empty();
+        (is_open && available(model, account, time) < 0, is_open, *account == call.account)
+    };
+    let is_near = |account: &&str| (-1_000..=1_000).contains(&available(model, account, time));
+    let Some(account) = ACCOUNTS.into_iter().filter(is_near).max_by_key(progress) else {
+        return call.clone();
+    };
+    let available = available(model, account, time);
+    let what = match open_reservations(model, account, time).as_slice() {
+        [] if available <= 0 => What::Credit { amount: 30, kind: "DEPOSIT", external_id: None },
+        [] => What::Reserve { amount: available.min(9), ttl: None },
+        [.., open] if available < 0 => with_reservation(&open.reservation_id, extension.clone()),
+        [others @ .., open] => What::Capture {
+            reservation_id: open.reservation_id.clone(),
+            amount: open.status.held + available + 1,
+            policy: if debt_max > 0 { "ALLOW_DEBT" } else { "COLLECT_AVAILABLE" },
+            keep_open: others.is_empty(),
+        },
+    };
+    let free = KEYS.into_iter().find(|key| model.operation(account, key).is_none());
+    let key = free.map_or_else(|| call.key.clone(), str::to_owned);
+    Call { account: account.to_owned(), key, what, ..call.clone() }
+}
+
+fn available(model: &Model, account: &str, time: i64) -> i64 {
+    let available = model.account_at(account, time).map_or(0, |account| account.posted - account.held);
+    i64::try_from(available).unwrap_or(if available < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Newest first.
+fn open_reservations(model: &Model, account: &str, time: i64) -> Vec<model::Reservation> {
+    let mut reservations = model.reservations_at(account, time);
+    reservations.retain(|reservation| reservation.status.state == "OPEN");
+    reservations
 }
 
 impl Bend {
@@ -210,7 +270,8 @@ impl Bend {
             | Self::AllButAmount
             | Self::AllButReference
             | Self::AllButMetadata
-            | Self::AllButDetail => true,
+            | Self::AllButDetail
+            | Self::Debt(_) => true,
         }
     }
 }
@@ -219,7 +280,7 @@ fn bent(call: &Call, bend: &Bend, earlier: &Call) -> Call {
     let (call, earlier) = (call.clone(), earlier.clone());
     let amount = call.amount().max(1); // some calls have none
     match bend {
-        Bend::Nothing => call,
+        Bend::Nothing | Bend::Debt(_) => call,
         Bend::All => earlier,
         Bend::AllButKey => Call { key: call.key, ..earlier },
         Bend::AllButAccount => Call { account: call.account, ..earlier },
@@ -320,6 +381,7 @@ fn bend() -> impl Strategy<Value = Bend> {
         2 => Just(Bend::AllButDetail),
         4 => Just(Bend::Refund),
         16 => reservation_use().prop_map(Bend::Use),
+        24 => extension().prop_map(Bend::Debt),
     ]
 }
 
@@ -344,17 +406,21 @@ fn what() -> impl Strategy<Value = What> {
 
 fn reservation_use() -> impl Strategy<Value = What> {
     let capture = (text(&KEYS), select(&CAPTURES[..]), select(&POLICIES[..]), any::<bool>());
-    let extend = (text(&KEYS), prop_oneof![Just(0), amount()], select(&TTLS[..]));
     prop_oneof![
         4 => capture.prop_map(|(reservation_id, amount, policy, keep_open)| {
             What::Capture { reservation_id, amount, policy, keep_open }
         }),
         1 => text(&KEYS).prop_map(|reservation_id| What::Release { reservation_id }),
-        2 => extend.prop_map(|(reservation_id, additional, ttl)| {
-            let ttl = ttl.or((additional == 0).then_some(1)); // it has to change something
-            What::Extend { reservation_id, additional, ttl }
-        }),
+        2 => extension(),
     ]
+}
+
+fn extension() -> impl Strategy<Value = What> {
+    let extension = (text(&KEYS), prop_oneof![Just(0), amount()], select(&TTLS[..]));
+    extension.prop_map(|(reservation_id, additional, ttl)| {
+        let ttl = ttl.or((additional == 0).then_some(1)); // it has to change something
+        What::Extend { reservation_id, additional, ttl }
+    })
 }
 
 fn credit((amount, kind, external_id, named): (i64, &'static str, String, bool)) -> What {

@@ -112,15 +112,18 @@ fn listing() -> impl Strategy<Value = Listing> {
 /// Checks many cases on one book, each on accounts of its own.
 fn check_cases(runtime: &Runtime, book: &TestBook) {
     let ledgers = runtime.block_on(ledgers_of(book));
-    let run = AtomicU32::new(0);
+    let (run, extending) = (AtomicU32::new(0), AtomicU32::new(0));
     let config =
         ProptestConfig { cases: 40, failure_persistence: None, max_shrink_iters: 300, ..Default::default() };
     let checked = TestRunner::new(config).run(&cases(), |case| {
         let suffix = format!("-{}", run.fetch_add(1, Ordering::Relaxed));
+        extending.fetch_add(case.history.extends_in_debt().into(), Ordering::Relaxed);
         runtime.block_on(check_case(book, &ledgers[&case.history.debt_max], &case, &suffix));
         Ok(())
     });
     checked.unwrap_or_else(|failure| panic!("{failure}"));
+    let (run, extending) = (run.into_inner(), extending.into_inner());
+    assert!(extending >= run / 2, "a reservation was extended in debt in only {extending} of {run} cases");
 }
 
 /// The book, as services with one limit of debts or another have it.

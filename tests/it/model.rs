@@ -627,7 +627,7 @@ impl Model {
             return Answer::closed(status.state);
         }
         let available = self.available(&asked.call.account);
-        if i128::from(additional) > available {
+        if additional > 0 && i128::from(additional) > available {
             return Answer::insufficient(available, additional);
         }
         status.held += additional;

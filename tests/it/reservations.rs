@@ -218,6 +218,36 @@ async fn a_capture_above_the_hold_follows_its_overage_policy() {
     .await;
 }
 
+#[tokio::test]
+async fn a_lease_is_renewed_in_debt_and_more_money_is_refused_with_what_it_adds() {
+    on_a_book(async |book| {
+        let server = TestServer::start(&book.url, with_debt(50)).await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        client.reserve(reserve("ann", "held", 40, None)).await.unwrap();
+        client.reserve(reserve("ann", "used", 60, None)).await.unwrap();
+        let owe = with_policy(OveragePolicy::AllowDebt, capture("ann", "c1", "used", 110));
+        client.capture(owe).await.unwrap();
+        assert_eq!(balance(&mut client, "ann").await, (-10, 40, -50));
+
+        let hour = Some(Duration::from_secs(3_600));
+        let before = reservation(&mut client, "ann", "held").await;
+        let renewed = client.extend_reservation(extend("ann", "e1", "held", 0, hour)).await.unwrap();
+        let renewed = renewed.into_inner().reservation.unwrap();
+        assert_eq!((renewed.amount_micro_usd, renewed.state), (40, ReservationState::Open.into()));
+        assert!(renewed.expire_time.unwrap().seconds > before.expire_time.unwrap().seconds + 2_000);
+        assert_eq!(balance(&mut client, "ann").await, (-10, 40, -50));
+
+        let (code, name, metadata) =
+            error(client.extend_reservation(extend("ann", "e2", "held", 1, hour)).await);
+        assert_eq!((code, name.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
+        assert_eq!((&*metadata["available_micro_usd"], &*metadata["required_micro_usd"]), ("-50", "1"));
+        client.capture(capture("ann", "c2", "held", 40)).await.unwrap();
+        assert_eq!(balance(&mut client, "ann").await, (-50, 0, -50));
+    })
+    .await;
+}
+
 fn with_debt(debt_max: i64) -> Config {
     let mut config = config();
     config.limits.debt_max = MicroUsd::new(debt_max);

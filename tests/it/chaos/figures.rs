@@ -9,6 +9,7 @@ use super::{
     history::{Operation, Records},
     wording::{Outcome, Told},
 };
+use crate::model::Entry;
 
 /// Fewer operations than this in a second are no load.
 const ANSWERED_PER_SECOND_MIN: u64 = 5;
@@ -39,8 +40,14 @@ impl Figures<'_> {
         let kinds = self.tally.counts().len();
         assert!(kinds >= KINDS_MIN, "only {kinds} kinds of faults");
         let (kills, cuts) = (self.tally.total(Sort::Kill), self.tally.total(Sort::Cut));
+        assert!(self.extended_in_debt() > 0, "no reservation was extended in debt");
         let is_short = self.seconds < LONG_RUN;
         assert!(is_short || kills >= SORT_MIN && cuts >= SORT_MIN, "only {kills} kills and {cuts} cuts");
+    }
+
+    fn extended_in_debt(&self) -> usize {
+        let in_debt = |entry: &&Entry| entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after;
+        self.book.entries.iter().filter(in_debt).count()
     }
 
     fn answered(&self) -> usize {
@@ -93,6 +100,7 @@ impl fmt::Display for Figures<'_> {
         rows(f, self.refusals())?;
         row(f, "entries", book.entries.len())?;
         row(f, "expiries among them", expiries)?;
+        row(f, "extensions in debt among them", self.extended_in_debt())?;
         row(f, "faults", tally.counts().iter().map(|(_, count)| count).sum::<usize>())?;
         rows(f, tally.counts())?;
         row(f, "kills", tally.total(Sort::Kill))?;
