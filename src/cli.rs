@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod database;
+mod destination;
 mod export;
 mod import;
 mod output;

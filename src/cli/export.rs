@@ -1,23 +1,23 @@
 //! `billing export`: writes the journal as it stands at one moment, to standard output or to a file.
 
 use std::{
-    fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
+use tokio::signal::unix::SignalKind;
 
-use super::{accounts::AccountFlags, database::DatabaseFlags, progress::Progress, runtime};
+use super::{
+    accounts::AccountFlags, database::DatabaseFlags, destination::Destination, on, progress::Progress,
+    runtime,
+};
 use crate::{
     accounting::Timestamp,
     export::Format,
     ledger::{LedgerError, Selection, Snapshot},
 };
-
-/// What the file is called until it is complete.
-const PARTIAL_SUFFIX: &str = ".partial";
 
 pub(super) const AFTER_HELP: &str = "\
 Formats:
@@ -30,7 +30,7 @@ docs/EXPORT.md has the columns, the chart of accounts, and how account ids are w
 
 Exit status:
   0   done, or the reader had enough
-  1   the book could not be read, or not to its end; a file is then left as it was
+  1   the book could not be read, or not to its end; a file is left as it was
   64  wrong usage
 
 Examples:
@@ -55,7 +55,8 @@ pub(super) struct ExportFlags {
     /// Only entries written before this time.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     until: Option<Timestamp>,
-    /// The file to write, instead of standard output. It is there when it is complete, and not before.
+    /// Where to write: a file, which is replaced when the export is complete and not before, and keeps its mode and owner; a
+    /// device or a pipe, which is written into as it is; or - for standard output, which is the default.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -71,30 +72,39 @@ enum ExportError {
 
 /// Runs the command.
 pub(super) fn export(flags: &ExportFlags) -> anyhow::Result<()> {
-    let runtime = runtime()?;
-    match &flags.output {
-        None => match runtime.block_on(export_to(flags, io::stdout().lock(), Progress::hidden())) {
-            Err(error) if is_broken_pipe(&error) => Ok(()), // the reader has had enough
-            done => done,
-        },
-        Some(path) => runtime.block_on(export_to_file(flags, path)),
-    }
-    .context("cannot export")
+    let path = flags.output.as_deref().unwrap_or(Path::new("-"));
+    export_to_path(flags, path).context("cannot export")
 }
 
-/// Writes beside the file, and puts it in its place when it is complete.
-async fn export_to_file(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(PARTIAL_SUFFIX);
-    let partial = PathBuf::from(partial);
+fn export_to_path(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> {
     let cannot_write = || format!("cannot write {}", path.display());
-    let file = File::create(&partial).with_context(cannot_write)?;
-    if let Err(error) = export_to(flags, &file, Progress::on_terminal()).await {
-        let _ = fs::remove_file(&partial); // what went wrong first is what counts
-        return Err(error);
+    let destination = Destination::open(path).with_context(cannot_write)?;
+    let runtime = runtime()?;
+    match destination {
+        Destination::Standard => until_the_reader_leaves(runtime.block_on(export_to(
+            flags,
+            io::stdout().lock(),
+            Progress::hidden(),
+        ))),
+        Destination::Stream(out) => {
+            until_the_reader_leaves(runtime.block_on(export_to(flags, out, Progress::hidden())))
+        }
+        Destination::File(replacement) => {
+            let exported = export_to(flags, replacement.file(), Progress::on_terminal());
+            runtime.block_on(unless_interrupted(exported))?;
+            replacement.complete().with_context(cannot_write)
+        }
     }
-    file.sync_all().with_context(cannot_write)?;
-    fs::rename(&partial, path).with_context(cannot_write)
+}
+
+/// Lets a file that is not complete be removed before the program ends.
+async fn unless_interrupted(exported: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    tokio::select! {
+        exported = exported => exported,
+        _ = terminate.recv() => bail!("interrupted"),
+        _ = interrupt.recv() => bail!("interrupted"),
+    }
 }
 
 async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress) -> anyhow::Result<()> {
@@ -115,6 +125,11 @@ async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress)
     document.end()?;
     progress.finish();
     Ok(())
+}
+
+/// A reader who leaves has had enough.
+fn until_the_reader_leaves(exported: anyhow::Result<()>) -> anyhow::Result<()> {
+    exported.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

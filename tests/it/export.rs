@@ -355,35 +355,6 @@ fn temporary(name: &str) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_there_when_it_is_complete_and_not_before() {
-    let book = TestBook::create().await;
-    let server = book.serve().await;
-    server.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
-    let path = temporary("journal.csv");
-    let partial = path.with_extension("csv.partial");
-    let output = ["--format", "csv", "--output", path.to_str().unwrap()];
-    assert_eq!(export(&output, &book.url).await, "");
-    let complete = fs::read_to_string(&path).unwrap();
-    assert_eq!(complete, export(&["--format", "csv"], &book.url).await);
-
-    // One entry that cannot be read, after some that can.
-    book.run_sql("ALTER DOMAIN entry_type DROP CONSTRAINT entry_type").await.unwrap();
-    book.run_sql(
-        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
-             posted_after, held_after, create_time) VALUES ('bob', 1, 14, 5, 0, 5, 0, now())",
-    )
-    .await
-    .unwrap();
-    let failed = run_export(&output, &book.url).await;
-    assert_eq!(failed.status.code(), Some(1));
-    let said = String::from_utf8(failed.stderr).unwrap();
-    assert_eq!(said, "billing: cannot export: the book holds an entry of type 14\n");
-    assert_eq!(fs::read_to_string(&path).unwrap(), complete);
-    assert!(!partial.exists());
-    fs::remove_file(path).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_who_has_had_enough_ends_it_quietly() {
     on_a_book(async |book| {
         for run in ["x", "y", "z"] {

@@ -17,6 +17,7 @@ mod crash;
 mod database_tls;
 mod deadlines;
 mod export;
+mod export_output;
 mod failover;
 mod five_faults;
 mod flood;

@@ -1,0 +1,254 @@
+//! `billing export --output`: a file is there as a whole or as it was, and what is no file is written into as it is.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::Read as _,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::{
+    random_books,
+    support::{dir::Dir, process::Process, *},
+};
+
+/// How often two exports write the same file at once.
+const ROUNDS: usize = 25;
+
+fn export(book: &TestBook, format: &str, output: &Path) -> Command {
+    let mut export = Process::command();
+    export.args(["export", "--database-url", &book.url, "--format", format, "--output"]).arg(output);
+    export.stdout(Stdio::piped()).stderr(Stdio::piped());
+    export
+}
+
+/// Exports as CSV with success, and returns what was printed.
+fn exported(book: &TestBook, output: &Path) -> String {
+    let Output { status, stdout, stderr } = export(book, "csv", output).output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && said.is_empty(), "{said}");
+    String::from_utf8(stdout).unwrap()
+}
+
+/// Exports as CSV in vain, and returns what was said.
+fn refused(book: &TestBook, output: &Path) -> String {
+    let Output { status, stderr, .. } = export(book, "csv", output).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
+
+fn names(dir: &Dir) -> Vec<String> {
+    let entries = fs::read_dir(dir.path()).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+async fn book_with_an_entry() -> TestBook {
+    let book = TestBook::create().await;
+    book.serve().await.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
+    book
+}
+
+/// Makes an entry that cannot be read, behind all that can.
+async fn spoil(book: &TestBook) {
+    book.run_sql(
+        "ALTER DOMAIN entry_type DROP CONSTRAINT entry_type;
+         INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time) VALUES ('zoe', 1, 14, 5, 0, 5, 0, now())",
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_exports_to_one_file_at_once_it_is_wholly_one() {
+    let book = TestBook::create().await;
+    for run in ["x", "y", "z"] {
+        random_books::fill(&book, run).await;
+    }
+    let dir = Dir::new();
+    let path = dir.path().join("journal");
+    let whole = ["csv", "jsonl"].map(|format| {
+        assert!(export(&book, format, &path).status().unwrap().success());
+        fs::read(&path).unwrap()
+    });
+    for round in 0..ROUNDS {
+        let at_once = ["csv", "jsonl"].map(|format| export(&book, format, &path).spawn().unwrap());
+        for export in at_once {
+            let output = export.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert!(whole.contains(&fs::read(&path).unwrap()), "round {round}: it is neither");
+        assert_eq!(names(&dir), ["journal"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_its_mode_and_owner() {
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let path = dir.path().join("journal.csv");
+    for mode in [0o600, 0o664, 0o4751] {
+        fs::write(&path, "before").unwrap();
+        if geteuid().is_root() {
+            chown(&path, Some(4_242), Some(2_424)).unwrap();
+        }
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let before = fs::metadata(&path).unwrap();
+        exported(&book, &path);
+        let after = fs::metadata(&path).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().starts_with("account_id,"));
+        assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    }
+    // A new one is as any other that the user makes.
+    let (new, other) = (dir.path().join("new.csv"), dir.path().join("other"));
+    exported(&book, &new);
+    File::create(&other).unwrap();
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().mode();
+    assert_eq!(mode(&new), mode(&other));
+    assert_eq!(names(&dir), ["journal.csv", "new.csv", "other"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_link_leads_to_is_written_and_the_link_stays() {
+    let book = book_with_an_entry().await;
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (there, missing) = (elsewhere.path().join("there"), elsewhere.path().join("missing"));
+    fs::write(&there, "before").unwrap();
+    for (name, target) in [("to-file", there.clone()), ("to-nothing", missing), ("to-link", "to-file".into())]
+    {
+        let link = dir.path().join(name);
+        symlink(&target, &link).unwrap();
+        fs::write(&there, "before").unwrap();
+        exported(&book, &link);
+        assert_eq!(fs::read_link(&link).unwrap(), target);
+        assert!(fs::read_to_string(&link).unwrap().starts_with("account_id,"), "{name}");
+    }
+    assert_eq!(names(&dir), ["to-file", "to-link", "to-nothing"]);
+    assert_eq!(names(&elsewhere), ["missing", "there"]);
+    let round = dir.path().join("round");
+    symlink("round", &round).unwrap();
+    assert!(refused(&book, &round).contains("cannot write"));
+    assert_eq!(fs::read_link(&round).unwrap(), Path::new("round"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_is_written_into() {
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let reader = thread::spawn({
+        let fifo = fifo.clone();
+        move || fs::read_to_string(fifo).unwrap()
+    });
+    exported(&book, &fifo);
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "it was replaced");
+    assert!(reader.join().unwrap().starts_with("account_id,"));
+    assert_eq!(names(&dir), ["fifo"]);
+}
+
+/// A reader who has had enough ends it quietly, as one of standard output does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reader_of_a_fifo_may_leave() {
+    let book = TestBook::create().await;
+    for run in ["x", "y", "z"] {
+        random_books::fill(&book, run).await; // together more than a pipe takes
+    }
+    let dir = Dir::new();
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let reader = thread::spawn({
+        let fifo = fifo.clone();
+        move || File::open(fifo).unwrap().read_exact(&mut [0; 16]).unwrap()
+    });
+    exported(&book, &fifo);
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "it was replaced");
+    reader.join().unwrap();
+}
+
+/// Devices of the test's own, so that those of the machine are safe from what this test is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_written_into() {
+    if !geteuid().is_root() {
+        return; // nobody else can make one, or lose one by this
+    }
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let [null, full] = [("null", "3"), ("full", "7")].map(|(name, minor)| {
+        let device = dir.path().join(name);
+        assert!(Command::new("mknod").arg(&device).args(["c", "1", minor]).status().unwrap().success());
+        device
+    });
+    exported(&book, &null);
+    let link = dir.path().join("link");
+    symlink("full", &link).unwrap();
+    for device in [&full, &link] {
+        let said = refused(&book, device);
+        assert!(said.contains("No space left on device"), "{said}");
+    }
+    for device in [null, full] {
+        assert!(fs::symlink_metadata(&device).unwrap().file_type().is_char_device(), "it was replaced");
+    }
+    assert_eq!(names(&dir), ["full", "link", "null"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dash_is_standard_output() {
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let output = export(&book, "csv", Path::new("-")).current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout.starts_with(b"account_id,"), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(names(&dir).is_empty(), "{:?}", names(&dir));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_leaves_the_file_as_it_was_and_nothing_beside_it() {
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    fs::write(&old, "before").unwrap();
+    spoil(&book).await;
+    for path in [&old, &new] {
+        let said = refused(&book, path);
+        assert_eq!(said, "billing: cannot export: the book holds an entry of type 14\n");
+    }
+    assert!(refused(&book, dir.path()).contains("cannot write"));
+    assert_eq!(fs::read_to_string(&old).unwrap(), "before");
+    assert_eq!(names(&dir), ["old"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_export_leaves_the_file_as_it_was_and_nothing_beside_it() {
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let path = dir.path().join("journal.csv");
+    fs::write(&path, "before").unwrap();
+    for signal in [Signal::INT, Signal::TERM] {
+        // It waits for the table until it is interrupted.
+        let mut lock = book.connect().await;
+        let sql = "BEGIN; LOCK TABLE ledger_entries";
+        diesel_async::SimpleAsyncConnection::batch_execute(&mut lock, sql).await.unwrap();
+        let mut export = export(&book, "csv", &path).spawn().unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let begun = Instant::now();
+        while book.number(waiting).await == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not wait");
+            thread::sleep(Duration::from_millis(20));
+        }
+        kill_process(Pid::from_child(&export), signal).unwrap();
+        assert!(!export.wait().unwrap().success());
+        assert_eq!(names(&dir), ["journal.csv"], "after {signal:?}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+}
