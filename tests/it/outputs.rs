@@ -18,9 +18,9 @@ use crate::{
 
 /// Where a stream leads, as the shell has it, and whether what is written there fails.
 const NOWHERE: [(&str, bool); 4] =
-    [("/dev/full", true), ("&-", false), ("/dev/null", false), (READER_GONE, true)];
+    [("> /dev/full", true), (">&-", false), ("> /dev/null", false), (READER_GONE, true)];
 /// A pipe that nobody reads from any more.
-const READER_GONE: &str = ">(exec true); sleep 0.2";
+const READER_GONE: &str = "> >(exec true); sleep 0.2";
 
 /// The program, with one of its streams leading nowhere.
 fn into_nowhere(stream: u8, nowhere: &str) -> Command {
@@ -32,7 +32,7 @@ fn into_nowhere(stream: u8, nowhere: &str) -> Command {
             None => shell.env_remove(name),
         };
     }
-    let script = format!("exec {stream}>{nowhere}\nexec \"$0\" \"$@\"");
+    let script = format!("exec {stream}{nowhere}\nexec \"$0\" \"$@\"");
     shell.args(["-c", &script]).arg(program.get_program()).stdin(Stdio::null());
     shell
 }
@@ -67,7 +67,7 @@ async fn no_command_panics_where_nothing_can_be_written_and_each_says_so_by_its_
                 for (nowhere, fails) in NOWHERE {
                     let output = into_nowhere(stream, nowhere).args(arguments).output().unwrap();
                     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-                    let case = format!("{arguments:?} {stream}>{nowhere}: {} {said}", output.status);
+                    let case = format!("{arguments:?} {stream}{nowhere}: {} {said}", output.status);
                     assert!(!said.contains("panicked"), "{case}");
                     // A reader of an export who goes away has had enough.
                     let is_enough = arguments[0] == "export" && nowhere == READER_GONE;
@@ -87,10 +87,10 @@ fn a_token_is_shown_to_nobody_when_its_line_is_lost() {
     for (nowhere, _) in NOWHERE {
         let output = into_nowhere(1, nowhere).args(arguments).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "1>{nowhere}: {said}");
-        assert!(said.starts_with("billing: ") && !said.contains("billing_"), "1>{nowhere}: {said}");
+        assert_eq!(output.status.code(), Some(1), "1{nowhere}: {said}");
+        assert!(said.starts_with("billing: ") && !said.contains("billing_"), "1{nowhere}: {said}");
         let output = into_nowhere(2, nowhere).args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "2>{nowhere}");
+        assert_eq!(output.status.code(), Some(1), "2{nowhere}");
     }
     let (token, line) = new_token("web", "reader");
     assert!(token.starts_with("billing_") && line.starts_with("web reader sha256:"));
@@ -99,7 +99,7 @@ fn a_token_is_shown_to_nobody_when_its_line_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_goes_on_and_drains_where_its_log_cannot_be_written() {
     on_a_book(async |book| {
-        for log in ["/dev/full", "&-"] {
+        for log in ["> /dev/full", ">&-"] {
             let address = format!("127.0.0.1:{}", free_port());
             let flags = ["--listen", &address, "--metrics-listen", "off", "--drain-delay", "0s"];
             let mut service = into_nowhere(2, log);
@@ -108,14 +108,14 @@ async fn the_service_goes_on_and_drains_where_its_log_cannot_be_written() {
                 if TcpStream::connect(&address).is_ok() {
                     break;
                 }
-                assert_eq!(service.try_wait().unwrap(), None, "2>{log}");
+                assert_eq!(service.try_wait().unwrap(), None, "2{log}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             let mut client = connect(&format!("http://{address}")).await;
             client.credit(deposit("ann", "order-1", 5)).await.answered();
             kill_process(Pid::from_child(&service), Signal::TERM).unwrap();
             let status = wait_for_exit(&mut service);
-            assert_eq!(status.code(), Some(0), "2>{log}");
+            assert_eq!(status.code(), Some(0), "2{log}");
         }
     })
     .await;
