@@ -96,7 +96,7 @@ struct TokenFlags {
     roles: Roles,
 }
 
-/// Runs the program, and returns its exit status: 0, 1 after a failure, 2 where an audit or a preflight found something or
+/// Runs the program, and returns its exit status: 0, 1 after a failure (also where its report cannot be written), 2 where an audit or a preflight found something or
 /// an import left something out, 3 where a preflight found what cannot be imported, 64 for a wrong configuration.
 #[must_use]
 pub fn run() -> ExitCode {

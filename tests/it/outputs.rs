@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpStream,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
