@@ -45,7 +45,8 @@ pub async fn serve(
     // One connection more than there are writers: to prove that commits are possible while all are busy.
     let ledger = Ledger::connect(database_url, writers + 1, config.readers, config.limits)
         .await
-        .context("cannot connect to the database")?;
+        .context("cannot connect to the database")?
+        .allow_unsafe_database(config.allow_unsafe_database);
     let metrics = Metrics::new({
         let ledger = ledger.clone();
         move || ledger.pools()

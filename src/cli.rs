@@ -31,7 +31,7 @@ use crate::{
     app,
     config::{Config, ConfigError, Database, ServeFlags},
     file_limit, grpc,
-    ledger::{self, DatabaseUrl},
+    ledger::{self, DatabaseUrl, DatabaseUse},
     private_postgres::PrivatePostgres,
     telemetry::{LogFormat, Traces, start_log},
 };
@@ -177,6 +177,8 @@ fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result
 }
 
 async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::Result<()> {
+    let database_use = DatabaseUse::Serve { allow_unsafe: config.allow_unsafe_database };
+    ledger::check_database(database_url, database_use).await?;
     let pending = ledger::pending_migrations(database_url).await.context("cannot read the schema")?;
     if !pending.is_empty() {
         bail!("the schema is not up to date: run `billing migrate` first (pending: {})", pending.join(", "));

@@ -4,7 +4,7 @@ use std::{
     fmt::Display, net::SocketAddr, num::NonZero, path::PathBuf, thread::available_parallelism, time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 
 use crate::{
     access::Credentials,
@@ -26,6 +26,9 @@ pub struct ServeFlags {
     /// The PostgreSQL database. Without it, a private PostgreSQL is started from this machine's binaries.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Serve on a database that may lose what it has committed, such as one with fsync off. For tests only.
+    #[arg(long, env = "BILLING_ALLOW_UNSAFE_DATABASE", value_parser = BoolishValueParser::new())]
+    pub allow_unsafe_database: bool,
     /// Where the private PostgreSQL keeps its data [default: /var/lib/billing for root, else ~/.local/state/billing].
     #[arg(long, env = "BILLING_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -109,6 +112,8 @@ pub struct ServeFlags {
 pub struct Config {
     /// Which database.
     pub database: Database,
+    /// Whether it may be one that loses what it has committed.
+    pub allow_unsafe_database: bool,
     /// The address to serve gRPC on.
     pub listen: SocketAddr,
     /// Where Prometheus scrapes, if it does.
@@ -175,6 +180,7 @@ impl Config {
         }
         Ok(Self {
             database,
+            allow_unsafe_database: flags.allow_unsafe_database,
             listen,
             metrics_listen,
             health_listen,
@@ -362,6 +368,7 @@ mod tests {
     fn flags() -> ServeFlags {
         ServeFlags {
             database_url: Some("postgres://u@h/d".into()),
+            allow_unsafe_database: false,
             data_dir: None,
             listen: "127.0.0.1:50051".into(),
             metrics_listen: "127.0.0.1:9464".into(),

@@ -1,12 +1,24 @@
 -- All that the role of the service needs. `billing migrate` needs more: it runs as the owner of the schema.
 --
--- Run it as a superuser, after each `billing migrate`, in the database of the book:
+-- Run it as a superuser, after each `billing migrate`, in the database of the book, whatever schema that is in:
 --
 --     psql -v ON_ERROR_STOP=1 -f deploy/postgres/service-role.sql "$DATABASE_URL"
 --
 -- The role itself is made once: CREATE ROLE billing_service LOGIN PASSWORD '...';
 
-GRANT USAGE ON SCHEMA public TO billing_service;
+-- The schema of the book: the role may use it, and looks nowhere else; the rest of this script neither.
+DO $$
+DECLARE
+    book text;
+BEGIN
+    SELECT a.relnamespace::regnamespace INTO STRICT book
+    FROM pg_class a JOIN pg_class b USING (relnamespace)
+    WHERE a.relname = 'ledger_entries' AND b.relname = 'external_credits' AND a.relkind IN ('r', 'p');
+    EXECUTE format('GRANT USAGE ON SCHEMA %s TO billing_service', book);
+    EXECUTE format('ALTER ROLE billing_service IN DATABASE %I SET search_path = %s', current_database(), book);
+    PERFORM set_config('search_path', book, false);
+END
+$$;
 
 -- To see at the start that the schema is up to date.
 GRANT SELECT ON __diesel_schema_migrations TO billing_service;

@@ -14,7 +14,7 @@ use super::{accounts::AccountFlags, database::DatabaseFlags, exit_code, progress
 use crate::{
     accounting::Usd,
     audit::{Auditor, Difference, Fact, Row, Totals},
-    ledger::Snapshot,
+    ledger::{DatabaseUse, Snapshot, check_database},
 };
 
 /// Differences were found.
@@ -59,7 +59,9 @@ pub(super) fn audit(flags: &AuditFlags) -> ExitCode {
 
 async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
     let started = Instant::now();
-    let mut snapshot = Snapshot::take(&flags.database.url()?).await?;
+    let database_url = flags.database.url()?;
+    check_database(&database_url, DatabaseUse::Read).await?;
+    let mut snapshot = Snapshot::take(&database_url).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
     let mut progress = Progress::on_terminal();
     if flags.accounts.ids.is_empty() {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     accounting::Timestamp,
     export::Format,
-    ledger::{LedgerError, Selection, Snapshot},
+    ledger::{DatabaseUse, LedgerError, Selection, Snapshot, check_database},
 };
 
 pub(super) const AFTER_HELP: &str = "\
@@ -108,7 +108,9 @@ async fn unless_interrupted(exported: impl Future<Output = anyhow::Result<()>>) 
 }
 
 async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress) -> anyhow::Result<()> {
-    let mut snapshot = Snapshot::take(&flags.database.url()?).await?;
+    let database_url = flags.database.url()?;
+    check_database(&database_url, DatabaseUse::Read).await?;
+    let mut snapshot = Snapshot::take(&database_url).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
     let selection =
         Selection { account_ids: flags.accounts.ids.clone(), from: flags.from, until: flags.until };

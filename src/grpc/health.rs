@@ -33,11 +33,12 @@ impl Health {
     /// Says that the process is alive, and from then on whether a commit is possible, for ever.
     pub async fn watch(&self, ledger: &Ledger, metrics: &Metrics) {
         self.set(&ALIVE, true).await;
-        let mut ready = false;
+        let mut was_ready = None; // so that a service that never gets ready says why
         loop {
             let proof = ledger.prove_commit().await;
-            if proof.is_ok() != ready {
-                ready = proof.is_ok();
+            metrics.set_database_clock(ledger.clock_ahead_seconds());
+            let ready = proof.is_ok();
+            if was_ready.replace(ready) != Some(ready) {
                 match proof {
                     Ok(()) => tracing::info!("ready: commits are possible"),
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not ready"),

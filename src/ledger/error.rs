@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 use tokio_postgres::error::SqlState;
 
+use super::clock::ClocksDiffer;
 use crate::accounting::Invalid;
 
 /// What the database or the pool said. For the log only.
@@ -125,6 +126,12 @@ impl From<DieselError> for LedgerError {
             Remedy::Reconnect => Self::Unavailable(error.into()),
             Remedy::Isolate => Self::Refused(error.into()),
         }
+    }
+}
+
+impl From<ClocksDiffer> for LedgerError {
+    fn from(differ: ClocksDiffer) -> Self {
+        Self::Unavailable(differ.into())
     }
 }
 

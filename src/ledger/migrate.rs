@@ -14,6 +14,7 @@ use super::{
     connect::{Purpose, connect},
     database_url::DatabaseUrl,
     pool::in_time,
+    requirements::{DatabaseUse, RequirementError, check_database},
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
@@ -28,6 +29,9 @@ diesel::table! {
 /// Why the schema could not be read or brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
+    /// The database cannot hold the book.
+    #[error(transparent)]
+    Requirement(#[from] RequirementError),
     /// The database cannot be reached.
     #[error("cannot connect to the database")]
     Connect(#[from] diesel::ConnectionError),
@@ -43,8 +47,9 @@ pub enum MigrationError {
 /// once: the others wait, and find nothing to do. Needs a multi-threaded runtime.
 ///
 /// # Errors
-/// When the database cannot be reached, the lock cannot be had, or a migration fails.
+/// When the database cannot be reached or cannot hold the book, the lock cannot be had, or a migration fails.
 pub async fn migrate(database_url: &DatabaseUrl) -> Result<Vec<String>, MigrationError> {
+    check_database(database_url, DatabaseUse::Migrate).await?;
     let mut connection = connect(database_url, Purpose::Write).await?;
     // The session ends with the connection, and the lock with the session. Waiting for this lock may take as long as
     // another's migrations; waiting for a table must not make the service wait behind it.

@@ -38,8 +38,11 @@
 //! * Nothing is written until all is decided, so a refusal has nothing to undo.
 //! * The number of an entry is that of the last one and one more, and is unique in its account. Whatever was decided about
 //!   a balance that has changed since cannot be written, even if all of the above failed.
+//! * Nothing is decided at a time that this machine's clock does not confirm within a minute: times never go back, so a wrong
+//!   one would stay.
 //! * After a lost connection the transaction is simply run again: if the lost COMMIT did happen, its keys answer.
 
+mod clock;
 mod connect;
 mod cursor;
 mod database_url;
@@ -52,6 +55,7 @@ mod migrate;
 mod pipeline;
 mod pool;
 mod queries;
+mod requirements;
 mod rows;
 mod save;
 mod schema;
@@ -59,8 +63,15 @@ mod snapshot;
 mod statements;
 mod tls;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
+use diesel::data_types::PgTimestamp;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -71,15 +82,18 @@ pub use history::{
 };
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
+pub use requirements::{DatabaseUse, RequirementError, check_database};
 pub use snapshot::{Selection, Snapshot};
 
 use crate::{
     accounting::{Command, Limits, Outcome, decide},
     telemetry::{PoolSample, spans},
 };
+use clock::{ClocksDiffer, Reading};
 use connect::{Purpose, connect};
 use error::{Remedy, remedy, says_read_only};
 use pool::{Connections, Epoch};
+use requirements::unsafe_problem;
 use statements::ProveCommit;
 
 /// How often a transaction is run at most, before its callers are told.
@@ -94,6 +108,9 @@ pub struct Ledger {
     writers: Connections,
     readers: Connections,
     limits: Limits,
+    allows_unsafe_database: bool,
+    /// How far the database's clock is ahead, in seconds, as of the last proof.
+    clock_ahead: Arc<AtomicI64>,
 }
 
 /// How a transaction ends other than by a commit.
@@ -111,6 +128,12 @@ enum TransactionEnd {
 impl From<diesel::result::Error> for TransactionEnd {
     fn from(error: diesel::result::Error) -> Self {
         Self::Database(error)
+    }
+}
+
+impl From<ClocksDiffer> for TransactionEnd {
+    fn from(differ: ClocksDiffer) -> Self {
+        Self::Ledger(differ.into())
     }
 }
 
@@ -138,7 +161,15 @@ impl Ledger {
             writers: Connections::new(database_url, Purpose::Write, writers, &epoch),
             readers: Connections::new(database_url, Purpose::Read, readers, &epoch),
             limits,
+            allows_unsafe_database: false,
+            clock_ahead: Arc::default(),
         })
+    }
+
+    /// The same book, whether or not its server may lose what it has committed.
+    #[must_use]
+    pub fn allow_unsafe_database(self, is_allowed: bool) -> Self {
+        Self { allows_unsafe_database: is_allowed, ..self }
     }
 
     /// The limits of the rules.
@@ -195,9 +226,11 @@ impl Ledger {
         decided: &mut Vec<Outcome>,
     ) -> Result<(), TransactionEnd> {
         let mut session = self.writers.get().await?;
+        let asked = SystemTime::now();
         let ended = session
             .transaction(async |connection| {
                 let (mut book, now) = load::begin_and_load(connection, commands, open_accounts).await?;
+                Reading::told_now(asked, now).must_agree()?;
                 let mut outcomes = decide(&mut book, commands, now, &self.limits);
                 own_what_was_committed(&mut outcomes, decided);
                 *decided = outcomes;
@@ -233,12 +266,26 @@ impl Ledger {
 
     async fn commit_nothing(&self) -> Result<(), LedgerError> {
         let mut session = self.writers.get().await?;
-        let read_only: Vec<bool> = session.query(ProveCommit).await??;
-        if read_only != [false] {
+        let asked = SystemTime::now();
+        let told: Vec<(bool, PgTimestamp, String)> = session.query(ProveCommit).await??;
+        let [(false, now, unsafe_settings)] = told.as_slice() else {
             self.writers.renew();
             return Err(LedgerError::Unavailable("the database takes no writes".into()));
+        };
+        let reading = Reading::told_now(asked, rows::timestamp(*now));
+        self.clock_ahead.store(reading.ahead_seconds(), Ordering::Relaxed);
+        reading.must_agree()?;
+        if !unsafe_settings.is_empty() && !self.allows_unsafe_database {
+            return Err(LedgerError::Unavailable(unsafe_problem(unsafe_settings).into()));
         }
         Ok(())
+    }
+
+    /// How many seconds the database's clock was ahead of this machine's when a commit was last proven; negative where it was
+    /// behind.
+    #[must_use]
+    pub fn clock_ahead_seconds(&self) -> i64 {
+        self.clock_ahead.load(Ordering::Relaxed)
     }
 }
 

@@ -40,15 +40,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What every session is set to.
 ///
 /// * READ COMMITTED, whatever the server's default: a statement after a lock must see what was committed meanwhile.
-/// * A commit is on disk before it is answered; a server set to more than that is left as it is.
+/// * A commit is on disk before it is answered, here and on the synchronous standbys. What asks for more than that is kept
+///   (`remote_apply`); what asks for less is not. It is set in any case, even to what it is: a session obeys a change of the
+///   server's configuration in all that it has not set itself.
+/// * The schema of the book stays the one that it was found in.
 /// * Nothing waits without a bound: for a lock, for a statement, inside a transaction, for a client that is gone.
 /// * Every statement is an index look-up by the rows of an array. The plan is made once, before there are statistics,
 ///   so the planner is kept from others.
 /// * English messages, where the role may ask for them: see [`super::error`].
 const SESSION_SETTINGS: &str = "\
     SET default_transaction_isolation = 'read committed'; \
-    SELECT set_config('synchronous_commit', 'on', false) \
-        WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
+    SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
+        WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false); \
+    SELECT set_config('search_path', current_setting('search_path'), false); \
     SET lock_timeout = '2s'; \
     SET statement_timeout = '5s'; \
     SET idle_in_transaction_session_timeout = '5s'; \

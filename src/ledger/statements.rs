@@ -12,7 +12,10 @@ use diesel::{
     sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
 };
 
-use super::rows::{EntryColumns, RefusalColumns, ReservationColumns};
+use super::{
+    requirements::unsafe_settings,
+    rows::{EntryColumns, RefusalColumns, ReservationColumns},
+};
 
 /// Declares a statement: its binds in order, the row that it returns, and its text with `{}` for each bind.
 macro_rules! statement {
@@ -279,21 +282,22 @@ statement! {
      SELECT * FROM unnest({}, {}, {}, {}, {}) RETURNING 1::bigint"
 }
 
-/// Writes a record to the log that nobody reads, and tells whether the database takes no writes. Its commit waits until
-/// the record is on disk; a standby refuses it.
+/// Writes a record to the log that nobody reads, and tells whether the database takes no writes, its time, and its unsafe
+/// settings. Its commit waits until the record is on disk; a standby refuses it.
 #[derive(QueryId)]
 pub(super) struct ProveCommit;
 
 impl QueryFragment<Pg> for ProveCommit {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT current_setting('transaction_read_only')::boolean \
-             FROM pg_logical_emit_message(true, 'billing', 'commit')",
-        );
+        out.push_sql(concat!(
+            "SELECT current_setting('transaction_read_only')::boolean, clock_timestamp(), ",
+            unsafe_settings!(),
+            " FROM pg_logical_emit_message(true, 'billing', 'commit')",
+        ));
         Ok(())
     }
 }
 
 impl Query for ProveCommit {
-    type SqlType = Bool;
+    type SqlType = (Bool, Timestamptz, Text);
 }

@@ -33,6 +33,7 @@ struct Families {
     batch_size: Histogram,
     commit_seconds: Histogram,
     ready: Gauge,
+    database_clock_ahead: Gauge,
     open_reservations: Gauge,
     oldest_reservation_seconds: Gauge,
     leases_swept: Counter,
@@ -122,6 +123,7 @@ impl Metrics {
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)), // 1 to 4,096
             commit_seconds: seconds(),
             ready: Gauge::default(),
+            database_clock_ahead: Gauge::default(),
             open_reservations: Gauge::default(),
             oldest_reservation_seconds: Gauge::default(),
             leases_swept: Counter::default(),
@@ -169,6 +171,12 @@ impl Families {
             self.commit_seconds.clone(),
         );
         registry.register("ready", "Whether a commit is possible: 1 or 0", self.ready.clone());
+        registry.register_with_unit(
+            "database_clock_ahead",
+            "How far the database's clock is ahead of this machine's; negative where it is behind",
+            Unit::Seconds,
+            self.database_clock_ahead.clone(),
+        );
         registry.register("open_reservations", "Reservations that are open", self.open_reservations.clone());
         registry.register(
             "oldest_reservation_seconds",
@@ -267,6 +275,11 @@ impl Metrics {
     /// Whether a commit is possible.
     pub fn set_ready(&self, is_ready: bool) {
         self.0.ready.set(i64::from(is_ready));
+    }
+
+    /// How far the database's clock is ahead of this machine's.
+    pub fn set_database_clock(&self, ahead_seconds: i64) {
+        self.0.database_clock_ahead.set(ahead_seconds);
     }
 
     /// How many reservations are open, and how old the oldest is.

@@ -419,8 +419,8 @@ async fn what_cannot_be_audited_is_said_and_has_another_status() {
     let empty = TestBook::create_empty().await;
     for (url, flags, status, why) in [
         (book.url.as_str(), &["--account", "nobody"][..], 1, "the book has no account nobody"),
-        ("postgres://nobody@127.0.0.1:1/none", &[], 1, "the database is unavailable"),
-        (&empty.url, &[], 1, "relation \"accounts\" does not exist"),
+        ("postgres://nobody@127.0.0.1:1/none", &[], 1, "cannot connect to the database"),
+        (&empty.url, &[], 1, "run `billing migrate`"),
         (&book.url, &["--accounts"], 64, "unexpected argument '--accounts'"),
         (&book.url, &["--account", "a b"], 64, "must be visible ASCII characters"),
     ] {

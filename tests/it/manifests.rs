@@ -177,7 +177,7 @@ async fn before_the_database_is_there_and_migrated_no_pod_starts_and_the_migrati
     let book = TestBook::create_empty().await;
     let rendered = Rendered::of("production");
     for (url, why) in [
-        ("postgres://billing@127.0.0.1:1/billing", "cannot read the schema"),
+        ("postgres://billing@127.0.0.1:1/billing", "cannot connect to the database"),
         (book.url.as_str(), "run `billing migrate` first"),
     ] {
         let secrets = Secrets::with_database(url);

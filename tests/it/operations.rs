@@ -36,7 +36,7 @@ fn flags_by_help() -> BTreeSet<[String; 3]> {
             command.env_remove(name);
         }
     }
-    command.env_remove("BILLING_LOG_FORMAT"); // which tests set
+    command.env_remove("BILLING_LOG_FORMAT").env_remove("BILLING_ALLOW_UNSAFE_DATABASE"); // which tests set
     let help = String::from_utf8(command.args(["serve", "--help"]).output().unwrap().stdout).unwrap();
     let noted = |line: &str, name: &str| {
         let (_, rest) = line.split_once(&format!("[{name}: "))?;

@@ -1,10 +1,16 @@
 //! What can go wrong between the replaced system's database and the book.
 
-use super::super::{LedgerError, MigrationError};
+use super::super::{LedgerError, MigrationError, RequirementError};
 
 /// Why history could not be read or taken over. What was written is whole, and another run goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
+    /// The replaced system's database cannot be read as it is.
+    #[error("cannot use the source")]
+    UnfitSource(#[source] RequirementError),
+    /// The database of the book cannot hold it.
+    #[error("cannot use the database of the book")]
+    UnfitBook(#[source] RequirementError),
     /// The replaced system's database failed.
     #[error("cannot read the source")]
     Source(#[source] LedgerError),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     accounting::AccountId,
     import::{AccountImport, Finding, HistoryRow, Imported, Position},
-    ledger::{DatabaseUrl, pending_migrations},
+    ledger::{DatabaseUrl, DatabaseUse, check_database, pending_migrations},
 };
 
 /// How many accounts are compared at once.
@@ -78,6 +78,7 @@ impl Import {
     /// # Errors
     /// When one of them is not what it should be, or another import is under way.
     pub async fn open(source_url: &DatabaseUrl, book_url: &DatabaseUrl) -> Result<Self, HistoryError> {
+        check_database(book_url, DatabaseUse::Import).await.map_err(HistoryError::UnfitBook)?;
         let pending = pending_migrations(book_url).await?;
         if !pending.is_empty() {
             return Err(HistoryError::MigrationsPending(pending.join(", ")));

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, types::ToSql};
 
 use super::HistoryError;
 use crate::ledger::{
-    DatabaseUrl, LedgerError,
+    DatabaseUrl, DatabaseUse, LedgerError, check_database,
     connect::{Purpose, connect_without_diesel},
 };
 
@@ -46,6 +46,7 @@ pub(super) const NO_PARAMETERS: [&(dyn ToSql + Sync); 0] = [];
 
 /// Begins to read, under a name by which the server knows the session.
 pub(super) async fn open(url: &DatabaseUrl, name: &str) -> Result<Client, HistoryError> {
+    check_database(url, DatabaseUse::Source).await.map_err(HistoryError::UnfitSource)?;
     let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
     let connected = connect_without_diesel(url, Purpose::Look).await.map_err(unavailable);
     let client = connected.map_err(HistoryError::Source)?;

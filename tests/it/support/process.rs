@@ -55,10 +55,12 @@ impl Process {
         Ok(Self { address, said, child, log })
     }
 
-    /// `billing`, with nothing configured by the environment but that it logs for people, which tests read, too.
+    /// `billing`, with nothing configured by the environment but that it logs for people, which tests read, too, and that it
+    /// serves on the tests' own database, which is not durable.
     pub fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
         command.env_remove("DATABASE_URL").env_remove("BILLING_DATA_DIR").env("BILLING_LOG_FORMAT", "human");
+        command.env("BILLING_ALLOW_UNSAFE_DATABASE", "true");
         command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").stdin(Stdio::null());
         command
     }

@@ -34,6 +34,7 @@ impl TestBook {
 pub fn config() -> Config {
     Config {
         database: Database::Private(PathBuf::new()), // not used: `serve` is told which
+        allow_unsafe_database: true,                 // the tests' own is
         listen: ([127, 0, 0, 1], 0).into(),
         metrics_listen: None,
         health_listen: None,

@@ -1,0 +1,353 @@
+//! What the book asks of a database, checked before anything is made, served or read in it. All that is missing is told at once,
+//! each with its remedy.
+
+use std::fmt::Write as _;
+
+use tokio_postgres::Client;
+
+use super::{
+    DatabaseUrl, LedgerError,
+    connect::{Purpose, connect_without_diesel},
+    pool::in_time,
+};
+
+/// What a command uses a database for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseUse {
+    /// To make the schema.
+    Migrate,
+    /// To serve.
+    Serve {
+        /// Whether it may be one that loses what was committed.
+        allow_unsafe: bool,
+    },
+    /// To read the whole book.
+    Read,
+    /// To take history into the book.
+    Import,
+    /// To read the history of a replaced system.
+    Source,
+}
+
+use DatabaseUse::{Import, Migrate, Read, Serve, Source};
+
+/// Why a database is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum RequirementError {
+    /// The database cannot be reached.
+    #[error("cannot connect to the database")]
+    Connect(#[from] diesel::ConnectionError),
+    /// It cannot be looked at.
+    #[error("cannot look at the database")]
+    Look(#[from] LedgerError),
+    /// It is not as it must be.
+    #[error("the database is not as it must be:\n  {}", .0.join("\n  "))]
+    Unmet(Vec<String>),
+}
+
+/// Checks all that a use asks of a database.
+///
+/// # Errors
+/// With everything that is wrong, or when the database cannot be reached.
+pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Result<(), RequirementError> {
+    let (client, refused) = match database_use {
+        Serve { .. } | Read | Source => (connect_without_diesel(url, Purpose::Look).await?, None),
+        // Of several hosts it is the primary that counts; where none takes writes, one may be able to say why.
+        Migrate | Import => match connect_without_diesel(url, Purpose::Write).await {
+            Ok(client) => (client, None),
+            Err(refused) => (connect_without_diesel(url, Purpose::Look).await?, Some(refused)),
+        },
+    };
+    let mut problems = in_time(problems(&client, database_use)).await??;
+    if let Serve { allow_unsafe } = database_use {
+        let settings = in_time(unsafe_settings_of(&client)).await??;
+        if !settings.is_empty() && allow_unsafe {
+            tracing::warn!(settings, "--allow-unsafe-database: this database may lose what it has committed");
+        } else if !settings.is_empty() {
+            problems.push(unsafe_problem(&settings));
+        }
+    }
+    if !problems.is_empty() {
+        return Err(RequirementError::Unmet(problems));
+    }
+    refused.map_or(Ok(()), |refused| Err(refused.into()))
+}
+
+/// The settings, as an expression of SQL, by which a server may lose or damage what was committed: empty if there is none.
+/// They may change while it runs.
+macro_rules! unsafe_settings {
+    () => {
+        "(SELECT coalesce(string_agg(s.name || ' = ' || current_setting(s.name), ', '), '') FROM (VALUES \
+             ('fsync', 'on'), ('full_page_writes', 'on'), ('zero_damaged_pages', 'off'), \
+             ('ignore_checksum_failure', 'off'), ('ignore_invalid_pages', 'off'), ('data_sync_retry', 'off')\
+         ) AS s(name, safe) WHERE current_setting(s.name, true) <> s.safe)"
+    };
+}
+pub(super) use unsafe_settings;
+
+/// What is wrong with a database that has unsafe settings.
+pub(super) fn unsafe_problem(settings: &str) -> String {
+    format!(
+        "it may lose what it has committed ({settings}): set this right, or use --allow-unsafe-database for tests"
+    )
+}
+
+async fn unsafe_settings_of(client: &Client) -> Result<String, LedgerError> {
+    let row = client.query_one(concat!("SELECT ", unsafe_settings!()), &[]).await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn problems(client: &Client, database_use: DatabaseUse) -> Result<Vec<String>, LedgerError> {
+    let rows = client.query(&query(database_use), &[]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// One statement for all requirements of a use: a row for each problem.
+fn query(database_use: DatabaseUse) -> String {
+    let mut query = definitions(database_use);
+    for (n, requirement) in requirements(database_use).into_iter().enumerate() {
+        let union = if n == 0 { "" } else { " UNION ALL " };
+        let _ = write!(query, "{union}SELECT problem FROM ({requirement}) AS r{n}(problem)"); // a String takes it all
+    }
+    query
+}
+
+/// The requirements of a use, each a query for what is wrong.
+fn requirements(database_use: DatabaseUse) -> Vec<&'static str> {
+    match database_use {
+        Migrate => vec![VERSION, ENCODING, WRITABLE, NO_OTHER_BOOK, CREATE, NO_FOREIGN_TABLES, OWNER],
+        Serve { .. } => vec![
+            VERSION,
+            ENCODING,
+            USAGE,
+            SEARCH_PATH,
+            ONE_SCHEMA,
+            RIGHTS,
+            COMMIT_PROOF,
+            ALL_ROWS,
+            LOGGED,
+            TRIGGERS,
+            INDEXES,
+        ],
+        Read => vec![VERSION, ENCODING, USAGE, SEARCH_PATH, ONE_SCHEMA, PRESENT, RIGHTS, ALL_ROWS],
+        Import => vec![
+            VERSION,
+            ENCODING,
+            WRITABLE,
+            USAGE,
+            SEARCH_PATH,
+            ONE_SCHEMA,
+            RIGHTS,
+            ALL_ROWS,
+            LOGGED,
+            TRIGGERS,
+            INDEXES,
+        ],
+        Source => vec![SOURCE_ENCODING, USAGE, SEARCH_PATH, ONE_SCHEMA, RIGHTS, ALL_ROWS],
+    }
+}
+
+/// A right on a table, or on some of its columns.
+type Right = (&'static str, &'static str, &'static [&'static str]);
+
+const MIGRATIONS: Right = ("__diesel_schema_migrations", "SELECT", &[]);
+const READ: [Right; 6] = [
+    ("accounts", "SELECT", &[]),
+    ("ledger_entries", "SELECT", &[]),
+    ("reservations", "SELECT", &[]),
+    ("refusals", "SELECT", &[]),
+    ("external_credits", "SELECT", &[]),
+    ("external_replays", "SELECT", &[]),
+];
+/// Beside those to read.
+const SERVE: [Right; 8] = [
+    ("accounts", "INSERT", &[]),
+    ("ledger_entries", "INSERT", &[]),
+    ("reservations", "INSERT", &[]),
+    ("refusals", "INSERT", &[]),
+    ("external_credits", "INSERT", &[]),
+    ("external_replays", "INSERT", &[]),
+    (
+        "accounts",
+        "UPDATE",
+        &[
+            "posted_micro_usd",
+            "held_micro_usd",
+            "last_sequence",
+            "create_time",
+            "update_time",
+            "next_expire_time",
+        ],
+    ),
+    (
+        "reservations",
+        "UPDATE",
+        &["state", "amount_micro_usd", "captured_micro_usd", "expire_time", "close_time"],
+    ),
+];
+const IMPORT: [Right; 10] = [
+    ("accounts", "SELECT", &[]),
+    ("accounts", "INSERT", &[]),
+    ("accounts", "UPDATE", &["posted_micro_usd", "last_sequence", "create_time", "update_time"]),
+    ("ledger_entries", "SELECT", &[]),
+    ("ledger_entries", "INSERT", &[]),
+    ("external_credits", "SELECT", &[]),
+    ("external_credits", "INSERT", &[]),
+    ("imported_accounts", "SELECT", &[]),
+    ("imported_accounts", "INSERT", &[]),
+    ("imported_accounts", "UPDATE", &[]),
+];
+const SOURCE: [Right; 2] = [("balances", "SELECT", &[]), ("ledger_entries", "SELECT", &[])];
+
+fn rights(database_use: DatabaseUse) -> Vec<Right> {
+    match database_use {
+        // Who makes tables owns them.
+        Migrate | Read => READ.to_vec(),
+        Serve { .. } => [&[MIGRATIONS][..], &READ, &SERVE].concat(),
+        Import => [&[MIGRATIONS][..], &IMPORT].concat(),
+        Source => SOURCE.to_vec(),
+    }
+}
+
+/// What the requirements are told in: the catalogs, which everybody may read, whatever else a role may not.
+///
+/// * `wanted`: the rights, by table and column.
+/// * `homes`: the schemas with a book, which is told by two of its tables; of a replaced system likewise.
+/// * `seen`: the tables that this session finds under their names.
+/// * `path`: the schemas that it looks in, also those that it may not use.
+fn definitions(database_use: DatabaseUse) -> String {
+    let mut wanted = String::new();
+    for (table, privilege, columns) in rights(database_use) {
+        let comma = if wanted.is_empty() { "" } else { ", " };
+        let columns = columns.join(",");
+        let _ = write!(wanted, "{comma}('{table}', '{privilege}', string_to_array('{columns}', ','))");
+    }
+    let (one, other) = match database_use {
+        Migrate | Serve { .. } | Read | Import => ("ledger_entries", "external_credits"),
+        Source => ("ledger_entries", "balances"),
+    };
+    format!(
+        "WITH wanted(name, privilege, columns) AS (VALUES {wanted}), \
+         names AS (SELECT DISTINCT name FROM wanted), \
+         homes AS (\
+             SELECT n.oid, n.nspname, has_schema_privilege(n.oid, 'USAGE') AS usable FROM pg_namespace n \
+             WHERE 2 = (SELECT count(*) FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') \
+                        AND c.relname IN ('{one}', '{other}'))\
+         ), \
+         seen AS (\
+             SELECT c.oid, c.relname, c.relnamespace, c.relpersistence, \
+                 format('%I.%I', n.nspname, c.relname) AS full_name \
+             FROM names JOIN pg_class c ON c.oid = to_regclass(names.name) JOIN pg_namespace n ON n.oid = c.relnamespace\
+         ), \
+         home AS (SELECT relnamespace AS oid FROM seen WHERE relname = '{one}' AND relnamespace IN (SELECT oid FROM homes)), \
+         path AS (\
+             SELECT CASE WHEN entry = '\"$user\"' THEN current_user WHEN entry LIKE '\"%' THEN btrim(entry, '\"') \
+                 ELSE lower(entry) END AS nspname \
+             FROM unnest(string_to_array(current_setting('search_path'), ',')) AS part, btrim(part) AS entry\
+         ) "
+    )
+}
+
+const VERSION: &str = "\
+    SELECT format('PostgreSQL is %s: it must be 15 or newer', current_setting('server_version')) \
+    WHERE current_setting('server_version_num')::int < 150000";
+
+const ENCODING: &str = "\
+    SELECT format('its encoding is %s, which does not hold every text: make it anew, by CREATE DATABASE … \
+        ENCODING ''UTF8'' TEMPLATE template0', current_setting('server_encoding')) \
+    WHERE current_setting('server_encoding') <> 'UTF8'";
+
+/// Others are converted.
+const SOURCE_ENCODING: &str = "\
+    SELECT 'its encoding is SQL_ASCII, so nobody knows what its texts are: restore a dump of it into a database with the \
+        encoding that they have' \
+    WHERE current_setting('server_encoding') = 'SQL_ASCII'";
+
+const WRITABLE: &str = "\
+    SELECT CASE WHEN pg_is_in_recovery() THEN 'it is a standby: name the primary' \
+        ELSE format('default_transaction_read_only is on for %s: ALTER ROLE, ALTER DATABASE or ALTER SYSTEM … RESET \
+            default_transaction_read_only, wherever it was set', quote_ident(current_user)) END \
+    WHERE pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean";
+
+/// A schema that may not be used is passed over, and the next one with a book in it would be taken for the book.
+const USAGE: &str = "\
+    SELECT format('it is in schema %I, which %I may not use: GRANT USAGE ON SCHEMA %1$I TO %2$I', nspname, current_user) \
+    FROM homes WHERE NOT usable AND (nspname IN (SELECT nspname FROM path) OR NOT EXISTS (SELECT FROM home))";
+
+const SEARCH_PATH: &str = "\
+    SELECT format('it is in schema %I, but the search_path of %I is %s: ALTER ROLE %2$I IN DATABASE %I SET search_path = %1$I', \
+        nspname, current_user, current_setting('search_path'), current_database()) \
+    FROM homes WHERE nspname NOT IN (SELECT nspname FROM path) AND NOT EXISTS (SELECT FROM home)";
+
+const ONE_SCHEMA: &str = "\
+    SELECT format('%s is found first, but the book is in schema %s: put that first in the search_path of %I, which is %s', \
+        seen.full_name, home.oid::regnamespace, current_user, current_setting('search_path')) \
+    FROM seen, home WHERE seen.relnamespace <> home.oid";
+
+const PRESENT: &str = "\
+    SELECT format('it has no table %s: run `billing migrate` as the owner of the schema', string_agg(names.name, ', ')) \
+    FROM names WHERE to_regclass(names.name) IS NULL AND (EXISTS (SELECT FROM home) OR NOT EXISTS (SELECT FROM homes)) \
+    HAVING count(*) > 0";
+
+const RIGHTS: &str = "\
+    SELECT format('%I lacks a right on %s: GRANT %s ON %2$s TO %1$I', current_user, full_name, \
+        string_agg(DISTINCT CASE WHEN attname IS NULL THEN privilege ELSE privilege || ' (' || attname || ')' END, ', ')) \
+    FROM wanted JOIN seen ON seen.relname = wanted.name \
+    LEFT JOIN pg_attribute a ON a.attrelid = seen.oid AND a.attname = ANY(wanted.columns) \
+    WHERE CASE WHEN cardinality(columns) = 0 THEN NOT has_table_privilege(seen.oid, privilege) \
+        ELSE NOT has_column_privilege(seen.oid, a.attnum, privilege) END \
+    GROUP BY full_name";
+
+const COMMIT_PROOF: &str = "\
+    SELECT format('%I may not prove that commits are possible: GRANT EXECUTE ON FUNCTION %s TO %1$I', \
+        current_user, oid::regprocedure) \
+    FROM pg_proc WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype \
+        AND NOT has_function_privilege(oid, 'EXECUTE')";
+
+/// What row-level security hides looks as if it were not there: an answer, say, that was given.
+const ALL_ROWS: &str = "\
+    SELECT format('row-level security hides rows of %s from %I: ALTER TABLE %1$s DISABLE ROW LEVEL SECURITY, or ALTER ROLE \
+        %2$I BYPASSRLS', full_name, current_user) \
+    FROM seen WHERE row_security_active(oid)";
+
+const LOGGED: &str = "\
+    SELECT format('%s is empty after a crash, since it is unlogged: ALTER TABLE %1$s SET LOGGED', full_name) \
+    FROM seen WHERE relpersistence <> 'p'";
+
+const TRIGGERS: &str = "\
+    SELECT format('the trigger %s does not guard %s: ALTER TABLE %2$s ENABLE ALWAYS TRIGGER %1$s', trigger, full_name) \
+    FROM seen, concat(relname, '_append_only') AS trigger \
+    WHERE relname IN ('ledger_entries', 'external_credits') \
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = seen.oid AND tgname = trigger AND tgenabled = 'A')";
+
+/// The unique indexes are the last word where two write at once.
+const INDEXES: &str = "\
+    SELECT format('%s has no valid unique index %s: restore it as the migrations make it', full_name, index) \
+    FROM seen, LATERAL (SELECT relname || '_pkey' UNION ALL \
+        SELECT 'ledger_entries_idempotency_key_unique' WHERE relname = 'ledger_entries') AS i(index) \
+    WHERE left(relname, 2) <> '__' AND NOT EXISTS (\
+        SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid \
+        WHERE x.indrelid = seen.oid AND c.relname = index AND x.indisunique AND x.indisvalid AND x.indisready)";
+
+const NO_OTHER_BOOK: &str = "\
+    SELECT format('there is a book in schema %I, and the search_path of %I (%s) would make a second one in %s: ALTER ROLE %2$I IN \
+        DATABASE %I SET search_path = %1$I%s', nspname, current_user, current_setting('search_path'), \
+        coalesce(quote_ident(current_schema()), 'no schema'), current_database(), \
+        CASE WHEN usable THEN '' ELSE format(', and GRANT USAGE ON SCHEMA %I TO %I', nspname, current_user) END) \
+    FROM homes WHERE NOT EXISTS (SELECT FROM homes WHERE nspname = current_schema())";
+
+const CREATE: &str = "\
+    SELECT format('no schema of the search_path of %I (%s) is there and may be used', current_user, current_setting('search_path')) \
+    WHERE current_schema() IS NULL \
+    UNION ALL \
+    SELECT format('%I may make nothing in schema %I: GRANT CREATE ON SCHEMA %2$I TO %1$I', current_user, current_schema()) \
+    WHERE NOT has_schema_privilege(current_schema(), 'CREATE')";
+
+const NO_FOREIGN_TABLES: &str = "\
+    SELECT format('%s is there already, and not part of a book: use an empty database', full_name) \
+    FROM seen WHERE NOT EXISTS (SELECT FROM home) AND NOT EXISTS (SELECT FROM homes) \
+        AND relnamespace::regnamespace::text = quote_ident(current_schema())";
+
+const OWNER: &str = "\
+    SELECT format('%s has another owner than %I: migrate as %I', full_name, current_user, relowner::regrole) \
+    FROM seen JOIN pg_class USING (oid) JOIN home ON home.oid = seen.relnamespace WHERE NOT pg_has_role(relowner, 'USAGE')";

@@ -1,0 +1,101 @@
+//! What was answered is on disk, whatever the server is told while the service runs.
+
+use std::time::Duration;
+
+use billing::{
+    accounting::{AccountId, Amount, Command, Credit, CreditKind, IdempotencyKey, Note, Operation},
+    ledger::{self, Ledger},
+    private_postgres::PrivatePostgres,
+};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+
+use crate::support::{
+    book::{limits, number},
+    check::check_book,
+    dir::Dir,
+};
+
+fn credit(key: &str) -> Command {
+    let amount = Amount::parse("amount_micro_usd", 1).unwrap();
+    let account_id = AccountId::parse("account_id", "ann").unwrap();
+    let key = IdempotencyKey::parse_of_operation(key, &account_id).unwrap();
+    let operation = Operation::Credit(Credit::new(amount, CreditKind::Deposit, None).unwrap());
+    Command::new(account_id, key, operation, Note::default())
+}
+
+/// An operator with a server of their own, which they reconfigure while it runs.
+struct Operator {
+    session: AsyncPgConnection,
+}
+
+impl Operator {
+    async fn set(&mut self, setting: &str, value: &str) {
+        self.session.batch_execute(&format!("ALTER SYSTEM SET {setting} = {value}")).await.unwrap();
+        self.session.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        let is_known = format!("SELECT (current_setting('{setting}') = '{value}')::int");
+        for _ in 0..200 {
+            if number(&mut self.session, &is_known).await == 1 {
+                tokio::time::sleep(Duration::from_millis(200)).await; // each session learns of it by itself
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{setting} does not become {value}");
+    }
+}
+
+async fn with_a_server(test: impl AsyncFnOnce(&str, &mut Operator)) {
+    let dir = Dir::new();
+    let postgres = PrivatePostgres::start(&dir.path().join("data"), &[("wal_writer_delay", "10s")]).unwrap();
+    let url = postgres.database_url("billing");
+    ledger::migrate(&url.parse().unwrap()).await.unwrap();
+    let session = AsyncPgConnection::establish(&url).await.unwrap();
+    test(&url, &mut Operator { session }).await;
+    check_book(&url).await;
+    postgres.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_waits_for_the_disk_even_if_the_server_is_told_later_that_none_should() {
+    with_a_server(async |url, operator| {
+        let ledger = Ledger::connect(&url.parse().unwrap(), 1, 1, limits()).await.unwrap();
+        ledger.post_batch(&[credit("order-0")]).await.unwrap();
+        for value in ["off", "local"] {
+            operator.set("synchronous_commit", value).await;
+            let mut on_disk = 0;
+            for n in 0..20 {
+                let before = "SELECT pg_current_wal_insert_lsn() - '0/0'";
+                let before = number(&mut operator.session, before).await;
+                ledger.post_batch(&[credit(&format!("{value}-{n}"))]).await.unwrap();
+                let flushed = format!("SELECT (pg_current_wal_flush_lsn() - '0/0' > {before})::int");
+                on_disk += number(&mut operator.session, &flushed).await;
+            }
+            assert_eq!(on_disk, 20, "synchronous_commit = {value}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_begins_to_be_unsafe_is_noticed_while_the_service_runs() {
+    with_a_server(async |url, operator| {
+        let ledger = Ledger::connect(&url.parse().unwrap(), 1, 1, limits()).await.unwrap();
+        let allowed = ledger.clone().allow_unsafe_database(true);
+        for (setting, unsafe_value, safe_value) in [
+            ("fsync", "off", "on"),
+            ("full_page_writes", "off", "on"),
+            ("zero_damaged_pages", "on", "off"),
+            ("ignore_checksum_failure", "on", "off"),
+        ] {
+            ledger.prove_commit().await.unwrap();
+            operator.set(setting, unsafe_value).await;
+            let refused =
+                std::error::Error::source(&ledger.prove_commit().await.unwrap_err()).unwrap().to_string();
+            assert!(refused.contains(&format!("{setting} = {unsafe_value}")), "{refused}");
+            allowed.prove_commit().await.unwrap();
+            operator.set(setting, safe_value).await;
+        }
+        ledger.prove_commit().await.unwrap();
+    })
+    .await;
+}
