@@ -234,7 +234,7 @@ fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension:
         [.., open] if available < 0 => with_reservation(&open.reservation_id, extension.clone()),
         [others @ .., open] => What::Capture {
             reservation_id: open.reservation_id.clone(),
-            amount: open.status.held + available + 1,
+            amount: (open.status.held + available + 1).min(AMOUNT_MAX),
             policy: if debt_max > 0 { "ALLOW_DEBT" } else { "COLLECT_AVAILABLE" },
             keep_open: others.is_empty(),
         },
