@@ -9,21 +9,32 @@ mod import;
 mod output;
 mod preflight;
 mod progress;
+mod signals;
 mod source;
 mod table;
 
-use std::{io, net::SocketAddr, path::Path, process::ExitCode, thread::available_parallelism};
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    thread::available_parallelism,
+};
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::level_filters::LevelFilter;
 
 use database::DatabaseFlags;
+use signals::Signals;
 
 use crate::{
     access::{Roles, Token},
@@ -39,6 +50,9 @@ use crate::{
 /// `EX_USAGE` of sysexits.h: the configuration is wrong, and trying again will not help.
 const EXIT_USAGE: u8 = 64;
 
+/// Not the numbers, which the parser of levels would take as well.
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// A prepaid-credit ledger over gRPC and PostgreSQL.
 // Not `Debug`, nor what it is made of: a URL may hold a password.
 #[derive(Parser)]
@@ -48,8 +62,16 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     serve: ServeFlags,
-    /// What to log: off, error, warn, info, debug or trace.
-    #[arg(long, env = "BILLING_LOG_LEVEL", default_value = "info", global = true, value_name = "LEVEL")]
+    /// What to log.
+    #[arg(
+        long,
+        env = "BILLING_LOG_LEVEL",
+        default_value = "info",
+        global = true,
+        value_name = "LEVEL",
+        ignore_case = true,
+        value_parser = PossibleValuesParser::new(LOG_LEVELS).try_map(|level| level.parse::<LevelFilter>())
+    )]
     log_level: LevelFilter,
     /// How to log: human, json, or auto, which is human on a terminal and JSON elsewhere.
     #[arg(long, env = "BILLING_LOG_FORMAT", default_value = "auto", global = true, value_name = "FORMAT")]
@@ -96,11 +118,17 @@ struct TokenFlags {
     roles: Roles,
 }
 
-/// Runs the program, and returns its exit status: 0, 1 after a failure (also where its report cannot be written), 2 where an audit or a preflight found something or
-/// an import left something out, 3 where a preflight found what cannot be imported, 64 for a wrong configuration.
+/// Runs the program, and returns its exit status: 0; 1 after a failure, also to write its report; 2 where an audit or a
+/// preflight found something or an import left something out; 3 where a preflight found what cannot be imported; 64 for a
+/// wrong configuration.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut command = without_empty_variables(Cli::command());
+    if !io::stdout().is_terminal() {
+        command = command.term_width(0); // a program that reads help wants each flag on a line
+    }
+    let parsed = command.try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(said) => {
             let printed = said.print();
@@ -125,6 +153,14 @@ pub fn run() -> ExitCode {
         Command::Serve(flags) => serve(&flags, log),
     };
     exit_code(done)
+}
+
+/// A command for which an environment variable that is empty is one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(None) } else { arg })
+        .mut_subcommands(without_empty_variables)
 }
 
 fn exit_code(done: anyhow::Result<()>) -> ExitCode {
@@ -183,16 +219,13 @@ async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::
     if !pending.is_empty() {
         bail!("the schema is not up to date: run `billing migrate` first (pending: {})", pending.join(", "));
     }
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let signals = Signals::catch()?;
     let listeners = app::Listeners {
         grpc: listen(config.listen)?,
         metrics: config.metrics_listen.map(listen).transpose()?,
     };
     say_who_may_call(config, &listeners)?;
-    let shutdown = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
-    app::serve(config, database_url, listeners, shutdown).await
+    app::serve(config, database_url, listeners, signals.first()).await
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -212,10 +245,6 @@ fn say_who_may_call(config: &Config, listeners: &app::Listeners) -> anyhow::Resu
         tracing::warn!("no --tls-cert: bearer tokens can be read on the way, unless something else encrypts");
     }
     Ok(())
-}
-
-fn on(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).context("cannot wait for signals")
 }
 
 fn new_token(flags: &TokenFlags) -> anyhow::Result<()> {

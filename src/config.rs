@@ -99,7 +99,7 @@ pub struct ServeFlags {
     /// How many operations go into one transaction at most.
     #[arg(long, env = "BILLING_BATCH_MAX", default_value = "512", value_name = "COUNT")]
     pub batch_max: String,
-    /// After SIGTERM: how long to go on serving while load balancers learn of it.
+    /// After SIGTERM, SIGINT or SIGHUP: how long to go on serving while load balancers learn of it.
     #[arg(long, env = "BILLING_DRAIN_DELAY", default_value = "1s", value_name = "DURATION")]
     pub drain_delay: String,
     /// After that: how long calls under way may take to finish.
@@ -159,7 +159,7 @@ impl Config {
     /// With everything that is wrong, not just the first.
     pub fn parse(flags: &ServeFlags) -> Result<Self, ConfigError> {
         let mut wrong = Vec::new();
-        let in_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let in_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty());
         let database =
             database(flags.database_url.clone(), flags.data_dir.clone(), in_kubernetes, &mut wrong);
         let server = server(flags, &mut wrong);
@@ -327,7 +327,7 @@ fn health_listen(text: Option<&str>, wrong: &mut Vec<String>) -> Option<SocketAd
 }
 
 fn traces(flags: &ServeFlags, wrong: &mut Vec<String>) -> Option<TraceSettings> {
-    let endpoint = flags.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty())?;
+    let endpoint = flags.otlp_endpoint.as_deref()?;
     let endpoint = unless_wrong("--otlp-endpoint", endpoint.parse::<OtlpEndpoint>(), wrong);
     let sample_ratio =
         unless_wrong("--otlp-sample-ratio", flags.otlp_sample_ratio.parse::<SampleRatio>(), wrong);

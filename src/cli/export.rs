@@ -10,8 +10,8 @@ use clap::Args;
 use tokio::signal::unix::SignalKind;
 
 use super::{
-    accounts::AccountFlags, database::DatabaseFlags, destination::Destination, on, progress::Progress,
-    runtime,
+    accounts::AccountFlags, database::DatabaseFlags, destination::Destination, progress::Progress, runtime,
+    signals,
 };
 use crate::{
     accounting::Timestamp,
@@ -99,7 +99,8 @@ fn export_to_path(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> {
 
 /// Lets a file that is not complete be removed before the program ends.
 async fn unless_interrupted(exported: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signals::catch(SignalKind::terminate())?, signals::catch(SignalKind::interrupt())?);
     tokio::select! {
         exported = exported => exported,
         _ = terminate.recv() => bail!("interrupted"),

@@ -1,6 +1,6 @@
 //! How far a command is that reads the journal: a bar on a terminal, and nothing elsewhere.
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -23,7 +23,7 @@ pub(super) struct Progress {
 impl Progress {
     /// A count of entries, if standard error is a terminal.
     pub(super) fn on_terminal() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, target());
         Self { bar: with_template(bar, COUNT), entries: 0 }
     }
 
@@ -65,7 +65,7 @@ pub(super) struct Steps {
 impl Steps {
     /// Nothing yet; shown if standard error is a terminal.
     pub(super) fn on_terminal() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, target());
         Self { bar: with_template(bar, STEP_TEMPLATE) }
     }
 
@@ -79,6 +79,14 @@ impl Steps {
     pub(super) fn finish(self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Standard error, if it is a terminal that can be drawn on.
+fn target() -> ProgressDrawTarget {
+    if env::var_os("TERM").is_some_and(|terminal| terminal == "dumb") {
+        return ProgressDrawTarget::hidden();
+    }
+    ProgressDrawTarget::stderr()
 }
 
 fn with_template(bar: ProgressBar, template: &str) -> ProgressBar {

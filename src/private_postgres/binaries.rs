@@ -14,7 +14,9 @@ pub(super) fn find_bin_dir(cluster: &Path) -> Result<PathBuf> {
     let made_by: Option<u32> =
         fs::read_to_string(cluster.join("PG_VERSION")).ok().and_then(|version| version.trim().parse().ok());
     let fits = |version| made_by.map_or(version >= OLDEST_VERSION, |made_by| version == made_by);
-    let candidates = env::var_os("PG_BIN_DIR").map_or_else(usual_bin_dirs, |dir| vec![PathBuf::from(dir)]);
+    let candidates = env::var_os("PG_BIN_DIR")
+        .filter(|dir| !dir.is_empty())
+        .map_or_else(usual_bin_dirs, |dir| vec![PathBuf::from(dir)]);
     let mut bin_dirs = candidates.iter().filter_map(|dir| resolve_bin_dir(dir));
     bin_dirs.find(|dir| version_of(dir).is_some_and(fits)).ok_or_else(|| {
         let wanted = made_by.map_or(format!("{OLDEST_VERSION} or newer"), |version| version.to_string());

@@ -77,6 +77,12 @@ where
     if is_json {
         stderr.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        stderr.with_ansi(io::stderr().is_terminal()).boxed()
+        stderr.with_ansi(has_colours()).boxed()
     }
+}
+
+/// Whether standard error is to be coloured, by the same rule as help and mistakes of usage: a terminal that can, unless
+/// `NO_COLOR`, `CLICOLOR` or `TERM` say otherwise.
+fn has_colours() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }

@@ -50,6 +50,7 @@ mod outputs;
 mod overload;
 mod preflight;
 mod private_postgres;
+mod program;
 mod python_client;
 mod random_books;
 mod reads;

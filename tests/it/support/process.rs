@@ -93,8 +93,13 @@ impl Process {
     }
 
     /// Sends SIGTERM, and returns how it ended.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until it ends, and returns how.
+    pub fn ended(mut self) -> ExitStatus {
         wait_for_exit(&mut self.child)
     }
 
