@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use crate::{
     accounting::{AccountId, Command, Outcome},
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, Writer},
     telemetry::{
         Metrics,
         spans::{self, Waiting},
@@ -96,7 +96,7 @@ impl Committer {
         let queues: Queues = (0..settings.writers)
             .map(|_| {
                 let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(settings.writers)));
-                tasks.spawn(write(ledger.clone(), Arc::clone(&queue), settings.batch_max, metrics.clone()));
+                tasks.spawn(write(ledger.writer(), Arc::clone(&queue), settings.batch_max, metrics.clone()));
                 queue
             })
             .collect();
@@ -139,7 +139,7 @@ fn writer_of(account_id: &AccountId, writers: usize) -> usize {
 }
 
 /// A writer: takes what has queued up, posts it, answers, and begins again, until it is closed and all is answered.
-async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize, metrics: Metrics) {
+async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics: Metrics) {
     loop {
         let jobs = queue.take(batch_max).await;
         if jobs.is_empty() {
@@ -153,8 +153,9 @@ async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize, metrics
         let still_waited_for = jobs.into_iter().filter(|job| !job.reply.is_closed());
         let (commands, replies): (Vec<_>, Vec<_>) =
             still_waited_for.map(|job| (job.command, job.reply)).unzip();
+        let commands: Arc<[Command]> = commands.into();
         // A panic fails this batch and not the writer: it has no answers, which callers learn from their dropped replies.
-        let answers = AssertUnwindSafe(post(&ledger, &commands).instrument(span))
+        let answers = AssertUnwindSafe(post(&writer, &commands).instrument(span))
             .catch_unwind()
             .await
             .unwrap_or_default();
@@ -166,13 +167,13 @@ async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize, metrics
 }
 
 /// Posts commands as one batch, and one by one where the batch as such is refused.
-async fn post(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Outcome, SubmitError>> {
-    match ledger.post_batch(commands).await {
+async fn post(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Result<Outcome, SubmitError>> {
+    match writer.post_batch(Arc::clone(commands)).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(LedgerError::Refused(_) | LedgerError::Contention(_) | LedgerError::Corrupt(_))
             if commands.len() > 1 =>
         {
-            post_one_by_one(ledger, commands).await
+            post_one_by_one(writer, commands).await
         }
         Err(error) => vec![Err(SubmitError::Ledger(Arc::new(error))); commands.len()],
     }
@@ -180,7 +181,7 @@ async fn post(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Outcome, Subm
 
 /// Posts commands in order, each in its own transaction. A database that is away, or an account whose lock cannot be
 /// had, is waited for once, not once for each operation.
-async fn post_one_by_one(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Outcome, SubmitError>> {
+async fn post_one_by_one(writer: &Writer, commands: &[Command]) -> Vec<Result<Outcome, SubmitError>> {
     let mut unavailable = None;
     let mut contended: HashMap<&AccountId, SubmitError> = HashMap::new();
     let mut answers = Vec::with_capacity(commands.len());
@@ -190,7 +191,7 @@ async fn post_one_by_one(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Ou
             answers.push(Err(error.clone()));
             continue;
         }
-        let answer = post_one(ledger, command).await;
+        let answer = post_one(writer, command).await;
         if let Err(SubmitError::Ledger(error)) = &answer {
             match **error {
                 LedgerError::Unavailable(_) => unavailable = answer.clone().err(),
@@ -205,8 +206,8 @@ async fn post_one_by_one(ledger: &Ledger, commands: &[Command]) -> Vec<Result<Ou
     answers
 }
 
-async fn post_one(ledger: &Ledger, command: &Command) -> Result<Outcome, SubmitError> {
-    match ledger.post_batch(std::slice::from_ref(command)).await {
+async fn post_one(writer: &Writer, command: &Command) -> Result<Outcome, SubmitError> {
+    match writer.post_batch([command.clone()].into()).await {
         Ok(mut outcomes) => outcomes.pop().ok_or(SubmitError::WriterFailed),
         Err(error) => Err(SubmitError::Ledger(Arc::new(error))),
     }

@@ -1,11 +1,22 @@
 //! Connects to the first server of a URL that will do, waiting for none of them without a bound.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use diesel::{ConnectionError, result::ConnectionResult};
 use diesel_async::AsyncPgConnection;
 use futures_util::FutureExt as _;
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{
+    net::lookup_host,
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tokio_postgres::{
     Client, Config, Connection, Socket,
     config::{Host, TargetSessionAttrs},
@@ -16,8 +27,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::database_url::{CONNECT_TIMEOUT_DEFAULT, DatabaseUrl, server_name};
 
 /// What talks to the server on behalf of a [`Client`].
-type PgConnection = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
-type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
+pub(super) type PgConnection = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub(super) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,70 +43,116 @@ pub(super) enum Purpose {
 
 /// Connects to the first server that will do, in the order of the URL.
 pub(super) async fn connect(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<AsyncPgConnection> {
-    connect_as(url, purpose, async |client, connection| {
+    let begin = async |client, connection| {
         Ok(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)
-    })
-    .await
+    };
+    Connector::new(url).connect(purpose, begin).await
 }
 
 /// The same without Diesel, for what Diesel cannot do: COPY, and rows as they come. The session ends with the client.
 pub(super) async fn connect_without_diesel(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<Client> {
-    connect_as(url, purpose, async |client, connection| {
+    let begin = async |client, connection: PgConnection| {
         // How it ends is told to whoever uses the client.
         tokio::spawn(connection.map(drop));
         Ok(client)
-    })
-    .await
+    };
+    Connector::new(url).connect(purpose, begin).await
 }
 
-async fn connect_as<T>(
-    url: &DatabaseUrl,
-    purpose: Purpose,
-    begin: impl AsyncFn(Client, PgConnection) -> Attempt<T>,
-) -> ConnectionResult<T> {
-    let mut servers = url.servers.clone();
-    if url.in_any_order {
-        fastrand::shuffle(&mut servers);
+/// Connects as often as it is told to, with at most one attempt at a time to each server. An attempt that is given up may
+/// leave a process behind in a server that hangs; many at once would leave many.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    url: DatabaseUrl,
+    /// One for each server.
+    doors: Arc<[Door]>,
+}
+
+/// The way to a server, for one at a time.
+#[derive(Debug)]
+struct Door {
+    turn: Semaphore,
+    /// Whether the last attempt was not answered.
+    was_silent: AtomicBool,
+}
+
+impl Connector {
+    pub(super) fn new(url: &DatabaseUrl) -> Self {
+        let doors = url.servers.iter().map(|_| Door { turn: Semaphore::new(1), was_silent: false.into() });
+        Self { url: url.clone(), doors: doors.collect() }
     }
-    let mut failures = Vec::new();
-    for mut server in servers {
-        match purpose {
-            Purpose::Write => server.target_session_attrs(TargetSessionAttrs::ReadWrite),
-            Purpose::Read => &mut server,
-            Purpose::Look => server.target_session_attrs(TargetSessionAttrs::Any),
-        };
-        match connect_to_server(&server, &url.tls, &begin).await {
-            Ok(connection) => return Ok(connection),
-            Err(why) => failures.push(format!("{}: {why}", server_name(&server))),
+
+    /// Connects to the first server that will do, in the order of the URL. `begin` is a part of the attempt.
+    pub(super) async fn connect<T>(
+        &self,
+        purpose: Purpose,
+        begin: impl AsyncFn(Client, PgConnection) -> Attempt<T>,
+    ) -> ConnectionResult<T> {
+        let mut servers: Vec<_> = self.url.servers.iter().cloned().zip(&*self.doors).collect();
+        if self.url.in_any_order {
+            fastrand::shuffle(&mut servers);
         }
+        let mut failures = Vec::new();
+        for (mut server, door) in servers {
+            match purpose {
+                Purpose::Write => server.target_session_attrs(TargetSessionAttrs::ReadWrite),
+                Purpose::Read => &mut server,
+                Purpose::Look => server.target_session_attrs(TargetSessionAttrs::Any),
+            };
+            match connect_to_server(&server, door, &self.url.tls, &begin).await {
+                Ok(connection) => return Ok(connection),
+                Err(why) => failures.push(format!("{}: {why}", server_name(&server))),
+            }
+        }
+        Err(ConnectionError::BadConnection(failures.join("; ")))
     }
-    Err(ConnectionError::BadConnection(failures.join("; ")))
+}
+
+impl Door {
+    /// Waits for a turn; but not behind an attempt on a server that did not answer the one before.
+    async fn turn(&self, patience: Duration) -> Option<SemaphorePermit<'_>> {
+        if self.was_silent.load(Ordering::Relaxed) {
+            return self.turn.try_acquire().ok();
+        }
+        timeout(patience, self.turn.acquire()).await.ok()?.ok()
+    }
+
+    /// Carries out a part of an attempt.
+    async fn in_time<T>(
+        &self,
+        patience: Duration,
+        attempt: impl Future<Output = Attempt<T>>,
+    ) -> Result<T, String> {
+        let done = timeout(patience, attempt).await;
+        self.was_silent.store(done.is_err(), Ordering::Relaxed);
+        done.map_err(|_| format!("no answer within {patience:?}"))?
+            .map_err(|error| whole_text(error.as_ref()))
+    }
 }
 
 /// Connects to the first address of a server that answers in time.
 async fn connect_to_server<T>(
     server: &Config,
+    door: &Door,
     tls: &MakeRustlsConnect,
     begin: &impl AsyncFn(Client, PgConnection) -> Attempt<T>,
 ) -> Result<T, String> {
     let patience = server.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT_DEFAULT);
+    let Some(_turn) = door.turn(patience).await else {
+        return Err("no answer to the attempt before".to_owned());
+    };
     let mut failure = "its name has no address".to_owned();
-    for address in in_time(patience, addresses(server)).await? {
+    for address in door.in_time(patience, addresses(server)).await? {
         let attempt = async {
             let (client, connection) = address.connect(tls.clone()).await?;
             begin(client, connection).await
         };
-        match in_time(patience, attempt).await {
+        match door.in_time(patience, attempt).await {
             Ok(connection) => return Ok(connection),
             Err(why) => failure = why,
         }
     }
     Err(failure)
-}
-
-async fn in_time<T>(patience: Duration, attempt: impl Future<Output = Attempt<T>>) -> Result<T, String> {
-    let done = timeout(patience, attempt).await.map_err(|_| format!("no answer within {patience:?}"))?;
-    done.map_err(|error| whole_text(error.as_ref()))
 }
 
 /// The same server, once for each of its addresses.

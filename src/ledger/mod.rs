@@ -1,4 +1,4 @@
-//! The book: the only code that knows Diesel. [`Ledger::post_batch`] is the only transaction of the service that writes, a
+//! The book: the only code that knows Diesel. [`Writer::post_batch`] is the only transaction of the service that writes, a
 //! [`Snapshot`] the only one that reads; an [`Import`] writes what was before there was a service.
 //!
 //! # Round trips
@@ -72,7 +72,8 @@ use std::{
 };
 
 use diesel::data_types::PgTimestamp;
-use tokio::time::timeout;
+use diesel_async::AsyncPgConnection;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
 
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
@@ -90,9 +91,9 @@ use crate::{
     telemetry::{PoolSample, spans},
 };
 use clock::{ClocksDiffer, Reading};
-use connect::{Purpose, connect};
+use connect::{Connector, Purpose, connect};
 use error::{Remedy, remedy, says_read_only};
-use pool::{Connections, Epoch};
+use pool::{Connections, Epoch, PATIENCE, PooledSession, Session};
 use requirements::unsafe_problem;
 use statements::ProveCommit;
 
@@ -107,6 +108,8 @@ const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
 pub struct Ledger {
     writers: Connections,
     readers: Connections,
+    /// The turn to prove that commits are possible.
+    proof: Arc<Semaphore>,
     limits: Limits,
     allows_unsafe_database: bool,
     /// How far the database's clock is ahead, in seconds, as of the last proof.
@@ -156,10 +159,11 @@ impl Ledger {
         limits: Limits,
     ) -> Result<Self, LedgerError> {
         connect(database_url, Purpose::Look).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
-        let epoch = Epoch::default();
+        let (connector, epoch) = (Connector::new(database_url), Epoch::default());
         Ok(Self {
-            writers: Connections::new(database_url, Purpose::Write, writers, &epoch),
-            readers: Connections::new(database_url, Purpose::Read, readers, &epoch),
+            writers: Connections::new(&connector, Purpose::Write, writers, &epoch),
+            readers: Connections::new(&connector, Purpose::Read, readers, &epoch),
+            proof: Arc::new(Semaphore::new(1)),
             limits,
             allows_unsafe_database: false,
             clock_ahead: Arc::default(),
@@ -178,23 +182,92 @@ impl Ledger {
         &self.limits
     }
 
+    /// One who writes, and has one transaction under way at a time.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        Writer { ledger: self.clone(), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Answers commands by a writer of their own.
+    ///
+    /// # Errors
+    /// As [`Writer::post_batch`].
+    pub async fn post_batch(&self, commands: &[Command]) -> Result<Vec<Outcome>, LedgerError> {
+        self.writer().post_batch(commands.into()).await
+    }
+
+    /// How the pools of connections stand.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolSample> {
+        vec![self.writers.sample("write"), self.readers.sample("read")]
+    }
+
+    /// Makes a commit that changes nothing, as proof that one is possible now, and soon. While one has not been answered, no
+    /// other is made: a server that waits for its standby keeps each of them.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn prove_commit(&self) -> Result<(), LedgerError> {
+        let proof = timeout(PROOF_PATIENCE, self.commit_nothing()).await;
+        proof.map_err(|_| LedgerError::Unavailable(format!("no commit within {PROOF_PATIENCE:?}").into()))?
+    }
+
+    async fn commit_nothing(&self) -> Result<(), LedgerError> {
+        let turn = Arc::clone(&self.proof).acquire_owned().await;
+        let turn = turn.map_err(|closed| LedgerError::Unavailable(closed.into()))?;
+        let commit = |mut session: PooledSession| async move {
+            let _until_answered = turn;
+            let asked = SystemTime::now();
+            (asked, session.query(ProveCommit).await)
+        };
+        let (asked, told) = self.writers.carry_out(PROOF_PATIENCE, commit).await?;
+        let told: Vec<(bool, PgTimestamp, String)> = told?;
+        let [(false, now, unsafe_settings)] = told.as_slice() else {
+            self.writers.renew();
+            return Err(LedgerError::Unavailable("the database takes no writes".into()));
+        };
+        let reading = Reading::told_now(asked, rows::timestamp(*now));
+        self.clock_ahead.store(reading.ahead_seconds(), Ordering::Relaxed);
+        reading.must_agree()?;
+        if !unsafe_settings.is_empty() && !self.allows_unsafe_database {
+            return Err(LedgerError::Unavailable(unsafe_problem(unsafe_settings).into()));
+        }
+        Ok(())
+    }
+
+    /// How many seconds the database's clock was ahead of this machine's when a commit was last proven; negative where it was
+    /// behind.
+    #[must_use]
+    pub fn clock_ahead_seconds(&self) -> i64 {
+        self.clock_ahead.load(Ordering::Relaxed)
+    }
+}
+
+/// One who writes. A transaction that has not been answered keeps it from beginning another.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    ledger: Ledger,
+    turn: Arc<Semaphore>,
+}
+
+impl Writer {
     /// Answers commands in order, each by itself, and makes their changes durable together: when this returns, every
     /// entry is on disk. Run again after an error, it answers what was done already, and does the rest.
     ///
     /// # Errors
-    /// When the database is away, when others keep the locks, or when it refuses a statement. In the last two cases
-    /// nothing has happened.
-    pub async fn post_batch(&self, commands: &[Command]) -> Result<Vec<Outcome>, LedgerError> {
+    /// When the database is away or has not answered an earlier transaction, when others keep the locks, or when it refuses a
+    /// statement. In the last two cases nothing has happened.
+    pub async fn post_batch(&self, commands: Arc<[Command]>) -> Result<Vec<Outcome>, LedgerError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let mut open_accounts = false;
-        let mut decided = Vec::new();
-        let mut runs = 0;
+        let (mut open_accounts, mut decided, mut runs) = (false, Vec::new(), 0);
         loop {
             runs += 1;
-            let run = self.run(commands, open_accounts, &mut decided).instrument(spans::transaction());
-            let error = match run.await {
+            let run = self.run(&commands, open_accounts, decided).instrument(spans::transaction());
+            let ended;
+            (ended, decided) = run.await?;
+            let error = match ended {
                 Ok(()) | Err(TransactionEnd::NothingToWrite) => return Ok(decided),
                 Err(TransactionEnd::AccountsMissing) if !open_accounts => {
                     open_accounts = true;
@@ -218,75 +291,55 @@ impl Ledger {
         }
     }
 
-    /// The transaction. `decided` holds what the run before it decided, if there was one, and then what this one did.
+    /// Runs the transaction in a session. `decided` holds what the run before it decided, if there was one, and then what this
+    /// one did.
     async fn run(
         &self,
-        commands: &[Command],
+        commands: &Arc<[Command]>,
         open_accounts: bool,
-        decided: &mut Vec<Outcome>,
-    ) -> Result<(), TransactionEnd> {
-        let mut session = self.writers.get().await?;
-        let asked = SystemTime::now();
-        let ended = session
-            .transaction(async |connection| {
-                let (mut book, now) = load::begin_and_load(connection, commands, open_accounts).await?;
-                Reading::told_now(asked, now).must_agree()?;
-                let mut outcomes = decide(&mut book, commands, now, &self.limits);
-                own_what_was_committed(&mut outcomes, decided);
-                *decided = outcomes;
-                let changes = book.into_changes();
-                if changes.is_empty() {
-                    return Err(TransactionEnd::NothingToWrite);
-                }
-                Ok(save::write_and_commit(connection, &changes).await?)
-            })
-            .await;
+        mut decided: Vec<Outcome>,
+    ) -> Result<(Result<(), TransactionEnd>, Vec<Outcome>), LedgerError> {
+        let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| {
+            LedgerError::Unavailable("an earlier transaction has not been answered yet".into())
+        })?;
+        let (commands, limits) = (Arc::clone(commands), self.ledger.limits);
+        let transaction = |mut session: PooledSession| async move {
+            let _until_answered = turn;
+            let ended = transact(&mut session, &commands, open_accounts, &limits, &mut decided).await;
+            (ended, decided)
+        };
+        let (ended, decided) = self.ledger.writers.carry_out(PATIENCE, transaction).await?;
         if let Err(TransactionEnd::Database(error)) = &ended
             && says_read_only(error)
         {
-            self.writers.renew();
+            self.ledger.writers.renew();
         }
-        ended
+        Ok((ended, decided))
     }
+}
 
-    /// How the pools of connections stand.
-    #[must_use]
-    pub fn pools(&self) -> Vec<PoolSample> {
-        vec![self.writers.sample("write"), self.readers.sample("read")]
-    }
-
-    /// Makes a commit that changes nothing, as proof that one is possible now, and soon.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub async fn prove_commit(&self) -> Result<(), LedgerError> {
-        let proof = timeout(PROOF_PATIENCE, self.commit_nothing()).await;
-        proof.map_err(|_| LedgerError::Unavailable(format!("no commit within {PROOF_PATIENCE:?}").into()))?
-    }
-
-    async fn commit_nothing(&self) -> Result<(), LedgerError> {
-        let mut session = self.writers.get().await?;
-        let asked = SystemTime::now();
-        let told: Vec<(bool, PgTimestamp, String)> = session.query(ProveCommit).await??;
-        let [(false, now, unsafe_settings)] = told.as_slice() else {
-            self.writers.renew();
-            return Err(LedgerError::Unavailable("the database takes no writes".into()));
-        };
-        let reading = Reading::told_now(asked, rows::timestamp(*now));
-        self.clock_ahead.store(reading.ahead_seconds(), Ordering::Relaxed);
-        reading.must_agree()?;
-        if !unsafe_settings.is_empty() && !self.allows_unsafe_database {
-            return Err(LedgerError::Unavailable(unsafe_problem(unsafe_settings).into()));
+/// The transaction.
+async fn transact(
+    session: &mut Session,
+    commands: &[Command],
+    open_accounts: bool,
+    limits: &Limits,
+    decided: &mut Vec<Outcome>,
+) -> Result<(), TransactionEnd> {
+    let asked = SystemTime::now();
+    let body = async |connection: &AsyncPgConnection| {
+        let (mut book, now) = load::begin_and_load(connection, commands, open_accounts).await?;
+        Reading::told_now(asked, now).must_agree()?;
+        let mut outcomes = decide(&mut book, commands, now, limits);
+        own_what_was_committed(&mut outcomes, decided);
+        *decided = outcomes;
+        let changes = book.into_changes();
+        if changes.is_empty() {
+            return Err(TransactionEnd::NothingToWrite);
         }
-        Ok(())
-    }
-
-    /// How many seconds the database's clock was ahead of this machine's when a commit was last proven; negative where it was
-    /// behind.
-    #[must_use]
-    pub fn clock_ahead_seconds(&self) -> i64 {
-        self.clock_ahead.load(Ordering::Relaxed)
-    }
+        Ok(save::write_and_commit(connection, &changes).await?)
+    };
+    session.transaction(body).await
 }
 
 /// Where the answer to a COMMIT was lost and it did happen, the next run finds this program's own entries: to the caller

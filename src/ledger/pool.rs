@@ -1,10 +1,12 @@
-//! Sessions of the database: how many, with which settings, and which of them are not used again.
+//! Sessions of the database: how many, with which settings, who works in them, and which of them are not used again.
 
 use std::{
     error::Error as StdError,
+    panic::resume_unwind,
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,14 +20,17 @@ use diesel_async::{
     AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, methods::LoadQuery,
     pooled_connection::PoolableConnection,
 };
-
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
+use tokio_postgres::Client;
+use tracing::Instrument as _;
 
 use super::{
     LedgerError,
-    connect::{Purpose, connect},
-    database_url::DatabaseUrl,
-    statements::WriteEntries,
+    connect::{Attempt, Connector, PgConnection, Purpose},
+    statements::{Backend, IsAtWork, OwnBackend, WriteEntries},
 };
 use crate::telemetry::PoolSample;
 
@@ -35,7 +40,9 @@ const WAITING_MAX: usize = 4_096;
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a transaction or a read may take, longer than a server that still answers lets one of its statements take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the server is asked whether it is still at work for a session that is late.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What every session is set to.
 ///
@@ -66,51 +73,53 @@ const SESSION_SETTINGS: &str = "\
     SELECT set_config('lc_messages', 'C', false) \
         WHERE has_parameter_privilege('lc_messages', 'SET');";
 
-/// A connection, and whether work is under way in it. It is not handed on while any is: whatever ended its use, an error,
-/// a panic, a caller that dropped it or an answer that did not come in time, its statement may still run, and its
-/// transaction may still be open. The connection is closed then, and the server rolls back. Nor is it handed on after its
-/// epoch.
+/// A connection, and whether work is under way in it. It is not handed on while any is: after an error or a panic its statement
+/// may still run, and its transaction may still be open. The connection is closed then, and the server rolls back. Nor is it
+/// handed on after its epoch.
 pub(super) struct Session {
     connection: AsyncPgConnection,
+    backend: Backend,
     has_work_under_way: bool,
     epoch: u64,
 }
 
 impl Session {
     /// Carries out a body that sends BEGIN and, unless it fails, COMMIT. Rolls back if it fails.
-    pub(super) async fn transaction<T, E: From<LedgerError>>(
+    pub(super) async fn transaction<T, E>(
         &mut self,
         body: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
         self.has_work_under_way = true;
-        let work = async {
-            let result = body(&self.connection).await;
-            let has_ended = result.is_ok() || self.connection.batch_execute("ROLLBACK").await.is_ok();
-            (result, has_ended)
-        };
-        let (result, has_ended) = in_time(work).await?;
+        let result = body(&self.connection).await;
+        let has_ended = result.is_ok() || self.connection.batch_execute("ROLLBACK").await.is_ok();
         self.has_work_under_way = !has_ended;
         result
     }
 
     /// Carries out one statement, and returns its rows.
-    pub(super) async fn query<Q, T>(&mut self, query: Q) -> Result<QueryResult<Vec<T>>, LedgerError>
+    pub(super) async fn query<Q, T>(&mut self, query: Q) -> QueryResult<Vec<T>>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
         T: Send,
     {
         self.has_work_under_way = true;
-        let rows = in_time(query.load(&mut self.connection)).await?;
+        let rows = query.load(&mut self.connection).await;
         self.has_work_under_way = false;
-        Ok(rows)
+        rows
     }
 }
+
+/// A session in use. It goes back to its pool when it is dropped, or is closed.
+pub(super) type PooledSession = PooledConnection<'static, Sessions>;
 
 /// Waits for an answer of the database, but not for ever: a server that hangs, or a network that swallows what is sent,
 /// is not noticed otherwise. Whether the work is done is not known then.
 pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, LedgerError> {
-    let done = timeout(PATIENCE, work).await;
-    done.map_err(|_| LedgerError::Unavailable(format!("no answer within {PATIENCE:?}").into()))
+    timeout(PATIENCE, work).await.map_err(|_| no_answer(PATIENCE))
+}
+
+fn no_answer(patience: Duration) -> LedgerError {
+    LedgerError::Unavailable(format!("no answer within {patience:?}").into())
 }
 
 /// How often all sessions were given up. Pools that share it give them up together.
@@ -126,7 +135,7 @@ impl Epoch {
 /// Makes sessions for a pool, and tells which are of no use any more.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    database_url: DatabaseUrl,
+    connector: Connector,
     purpose: Purpose,
     epoch: Epoch,
 }
@@ -137,11 +146,11 @@ impl ManageConnection for Sessions {
 
     async fn connect(&self) -> ConnectionResult<Session> {
         let epoch = self.epoch.now();
-        let mut connection = connect(&self.database_url, self.purpose).await?;
-        let set_up = timeout(PATIENCE, set_up(&mut connection, self.purpose)).await;
-        let set_up = set_up.map_err(|late| ConnectionError::BadConnection(late.to_string()))?;
-        set_up.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(Session { connection, has_work_under_way: false, epoch })
+        let (connection, backend) = match self.purpose {
+            Purpose::Write => self.connector.connect(self.purpose, set_up_to_write).await?,
+            Purpose::Read | Purpose::Look => self.connector.connect(self.purpose, set_up).await?,
+        };
+        Ok(Session { connection, backend, has_work_under_way: false, epoch })
     }
 
     /// Sees a closed connection without a round trip.
@@ -159,35 +168,52 @@ impl ManageConnection for Sessions {
     }
 }
 
-/// Sets a session up. Where it is to write, it writes no entries, which prepares the statement that writes some: a COMMIT
-/// can then be sent right behind it.
-async fn set_up(connection: &mut AsyncPgConnection, purpose: Purpose) -> QueryResult<()> {
+/// Sets a session up.
+async fn set_up(client: Client, connection: PgConnection) -> Attempt<(AsyncPgConnection, Backend)> {
+    let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
     connection.batch_execute(SESSION_SETTINGS).await?;
-    match purpose {
-        Purpose::Write => WriteEntries::default().get_result::<i64>(connection).await.map(drop),
-        Purpose::Read | Purpose::Look => Ok(()),
-    }
+    let (pid, start) = OwnBackend.get_result(&mut connection).await?;
+    Ok((connection, Backend { pid, start }))
 }
 
-/// A pool of sessions.
+/// The same, and writes no entries, which prepares the statement that writes some: a COMMIT can then be sent right behind it.
+async fn set_up_to_write(client: Client, connection: PgConnection) -> Attempt<(AsyncPgConnection, Backend)> {
+    let (mut connection, backend) = set_up(client, connection).await?;
+    WriteEntries::default().get_result::<i64>(&mut connection).await?;
+    Ok((connection, backend))
+}
+
+/// A pool of sessions. Work is carried out in one by a task of its own: whatever becomes of the caller, it is finished, and the
+/// session is used again. A session that has not answered keeps its place, so that there are never more than `size_max`:
+/// what is sent to a server that hangs, or that waits for its standby, stays there when its connection is closed.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pool: Pool<Sessions>,
     epoch: Epoch,
     size_max: u32,
     waiting: Arc<Semaphore>,
+    /// How many sessions are late: their callers were told that there is no answer.
+    late: Arc<AtomicU32>,
+    looking: Arc<Semaphore>,
 }
 
 impl Connections {
     /// A pool of up to `size_max` sessions. Connects when first asked for one.
-    pub(super) fn new(database_url: &DatabaseUrl, purpose: Purpose, size_max: u32, epoch: &Epoch) -> Self {
+    pub(super) fn new(connector: &Connector, purpose: Purpose, size_max: u32, epoch: &Epoch) -> Self {
         let pool = Pool::builder()
             .max_size(size_max)
             .connection_timeout(CHECKOUT_TIMEOUT)
             .idle_timeout(None)
             .error_sink(Box::new(Log))
-            .build_unchecked(Sessions { database_url: database_url.clone(), purpose, epoch: epoch.clone() });
-        Self { pool, epoch: epoch.clone(), size_max, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+            .build_unchecked(Sessions { connector: connector.clone(), purpose, epoch: epoch.clone() });
+        Self {
+            pool,
+            epoch: epoch.clone(),
+            size_max,
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            late: Arc::default(),
+            looking: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Uses no session again that there is now, here or in a pool with the same epoch: their server was found to take no writes.
@@ -209,14 +235,106 @@ impl Connections {
         }
     }
 
+    /// Carries out one statement, and returns its rows, as [`Self::carry_out`].
+    pub(super) async fn query<Q, T>(&self, query: Q) -> Result<QueryResult<Vec<T>>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.carry_out(PATIENCE, |mut session| async move { session.query(query).await }).await
+    }
+
+    /// Carries out work in a session, and returns what it does. If that takes longer than `patience`, the work goes on alone.
+    pub(super) async fn carry_out<T, F>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(PooledSession) -> F,
+    ) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let session = self.get().await?;
+        let (reply, answer) = oneshot::channel();
+        let backend = session.backend;
+        tokio::spawn(self.clone().finish(work(session), backend, patience, reply).in_current_span());
+        answer.await.unwrap_or_else(|_| resume_unwind(Box::new("the task of a session panicked")))
+    }
+
+    /// Finishes work, whoever still waits for it.
+    async fn finish<T>(
+        self,
+        work: impl Future<Output = T>,
+        backend: Backend,
+        patience: Duration,
+        reply: oneshot::Sender<Result<T, LedgerError>>,
+    ) {
+        let mut work = pin!(work);
+        // A caller who has gone needs no answer.
+        match timeout(patience, &mut work).await {
+            Ok(done) => {
+                let _ = reply.send(Ok(done));
+                return;
+            }
+            Err(_) => {
+                let _ = reply.send(Err(no_answer(patience)));
+            }
+        }
+        let _late = Late::count(&self.late);
+        tokio::select! {
+            _ = work => {}
+            () = self.is_given_up(backend) => {}
+        }
+    }
+
+    /// Returns when the server where sessions are had is not at work for a backend any more: the answer was lost on its way, or
+    /// another server has taken over.
+    async fn is_given_up(&self, backend: Backend) {
+        while self.is_at_work(backend).await != Some(false) {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Whether the server is at work for a backend; nothing if that cannot be found out now.
+    async fn is_at_work(&self, backend: Backend) -> Option<bool> {
+        let _one_at_a_time = self.looking.acquire().await.ok()?;
+        let mut look = self.pool.dedicated_connection().await.ok()?;
+        in_time(IsAtWork(backend).get_result(&mut look.connection)).await.ok()?.ok()
+    }
+
     /// A session, for as long as it is held.
-    pub(super) async fn get(&self) -> Result<PooledConnection<'_, Sessions>, LedgerError> {
+    async fn get(&self) -> Result<PooledSession, LedgerError> {
         let _waiting = self.waiting.try_acquire().map_err(|_| LedgerError::Overloaded)?;
-        self.pool.get().await.map_err(|error| match error {
+        if self.are_all_late() {
+            return Err(LedgerError::Unavailable("no session has answered".into()));
+        }
+        self.pool.get_owned().await.map_err(|error| match error {
             // A pool that has all of its connections is not cut off: they are in use.
-            RunError::TimedOut if self.pool.state().connections >= self.size_max => LedgerError::Overloaded,
+            RunError::TimedOut if self.pool.state().connections >= self.size_max && !self.are_all_late() => {
+                LedgerError::Overloaded
+            }
             RunError::TimedOut | RunError::User(_) => LedgerError::Unavailable(error.into()),
         })
+    }
+
+    fn are_all_late(&self) -> bool {
+        AtomicU32::load(&self.late, Ordering::Relaxed) >= self.size_max
+    }
+}
+
+/// Counts a session as late, until it is dropped.
+struct Late<'a>(&'a AtomicU32);
+
+impl<'a> Late<'a> {
+    fn count(late: &'a AtomicU32) -> Self {
+        late.fetch_add(1, Ordering::Relaxed);
+        Self(late)
+    }
+}
+
+impl Drop for Late<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

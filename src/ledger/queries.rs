@@ -310,7 +310,7 @@ impl Ledger {
     async fn read_one<Q, T>(&self, query: Q) -> Result<Option<T>, LedgerError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
-        T: Send,
+        T: Send + 'static,
     {
         Ok(self.read(query).await?.pop())
     }
@@ -319,16 +319,11 @@ impl Ledger {
     async fn read<Q, T>(&self, query: Q) -> Result<Vec<T>, LedgerError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
-        T: Send,
+        T: Send + 'static,
     {
         let read = async {
-            let mut session = self.readers.get().await?;
-            match session.query(query.clone()).await? {
-                Err(error) if remedy(&error) == Remedy::Reconnect => {
-                    drop(session); // never two at once
-                    let mut another = self.readers.get().await?;
-                    Ok(another.query(query).await??)
-                }
+            match self.readers.query(query.clone()).await? {
+                Err(error) if remedy(&error) == Remedy::Reconnect => Ok(self.readers.query(query).await??),
                 read => Ok(read?),
             }
         };

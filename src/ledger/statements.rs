@@ -9,7 +9,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text, Timestamptz},
 };
 
 use super::{
@@ -300,4 +300,46 @@ impl QueryFragment<Pg> for ProveCommit {
 
 impl Query for ProveCommit {
     type SqlType = (Bool, Timestamptz, Text);
+}
+
+/// A process of the server: one that works for a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backend {
+    pub(super) pid: i32,
+    pub(super) start: PgTimestamp,
+}
+
+/// The process that works for this session.
+#[derive(QueryId)]
+pub(super) struct OwnBackend;
+
+impl QueryFragment<Pg> for OwnBackend {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+        Ok(())
+    }
+}
+
+impl Query for OwnBackend {
+    type SqlType = (Integer, Timestamptz);
+}
+
+/// Whether a process of the same role is in this server, and carries out a statement.
+#[derive(QueryId)]
+pub(super) struct IsAtWork(pub(super) Backend);
+
+impl QueryFragment<Pg> for IsAtWork {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let Self(Backend { pid, start }) = self;
+        out.push_sql("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ");
+        out.push_bind_param::<Integer, _>(pid)?;
+        out.push_sql(" AND backend_start = ");
+        out.push_bind_param::<Timestamptz, _>(start)?;
+        out.push_sql(" AND coalesce(state, '') NOT LIKE 'idle%')");
+        Ok(())
+    }
+}
+
+impl Query for IsAtWork {
+    type SqlType = Bool;
 }

@@ -1,59 +1,25 @@
 //! The primary goes away and its standby takes over: no service is restarted, and nothing that was answered is lost.
 
-use std::{
-    fs,
-    os::unix::{
-        fs::{DirBuilderExt as _, MetadataExt as _, chown},
-        process::CommandExt as _,
-    },
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::time::Duration;
 
-use billing::{ledger, private_postgres::PrivatePostgres};
+use billing::{grpc::proto::GetAccountRequest, ledger, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
+use rustix::process::Signal;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
 
 use crate::support::{
     book::number,
     check::check_book,
+    dir::Dir,
     health::{check, health, wait_for},
     server::{TestServer, config},
+    standby::{copy_server, signal_server},
     *,
 };
 
 const SETTINGS: [(&str, &str); 2] = [("fsync", "off"), ("hot_standby", "on")];
-
-/// A directory that is removed at the end of its test.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("billing-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Copies a running server, and starts the copy as its streaming standby.
-fn start_standby(primary: &PrivatePostgres, primary_dir: &Path, dir: &Path) -> PrivatePostgres {
-    let owner = fs::metadata(primary_dir.join("cluster")).unwrap();
-    let cluster = dir.join("cluster");
-    fs::DirBuilder::new().mode(0o711).create(dir).unwrap();
-    fs::DirBuilder::new().mode(0o700).create(&cluster).unwrap();
-    chown(&cluster, Some(owner.uid()), Some(owner.gid())).unwrap();
-    let mut backup = Command::new(primary.bin_dir().join("pg_basebackup"));
-    backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", &primary.database_url("")]);
-    backup.arg("-D").arg(&cluster).current_dir("/").uid(owner.uid()).gid(owner.gid());
-    assert!(backup.status().unwrap().success());
-    PrivatePostgres::start(dir, &SETTINGS).unwrap()
-}
 
 /// The URL of a book that is in one server or the other.
 fn either(primary: &PrivatePostgres, standby: &PrivatePostgres) -> String {
@@ -64,10 +30,12 @@ fn either(primary: &PrivatePostgres, standby: &PrivatePostgres) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failover_services_go_on_without_a_restart_and_know_all_that_was_answered() {
-    let (dir, standby_dir) = (Dir::new("primary"), Dir::new("standby"));
-    let primary = PrivatePostgres::start(&dir.0, &SETTINGS).unwrap();
+    let dir = Dir::new();
+    let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
+    let primary = PrivatePostgres::start(&primary_dir, &SETTINGS).unwrap();
     ledger::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
-    let standby = start_standby(&primary, &dir.0, &standby_dir.0);
+    copy_server(&primary, &primary_dir, &standby_dir);
+    let standby = PrivatePostgres::start(&standby_dir, &SETTINGS).unwrap();
     let (standby_url, both) = (standby.database_url("billing"), either(&primary, &standby));
     let unavailable = (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned());
 
@@ -111,6 +79,50 @@ async fn after_a_failover_services_go_on_without_a_restart_and_know_all_that_was
         assert_eq!(client.charge(charge("ann", &key, 1)).await.answered().0.sequence, sequence);
     }
     check_book(&standby_url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_hangs_for_ever_is_left_for_the_standby_that_was_promoted() {
+    let dir = Dir::new();
+    let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
+    let primary = PrivatePostgres::start(&primary_dir, &SETTINGS).unwrap();
+    ledger::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
+    copy_server(&primary, &primary_dir, &standby_dir);
+    let standby = PrivatePostgres::start(&standby_dir, &SETTINGS).unwrap();
+    let standby_url = standby.database_url("billing");
+    let url = format!("{}&connect_timeout=1", either(&primary, &standby));
+    let service = TestServer::start(&url, config()).await;
+    let mut client = service.client().await;
+    let mut readiness = health(&service.url).await;
+    wait_for(&mut readiness, "readiness", Serving).await;
+    client.credit(deposit("ann", "order-1", 10)).await.answered();
+    assert_eq!(available(&mut client, "ann").await, 10);
+    wait_until_replayed(&standby_url, 1).await;
+
+    signal_server(&primary_dir, Signal::STOP);
+    let unanswered = tokio::spawn({
+        let mut client = client.clone();
+        async move { client.charge(charge("ann", "job-1", 1)).await.unwrap_err().code() }
+    });
+    wait_for(&mut readiness, "readiness", NotServing).await;
+    let mut operator = AsyncPgConnection::establish(&standby_url).await.unwrap();
+    assert_eq!(number(&mut operator, "pg_promote()::int").await, 1);
+    wait_for(&mut readiness, "readiness", Serving).await;
+    assert_eq!(unanswered.await.unwrap(), Code::Unavailable);
+    let charged = async {
+        while client.charge(charge("ann", "job-1", 1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), charged).await.expect("writes go on");
+    let read = async {
+        while client.get_account(GetAccountRequest { account_id: "ann".into(), as_of: None }).await.is_err() {
+        }
+    };
+    timeout(Duration::from_secs(20), read).await.expect("reads go on");
+    assert_eq!(available(&mut client, "ann").await, 9);
+    check_book(&standby_url).await;
+    signal_server(&primary_dir, Signal::CONT);
 }
 
 /// Waits until the standby has this many entries.

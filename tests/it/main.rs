@@ -63,6 +63,7 @@ mod round_trips;
 mod schema;
 mod service_role;
 mod stalls;
+mod standby_away;
 mod traces;
 
 mod translation;

@@ -14,6 +14,7 @@ pub mod measured;
 pub mod process;
 pub mod server;
 pub mod shell;
+pub mod standby;
 pub mod wire;
 
 pub use book::{TestBook, on_a_book};
