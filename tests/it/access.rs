@@ -3,9 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read as _,
     path::Path,
-    process::Stdio,
+    process::Command,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -24,6 +23,7 @@ use crate::support::{
     console::section,
     dir::Dir,
     process::{Process, new_token},
+    waiting::{self, run},
     *,
 };
 
@@ -290,7 +290,7 @@ async fn whatever_becomes_of_the_credentials_file_who_is_not_in_it_is_let_in_no_
             (removed(|path| fs::create_dir(path).unwrap()), false),
             (
                 removed(|path| {
-                    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+                    assert!(run(Command::new("mkfifo").arg(path)).status.success());
                 }),
                 false,
             ),
@@ -352,12 +352,8 @@ async fn health_needs_no_credentials_and_reflection_does() {
         HealthClient::new(channel).check(check).await.unwrap();
         let list = |arguments: &[&str]| {
             let grpcurl = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/grpcurl");
-            let output = std::process::Command::new(grpcurl)
-                .arg("-plaintext")
-                .args(arguments)
-                .args([&service.address, "list"])
-                .output()
-                .unwrap();
+            let mut grpcurl = Command::new(grpcurl);
+            let output = run(grpcurl.arg("-plaintext").args(arguments).args([&service.address, "list"]));
             String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
         };
         let refused = list(&[]);
@@ -489,12 +485,10 @@ async fn certificates_are_read_again_when_they_change() {
 
         guarded.dir.write("key.pem", &key);
         guarded.dir.write("ca.pem", &next.pem());
-        let mut client = loop {
-            if let Ok(client) = guarded.try_client(&next, Some(&theirs)).await {
-                break client;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
+        let mut client = waiting::until("the new certificates are used", async || {
+            guarded.try_client(&next, Some(&theirs)).await.ok()
+        })
+        .await;
         let (entry, _) = client.credit(deposit("ann", "order-2", 5)).await.answered();
         assert_eq!(entry.caller, "jobs");
         let answer = held.credit(deposit("ann", "order-0", 5)).await;
@@ -518,29 +512,16 @@ async fn no_secret_reaches_the_log_or_an_answer_at_any_level() {
         let dir = Dir::new();
         let (token, line) = new_token("web", "coordinator");
         let url = book.url.replace("billing@", "billing:hunter2@");
-        let flags = ["--listen", "127.0.0.1:0", "--log-level", "trace", "--drain-delay", "0s"];
-        let log_path = dir.path().join("log");
-        let mut service = Process::command()
-            .args(flags)
-            .args(["--credentials", &dir.write("credentials", &line)])
-            .env("DATABASE_URL", url)
-            .stderr(fs::File::create(&log_path).unwrap())
-            .spawn()
-            .unwrap();
-        let log = || fs::read_to_string(&log_path).unwrap();
-        let address = loop {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if let Some((_, rest)) = log().split_once("address=") {
-                break rest.split_whitespace().next().unwrap().to_owned();
-            }
-        };
-        let mut client = connect(&format!("http://{address}")).await;
+        let mut serve = Process::command();
+        serve.args(["--log-level", "trace", "--credentials", &dir.write("credentials", &line)]);
+        serve.env("DATABASE_URL", url);
+        let service = Process::start(serve).unwrap();
+        let (log, mut client) = (service.log(), service.client().await);
         client.credit(with(&token, deposit("ann", "order-1", 5))).await.answered();
         let wrong = format!("{}x", &token[..token.len() - 1]);
         let status = client.credit(with(&wrong, deposit("ann", "order-1", 5))).await.unwrap_err();
-        service.kill().unwrap();
-        service.wait().unwrap();
-        let said = log() + &format!("{status:?}");
+        service.kill();
+        let said = log.whole().join("\n") + &format!("{status:?}");
         assert!(said.contains("serving gRPC"), "{said}");
         for secret in [&token[8..], &wrong[8..], "hunter2"] {
             assert!(!said.contains(secret), "{secret} is in the log:\n{said}");
@@ -557,15 +538,10 @@ fn a_wrong_configuration_of_access_is_reported_whole_and_before_anything_is_serv
     let other_key = dir.write("key.pem", &Authority::new("ours").issue("billing.internal").key);
     let bad = dir.write("credentials", "web king sha256:abc\n");
     let report = |flags: &[&str]| {
-        let mut process = Process::command()
-            .args(["--database-url", "postgres://nobody@127.0.0.1:1/none"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut report = String::new();
-        process.stderr.take().unwrap().read_to_string(&mut report).unwrap();
-        assert_eq!(process.wait().unwrap().code(), Some(64), "{report}");
+        let mut serve = Process::command();
+        let output = run(serve.args(["--database-url", "postgres://nobody@127.0.0.1:1/none"]).args(flags));
+        let report = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{report}");
         report
     };
     for (flags, expected) in [

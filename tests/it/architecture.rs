@@ -49,10 +49,32 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("jiff", &["accounting"]),
 ];
 
+/// What waits for a process without a bound, or is a port that somebody else may have; and the files of `tests/it` that may
+/// name it. `support/waiting.rs` has what waits with a bound, and `Process` does not use the default ports.
+const NOT_IN_TESTS: [(&str, &[&str]); 10] = [
+    (".output()", &[]),
+    (".status().unwrap()", &[]),
+    (".wait()", &["idempotency.rs", "metrics.rs", "support/process.rs"]), // for a barrier; after SIGKILL
+    (".wait_with_output()", &["support/waiting.rs"]),
+    (".recv()", &[]),
+    ("read_to_string(&mut", &[]),
+    ("50051", &["operator.rs", "support/shell.rs"]), // which replace the address of a page
+    ("9464", &["operator.rs", "support/shell.rs"]),
+    ("env!(\"CARGO_BIN_EXE_billing\")", &["support/process.rs", "support/shell.rs", "image/root.rs"]),
+    ("env!(\"CARGO_TARGET_TMPDIR\")", &["go_client.rs", "python_client.rs"]), // what is installed once
+];
+
 /// The module of each source file, and its lines without comments.
 fn sources() -> Vec<(String, PathBuf, Vec<String>)> {
+    let files = files("src");
+    assert!(files.len() > 30, "only {} files", files.len());
+    files.into_iter().map(|path| (module(&path), path.clone(), code(&path))).collect()
+}
+
+/// The files below a directory of the repository.
+fn files(dir: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)];
     while let Some(dir) = dirs.pop() {
         for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
@@ -62,8 +84,7 @@ fn sources() -> Vec<(String, PathBuf, Vec<String>)> {
             }
         }
     }
-    assert!(files.len() > 30, "only {} files", files.len());
-    files.into_iter().map(|path| (module(&path), path.clone(), code(&path))).collect()
+    files
 }
 
 fn module(path: &Path) -> String {
@@ -138,5 +159,19 @@ fn each_file_says_its_one_job() {
     for (_, path, _) in sources() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn no_test_waits_for_a_process_without_a_bound_or_takes_a_port_of_others() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    for path in files("tests/it").into_iter().filter(is_source) {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+        let lines = if name == "architecture.rs" { Vec::new() } else { code(&path) };
+        for (what, may) in NOT_IN_TESTS {
+            let found = lines.iter().find(|line| line.contains(what)).filter(|_| !may.contains(&name));
+            assert!(found.is_none(), "{name}: {}", found.unwrap());
+        }
     }
 }

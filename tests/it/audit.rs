@@ -14,6 +14,7 @@ use crate::{
     memory_journal::limits,
     model::{Call, Metadata, Of, What},
     random_books,
+    support::waiting::output,
     support::{process::Process, *},
     translation::command,
 };
@@ -28,7 +29,7 @@ type Found = BTreeSet<(String, String)>;
 async fn run_audit(url: &str, flags: &[&str]) -> Output {
     let mut audit = Process::command();
     audit.args(["audit", "--database-url", url]).args(flags);
-    tokio::process::Command::from(audit).output().await.unwrap()
+    output(audit).await
 }
 
 /// The differences and the summary that an audit prints as JSON Lines.
@@ -448,7 +449,7 @@ async fn a_role_that_may_only_read_can_audit_and_export() {
         assert_eq!(audit(&url).await.0, Found::new());
         let mut export = Process::command();
         export.args(["export", "--format", "csv", "--database-url", &url]);
-        let exported = tokio::process::Command::from(export).output().await.unwrap();
+        let exported = output(export).await;
         assert_eq!(String::from_utf8(exported.stdout).unwrap().lines().count(), 11);
 
         let mut session = AsyncPgConnection::establish(&url).await.unwrap();

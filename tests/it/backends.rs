@@ -13,13 +13,17 @@ use std::{
 use billing::{ledger, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tonic::Code;
 
 use crate::support::{
     book::number,
     check::check_book,
     server::{TestServer, config},
+    waiting::{PATIENCE, until},
     *,
 };
 
@@ -47,16 +51,13 @@ impl Server {
     async fn backend(&self) -> Pid {
         let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'billing' \
                    ORDER BY state = 'idle', random() LIMIT 1";
-        loop {
+        until("the service has a session", async || {
             // While PostgreSQL recovers it takes no connections.
-            if let Ok(mut connection) = AsyncPgConnection::establish(&self.url).await {
-                let pid = number(&mut connection, &format!("SELECT coalesce(({sql}), 0)")).await;
-                if let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw) {
-                    return pid;
-                }
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+            let mut connection = AsyncPgConnection::establish(&self.url).await.ok()?;
+            let pid = number(&mut connection, &format!("SELECT coalesce(({sql}), 0)")).await;
+            i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw)
+        })
+        .await
     }
 
     async fn end(self) {
@@ -93,7 +94,8 @@ async fn under_load(name: &str, happens: impl AsyncFnOnce(&Server)) {
     happens(&server).await;
     sleep(Duration::from_millis(300)).await;
     is_over.store(true, Ordering::Relaxed);
-    let answered: i64 = callers.join_all().await.into_iter().sum();
+    let answered = timeout(PATIENCE, callers.join_all()).await.expect("every caller is answered");
+    let answered: i64 = answered.into_iter().sum();
     let mut operator = AsyncPgConnection::establish(&server.url).await.unwrap();
     assert_eq!(number(&mut operator, "SELECT count(*) FROM ledger_entries").await, answered);
     assert_eq!(number(&mut operator, "SELECT sum(posted_micro_usd) FROM accounts").await, answered);

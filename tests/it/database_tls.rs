@@ -15,6 +15,7 @@ use crate::support::{
     authority::{Authority, Issued},
     book::number,
     process::Process,
+    waiting::{output, run},
     *,
 };
 
@@ -69,8 +70,9 @@ impl Server {
 
     /// Runs `billing migrate`, which needs no more than a connection.
     async fn migrate(&self, parameters: &str) -> Output {
-        let mut migrate = tokio::process::Command::from(Process::command());
-        migrate.args(["migrate", "--database-url", &self.url(parameters)]).output().await.unwrap()
+        let mut migrate = Process::command();
+        migrate.args(["migrate", "--database-url", &self.url(parameters)]);
+        output(migrate).await
     }
 
     async fn accepts(&self, parameters: &str) {
@@ -156,7 +158,7 @@ async fn each_sslmode_encrypts_and_verifies_what_it_says_and_a_failure_names_its
 async fn a_wrong_url_is_reported_with_all_else_that_is_wrong_and_without_its_password() {
     let url = format!("postgres://u:{PASSWORD}@h/d?sslmode=verify-full");
     for command in [vec!["serve", "--listen", "nowhere"], vec!["migrate"]] {
-        let output = Process::command().args(&command).args(["--database-url", &url]).output().unwrap();
+        let output = run(Process::command().args(&command).args(["--database-url", &url]));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{said}");
         assert!(

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     random_books,
+    support::waiting::{PATIENCE, finish_within, output, run},
     support::{process::Process, *},
 };
 
@@ -32,7 +33,7 @@ fn command(flags: &[&str], url: &str) -> Command {
 }
 
 async fn run_export(flags: &[&str], url: &str) -> Output {
-    tokio::process::Command::from(command(flags, url)).output().await.unwrap()
+    output(command(flags, url)).await
 }
 
 /// What an export prints.
@@ -175,7 +176,7 @@ fn hledger(journal: &str, flags: &[&str]) -> String {
     let mut stdin = hledger.stdin.take().unwrap();
     let journal = journal.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(journal.as_bytes()));
-    let output = hledger.wait_with_output().unwrap();
+    let output = finish_within(PATIENCE, hledger);
     writer.join().unwrap().unwrap();
     assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -342,7 +343,7 @@ async fn the_ledger_for_beancount_is_in_its_language() {
         if let Some(bean_check) = std::env::var_os("BEAN_CHECK") {
             let path = temporary("ledger.beancount");
             fs::write(&path, ledger).unwrap();
-            let output = Command::new(bean_check).arg(&path).output().unwrap();
+            let output = run(Command::new(bean_check).arg(&path));
             fs::remove_file(path).unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
@@ -366,7 +367,7 @@ async fn a_reader_who_has_had_enough_ends_it_quietly() {
             let mut line = String::new();
             BufReader::with_capacity(16, export.stdout.take().unwrap()).read_line(&mut line).unwrap();
             assert!(!line.is_empty());
-            let output = export.wait_with_output().unwrap();
+            let output = finish_within(PATIENCE, export);
             assert_eq!(output.status.code(), Some(0), "{format}");
             assert_eq!(output.stderr, b"", "{format}");
         }

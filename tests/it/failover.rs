@@ -16,6 +16,7 @@ use crate::support::{
     health::{check, health, wait_for},
     server::{TestServer, config},
     standby::{copy_server, signal_server},
+    waiting::until,
     *,
 };
 
@@ -128,7 +129,8 @@ async fn a_primary_that_hangs_for_ever_is_left_for_the_standby_that_was_promoted
 /// Waits until the standby has this many entries.
 async fn wait_until_replayed(url: &str, entries: i64) {
     let mut connection = AsyncPgConnection::establish(url).await.unwrap();
-    while number(&mut connection, "SELECT count(*) FROM ledger_entries").await < entries {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the standby has the entries", async || {
+        (number(&mut connection, "SELECT count(*) FROM ledger_entries").await >= entries).then_some(())
+    })
+    .await;
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use billing::grpc::proto::{CreditRequest, EntryType, ListEntriesRequest, RefundRequest};
 
-use crate::support::{cluster::cluster, process::Process, *};
+use crate::support::{cluster::cluster, process::Process, waiting::run, *};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_1_a_reference_or_key_of_another_account_swallows_nothing() {
@@ -69,7 +69,7 @@ async fn fault_4_history_with_duplicates_stops_no_deploy_and_is_never_in_the_way
     on_a_book(async |book| {
         import_duplicated_history(book).await;
         // A deploy on this history: migrations run, and the index on the keys can be built.
-        let deploy = Process::command().args(["migrate", "--database-url", &book.url]).output().unwrap();
+        let deploy = run(Process::command().args(["migrate", "--database-url", &book.url]));
         assert!(deploy.status.success(), "{}", String::from_utf8_lossy(&deploy.stderr));
         book.run_sql("REINDEX INDEX ledger_entries_idempotency_key_unique").await.unwrap();
 
@@ -164,9 +164,8 @@ fn without_times(text: &str) -> String {
 
 #[test]
 fn the_tests_run_on_a_real_postgresql() {
-    let psql = Command::new(cluster().bin_dir().join("psql"))
-        .args(["-XAt", "-c", "SELECT version()", "-d", &cluster().database_url("postgres")])
-        .output()
-        .unwrap();
+    let mut psql = Command::new(cluster().bin_dir().join("psql"));
+    let url = cluster().database_url("postgres");
+    let psql = run(psql.args(["-XAt", "-c", "SELECT version()", "-d", &url]));
     assert!(String::from_utf8_lossy(&psql.stdout).starts_with("PostgreSQL "));
 }

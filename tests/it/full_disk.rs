@@ -22,6 +22,7 @@ use crate::support::{
     check::check_book,
     health::{check, health, wait_for},
     server::{TestServer, config},
+    waiting::run,
     *,
 };
 
@@ -36,8 +37,8 @@ impl SmallDisk {
     fn mount() -> Option<Self> {
         let dir = std::env::temp_dir().join(format!("billing-small-disk-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&dir).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
+        let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&dir));
+        if mounted.status.success() {
             return Some(Self(dir));
         }
         fs::remove_dir(&dir).unwrap();
@@ -61,7 +62,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = run(Command::new("umount").arg("-l").arg(&self.0));
         let _ = fs::remove_dir(&self.0);
     }
 }

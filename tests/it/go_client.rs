@@ -9,8 +9,14 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{on_a_book, process::Process};
+use crate::support::{
+    on_a_book,
+    process::Process,
+    waiting::{PATIENCE, finish_within, run_within},
+};
 
+/// How long it may take to compile all of gRPC, which is done once.
+const BUILD_PATIENCE: Duration = Duration::from_secs(150);
 const JOBS: &str = "1500";
 
 /// What `examples/go/build` runs, and cannot do without.
@@ -33,7 +39,7 @@ async fn it_loses_and_doubles_nothing_while_the_service_is_killed() {
     }
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-client");
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/go/build");
-    let built = Command::new(program).arg(&out).output().unwrap();
+    let built = run_within(BUILD_PATIENCE, Command::new(program).arg(&out));
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     on_a_book(async |book| {
         let mut service = Process::serve(&["--database-url", &book.url]);
@@ -49,7 +55,7 @@ async fn it_loses_and_doubles_nothing_while_the_service_is_killed() {
             thread::sleep(Duration::from_secs(1)); // longer than the service config tries
             service = Process::serve(&["--database-url", &book.url, "--listen", &address]);
         }
-        let done = tokio::task::spawn_blocking(|| client.wait_with_output()).await.unwrap().unwrap();
+        let done = tokio::task::spawn_blocking(|| finish_within(PATIENCE, client)).await.unwrap();
         assert!(done.status.success(), "a call was not answered");
         let jobs: i64 = JOBS.parse().unwrap();
         assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count().to_string(), JOBS);

@@ -11,7 +11,8 @@ use crate::support::{
     authority::{Authority, Issued},
     dir::Dir,
     health::{check, health, request, wait_for},
-    process::{Process, free_port, new_token},
+    process::{Process, new_token},
+    waiting::{output, until},
     *,
 };
 
@@ -27,11 +28,10 @@ struct Guarded {
 
 impl Guarded {
     /// Returns when both ports are there.
-    async fn start(book: &TestBook) -> Self {
+    fn start(book: &TestBook) -> Self {
         let dir = Dir::new();
         let (token, line) = new_token("ops", "admin");
         let Issued { certificate, key } = Authority::new("ours").issue("billing.internal");
-        let health = format!("127.0.0.1:{}", free_port());
         let flags = [
             "--database-url",
             &book.url,
@@ -42,13 +42,13 @@ impl Guarded {
             "--tls-key",
             &dir.write("key.pem", &key),
             "--health-listen",
-            &health,
+            "127.0.0.1:0",
             "--drain-delay",
             "500ms",
         ];
-        let guarded = Self { process: Process::serve(&flags), token, health, _dir: dir };
-        connect(&guarded.health_url()).await;
-        guarded
+        let process = Process::serve(&flags);
+        let health = process.health_address();
+        Self { process, token, health, _dir: dir }
     }
 
     fn health_url(&self) -> String {
@@ -59,7 +59,7 @@ impl Guarded {
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_tls_a_plain_check_without_credentials_is_answered_on_the_port_for_health_only() {
     on_a_book(async |book| {
-        let guarded = Guarded::start(book).await;
+        let guarded = Guarded::start(book);
         let mut kubelet = health(&guarded.health_url()).await;
         wait_for(&mut kubelet, "readiness", ServingStatus::Serving).await;
         for name in ["", "liveness", "billing.v1.BillingService"] {
@@ -76,7 +76,7 @@ async fn beside_tls_a_plain_check_without_credentials_is_answered_on_the_port_fo
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_ledger_nor_reflection_is_on_the_port_for_health_whoever_calls() {
     on_a_book(async |book| {
-        let guarded = Guarded::start(book).await;
+        let guarded = Guarded::start(book);
         let mut client = connect(&guarded.health_url()).await;
         let mut credit = Request::new(deposit("ann", "order-1", 5));
         credit.metadata_mut().insert("authorization", format!("Bearer {}", guarded.token).parse().unwrap());
@@ -96,7 +96,7 @@ async fn neither_the_ledger_nor_reflection_is_on_the_port_for_health_whoever_cal
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_on_the_port_for_health_learns_of_the_shutdown_and_does_not_delay_it() {
     on_a_book(async |book| {
-        let guarded = Guarded::start(book).await;
+        let guarded = Guarded::start(book);
         let mut kubelet = health(&guarded.health_url()).await;
         wait_for(&mut kubelet, "readiness", ServingStatus::Serving).await;
         let mut watch = kubelet.watch(request("readiness")).await.unwrap().into_inner();
@@ -119,7 +119,7 @@ async fn who_watches_on_the_port_for_health_learns_of_the_shutdown_and_does_not_
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_there_are_kubelets_are_closed_at_once() {
     on_a_book(async |book| {
-        let guarded = Guarded::start(book).await;
+        let guarded = Guarded::start(book);
         let mut connections = Vec::new();
         for _ in 0..65 {
             connections.push(TcpStream::connect(&guarded.health).await.unwrap());
@@ -130,14 +130,12 @@ async fn more_connections_than_there_are_kubelets_are_closed_at_once() {
         assert!(open.is_err(), "{open:?}");
 
         drop(connections);
-        let mut kubelet = loop {
-            tokio::time::sleep(Duration::from_millis(20)).await; // until it is known that they are closed
+        let mut kubelet = until("it is known that they are closed", async || {
             let channel = Endpoint::from_shared(guarded.health_url()).unwrap().connect_lazy();
             let mut kubelet = HealthClient::new(channel);
-            if kubelet.check(request("liveness")).await.is_ok() {
-                break kubelet;
-            }
-        };
+            kubelet.check(request("liveness")).await.ok().map(|_| kubelet)
+        })
+        .await;
         wait_for(&mut kubelet, "readiness", ServingStatus::Serving).await;
     })
     .await;
@@ -149,8 +147,8 @@ async fn a_port_for_health_that_is_taken_is_said_at_the_start() {
         let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let mut serve = Process::command();
-        serve.args(["--listen", "127.0.0.1:0", "--database-url", &book.url, "--health-listen", &address]);
-        let output = tokio::process::Command::from(serve).output().await.unwrap();
+        serve.args(["--database-url", &book.url, "--health-listen", &address]);
+        let output = output(serve).await;
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(&format!("cannot listen on {address}")), "{said}");

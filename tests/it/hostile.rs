@@ -3,10 +3,7 @@
 mod bystander;
 mod frames;
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use billing::grpc::proto::ListEntriesRequest;
 use prost::Message as _;
@@ -230,14 +227,8 @@ fn raise_own_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_low_limit_of_open_files_lowers_the_limit_of_connections_and_says_so() {
     on_a_book(async |book| {
-        let mut limited = Command::new("sh");
-        limited.args(["-c", "ulimit -n 400; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_billing")]).args([
-            "--listen",
-            "127.0.0.1:0",
-            "--database-url",
-            &book.url,
-        ]);
-        limited.env("BILLING_LOG_FORMAT", "human");
+        let mut limited = Process::command_with_files(400);
+        limited.args(["--database-url", &book.url]);
         let service = Process::start(limited).unwrap();
         let bystander = Bystander::watch(&service);
         assert!(service.said.iter().any(|line| line.contains("fewer connections")), "{:?}", service.said);

@@ -9,6 +9,7 @@ use tonic::Request;
 
 use crate::support::{
     process::{Process, new_token},
+    waiting::{output, run},
     wire::Wire,
     *,
 };
@@ -34,7 +35,9 @@ async fn in_the_image_the_program_migrates_serves_and_stops_without_rights_and_w
     let mut serve = root.command(&[]);
     serve.env("DATABASE_URL", &wire.url).env("BILLING_CREDENTIALS", CREDENTIALS);
     // Free ports, since this is one machine for all.
-    serve.env("BILLING_LISTEN", "0.0.0.0:0").env("BILLING_HEALTH_LISTEN", "0.0.0.0:0");
+    for port in ["BILLING_LISTEN", "BILLING_METRICS_LISTEN", "BILLING_HEALTH_LISTEN"] {
+        serve.env(port, "0.0.0.0:0");
+    }
     let service = Process::start(serve).unwrap_or_else(|log| panic!("it ended at its start: {log:#?}"));
     let port = service.address.rsplit_once(':').unwrap().1;
     let mut client = connect(&format!("http://127.0.0.1:{port}")).await;
@@ -49,7 +52,7 @@ async fn in_the_image_the_program_migrates_serves_and_stops_without_rights_and_w
 
 /// What a command prints, which must succeed.
 async fn printed(command: Command) -> String {
-    let output = tokio::process::Command::from(command).output().await.unwrap();
+    let output = output(command).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -73,7 +76,7 @@ async fn the_image_by_itself_refuses_to_listen_without_credentials() {
     let Some(root) = Root::make() else { return };
     let mut serve = root.command(&[]);
     serve.env("DATABASE_URL", "postgres://billing@127.0.0.1:1/billing");
-    let output = tokio::process::Command::from(serve).output().await.unwrap();
+    let output = output(serve).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{said}");
     assert!(said.contains("--listen must be a loopback address, since there are no --credentials"), "{said}");
@@ -95,7 +98,7 @@ fn all_that_the_build_copies_is_there_and_is_all_that_docker_is_shown() {
 
 #[test]
 fn the_ports_and_variables_of_the_image_are_those_of_the_program() {
-    let (dockerfile, help) = (Dockerfile::read(), Process::command().arg("--help").output().unwrap());
+    let (dockerfile, help) = (Dockerfile::read(), run(Process::command().arg("--help")));
     let (image, help) = (dockerfile.last(), String::from_utf8(help.stdout).unwrap());
     let exposed: Vec<&str> = image.one("EXPOSE").split_whitespace().collect();
     for (name, address) in image.environment() {

@@ -1,67 +1,37 @@
 //! The log: what a program that collects it can read, one line for each call that fails, and ids that find a call again.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Stdio},
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
-
 use serde_json::Value;
 use tonic::{Request, metadata::MetadataMap};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::support::{console::section, process::Process, *};
+use crate::support::{
+    console::section,
+    dir::Dir,
+    process::{Process, new_token},
+    waiting::until,
+    *,
+};
 
-/// The program, and each line that it logs, as the object that it is.
-struct Logged {
-    child: Child,
-    lines: Arc<Mutex<Vec<Value>>>,
-}
+/// The program, which logs each line as an object.
+struct Logged(Process);
 
 impl Logged {
     fn start(flags: &[&str]) -> Self {
-        let mut child = Process::command()
-            .env_remove("BILLING_LOG_FORMAT")
-            .args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-delay", "0s"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = Arc::<Mutex<Vec<Value>>>::default();
-        let (kept, stderr) = (Arc::clone(&lines), BufReader::new(child.stderr.take().unwrap()));
-        thread::spawn(move || {
-            for line in stderr.lines().map(Result::unwrap) {
-                let object = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                kept.lock().unwrap().push(object);
-            }
-        });
-        Self { child, lines }
+        let mut command = Process::command();
+        command.env_remove("BILLING_LOG_FORMAT").args(flags);
+        Self(Process::start(command).unwrap())
     }
 
     /// The lines with a message, of which there is one at least before long.
     async fn lines(&self, message: &str) -> Vec<Value> {
-        for _ in 0..200 {
-            let lines = self.lines.lock().unwrap().clone();
-            let found: Vec<_> = lines.into_iter().filter(|line| line["message"] == message).collect();
-            if !found.is_empty() {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("no line says {message:?}: {:#?}", self.lines.lock().unwrap());
-    }
-
-    async fn url(&self) -> String {
-        format!("http://{}", self.lines("serving gRPC").await[0]["address"].as_str().unwrap())
-    }
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // may have ended already
-        let _ = self.child.wait();
+        let log = self.0.log();
+        until(message, async || {
+            let lines =
+                log.all().into_iter().map(|line| serde_json::from_str(&line).unwrap_or(Value::String(line)));
+            let found: Vec<_> = lines.filter(|line| line["message"] == message).collect();
+            (!found.is_empty()).then_some(found)
+        })
+        .await
     }
 }
 
@@ -106,7 +76,7 @@ async fn every_answer_has_the_id_of_its_call_or_one_that_was_made_for_it() {
 async fn away_from_a_terminal_the_log_is_json_and_a_failed_call_is_one_line_of_it() {
     on_a_book(async |book| {
         let service = Logged::start(&["--database-url", &book.url, "--log-level", "debug"]);
-        let mut client = connect(&service.url().await).await;
+        let mut client = service.0.client().await;
         client.credit(deposit("ann", "order-1", 765_432)).await.answered();
         client.charge(with_id("r-1", charge("ann", "job-1", 987_654))).await.unwrap_err();
         let line = &service.lines("a call failed").await[0];
@@ -121,12 +91,12 @@ async fn away_from_a_terminal_the_log_is_json_and_a_failed_call_is_one_line_of_i
             assert_eq!(line[field], value, "{field} of {line}");
         }
         assert!(line["timestamp"].is_string() && line["caller"].is_null(), "{line}");
-        let lines = service.lines.lock().unwrap().clone();
-        let said = format!("{lines:?}");
+        let lines = service.0.log().all();
+        let said = lines.join("\n");
         for private in ["765432", "987654", "job-1", "order-1", "ann"] {
             assert!(!said.contains(private), "{private} is in the log: {said}");
         }
-        assert!(lines.iter().all(Value::is_object), "{lines:?}");
+        assert!(lines.iter().all(|line| line.starts_with('{')), "{said}");
     })
     .await;
 }
@@ -145,7 +115,7 @@ fn fields(line: &Value) -> Vec<&String> {
 async fn a_call_that_fails_inside_is_an_error_with_its_cause_which_its_caller_is_not_told() {
     on_a_book(async |book| {
         let service = Logged::start(&["--database-url", &book.url]);
-        let mut client = connect(&service.url().await).await;
+        let mut client = service.0.client().await;
         book.run_sql("ALTER TABLE accounts ADD CONSTRAINT no_more CHECK (false) NOT VALID").await.unwrap();
         let failed = client.credit(with_id("r-2", deposit("ann", "order-1", 5))).await.unwrap_err();
         book.run_sql("ALTER TABLE accounts DROP CONSTRAINT no_more").await.unwrap();
@@ -162,17 +132,15 @@ async fn a_call_that_fails_inside_is_an_error_with_its_cause_which_its_caller_is
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_not_permitted_is_a_warning_with_the_name_of_its_caller() {
     on_a_book(async |book| {
-        let made = Process::command().args(["token", "new", "web", "reader"]).output().unwrap();
-        let [token, line] = [made.stderr, made.stdout].map(|text| String::from_utf8(text).unwrap());
-        let file = std::env::temp_dir().join(format!("billing-log-{}", std::process::id()));
-        std::fs::write(&file, line).unwrap();
-        let service = Logged::start(&["--database-url", &book.url, "--credentials", file.to_str().unwrap()]);
-        let mut client = connect(&service.url().await).await;
+        let (token, line) = new_token("web", "reader");
+        let dir = Dir::new();
+        let credentials = dir.write("credentials", &line);
+        let service = Logged::start(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.0.client().await;
         let mut request = with_id("r-3", deposit("ann", "order-1", 5));
         let bearer = format!("Bearer {}", token.trim());
         request.metadata_mut().insert("authorization", bearer.parse().unwrap());
         client.credit(request).await.unwrap_err();
-        std::fs::remove_file(&file).unwrap();
         let lines = service.lines("a call failed").await;
         assert_eq!(lines.len(), 1, "{lines:?}");
         for (field, value) in [
@@ -180,7 +148,7 @@ async fn a_call_that_is_not_permitted_is_a_warning_with_the_name_of_its_caller()
             ("reason", "PERMISSION_DENIED"),
             ("caller", "web"),
             ("request_id", "r-3"),
-            ("error", "Credit needs the role coordinator, and web has the role reader"),
+            ("error", "Credit needs the role coordinator, and web has reader"),
         ] {
             assert_eq!(lines[0][field], value, "{field} of {lines:?}");
         }

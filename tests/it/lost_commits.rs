@@ -9,6 +9,7 @@ use tonic::{Code, Request};
 use crate::support::{
     process::Process,
     server::{TestServer, config},
+    waiting::until,
     wire::{Cut, Wire},
     *,
 };
@@ -82,9 +83,10 @@ async fn a_service_that_is_killed_while_it_waits_for_a_commit_has_made_it_and_th
             let request = charge("ann", &key, 1);
             let unanswered = tokio::spawn(async move { client.charge(request).await });
             // A server that finds its client gone before it comes to the COMMIT does not make it.
-            while book.number("SELECT count(*) FROM ledger_entries").await == round {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            until("the entry is written", async || {
+                (book.number("SELECT count(*) FROM ledger_entries").await > round).then_some(())
+            })
+            .await;
             process.kill();
             assert!(unanswered.await.unwrap().is_err());
             process = Process::serve(&flags);

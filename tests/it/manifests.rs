@@ -13,7 +13,13 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{dir::Dir, process::Process, wire::Wire, *};
+use crate::support::{
+    dir::Dir,
+    process::Process,
+    waiting::{output, run},
+    wire::Wire,
+    *,
+};
 use pod::{Pod, Secrets};
 use rendered::{OVERLAYS, Rendered, container, folder, list, number, text, variable};
 
@@ -30,7 +36,7 @@ fn each_argument_and_variable_of_the_manifests_is_one_of_the_program() {
             let container = container(rendered.pod(kind));
             let mut help = Process::command();
             help.env_clear().args(list(&container["args"]).iter().map(text)).arg("--help");
-            let help = help.output().unwrap();
+            let help = run(&mut help);
             assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
             let help = String::from_utf8(help.stdout).unwrap();
             for variable in list(&container["env"]) {
@@ -196,16 +202,12 @@ async fn before_the_database_is_there_and_migrated_no_pod_starts_and_the_migrati
         assert!(String::from_utf8_lossy(&output.stdout).contains(said), "{said}");
     }
     let pod = Pod::new(rendered.pod("Deployment"), &secrets);
-    let _process = run(&pod);
+    let _process = start(&pod);
     pod.waits_for("startupProbe", true).await;
     pod.waits_for("readinessProbe", true).await;
 }
 
-async fn output(command: Command) -> Output {
-    tokio::process::Command::from(command).output().await.unwrap()
-}
-
-fn run(pod: &Pod) -> Process {
+fn start(pod: &Pod) -> Process {
     Process::start(pod.command()).unwrap_or_else(|log| panic!("it ended at its start: {log:#?}"))
 }
 
@@ -219,7 +221,7 @@ async fn a_pod_answers_its_kubelet_while_it_starts_loses_its_database_and_is_sto
             let pod = Pod::new(rendered.pod("Deployment"), &secrets);
             assert!(!pod.passes("startupProbe").await, "nobody is there yet");
 
-            let process = run(&pod);
+            let process = start(&pod);
             pod.waits_for("startupProbe", true).await;
             pod.waits_for("readinessProbe", true).await;
             assert!(pod.passes("livenessProbe").await);
@@ -282,8 +284,8 @@ fn the_check_of_the_manifests_finds_what_is_misspelt() {
 fn check(change: impl FnOnce(&Path)) -> Output {
     let dir = Dir::new();
     let copy = dir.path().join("kubernetes");
-    assert!(Command::new("cp").arg("-r").args([&folder(), &copy]).status().unwrap().success());
+    assert!(run(Command::new("cp").arg("-r").args([&folder(), &copy])).status.success());
     change(&copy);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check-manifests");
-    Command::new(script).arg(&copy).output().unwrap()
+    run(Command::new(script).arg(&copy))
 }

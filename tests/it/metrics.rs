@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -15,9 +14,15 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 
-use crate::support::{console::section, process::Process, *};
+use crate::support::{
+    console::section,
+    process::{Lines, Process},
+    waiting::{PATIENCE, output, run},
+    *,
+};
 
 const RUNBOOK: &str = include_str!("../../docs/OPERATIONS.md");
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
@@ -36,7 +41,7 @@ pub async fn get(address: &str, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time").unwrap();
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -121,14 +126,17 @@ impl Prometheus {
              scrape_configs: [{{job_name: billing, static_configs: [{{targets: ['{scraped}']}}]}}]\n"
         );
         fs::write(dir.join("prometheus.yml"), config).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let server = Command::new("prometheus")
+        let mut server = Command::new("prometheus")
             .arg(format!("--config.file={}/prometheus.yml", dir.display()))
             .arg(format!("--storage.tsdb.path={}/data", dir.display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stderr(Stdio::null())
+            .arg("--web.listen-address=127.0.0.1:0")
+            .stderr(Stdio::piped())
             .spawn()
             .expect("prometheus, which `make tools` installs");
+        let log = Lines::of("prometheus", server.stderr.take().unwrap());
+        let address =
+            |line: &str| Some(line.split_once("\"Listening on\" address=")?.1.split(' ').next()?.to_owned());
+        let (address, _) = log.wait_for(address).expect("it listens");
         Self { server, dir, address }
     }
 
@@ -187,8 +195,9 @@ async fn assert_runbook_shows_the_dashboard(prometheus: &Prometheus, queries: &[
     let section = section(RUNBOOK, "### Metrics, alerts and the dashboard");
     let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let script = script.replace("prometheus:9090", &prometheus.address);
-    let mut bash = tokio::process::Command::new("bash");
-    let output = bash.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().await.unwrap();
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = output(bash).await;
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let shown: Vec<&str> = said.split("# ").skip(1).collect();
     assert_eq!(shown.len(), queries.len(), "{said}");
@@ -229,7 +238,7 @@ fn each_alert_fires_when_it_should_and_has_its_section_in_the_runbook() {
     let tests = Path::new(DEPLOY).join("prometheus/billing.rules.test.yaml");
     for arguments in [["check", "rules", rules.to_str().unwrap()], ["test", "rules", tests.to_str().unwrap()]]
     {
-        let output = Command::new("promtool").args(arguments).output().expect("promtool, of `make tools`");
+        let output = run(Command::new("promtool").args(arguments));
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{said}");
     }

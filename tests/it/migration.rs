@@ -13,7 +13,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use crate::support::{console::commands, dir::Dir, shell, *};
+use crate::support::{console::commands, dir::Dir, shell, waiting::run, *};
 
 const PAGE: &str = include_str!("../../docs/MIGRATION.md");
 /// The coordinator that the page shows.
@@ -50,14 +50,10 @@ impl Move {
 
     /// What a command prints, and whether it went well.
     fn run(&self, command: &str) -> (String, bool) {
-        let output = Command::new("bash")
-            .args(["-c", &format!("exec 2>&1\n{command}")])
-            .current_dir(self.dir.path())
-            .env("PATH", shell::path())
-            .env("DATABASE_URL", &self.book.url)
-            .env("BILLING_SOURCE_URL", &self.source.url)
-            .output()
-            .unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("exec 2>&1\n{command}")]).current_dir(self.dir.path());
+        bash.env("PATH", shell::path()).env("DATABASE_URL", &self.book.url);
+        let output = run(bash.env("BILLING_SOURCE_URL", &self.source.url));
         (String::from_utf8(output.stdout).unwrap(), output.status.success())
     }
 }

@@ -8,6 +8,7 @@ use crate::support::{
     console::{commands, without_times},
     process::Process,
     shell::Shell,
+    waiting::run,
 };
 
 const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
@@ -31,13 +32,8 @@ fn rows(table: &str) -> Vec<Vec<String>> {
 /// The flags by `--help`: name, variable and default.
 fn flags_by_help() -> BTreeSet<[String; 3]> {
     let mut command = Process::command();
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("BILLING_") {
-            command.env_remove(name);
-        }
-    }
-    command.env_remove("BILLING_LOG_FORMAT").env_remove("BILLING_ALLOW_UNSAFE_DATABASE"); // which tests set
-    let help = String::from_utf8(command.args(["serve", "--help"]).output().unwrap().stdout).unwrap();
+    let help = run(command.env_clear().args(["serve", "--help"]));
+    let help = String::from_utf8(help.stdout).unwrap();
     let noted = |line: &str, name: &str| {
         let (_, rest) = line.split_once(&format!("[{name}: "))?;
         Some(rest.split_once(']')?.0.trim_end_matches('=').to_owned())

@@ -9,6 +9,7 @@ use std::{
 use crate::support::{
     console::{commands, without_times},
     process::Process,
+    waiting::run,
 };
 
 /// The address that the README's commands call.
@@ -49,9 +50,10 @@ impl Service {
     /// What a command prints, with a README's address replaced by the real one.
     fn run(&self, command: &str) -> String {
         let command = command.replace(README_ADDRESS, self.address());
-        let output =
-            Command::new("bash").args(["-c", &format!("exec 2>&1\n{command}")]).current_dir(root()).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
+        assert!(!command.contains(":50051") && !command.contains(":9464"), "not at this service: {command}");
+        let mut bash = Command::new("bash");
+        let output = run(bash.args(["-c", &format!("exec 2>&1\n{command}")]).current_dir(root()));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn grpcurl(&self, arguments: &str) -> String {

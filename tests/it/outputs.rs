@@ -11,7 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     history_import::old_coordinator::OldCoordinator,
     support::{
-        process::{Process, free_port, new_token, wait_for_exit},
+        address::free_address,
+        process::{Process, new_token},
+        waiting::{run, wait_for_exit},
         *,
     },
 };
@@ -65,7 +67,7 @@ async fn no_command_panics_where_nothing_can_be_written_and_each_says_so_by_its_
         for (arguments, status) in commands {
             for stream in [1, 2] {
                 for (nowhere, fails) in NOWHERE {
-                    let output = into_nowhere(stream, nowhere).args(arguments).output().unwrap();
+                    let output = run(into_nowhere(stream, nowhere).args(arguments));
                     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
                     let case = format!("{arguments:?} {stream}{nowhere}: {} {said}", output.status);
                     assert!(!said.contains("panicked"), "{case}");
@@ -85,11 +87,11 @@ async fn no_command_panics_where_nothing_can_be_written_and_each_says_so_by_its_
 fn a_token_is_shown_to_nobody_when_its_line_is_lost() {
     let arguments = ["token", "new", "web", "reader"];
     for (nowhere, _) in NOWHERE {
-        let output = into_nowhere(1, nowhere).args(arguments).output().unwrap();
+        let output = run(into_nowhere(1, nowhere).args(arguments));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "1{nowhere}: {said}");
         assert!(said.starts_with("billing: ") && !said.contains("billing_"), "1{nowhere}: {said}");
-        let output = into_nowhere(2, nowhere).args(arguments).output().unwrap();
+        let output = run(into_nowhere(2, nowhere).args(arguments));
         assert_eq!(output.status.code(), Some(1), "2{nowhere}");
     }
     let (token, line) = new_token("web", "reader");
@@ -100,10 +102,10 @@ fn a_token_is_shown_to_nobody_when_its_line_is_lost() {
 async fn the_service_goes_on_and_drains_where_its_log_cannot_be_written() {
     on_a_book(async |book| {
         for log in ["> /dev/full", ">&-"] {
-            let address = format!("127.0.0.1:{}", free_port());
-            let flags = ["--listen", &address, "--metrics-listen", "off", "--drain-delay", "0s"];
+            let address = free_address().to_string();
+            let flags = ["--database-url", &book.url, "--listen", &address];
             let mut service = into_nowhere(2, log);
-            let mut service = service.args(["--database-url", &book.url]).args(flags).spawn().unwrap();
+            let mut service = service.args(flags).spawn().unwrap();
             for _ in 0..200 {
                 if TcpStream::connect(&address).is_ok() {
                     break;

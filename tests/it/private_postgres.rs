@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use billing::private_postgres::{PrivatePostgres, PrivatePostgresError};
+
+use crate::support::{
+    process::Lines,
+    waiting::{run, wait_for_exit},
+};
 
 const UNSAFE_BUT_FAST: &[(&str, &str)] = &[("fsync", "off")];
 /// Names the data directory to the process that is going to be killed.
@@ -35,7 +39,7 @@ impl Drop for TempDir {
 fn query(postgres: &PrivatePostgres, sql: &str) -> String {
     let url = postgres.database_url("billing");
     let mut psql = Command::new(postgres.bin_dir().join("psql"));
-    let output = psql.args(["-XAt", "-d", &url, "-c", sql]).output().expect("psql runs");
+    let output = run(psql.args(["-XAt", "-d", &url, "-c", sql]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
@@ -116,11 +120,10 @@ fn the_server_stops_when_its_service_is_killed() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut ready = String::new();
-    BufReader::new(service.stderr.take().unwrap()).read_line(&mut ready).unwrap();
-    assert_eq!(ready, "ready\n");
+    let said = Lines::of("service", service.stderr.take().unwrap());
+    said.wait_for(|line| (line == "ready").then_some(())).expect("it is ready");
     service.kill().unwrap();
-    service.wait().unwrap();
+    wait_for_exit(&mut service);
 
     let successor = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
     assert_eq!(query(&successor, "SELECT text FROM note"), "kept");

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -10,8 +9,16 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{guarded::Guarded, on_a_book, process::Process};
+use crate::support::{
+    address::own_ip,
+    guarded::Guarded,
+    on_a_book,
+    process::Process,
+    waiting::{PATIENCE, finish_within, run_within},
+};
 
+/// How long it may take to fetch what the example needs.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(120);
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python");
 
 /// Python with what the example needs, and the stubs; kept for the next run. Or why it cannot be had.
@@ -46,7 +53,7 @@ fn stubs(python: &Path) -> PathBuf {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = run_within(INSTALL_PATIENCE, command);
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
 }
@@ -70,10 +77,9 @@ fn its_own_tests_pass() {
 /// How many calls were answered.
 fn finish(mut load: Child) -> usize {
     drop(load.stdin.take());
-    let mut printed = String::new();
-    load.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
-    assert!(load.wait().unwrap().success(), "a call was not answered");
-    printed.trim().parse().unwrap()
+    let output = finish_within(PATIENCE, load);
+    assert!(output.status.success(), "a call was not answered");
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
 /// Terminates and kills the replicas in turn, and starts each again where it was. In the end both are away for longer than the
@@ -125,7 +131,8 @@ async fn it_loses_and_doubles_nothing_while_replicas_are_restarted_and_killed() 
     on_a_book(async |book| {
         let url = book.url.clone();
         let answered = tokio::task::spawn_blocking(move || {
-            let mut processes = [(); 2].map(|()| Some(Process::serve(&flags(&url, "127.0.0.1:0"))));
+            let mut processes =
+                [(); 2].map(|()| Some(Process::serve(&flags(&url, &format!("{}:0", own_ip())))));
             let addresses = processes.each_ref().map(|process| process.as_ref().unwrap().address.clone());
             let load = program(python, &["load.py", &format!("ipv4:{}", addresses.join(","))])
                 .stdin(Stdio::piped())
@@ -155,7 +162,7 @@ async fn it_calls_by_tls_and_with_its_token() {
     on_a_book(async |book| {
         let url = book.url.clone();
         let answered = tokio::task::spawn_blocking(move || {
-            let service = Guarded::serve("python-client-tls", &url);
+            let service = Guarded::serve(&url);
             let authority = service.authority_file.to_str().unwrap();
             let load = program(python, &["load.py", &service.target(), authority])
                 .env("BILLING_TOKEN", &service.token)

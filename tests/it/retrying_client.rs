@@ -147,7 +147,7 @@ async fn a_refusal_is_an_answer_and_a_service_that_is_away_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_calls_by_tls_and_with_its_token() {
     on_a_book(async |book| {
-        let service = Guarded::serve("rust-client", &book.url);
+        let service = Guarded::serve(&book.url);
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&service.authority));
         let replica = endpoint(&format!("https://{}", service.target())).unwrap().tls_config(tls).unwrap();
         let call = async |token: Option<&str>| {

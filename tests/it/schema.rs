@@ -6,7 +6,12 @@ use billing::ledger;
 use diesel::{QueryableByName, sql_types::Text};
 use diesel_async::RunQueryDsl;
 
-use crate::support::{cluster::cluster, process::Process, *};
+use crate::support::{
+    cluster::cluster,
+    process::Process,
+    waiting::{output, run},
+    *,
+};
 
 #[derive(QueryableByName)]
 struct Line {
@@ -33,10 +38,8 @@ async fn what_was_written_cannot_be_changed_in_psql() {
                 format!("TRUNCATE {table}"),
                 format!("SET session_replication_role = replica; DELETE FROM {table}"),
             ] {
-                let psql = Command::new(cluster().bin_dir().join("psql"))
-                    .args(["-X", "-v", "ON_ERROR_STOP=1", "-d", &book.url, "-c", &statement])
-                    .output()
-                    .unwrap();
+                let mut psql = Command::new(cluster().bin_dir().join("psql"));
+                let psql = run(psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-d", &book.url, "-c", &statement]));
                 assert!(!psql.status.success(), "{statement}");
                 let said = String::from_utf8_lossy(&psql.stderr).into_owned();
                 assert!(said.contains("what was written stays written"), "{statement}: {said}");
@@ -126,10 +129,9 @@ async fn migrations_run_by_several_at_once_run_once() {
     for _ in 0..6 {
         let url = book.url.clone();
         running.spawn(async move {
-            let output = tokio::process::Command::from(Process::command())
-                .args(["migrate", "--database-url", &url])
-                .output();
-            let output = output.await.unwrap();
+            let mut migrate = Process::command();
+            migrate.args(["migrate", "--database-url", &url]);
+            let output = output(migrate).await;
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8(output.stdout).unwrap()
         });
@@ -155,8 +157,8 @@ async fn the_schema_can_be_taken_down_and_made_again() {
 async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_what_to_do() {
     let book = TestBook::create_empty().await;
     let mut serve = Process::command();
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &book.url]);
-    let output = tokio::process::Command::from(serve).output().await.unwrap();
+    serve.args(["serve", "--database-url", &book.url]);
+    let output = output(serve).await;
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("run `billing migrate` first (pending: 2026-11-24-000001_ledger)"), "{said}");

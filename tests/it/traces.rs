@@ -220,7 +220,6 @@ async fn without_an_endpoint_nothing_is_sent_and_without_a_collector_nothing_wai
         let (collector, url) = Collector::start().await;
         let mut command = Process::command();
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "").env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &url);
-        command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-delay", "0s"]);
         command.args(["--database-url", &book.url]);
         let service = Process::start(command).unwrap();
         service.client().await.credit(traced("01", deposit("ann", "order-1", 5))).await.answered();

@@ -40,8 +40,8 @@ impl Figures<'_> {
         let kinds = self.tally.counts().len();
         assert!(kinds >= KINDS_MIN, "only {kinds} kinds of faults");
         let (kills, cuts) = (self.tally.total(Sort::Kill), self.tally.total(Sort::Cut));
-        assert!(self.extended_in_debt() > 0, "no reservation was extended in debt");
         let is_short = self.seconds < LONG_RUN;
+        assert!(is_short || self.extended_in_debt() > 0, "no reservation was extended in debt");
         assert!(is_short || kills >= SORT_MIN && cuts >= SORT_MIN, "only {kills} kills and {cuts} cuts");
     }
 

@@ -1,11 +1,21 @@
 //! `billing import` and `billing audit`, as an operator runs them.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::{
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use super::old_coordinator::OldCoordinator;
-use crate::support::{TestBook, process::Process};
+use crate::support::{
+    TestBook,
+    process::Process,
+    waiting::{finish_within, output},
+};
+
+/// How long an import may take: `make history` has long ones.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// The command that imports a database into another.
 pub fn import_command(source: &str, target: &str) -> Command {
@@ -16,10 +26,16 @@ pub fn import_command(source: &str, target: &str) -> Command {
 
 /// Imports, and returns how that ended.
 pub async fn try_import(source: &str, target: &str) -> Output {
-    tokio::process::Command::from(import_command(source, target)).output().await.unwrap()
+    finish(import_command(source, target).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .await
 }
 
-/// Begins to import. What it prints is read by `wait_with_output`.
+/// Waits for an import.
+pub async fn finish(import: Child) -> Output {
+    tokio::task::spawn_blocking(|| finish_within(PATIENCE, import)).await.unwrap()
+}
+
+/// Begins to import. What it prints is read by `finish`.
 pub fn begin_import(old: &OldCoordinator, book: &TestBook) -> Child {
     let mut command = import_command(old.url(), &book.url);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -60,7 +76,7 @@ pub async fn import_refused(source: &str, book: &TestBook) -> String {
 pub async fn audit(book: &TestBook) {
     let mut command = Process::command();
     command.args(["audit", "--database-url", &book.url]);
-    let output = tokio::process::Command::from(command).output().await.unwrap();
+    let output = output(command).await;
     assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
 }
 

@@ -7,12 +7,16 @@ use diesel_async::RunQueryDsl;
 use fastrand::Rng;
 
 use super::{
-    command::{begin_import, import, text},
+    command::{begin_import, finish, import, text},
     old_coordinator::OldCoordinator,
     rows,
     side_by_side::check_import,
 };
-use crate::support::{TestBook, book::number};
+use crate::support::{
+    TestBook,
+    book::number,
+    waiting::{PATIENCE, until, wait_for_exit},
+};
 
 const KILLS: u64 = 5;
 /// How many rows there are at least: enough for a transaction after each kill.
@@ -83,13 +87,14 @@ async fn an_import_that_loses_a_database_says_so_and_is_gone_on_with() {
         let before = book.number(IMPORTED).await;
         let mut child = begin_import(&old, &book);
         let mut connection = book.connect().await;
-        while number(&mut connection, IMPORTED).await <= before {
+        until("more is imported", async || {
             assert!(child.try_wait().unwrap().is_none(), "it ended before it was in the middle");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+            (number(&mut connection, IMPORTED).await > before).then_some(())
+        })
+        .await;
         let ended = if is_source { old.number(END_IMPORT).await } else { book.number(END_IMPORT).await };
         assert_eq!(ended, 1, "it has one session on each");
-        let output = child.wait_with_output().unwrap();
+        let output = finish(child).await;
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("cannot import") && !said.contains("panicked"), "{said}");
@@ -107,6 +112,7 @@ async fn kill_at(old: &OldCoordinator, book: &TestBook, place: i64, random: &mut
     let mut child = begin_import(old, book);
     let (mut changed, mut took) = (Instant::now(), Duration::ZERO);
     while child.try_wait().unwrap().is_none() && (imported < place || took.is_zero()) {
+        assert!(changed.elapsed() < PATIENCE, "it imports no more");
         tokio::time::sleep(Duration::from_millis(1)).await;
         let now = number(&mut connection, IMPORTED).await;
         if now > imported {
@@ -117,12 +123,10 @@ async fn kill_at(old: &OldCoordinator, book: &TestBook, place: i64, random: &mut
     let moment = random.u64(..=u64::try_from(took.as_micros()).unwrap());
     tokio::time::sleep(Duration::from_micros(moment)).await;
     child.kill().unwrap();
-    child.wait().unwrap();
+    wait_for_exit(&mut child);
     drop(connection);
     // Until PostgreSQL has noticed, the lock of the one that was killed keeps the next one out.
-    while book.number(SESSIONS).await > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("PostgreSQL has noticed", async || (book.number(SESSIONS).await == 0).then_some(())).await;
 }
 
 /// A hash of what a table has, in any order.

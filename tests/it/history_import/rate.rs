@@ -7,7 +7,12 @@ use std::{
 };
 
 use super::{command::import_command, old_coordinator::OldCoordinator, rows, side_by_side::check_import};
-use crate::support::{TestBook, cluster::cluster, measured::run_measured};
+use crate::support::{
+    TestBook,
+    cluster::cluster,
+    measured::run_measured,
+    waiting::{finish_within, wait_for_exit},
+};
 
 /// No more than this is ever in use, in KiB.
 const MEMORY_MAX_KIB: u64 = 64 * 1_024;
@@ -45,6 +50,9 @@ async fn a_history_is_imported_in_little_memory_beside_how_fast_it_is_copied() {
     }
 }
 
+/// How long the copy may take.
+const COPY_PATIENCE: Duration = Duration::from_secs(3_600);
+
 /// Copies the journal into a database that is empty, its indexes included, and returns how long that took.
 fn copy_table(from: &str, to: &str) -> Duration {
     let program = |name| Command::new(cluster().bin_dir().join(name));
@@ -53,7 +61,7 @@ fn copy_table(from: &str, to: &str) -> Duration {
     let mut dump = dump.args(["-t", "ledger_entries", from]).stdout(Stdio::piped()).spawn().unwrap();
     let mut load = program("psql");
     load.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to]).stdin(dump.stdout.take().unwrap());
-    assert!(load.stdout(Stdio::null()).status().unwrap().success());
-    assert!(dump.wait().unwrap().success());
+    assert!(finish_within(COPY_PATIENCE, load.stdout(Stdio::null()).spawn().unwrap()).status.success());
+    assert!(wait_for_exit(&mut dump).success());
     started.elapsed()
 }

@@ -1,14 +1,12 @@
 //! What is refused before anything is written: a source that is none, and a second import at the same time.
 
-use std::time::Duration;
-
 use super::{
-    command::{begin_import, import_refused, text, try_import},
+    command::{begin_import, finish, import_refused, text, try_import},
     old_coordinator::OldCoordinator,
     rows,
     side_by_side::check_import,
 };
-use crate::support::TestBook;
+use crate::support::{TestBook, waiting::until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_none_is_refused() {
@@ -58,15 +56,16 @@ async fn two_imports_at_once_are_one() {
     old.plant().await;
     let book = TestBook::create().await;
     let mut first = begin_import(&old, &book);
-    while book.number("SELECT count(*) FROM imported_accounts").await == 0 {
+    until("an account is imported", async || {
         assert!(first.try_wait().unwrap().is_none(), "it ended without having imported anything");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        (book.number("SELECT count(*) FROM imported_accounts").await > 0).then_some(())
+    })
+    .await;
     let second = try_import(old.url(), &book.url).await; // waits for the first one, for a while
     let (told, said) = (text(&second.stdout), text(&second.stderr));
     let found_nothing = second.status.success() && told.contains("\"rows\":0");
     assert!(found_nothing || said.contains("another import"), "{told}\n{said}");
-    let first = tokio::task::spawn_blocking(|| first.wait_with_output().unwrap()).await.unwrap();
+    let first = finish(first).await;
     assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
     check_import(&old, &book).await;
 }

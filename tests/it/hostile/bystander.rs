@@ -17,7 +17,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::support::{process::Process, *};
+use crate::support::{process::Process, waiting::PATIENCE, *};
 
 /// How long one call of a good client may take during an attack, in a debug build on a machine that does other things.
 const LATENCY_MAX: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ impl Bystander {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(call_until(&url, &is_over, &answered))
         });
-        first_answer.recv().expect("the service serves");
+        first_answer.recv_timeout(PATIENCE).expect("the service serves");
         Self { pid: service.id(), stop, calls }
     }
 

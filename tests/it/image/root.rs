@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::dockerfile::{Dockerfile, Stage};
-use crate::support::dir::Dir;
+use crate::support::{dir::Dir, waiting::run};
 
 /// What distroless/cc has of a C library, by the names that programs ask for.
 const LIBRARIES: [&str; 4] = ["libc.so.6", "libgcc_s.so.1", "libm.so.6", "ld-linux-x86-64.so.2"];
@@ -51,7 +51,7 @@ impl Root {
     fn may_be_entered(&self) -> bool {
         let mut enter = Command::new("unshare");
         enter.args(["--mount", "sh", "-c", MAKE_READ_ONLY, "enter"]).arg(self.dir.path());
-        enter.output().is_ok_and(|output| output.status.success())
+        run(&mut enter).status.success()
     }
 
     /// The stage that is the image.
@@ -95,7 +95,7 @@ impl Root {
 
 /// The libraries of the program, all of which distroless/cc has.
 fn libraries() -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(env!("CARGO_BIN_EXE_billing")).output().unwrap();
+    let output = run(Command::new("ldd").arg(env!("CARGO_BIN_EXE_billing")));
     let listed = String::from_utf8(output.stdout).unwrap();
     let paths = listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
     let libraries: Vec<PathBuf> = paths.collect();

@@ -1,5 +1,5 @@
 //! A pod of a manifest as a process: the built program with the arguments and the environment of the pod's container, nothing
-//! else in its environment, and probes as a kubelet makes them. Ports are free ones and mounted files those of a test, since
+//! else in its environment, and probes as a kubelet makes them. Addresses are free ones and mounted files those of a test, since
 //! this is one machine for all.
 
 use std::{
@@ -18,10 +18,11 @@ use tonic_health::pb::{health_check_response::ServingStatus, health_client::Heal
 
 use super::rendered::{container, list, number, text};
 use crate::support::{
+    address::free_address,
     authority::{Authority, Issued},
     dir::Dir,
     health::request,
-    process::{Process, free_port, new_token},
+    process::{Process, new_token},
 };
 
 /// What is in each Secret (or config map) that README.md has an operator make: its name, a key, and what is under it.
@@ -66,8 +67,8 @@ impl Secrets {
 pub struct Pod<'a> {
     manifest: &'a Value,
     secrets: &'a Secrets,
-    /// The real port of each port of the manifest.
-    ports: HashMap<u16, u16>,
+    /// The real address of each port of the manifest.
+    ports: HashMap<u16, SocketAddr>,
     /// What is mounted, each volume in a directory by its name.
     mounted: Dir,
 }
@@ -75,7 +76,7 @@ pub struct Pod<'a> {
 impl<'a> Pod<'a> {
     pub fn new(manifest: &'a Value, secrets: &'a Secrets) -> Self {
         let ports = container(manifest)["ports"].as_array().into_iter().flatten();
-        let ports = ports.map(|port| (port_number(&port["containerPort"]), free_port())).collect();
+        let ports = ports.map(|port| (port_number(&port["containerPort"]), free_address())).collect();
         let mounted = Dir::new();
         for volume in list(&manifest["spec"]["volumes"]) {
             let source = volume["secret"]["secretName"].as_str().or(volume["configMap"]["name"].as_str());
@@ -100,10 +101,10 @@ impl<'a> Pod<'a> {
     /// Whether a probe of the manifest succeeds now, on a connection of its own and without TLS, as a kubelet asks.
     pub async fn passes(&self, probe: &str) -> bool {
         let probe = &container(self.manifest)[probe];
-        let port = self.ports[&port_number(&probe["grpc"]["port"])];
+        let address = self.ports[&port_number(&probe["grpc"]["port"])];
         let patience = probe["timeoutSeconds"].as_u64().unwrap_or(1);
         let asked = async {
-            let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
             let mut health = HealthClient::new(endpoint.connect().await.ok()?);
             let answer = health.check(request(text(&probe["grpc"]["service"]))).await.ok()?;
             Some(answer.into_inner().status())
@@ -130,8 +131,8 @@ impl<'a> Pod<'a> {
         }
         let value = text(&variable["value"]);
         if let Ok(address) = value.parse::<SocketAddr>() {
-            let port = self.ports.get(&address.port()).unwrap_or_else(|| panic!("{value}: no containerPort"));
-            return SocketAddr::new(address.ip(), *port).to_string();
+            let real = self.ports.get(&address.port()).unwrap_or_else(|| panic!("{value}: no containerPort"));
+            return real.to_string();
         }
         if value.starts_with('/') {
             return self.file(Path::new(value)).to_str().unwrap().to_owned();

@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::support::waiting::run;
+
 /// The overlays, by the names of their folders.
 pub const OVERLAYS: [&str; 2] = ["development", "production"];
 
@@ -27,12 +29,9 @@ pub struct Rendered(Vec<Value>);
 impl Rendered {
     pub fn of(overlay: &str) -> Self {
         let path = folder().join("overlays").join(overlay);
-        let output = Command::new("bash")
-            .args(["-o", "pipefail", "-c", RENDER, "render"])
-            .arg(path)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-o", "pipefail", "-c", RENDER, "render"]).arg(path);
+        let output = run(bash.current_dir(env!("CARGO_MANIFEST_DIR")));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self(serde_json::from_slice(&output.stdout).unwrap())
     }

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{TestBook, process::Process};
+use crate::support::{TestBook, process::Process, waiting::output};
 
 /// Its tables, with all that they let in.
 const TABLES: &str = "
@@ -49,7 +49,7 @@ pub async fn fill(source: &TestBook, sql: &str) {
 pub async fn run_preflight(url: &str, flags: &[&str]) -> Output {
     let mut preflight = Process::command();
     preflight.env_remove("BILLING_SOURCE_URL").args(["preflight", "--source", url]).args(flags);
-    tokio::process::Command::from(preflight).output().await.unwrap()
+    output(preflight).await
 }
 
 /// What a preflight prints as JSON Lines.

@@ -1,16 +1,22 @@
 //! A fresh book for each test, checked at its end.
 
+use std::time::Duration;
+
 use billing::{
     accounting::{Limits, MicroUsd, Ttl},
     ledger::{DatabaseUrl, Ledger},
 };
 use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use tokio::time::timeout;
 
 use super::{check, cluster};
 
 /// The most that an `AdminCredit` may grant in tests.
 pub const ADMIN_CREDIT_MAX: i64 = 1_000_000_000;
+
+/// How long a test may take. `.config/nextest.toml` ends one that takes longer, in any way.
+const TEST_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A database of its own, migrated, with an empty book.
 #[derive(Clone)]
@@ -22,7 +28,7 @@ pub struct TestBook {
 /// Runs a test on a fresh book, then checks the book.
 pub async fn on_a_book(test: impl AsyncFnOnce(&TestBook)) {
     let book = TestBook::create().await;
-    test(&book).await;
+    timeout(TEST_PATIENCE, test(&book)).await.expect("the test ends in time");
     book.check().await;
 }
 

@@ -1,5 +1,7 @@
 //! Many random cases, each made of a seed that is printed when it fails.
 
+#![allow(clippy::print_stdout, reason = "a test's own output")]
+
 use std::{
     env,
     panic::{AssertUnwindSafe, catch_unwind},

@@ -21,7 +21,7 @@ use billing::{ledger, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use rustix::process::{Pid, getppid, test_kill_process};
 
-use super::process::{Lines, wait_for_exit};
+use super::{process::Lines, waiting::wait_for_exit};
 
 const DIR_PREFIX: &str = "billing-test-run-";
 const TEMPLATE: &str = "template_of_books";

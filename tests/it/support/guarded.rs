@@ -1,11 +1,8 @@
 //! The program with TLS and one caller, who has a token.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use super::{authority::Authority, process::Process};
+use super::{authority::Authority, dir::Dir, process::Process, waiting::run};
 
 /// The running program, and what its caller needs.
 pub struct Guarded {
@@ -17,14 +14,14 @@ pub struct Guarded {
     pub authority: String,
     /// The same, in a file.
     pub authority_file: PathBuf,
+    _dir: Dir,
 }
 
 impl Guarded {
-    /// The program on a database. `name` is that of a directory, which is kept for the next run.
-    pub fn serve(name: &str, database_url: &str) -> Self {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&dir).unwrap();
-        let made = Process::command().args(["token", "new", "checkout", "coordinator"]).output().unwrap();
+    /// The program on a database, at an address that `localhost` leads to.
+    pub fn serve(database_url: &str) -> Self {
+        let dir = Dir::new();
+        let made = run(Process::command().args(["token", "new", "checkout", "coordinator"]));
         let authority = Authority::new("an authority");
         let issued = authority.issue("localhost");
         let files = [
@@ -34,15 +31,17 @@ impl Guarded {
             ("authority.pem", authority.pem().into_bytes()),
         ];
         let paths = files.map(|(name, contents)| {
-            let path = dir.join(name);
+            let path = dir.path().join(name);
             fs::write(&path, contents).unwrap();
             path.to_str().unwrap().to_owned()
         });
         let [credentials, certificate, key, authority_file] = &paths;
         let who = ["--credentials", credentials, "--tls-cert", certificate, "--tls-key", key];
-        let process = Process::serve(&[&["--database-url", database_url], &who[..]].concat());
+        let process = Process::serve(
+            &[&["--database-url", database_url, "--listen", "127.0.0.1:0"], &who[..]].concat(),
+        );
         let token = String::from_utf8(made.stderr).unwrap().trim().to_owned();
-        Self { process, token, authority: authority.pem(), authority_file: authority_file.into() }
+        Self { process, token, authority: authority.pem(), authority_file: authority_file.into(), _dir: dir }
     }
 
     /// Where it serves, by the name in its certificate.

@@ -1,5 +1,6 @@
 //! What the tests stand on: a real PostgreSQL, a fresh book for each test, servers, clients, and the check of the book.
 
+pub mod address;
 pub mod authority;
 pub mod book;
 pub mod calls;
@@ -15,6 +16,7 @@ pub mod process;
 pub mod server;
 pub mod shell;
 pub mod standby;
+pub mod waiting;
 pub mod wire;
 
 pub use book::{TestBook, on_a_book};

@@ -3,20 +3,19 @@
 use std::{
     env,
     io::{BufRead as _, BufReader, Read},
-    net::TcpListener,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::calls::{Client, connect};
-
-/// How long a process may take to say or do what a test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+use super::{
+    address::own_ip,
+    calls::{Client, connect},
+    waiting::{PATIENCE, run, wait_for_exit},
+};
 
 /// The program, running.
 pub struct Process {
@@ -37,9 +36,7 @@ impl Process {
     /// The same; or what it logged, if it ended at its start.
     pub fn try_serve(flags: &[&str]) -> Result<Self, Vec<String>> {
         let mut command = Self::command();
-        command
-            .args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-delay", "0s"])
-            .args(flags);
+        command.args(flags);
         Self::start(command)
     }
 
@@ -55,13 +52,27 @@ impl Process {
         Ok(Self { address, said, child, log })
     }
 
-    /// `billing`, with nothing configured by the environment but that it logs for people, which tests read, too, and that it
-    /// serves on the tests' own database, which is not durable.
+    /// `billing`, configured by the environment to use no port that others may have, to be quick to stop, to log for people, which
+    /// tests read, too, and to serve on the tests' own database, which is not durable.
     pub fn command() -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
-        command.env_remove("DATABASE_URL").env_remove("BILLING_DATA_DIR").env("BILLING_LOG_FORMAT", "human");
-        command.env("BILLING_ALLOW_UNSAFE_DATABASE", "true");
-        command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").stdin(Stdio::null());
+        Self::configured(Command::new(env!("CARGO_BIN_EXE_billing")))
+    }
+
+    /// The same, with a limit of open files.
+    pub fn command_with_files(limit: u32) -> Command {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_billing")]);
+        Self::configured(command)
+    }
+
+    fn configured(mut command: Command) -> Command {
+        for name in ["DATABASE_URL", "BILLING_DATA_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+            command.env_remove(name);
+        }
+        command.env("BILLING_LISTEN", format!("{}:0", own_ip())).env("BILLING_METRICS_LISTEN", "off");
+        command.env("BILLING_DRAIN_DELAY", "0s").env("BILLING_LOG_FORMAT", "human");
+        command.env("BILLING_ALLOW_UNSAFE_DATABASE", "true").stdin(Stdio::null());
         command
     }
 
@@ -79,6 +90,14 @@ impl Process {
     pub fn metrics_address(&self) -> &str {
         let line = self.said.iter().find(|line| line.contains("serving metrics")).expect("it serves metrics");
         line.split_once("http://").unwrap().1.split_once('/').unwrap().0
+    }
+
+    /// Where it serves health alone, as `address:port`.
+    pub fn health_address(&self) -> String {
+        let address = |line: &str| {
+            Some(line.split_once("serving health alone")?.1.split_once("listen=")?.1.trim().to_owned())
+        };
+        self.log.wait_for(address).expect("it serves health alone").0
     }
 
     /// The number of its process.
@@ -116,21 +135,6 @@ impl Process {
     /// What it logs, also after its end.
     pub fn log(&self) -> Lines {
         self.log.clone()
-    }
-}
-
-/// Waits until a process ends, and fails if it does not.
-pub fn wait_for_exit(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            panic!("process {} does not end within {PATIENCE:?}", child.id());
-        }
-        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -189,7 +193,13 @@ impl Lines {
         }
     }
 
-    /// All that it has said.
+    /// All that it says until its end.
+    pub fn whole(&self) -> Vec<String> {
+        assert!(self.wait_for(|_| None::<()>).is_none());
+        self.all()
+    }
+
+    /// All that it has said by now.
     pub fn all(&self) -> Vec<String> {
         self.0.0.lock().unwrap().lines.clone()
     }
@@ -212,14 +222,9 @@ fn address_in(line: &str) -> Option<String> {
     Some(address.split('"').next()?.to_owned())
 }
 
-/// A port of the loopback address that nothing listens on. For what has to be told a port, instead of telling which it has.
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// A token and its line for the credentials file, by the program itself.
 pub fn new_token(name: &str, role: &str) -> (String, String) {
-    let made = Process::command().args(["token", "new", name, role]).output().unwrap();
+    let made = run(Process::command().args(["token", "new", name, role]));
     assert!(made.status.success());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(made.stderr).trim().to_owned(), text(made.stdout))
@@ -228,6 +233,6 @@ pub fn new_token(name: &str, role: &str) -> (String, String) {
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill(); // may have ended already
-        let _ = self.child.wait();
+        let _ = self.child.wait(); // SIGKILL has a bound
     }
 }

@@ -6,19 +6,21 @@ use std::{
     process::Command,
 };
 
-use super::{cluster, process::Process};
+use super::{cluster, dir::Dir, process::Process, waiting::run};
 
 /// A shell with the page's variables, and the service that was started in it last.
 pub struct Shell {
     variables: Vec<(&'static str, String)>,
     service: Option<Process>,
+    _dir: Dir,
 }
 
 impl Shell {
     /// A shell for a book, with an empty database to restore into. `name` tells it from those of other tests.
     pub async fn new(book: &str, name: &str) -> Self {
         let restored = cluster::create_empty_database(&format!("restored_of_{name}")).await;
-        let backup = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.dump"));
+        let dir = Dir::new();
+        let backup = dir.path().join("backup.dump");
         let variables = vec![
             ("SUPERUSER_URL", book.to_owned()),
             ("DATABASE_URL", book.to_owned()),
@@ -27,7 +29,7 @@ impl Shell {
             ("BACKUP", backup.display().to_string()),
             ("PATH", path()),
         ];
-        Self { variables, service: None }
+        Self { variables, service: None, _dir: dir }
     }
 
     /// The value of a variable.
@@ -66,7 +68,7 @@ impl Shell {
         }
         let mut bash = Command::new("bash");
         bash.args(["-c", &command]).envs(self.variables.clone()).current_dir(env!("CARGO_MANIFEST_DIR"));
-        String::from_utf8(bash.output().unwrap().stdout).unwrap()
+        String::from_utf8(run(&mut bash).stdout).unwrap()
     }
 }
 
