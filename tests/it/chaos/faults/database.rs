@@ -1,7 +1,9 @@
-//! Faults of PostgreSQL: sessions ended, processes killed or frozen, locks held by others, a standby in place of the server.
+//! Faults of PostgreSQL: sessions ended, processes killed or frozen, locks held by others, a standby in place of the server, and
+//! one without which no commit is answered.
 
 use std::{
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,24 +16,37 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{Breakable, Kind, for_a_while};
+use crate::support::standby::{copy_server, signal_server};
 
 /// How often a connection is tried: a server that recovers takes none.
 const CONNECTS_MAX: usize = 3_000;
 const CONNECT_PAUSE: Duration = Duration::from_millis(10);
 const SETTINGS: [(&str, &str); 1] = [("max_connections", "60")];
+/// It is only waited for, never used.
+const STANDBY_SETTINGS: [(&str, &str); 3] =
+    [("max_connections", "60"), ("fsync", "off"), ("wal_retrieve_retry_interval", "100ms")];
+/// How long the standby is away, in milliseconds, when the service is to give up waiting for it.
+const LONG_AWAY: RangeInclusive<u64> = 11_000..=13_000;
 const OF_THE_SERVICE: &str =
     "FROM pg_stat_activity WHERE application_name = 'billing' AND datname = 'billing'";
 
-/// A durable PostgreSQL of its own.
+/// A durable PostgreSQL of its own, with a synchronous standby.
 pub struct Database {
     dir: PathBuf,
     server: Option<PrivatePostgres>,
+    standby: Option<PrivatePostgres>,
 }
 
 impl Database {
     pub async fn start(dir: &Path) -> Self {
-        let mut database = Self { dir: dir.to_owned(), server: None };
+        fs::create_dir(dir).unwrap();
+        let mut database = Self { dir: dir.to_owned(), server: None, standby: None };
         database.start_server().await;
+        copy_server(database.server(), &database.server_dir(), &database.standby_dir());
+        database.start_standby().await;
+        let mut outsider = database.outsider().await;
+        outsider.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
+        outsider.batch_execute("SELECT pg_reload_conf()").await.unwrap();
         // Sessions that begin later take writes whatever the server's own default is then.
         let sql = "ALTER DATABASE billing SET default_transaction_read_only = off";
         database.outsider().await.batch_execute(sql).await.unwrap();
@@ -47,6 +62,7 @@ impl Database {
     pub async fn remove(self) {
         spawn_blocking(move || {
             self.server.expect("it runs").stop().unwrap();
+            self.standby.expect("it runs").stop().unwrap();
             fs::remove_dir_all(self.dir).unwrap();
         })
         .await
@@ -65,10 +81,20 @@ impl Database {
         self.server.as_ref().expect("it runs")
     }
 
+    fn server_dir(&self) -> PathBuf {
+        self.dir.join("primary")
+    }
+
+    fn standby_dir(&self) -> PathBuf {
+        self.dir.join("standby")
+    }
+
     async fn start_server(&mut self) {
-        let dir = self.dir.clone();
-        let started = spawn_blocking(move || PrivatePostgres::start(&dir, &SETTINGS)).await.unwrap();
-        self.server = Some(started.unwrap_or_else(|error| panic!("PostgreSQL does not start: {error}")));
+        self.server = Some(start(self.server_dir(), &SETTINGS).await);
+    }
+
+    async fn start_standby(&mut self) {
+        self.standby = Some(start(self.standby_dir(), &STANDBY_SETTINGS).await);
     }
 
     /// A session that is none of the service's, once the server takes one.
@@ -82,7 +108,7 @@ impl Database {
     }
 
     fn postmaster(&self) -> Pid {
-        let pid_file = fs::read_to_string(self.dir.join("cluster/postmaster.pid")).unwrap();
+        let pid_file = fs::read_to_string(self.server_dir().join("cluster/postmaster.pid")).unwrap();
         pid(pid_file.lines().next().unwrap().parse().unwrap())
     }
 
@@ -138,6 +164,25 @@ impl Database {
         Some(Kind::other("row locked by others"))
     }
 
+    /// No commit is answered until it is back.
+    async fn take_standby_away(&mut self, rng: &mut Rng) -> Kind {
+        let away_for = match rng.u8(..4) {
+            0 => Duration::from_millis(rng.u64(LONG_AWAY)),
+            _ => for_a_while(rng, 100..=3_000),
+        };
+        if rng.bool() {
+            signal_server(&self.standby_dir(), Signal::STOP);
+            sleep(away_for).await;
+            signal_server(&self.standby_dir(), Signal::CONT);
+            return Kind::other("synchronous standby frozen");
+        }
+        let standby = self.standby.take().expect("it runs");
+        spawn_blocking(move || standby.stop()).await.unwrap().unwrap();
+        sleep(away_for).await;
+        self.start_standby().await;
+        Kind::other("synchronous standby stopped")
+    }
+
     /// What a failover looks like to the service: every session ends, and new ones find a server that takes no writes;
     /// then they end again.
     async fn be_a_standby(&self, rng: &mut Rng) -> Kind {
@@ -169,7 +214,7 @@ impl Breakable for Database {
     const PAUSE_MAX: Duration = Duration::from_secs(2);
 
     async fn break_and_mend(&mut self, rng: &mut Rng) -> Option<Kind> {
-        match rng.u8(..21) {
+        match rng.u8(..24) {
             0..=2 => self.terminate_one(rng).await,
             3..=4 => self.terminate_all().await.ok().map(|()| Kind::other("all sessions ended")),
             5..=11 => self.kill_backend(rng).await,
@@ -178,9 +223,15 @@ impl Breakable for Database {
             16 => freeze(self.postmaster(), for_a_while(rng, 100..=1_000)).await,
             17..=18 => self.hold_a_row(rng).await,
             19 => Some(self.be_a_standby(rng).await),
-            _ => Some(self.be_demoted(rng).await),
+            20 => Some(self.be_demoted(rng).await),
+            _ => Some(self.take_standby_away(rng).await),
         }
     }
+}
+
+async fn start(dir: PathBuf, settings: &'static [(&str, &str)]) -> PrivatePostgres {
+    let started = spawn_blocking(move || PrivatePostgres::start(&dir, settings)).await.unwrap();
+    started.unwrap_or_else(|error| panic!("PostgreSQL does not start: {error}"))
 }
 
 async fn freeze(process: Pid, lasting: Duration) -> Option<Kind> {
