@@ -60,7 +60,10 @@ const NOT_IN_TESTS: [(&str, &[&str]); 10] = [
     ("read_to_string(&mut", &[]),
     ("50051", &["operator.rs", "support/shell.rs"]), // which replace the address of a page
     ("9464", &["operator.rs", "support/shell.rs"]),
-    ("env!(\"CARGO_BIN_EXE_billing\")", &["support/process.rs", "support/shell.rs", "image/root.rs"]),
+    (
+        "env!(\"CARGO_BIN_EXE_billing\")",
+        &["support/process.rs", "support/shell.rs", "image/root.rs", "program.rs"],
+    ),
     ("env!(\"CARGO_TARGET_TMPDIR\")", &["go_client.rs", "python_client.rs"]), // what is installed once
 ];
 

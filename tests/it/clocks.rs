@@ -1,12 +1,6 @@
 //! A wrong clock, of the database or of the service's machine: nothing is written by it, and everybody learns why.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::Stdio,
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -67,31 +61,12 @@ async fn who_looks_learns_that_it_is_the_clock() {
     on_a_book(async |book| {
         with_a_clock(book).await;
         set_clock(book, "1 year").await;
-        let mut child = Process::command()
-            .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--database-url", &book.url])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = Arc::<Mutex<Vec<String>>>::default();
-        let (kept, stderr) = (Arc::clone(&lines), BufReader::new(child.stderr.take().unwrap()));
-        thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
-        });
-        let said = |what: &str| -> Vec<String> {
-            lines.lock().unwrap().iter().filter(|line| line.contains(what)).cloned().collect()
-        };
-        let mut waited = 0;
-        while said("clock").is_empty() && waited < 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            waited += 1;
-        }
+        let service = Process::serve(&["--metrics-listen", "127.0.0.1:0", "--database-url", &book.url]);
+        service.log().wait_for(|line| line.contains("clock").then_some(())).expect("it says so");
         tokio::time::sleep(Duration::from_millis(2_500)).await; // further proofs
-        let of_clock = said("clock");
-        let metrics = said("serving metrics");
-        let address = metrics[0].split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-        let scraped = get(&address, "/metrics").await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let mut of_clock = service.log().all();
+        of_clock.retain(|line| line.contains("clock"));
+        let scraped = get(service.metrics_address(), "/metrics").await;
         assert_eq!(of_clock.len(), 1, "{of_clock:#?}");
         assert!(
             of_clock[0].contains("not ready") && of_clock[0].contains("s ahead of this machine's"),

@@ -7,14 +7,18 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::{
     random_books,
-    support::{dir::Dir, process::Process, *},
+    support::{
+        dir::Dir,
+        process::Process,
+        waiting::{PATIENCE, finish_within, run, until, wait_for_exit},
+        *,
+    },
 };
 
 /// How often two exports write the same file at once.
@@ -29,7 +33,7 @@ fn export(book: &TestBook, format: &str, output: &Path) -> Command {
 
 /// Exports as CSV with success, and returns what was printed.
 fn exported(book: &TestBook, output: &Path) -> String {
-    let Output { status, stdout, stderr } = export(book, "csv", output).output().unwrap();
+    let Output { status, stdout, stderr } = run(&mut export(book, "csv", output));
     let said = String::from_utf8_lossy(&stderr);
     assert!(status.success() && said.is_empty(), "{said}");
     String::from_utf8(stdout).unwrap()
@@ -37,7 +41,7 @@ fn exported(book: &TestBook, output: &Path) -> String {
 
 /// Exports as CSV in vain, and returns what was said.
 fn refused(book: &TestBook, output: &Path) -> String {
-    let Output { status, stderr, .. } = export(book, "csv", output).output().unwrap();
+    let Output { status, stderr, .. } = run(&mut export(book, "csv", output));
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     said
@@ -77,13 +81,13 @@ async fn of_two_exports_to_one_file_at_once_it_is_wholly_one() {
     let dir = Dir::new();
     let path = dir.path().join("journal");
     let whole = ["csv", "jsonl"].map(|format| {
-        assert!(export(&book, format, &path).status().unwrap().success());
+        assert!(run(&mut export(&book, format, &path)).status.success());
         fs::read(&path).unwrap()
     });
     for round in 0..ROUNDS {
         let at_once = ["csv", "jsonl"].map(|format| export(&book, format, &path).spawn().unwrap());
         for export in at_once {
-            let output = export.wait_with_output().unwrap();
+            let output = finish_within(PATIENCE, export);
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         assert!(whole.contains(&fs::read(&path).unwrap()), "round {round}: it is neither");
@@ -145,7 +149,7 @@ async fn a_fifo_is_written_into() {
     let book = book_with_an_entry().await;
     let dir = Dir::new();
     let fifo = dir.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(run(Command::new("mkfifo").arg(&fifo)).status.success());
     let reader = thread::spawn({
         let fifo = fifo.clone();
         move || fs::read_to_string(fifo).unwrap()
@@ -165,7 +169,7 @@ async fn the_reader_of_a_fifo_may_leave() {
     }
     let dir = Dir::new();
     let fifo = dir.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(run(Command::new("mkfifo").arg(&fifo)).status.success());
     let reader = thread::spawn({
         let fifo = fifo.clone();
         move || File::open(fifo).unwrap().read_exact(&mut [0; 16]).unwrap()
@@ -185,7 +189,7 @@ async fn a_device_is_written_into() {
     let dir = Dir::new();
     let [null, full] = [("null", "3"), ("full", "7")].map(|(name, minor)| {
         let device = dir.path().join(name);
-        assert!(Command::new("mknod").arg(&device).args(["c", "1", minor]).status().unwrap().success());
+        assert!(run(Command::new("mknod").arg(&device).args(["c", "1", minor])).status.success());
         device
     });
     exported(&book, &null);
@@ -205,7 +209,7 @@ async fn a_device_is_written_into() {
 async fn a_dash_is_standard_output() {
     let book = book_with_an_entry().await;
     let dir = Dir::new();
-    let output = export(&book, "csv", Path::new("-")).current_dir(dir.path()).output().unwrap();
+    let output = run(export(&book, "csv", Path::new("-")).current_dir(dir.path()));
     assert!(output.status.success());
     assert!(output.stdout.starts_with(b"account_id,"), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(names(&dir).is_empty(), "{:?}", names(&dir));
@@ -241,13 +245,9 @@ async fn an_interrupted_export_leaves_the_file_as_it_was_and_nothing_beside_it()
         let mut export = export(&book, "csv", &path).spawn().unwrap();
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let begun = Instant::now();
-        while book.number(waiting).await == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it does not wait");
-            thread::sleep(Duration::from_millis(20));
-        }
+        until("it waits", async || (book.number(waiting).await > 0).then_some(())).await;
         kill_process(Pid::from_child(&export), signal).unwrap();
-        assert!(!export.wait().unwrap().success());
+        assert!(!wait_for_exit(&mut export).success());
         assert_eq!(names(&dir), ["journal.csv"], "after {signal:?}");
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "before");

@@ -34,6 +34,7 @@ async fn in_the_image_the_program_migrates_serves_and_stops_without_rights_and_w
 
     let mut serve = root.command(&[]);
     serve.env("DATABASE_URL", &wire.url).env("BILLING_CREDENTIALS", CREDENTIALS);
+    serve.env("BILLING_ALLOW_UNSAFE_DATABASE", "true"); // the tests' own is
     // Free ports, since this is one machine for all.
     for port in ["BILLING_LISTEN", "BILLING_METRICS_LISTEN", "BILLING_HEALTH_LISTEN"] {
         serve.env(port, "0.0.0.0:0");

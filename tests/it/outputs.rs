@@ -1,10 +1,6 @@
 //! Every command where nobody reads what it writes, or the disk is full: it says so by its status, and does not panic.
 
-use std::{
-    net::TcpStream,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{net::TcpStream, process::Command, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -28,14 +24,9 @@ const READER_GONE: &str = "> >(exec true); sleep 0.2";
 fn into_nowhere(stream: u8, nowhere: &str) -> Command {
     let program = Process::command();
     let mut shell = Command::new("bash");
-    for (name, value) in program.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
+    Process::configure(&mut shell);
     let script = format!("exec {stream}{nowhere}\nexec \"$0\" \"$@\"");
-    shell.args(["-c", &script]).arg(program.get_program()).stdin(Stdio::null());
+    shell.args(["-c", &script]).arg(program.get_program());
     shell
 }
 

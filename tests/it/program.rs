@@ -7,15 +7,14 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{process::Process, *};
+use crate::support::{process::Process, waiting, *};
 
 /// A database that is not there: what needs one ends with status 1, and what is wrong before that with 64.
 const NO_DATABASE: [&str; 2] = ["--database-url", "postgres://nobody@127.0.0.1:1/none"];
 
 fn run(variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
     let mut program = Process::command();
-    let output =
-        program.envs(variables.iter().copied()).env("COLUMNS", "1000").args(arguments).output().unwrap();
+    let output = waiting::run(program.envs(variables.iter().copied()).env("COLUMNS", "1000").args(arguments));
     (output.status.code().unwrap(), said(&output))
 }
 
@@ -70,7 +69,7 @@ async fn a_variable_that_is_empty_is_one_that_is_not_set() {
         let empty = || variables.iter().map(|name| (name, ""));
         let mut command = Process::command();
         command.envs(empty()).env("BILLING_LOG_FORMAT", "").args(["serve", "--listen", "127.0.0.1:0"]);
-        command.args(["--metrics-listen", "off", "--database-url", &book.url]);
+        command.args(["--metrics-listen", "off", "--database-url", &book.url, "--allow-unsafe-database"]);
         command.args(["--otlp-endpoint", "http://127.0.0.1:1"]);
         let service = Process::start(command).unwrap_or_else(|log| panic!("it does not start: {log:#?}"));
         assert!(service.terminate().success());
@@ -94,11 +93,12 @@ fn on_a_terminal(variables: &[(&str, &str)], columns: u16, arguments: &str) -> S
     let program = env!("CARGO_BIN_EXE_billing");
     let script = format!("stty rows 40 cols {columns}; ulimit -n 256; exec {program} {arguments}");
     let mut command = Command::new("script");
-    command.args(["-qec", &script, "/dev/null"]).stdin(Stdio::null()).env_remove("DATABASE_URL");
+    Process::configure(&mut command);
+    command.args(["-qec", &script, "/dev/null"]);
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI", "COLUMNS"] {
         command.env_remove(name);
     }
-    said(&command.env("TERM", "xterm").envs(variables.iter().copied()).output().unwrap())
+    said(&waiting::run(command.env("TERM", "xterm").envs(variables.iter().copied())))
 }
 
 #[test]
@@ -173,9 +173,8 @@ async fn a_terminal_that_closes_begins_an_orderly_end_unless_nobody_is_to_notice
         assert!(log.all().iter().any(|line| line.contains("every call that was taken has been answered")));
 
         let mut command = Command::new("nohup");
-        command.arg(env!("CARGO_BIN_EXE_billing")).env("BILLING_LOG_FORMAT", "human").stdin(Stdio::null());
-        command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-delay", "0s"]);
-        command.args(["--database-url", &book.url]).stdout(Stdio::null());
+        Process::configure(&mut command);
+        command.args([env!("CARGO_BIN_EXE_billing"), "--database-url", &book.url]).stdout(Stdio::null());
         let service = Process::start(command).unwrap_or_else(|log| panic!("it does not start: {log:#?}"));
         service.signal(Signal::HUP);
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -3,7 +3,7 @@
 use diesel::{QueryableByName, sql_types::Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-use crate::support::{process::Process, *};
+use crate::support::{process::Process, waiting::run, *};
 
 const UP: &str = include_str!("../../migrations/2026-11-24-000001_ledger/up.sql");
 const SERVICE_ROLE: &str = include_str!("../../deploy/postgres/service-role.sql");
@@ -11,7 +11,7 @@ const AUDITOR_ROLE: &str = include_str!("../../deploy/postgres/auditor-role.sql"
 
 /// What a command says in vain.
 fn refusal(args: &[&str], url: &str) -> String {
-    let output = Process::command().args(args).args(["--database-url", url]).output().unwrap();
+    let output = run(Process::command().args(args).args(["--database-url", url]));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{args:?} succeeded: {said}");
     said
@@ -131,7 +131,7 @@ async fn each_right_that_an_auditor_lacks_is_named() {
         }
         book.run_sql(&format!("GRANT {privilege} {columns} ON {object} TO {role}")).await.unwrap();
     }
-    let audited = Process::command().args(["audit", "--database-url", &url]).output().unwrap();
+    let audited = run(Process::command().args(["audit", "--database-url", &url]));
     assert!(audited.status.success(), "{audited:?}");
 }
 
@@ -160,7 +160,7 @@ async fn a_book_in_another_schema_is_found_and_named_and_none_is_made_beside_it(
     let book = TestBook::create_empty().await;
     book.run_sql("CREATE SCHEMA \"Ledger\"").await.unwrap();
     let inside = with_search_path(&book.url, "%22Ledger%22");
-    let migrated = Process::command().args(["migrate", "--database-url", &inside]).output().unwrap();
+    let migrated = run(Process::command().args(["migrate", "--database-url", &inside]));
     assert!(migrated.status.success(), "{migrated:?}");
 
     let names = ["\"Ledger\"", "search_path"];
@@ -177,7 +177,7 @@ async fn a_book_in_another_schema_is_found_and_named_and_none_is_made_beside_it(
     let service = Process::serve(&["--database-url", &url]);
     service.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
     book.run_sql(&AUDITOR_ROLE.replace("billing_auditor", &role)).await.unwrap();
-    let audited = Process::command().args(["audit", "--database-url", &url]).output().unwrap();
+    let audited = run(Process::command().args(["audit", "--database-url", &url]));
     assert!(audited.status.success(), "{audited:?}");
 }
 

@@ -55,7 +55,9 @@ impl Process {
     /// `billing`, configured by the environment to use no port that others may have, to be quick to stop, to log for people, which
     /// tests read, too, and to serve on the tests' own database, which is not durable.
     pub fn command() -> Command {
-        Self::configured(Command::new(env!("CARGO_BIN_EXE_billing")))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
+        Self::configure(&mut command);
+        command
     }
 
     /// The same, with a limit of open files.
@@ -63,17 +65,18 @@ impl Process {
         let mut command = Command::new("sh");
         let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_billing")]);
-        Self::configured(command)
+        Self::configure(&mut command);
+        command
     }
 
-    fn configured(mut command: Command) -> Command {
+    /// Has a command that runs the program run it like this.
+    pub fn configure(command: &mut Command) {
         for name in ["DATABASE_URL", "BILLING_DATA_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
             command.env_remove(name);
         }
         command.env("BILLING_LISTEN", format!("{}:0", own_ip())).env("BILLING_METRICS_LISTEN", "off");
         command.env("BILLING_DRAIN_DELAY", "0s").env("BILLING_LOG_FORMAT", "human");
         command.env("BILLING_ALLOW_UNSAFE_DATABASE", "true").stdin(Stdio::null());
-        command
     }
 
     /// A client with a connection of its own.

@@ -13,6 +13,8 @@ use std::{
 use billing::private_postgres::PrivatePostgres;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::waiting::run;
+
 /// Copies a running server, whose data is in `primary_dir`, into `dir`.
 pub fn copy_server(primary: &PrivatePostgres, primary_dir: &Path, dir: &Path) {
     let owner = fs::metadata(primary_dir.join("cluster")).unwrap();
@@ -23,7 +25,7 @@ pub fn copy_server(primary: &PrivatePostgres, primary_dir: &Path, dir: &Path) {
     let mut backup = Command::new(primary.bin_dir().join("pg_basebackup"));
     backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", &primary.database_url("")]);
     backup.arg("-D").arg(&cluster).current_dir("/").uid(owner.uid()).gid(owner.gid());
-    assert!(backup.status().unwrap().success());
+    assert!(run(&mut backup).status.success());
 }
 
 /// Sends a signal to every process of the server whose data is in `dir`.
