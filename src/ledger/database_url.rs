@@ -1,11 +1,19 @@
-//! Where the database is: a URL as libpq has it, checked whole before anything connects.
+//! Where the database is: a URL as psql takes it, checked whole before anything connects.
 //!
-//! It differs from libpq where that is safer: no connection is tried without a bound; of several hosts only one that
-//! takes writes will do, unless the URL says otherwise, since a read from a standby may miss what was just answered; an
-//! `sslrootcert` that would verify nothing is an error; and `prefer` does without TLS only where the server offers none.
-//! Nothing comes from libpq's own files and variables.
+//! It is split as libpq does it: each part and parameter becomes a setting, a later one replaces an earlier one, and an empty
+//! one is none. The driver judges the settings, all but a few. So it leads where psql would go with the same URL, or it is
+//! refused, and the refusal names what is not understood. It differs where that is safer:
+//!
+//! * No connection is tried without a bound.
+//! * Of several hosts only one that takes writes will do, unless the URL says otherwise: a read from a standby may miss what was
+//!   just answered.
+//! * An `sslrootcert` that would verify nothing is an error, and `prefer` does without TLS only where the server offers none.
+//! * The URL is all: nothing comes from the variables and files of libpq (`PGPASSWORD`, `passfile`, `service`).
 
-use std::{fmt, io, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, error::Error as _, fmt, fmt::Write as _, io, net::IpAddr, path::PathBuf,
+    str::FromStr, time::Duration,
+};
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::{
@@ -20,28 +28,12 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 /// What holds unless a URL says otherwise. A server that went away without a word is noticed within a minute by a
 /// connection that only waits.
 const DEFAULTS: &str =
-    "application_name=billing&keepalives_idle=30&keepalives_interval=10&keepalives_retries=3&";
+    "application_name=billing keepalives_idle=30 keepalives_interval=10 keepalives_retries=3 ";
 /// And within this time by one that has sent something.
 const TCP_USER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 /// How long each address of a server has to answer.
 pub(super) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// The parameters that are left to the driver, other than those of an address.
-const PASSED_ON: [&str; 13] = [
-    "application_name",
-    "channel_binding",
-    "connect_timeout",
-    "dbname",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_retries",
-    "load_balance_hosts",
-    "options",
-    "password",
-    TARGET,
-    "user",
-];
-const TARGET: &str = "target_session_attrs";
+const PORT_DEFAULT: u16 = 5432;
 
 /// What is wrong with the URL of a database. Never quotes it: it may hold a password, and where one was not encoded, part
 /// of it may stand anywhere.
@@ -54,15 +46,23 @@ pub enum DatabaseUrlError {
     /// Where the password ends cannot be told.
     #[error("has an @, / or ? in its user, password or parameters: write %40, %2F or %3F instead")]
     Reserved,
-    /// What stands before the parameters is malformed.
-    #[error("has a malformed user, host, port or database: {0}")]
-    Malformed(String),
+    /// An address of IPv6 has no end, or something behind it.
+    #[error("has a malformed host")]
+    Host,
     /// A parameter is none, by its number.
-    #[error("has a parameter that is not known or has no value: its number {0}")]
+    #[error("has a parameter that has no value or cannot be one: its number {0}")]
     Parameter(usize),
-    /// A parameter has a value that it cannot have.
+    /// A part or parameter has a value that it cannot have.
     #[error("has a value for {0} that it cannot have")]
-    Value(&'static str),
+    Value(String),
+    /// The driver does not take a parameter, which it names.
+    #[error("has an {0}")]
+    Driver(String),
+    /// The driver does not take a parameter, whose name may be part of a password that was not encoded.
+    #[error(
+        "has an unknown option or an invalid value beside its password parameter: write %26 for an & in it"
+    )]
+    BesidePassword,
     /// There is nothing to connect to.
     #[error("names no host, such as //localhost/billing or ///billing?host=/run/postgresql")]
     NoHost,
@@ -98,172 +98,162 @@ impl FromStr for DatabaseUrl {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<Self, Error> {
-        let parts = Parts::split(url)?;
-        let parameters = Parameters::parse(parts.parameters)?;
-        let tls = tls::connector(parameters.trust()?).map_err(Error::Tls)?;
-        let common = parameters.common(&parts)?;
-        let in_any_order = common.get_load_balance_hosts() == LoadBalanceHosts::Random;
-        Ok(Self { servers: parameters.servers(&parts, &common)?, in_any_order, tls })
+        let mut settings = Settings::split(url)?;
+        let [hosts, addresses, ports] = ["host", "hostaddr", "port"].map(|key| settings.values.remove(key));
+        let ssl_mode = settings.take("sslmode", SslMode::parse)?.unwrap_or(SslMode::Prefer);
+        let root = settings.take("sslrootcert", |file| Some(PathBuf::from(file)))?;
+        let says_target = settings.values.contains_key("target_session_attrs");
+        // In milliseconds for libpq, but in seconds for the driver.
+        let millis = |text: &str| text.parse().ok().map(Duration::from_millis);
+        let tcp_user_timeout = settings.take("tcp_user_timeout", millis)?;
+        let tls = tls::connector(trust(ssl_mode, root)?).map_err(Error::Tls)?;
+
+        let mut common = settings.driver_config()?;
+        common.ssl_mode(ssl_mode.negotiated());
+        common.tcp_user_timeout(tcp_user_timeout.unwrap_or(TCP_USER_TIMEOUT_DEFAULT));
+        common.connect_timeout(common.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT_DEFAULT));
+        let hosts = hosts.ok_or(Error::NoHost)?;
+        if hosts.contains(',') && !says_target {
+            common.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let servers = servers(&common, &hosts, addresses.as_deref(), ports.as_deref())?;
+        Ok(Self { servers, in_any_order: common.get_load_balance_hosts() == LoadBalanceHosts::Random, tls })
     }
 }
 
-/// A URL, cut where it can be.
-struct Parts<'a> {
-    /// With the @ at their end.
-    credentials: &'a str,
-    hosts: &'a str,
-    /// With the / at its beginning.
-    database: &'a str,
-    parameters: &'a str,
+/// The settings that a URL makes, by their names.
+struct Settings {
+    values: BTreeMap<String, String>,
+    has_password_parameter: bool,
 }
 
-impl<'a> Parts<'a> {
-    fn split(url: &'a str) -> Result<Self, Error> {
+impl Settings {
+    fn split(url: &str) -> Result<Self, Error> {
         let rest = SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or(Error::Scheme)?;
-        let (credentials, rest) = rest.split_at(rest.find('@').map_or(0, |at| at + 1));
+        let (credentials, rest) = rest.split_once('@').unwrap_or(("", rest));
         if credentials.contains(['/', '?']) || rest.contains('@') {
             return Err(Error::Reserved);
         }
         let (before, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-        let (hosts, database) = before.split_at(before.find('/').unwrap_or(before.len()));
-        Ok(Self { credentials, hosts, database, parameters })
+        let (hosts, database) = before.split_once('/').unwrap_or((before, ""));
+        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        let (hosts, ports) = split_hosts(hosts)?;
+        let mut settings = BTreeMap::new();
+        for (key, value) in
+            [("user", user), ("password", password), ("host", &hosts), ("port", &ports), ("dbname", database)]
+        {
+            settings.insert(key.to_owned(), decoded(key, value)?);
+        }
+        let is_name = |key: &str| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        for (number, parameter) in (1..).zip(parameters.split('&')).filter(|(_, text)| !text.is_empty()) {
+            let key_and_value =
+                parameter.split_once('=').filter(|(key, value)| is_name(key) && !value.contains('='));
+            let (key, value) = key_and_value.ok_or(Error::Parameter(number))?;
+            let driver_key = if key == "keepalives_count" { "keepalives_retries" } else { key };
+            settings.insert(driver_key.to_owned(), decoded(key, value)?);
+        }
+        settings.retain(|_, value| !value.is_empty());
+        Ok(Self { values: settings, has_password_parameter: parameters.contains("password=") })
+    }
+
+    /// Takes one of this program's own settings out.
+    fn take<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
+        let text = self.values.remove(key);
+        text.map(|text| parse(&text).ok_or_else(|| Error::Value(key.to_owned()))).transpose()
+    }
+
+    /// The others, as the driver takes them.
+    fn driver_config(&self) -> Result<Config, Error> {
+        let mut text = DEFAULTS.to_owned();
+        for (key, value) in &self.values {
+            let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+            let _ = write!(text, "{key}='{quoted}' "); // a String takes it all
+        }
+        text.parse().map_err(|error: tokio_postgres::Error| match error.source() {
+            Some(cause) if !self.has_password_parameter => Error::Driver(cause.to_string()), // a key, never a value
+            Some(_) | None => Error::BesidePassword,
+        })
     }
 }
 
-/// The parameters of a URL: those that the driver does not know, or takes for something else, and as text those that it
-/// takes as they are.
-struct Parameters {
-    ssl_mode: SslMode,
-    root: Option<PathBuf>,
-    tcp_user_timeout: Duration,
-    says_target: bool,
-    /// Where the hosts are.
-    address: String,
-    /// What holds for every host.
-    other: String,
-}
-
-impl Parameters {
-    fn parse(text: &str) -> Result<Self, Error> {
-        let mut parameters = Self {
-            ssl_mode: SslMode::Prefer,
-            root: None,
-            tcp_user_timeout: TCP_USER_TIMEOUT_DEFAULT,
-            says_target: false,
-            address: String::new(),
-            other: DEFAULTS.to_owned(),
+/// Cuts `[host]:port,host` into the hosts and the ports.
+fn split_hosts(text: &str) -> Result<(String, String), Error> {
+    let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+    for entry in text.split(',') {
+        let (host, port) = match entry.strip_prefix('[').map(|rest| rest.split_once(']')) {
+            None => entry.split_once(':').unwrap_or((entry, "")),
+            Some(Some((host, ""))) => (host, ""),
+            Some(Some((host, port))) => (host, port.strip_prefix(':').ok_or(Error::Host)?),
+            Some(None) => return Err(Error::Host),
         };
-        for (index, parameter) in text.split('&').enumerate().filter(|(_, parameter)| !parameter.is_empty()) {
-            let (key, value) = parameter.split_once('=').ok_or(Error::Parameter(index + 1))?;
-            parameters.set(index + 1, key, value)?;
-        }
-        Ok(parameters)
+        hosts.push(host);
+        ports.push(port);
     }
+    Ok((hosts.join(","), ports.join(",")))
+}
 
-    fn set(&mut self, number: usize, key: &str, value: &str) -> Result<(), Error> {
-        match key {
-            "sslmode" => decoded("sslmode", value, SslMode::parse).map(|mode| self.ssl_mode = mode),
-            "sslrootcert" => {
-                let path = |text: &str| Some(PathBuf::from(text));
-                decoded("sslrootcert", value, path).map(|file| self.root = Some(file))
-            }
-            // In milliseconds for libpq, but in seconds for the driver.
-            "tcp_user_timeout" => {
-                let millis = |text: &str| text.parse().ok().map(Duration::from_millis);
-                decoded("tcp_user_timeout", value, millis).map(|timeout| self.tcp_user_timeout = timeout)
-            }
-            "host" => value.split(',').try_for_each(|host| append(&mut self.address, "host", host)),
-            "hostaddr" => append(&mut self.address, "hostaddr", value),
-            "port" => append(&mut self.address, "port", value),
-            "keepalives_count" => append(&mut self.other, "keepalives_retries", value),
-            _ => {
-                let known = PASSED_ON.into_iter().find(|known| *known == key);
-                let key = known.ok_or(Error::Parameter(number))?;
-                self.says_target |= key == TARGET;
-                append(&mut self.other, key, value)
-            }
-        }
-    }
+fn decoded(key: &str, value: &str) -> Result<String, Error> {
+    let is_encoded =
+        |text: &str| text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let text = percent_decode_str(value).decode_utf8().ok();
+    let text = text.filter(|text| value.split('%').skip(1).all(is_encoded) && !text.contains('\0'));
+    text.map(String::from).ok_or_else(|| Error::Value(key.to_owned()))
+}
 
-    /// As for libpq, a file of certificates makes `require` verify who issued the server's.
-    fn trust(&self) -> Result<Trust, Error> {
-        let Some(file) = &self.root else {
-            return match self.ssl_mode {
-                SslMode::Disable | SslMode::Prefer | SslMode::Require => Ok(Trust::Anybody),
-                SslMode::VerifyCa | SslMode::VerifyFull => Err(Error::NoRoot),
-            };
-        };
-        match self.ssl_mode {
-            SslMode::Disable | SslMode::Prefer => Err(Error::UnusedRoot),
-            SslMode::Require | SslMode::VerifyCa => {
-                tls::read_roots(file).map(Trust::Issuer).map_err(Error::Root)
-            }
-            SslMode::VerifyFull => tls::read_roots(file).map(Trust::IssuerAndName).map_err(Error::Root),
+/// As for libpq, a file of certificates makes `require` verify who issued the server's.
+fn trust(ssl_mode: SslMode, root: Option<PathBuf>) -> Result<Trust, Error> {
+    match (ssl_mode, root) {
+        (SslMode::Disable | SslMode::Prefer | SslMode::Require, None) => Ok(Trust::Anybody),
+        (SslMode::VerifyCa | SslMode::VerifyFull, None) => Err(Error::NoRoot),
+        (SslMode::Disable | SslMode::Prefer, Some(_)) => Err(Error::UnusedRoot),
+        (SslMode::Require | SslMode::VerifyCa, Some(file)) => {
+            tls::read_roots(&file).map(Trust::Issuer).map_err(Error::Root)
         }
-    }
-
-    /// What holds for every host.
-    fn common(&self, parts: &Parts<'_>) -> Result<Config, Error> {
-        let (credentials, database) = (parts.credentials, parts.database);
-        let mut common = driver_config(&format!("{credentials}{database}?{}", self.other))?;
-        common.ssl_mode(self.ssl_mode.negotiated()).tcp_user_timeout(self.tcp_user_timeout);
-        common.connect_timeout(common.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT_DEFAULT));
-        Ok(common)
-    }
-
-    /// One for each host.
-    fn servers(&self, url: &Parts<'_>, common: &Config) -> Result<Vec<Config>, Error> {
-        let all = driver_config(&format!("{}?{}", url.hosts, self.address))?;
-        let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
-        if hosts.is_empty() || hosts.contains(&Host::Tcp(String::new())) {
-            return Err(Error::NoHost);
+        (SslMode::VerifyFull, Some(file)) => {
+            tls::read_roots(&file).map(Trust::IssuerAndName).map_err(Error::Root)
         }
-        if ![0, hosts.len()].contains(&addresses.len()) {
-            return Err(Error::Uneven("hostaddr"));
-        }
-        if ![0, 1, hosts.len()].contains(&ports.len()) {
-            return Err(Error::Uneven("port"));
-        }
-        let mut common = common.clone();
-        if hosts.len() > 1 && !self.says_target {
-            common.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
-        let address_and_port = |n| (addresses.get(n).copied(), ports.get(n).or(ports.first()).copied());
-        Ok(hosts.iter().enumerate().map(|(n, host)| server(&common, host, address_and_port(n))).collect())
     }
 }
 
-/// One server. Over a Unix socket there is no TLS.
-fn server(common: &Config, host: &Host, (address, port): (Option<IpAddr>, Option<u16>)) -> Config {
-    let mut server = common.clone();
-    match host {
-        Host::Tcp(name) => server.host(name),
-        Host::Unix(dir) => server.host_path(dir).ssl_mode(SslMode::Disable.negotiated()),
+/// One for each host.
+fn servers(
+    common: &Config,
+    hosts: &str,
+    addresses: Option<&str>,
+    ports: Option<&str>,
+) -> Result<Vec<Config>, Error> {
+    let hosts: Vec<&str> = hosts.split(',').collect();
+    let addresses = list::<IpAddr>("hostaddr", addresses, |text| text.parse().ok())?;
+    let ports = list("port", ports, |text| match text {
+        "" => Some(PORT_DEFAULT),
+        text => text.parse().ok().filter(|port| *port > 0),
+    })?;
+    if hosts.contains(&"") {
+        return Err(Error::NoHost);
+    }
+    if ![0, hosts.len()].contains(&addresses.len()) {
+        return Err(Error::Uneven("hostaddr"));
+    }
+    if ![0, 1, hosts.len()].contains(&ports.len()) {
+        return Err(Error::Uneven("port"));
+    }
+    let server = |(n, host): (usize, &&str)| {
+        let mut server = common.clone();
+        if host.starts_with('/') {
+            server.host_path(host).ssl_mode(SslMode::Disable.negotiated()); // no TLS over a Unix socket
+        } else {
+            server.host(*host);
+        }
+        server.port(ports.get(n).or(ports.first()).copied().unwrap_or(PORT_DEFAULT));
+        addresses.get(n).map(|address| server.hostaddr(*address));
+        server
     };
-    address.map(|address| server.hostaddr(address));
-    port.map(|port| server.port(port));
-    server
+    Ok(hosts.iter().enumerate().map(server).collect())
 }
 
-/// The value of one of this program's own parameters.
-fn decoded<T>(key: &'static str, value: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Error> {
-    percent_decode_str(value).decode_utf8().ok().and_then(|text| parse(&text)).ok_or(Error::Value(key))
-}
-
-/// Appends a parameter that the driver takes with this value.
-fn append(parameters: &mut String, key: &'static str, value: &str) -> Result<(), Error> {
-    let parameter = format!("{key}={value}&");
-    driver_config(&format!("?{parameter}")).map_err(|_| Error::Value(key))?;
-    parameters.push_str(&parameter);
-    Ok(())
-}
-
-/// The driver's own reading of a URL without its scheme. It quotes only the names of parameters, which are known here.
-fn driver_config(url: &str) -> Result<Config, Error> {
-    let config = format!("{}{url}", SCHEMES[0]).parse::<Config>();
-    config.map_err(|error| {
-        Error::Malformed(std::error::Error::source(&error).map_or_else(String::new, ToString::to_string))
-    })
+fn list<T>(key: &str, text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
+    let parsed = text.into_iter().flat_map(|text| text.split(',')).map(parse).collect::<Option<_>>();
+    parsed.ok_or_else(|| Error::Value(key.to_owned()))
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -286,7 +276,7 @@ impl fmt::Debug for DatabaseUrl {
 
 /// The host and port of a server.
 pub(super) fn server_name(server: &Config) -> String {
-    let port = server.get_ports().first().copied().unwrap_or(5432);
+    let port = server.get_ports().first().copied().unwrap_or(PORT_DEFAULT);
     match server.get_hosts().first() {
         Some(Host::Tcp(host)) => format!("{host}:{port}"),
         Some(Host::Unix(dir)) => format!("{}:{port}", dir.display()),
@@ -329,23 +319,25 @@ mod tests {
             ("postgres://u:s3?cret@h/d", "has an @, / or ?"),
             ("postgres://u:s3@s3cret@h/d", "has an @, / or ?"),
             ("postgres://u:s3@cret?s3=s3@h/d", "has an @, / or ?"),
-            ("postgres://u:s3cret@h:port/d", "has a malformed user, host, port or database"),
-            ("postgres://u:s3cret@h:70000/d", "has a malformed user, host, port or database"),
-            ("postgres://u:s3cret@[::1/d", "has a malformed user, host, port or database"),
-            ("postgres://u%FF:s3cret@h/d", "has a malformed user, host, port or database"),
-            (
-                "postgres://h/d?connect_timeout=1&s3cret=1",
-                "has a parameter that is not known or has no value: its number 2",
-            ),
-            ("postgres://h/d?s3cret", "has a parameter that is not known or has no value: its number 1"),
-            ("postgres://h/d?connect_timeout=s3cret", "has a value for connect_timeout that it cannot have"),
+            ("postgres://u:s3cret@h:port/d", "has a value for port that it cannot have"),
+            ("postgres://u:s3cret@h:70000/d", "has a value for port that it cannot have"),
+            ("postgres://u:s3cret@[::1/d", "has a malformed host"),
+            ("postgres://u%FF:s3cret@h/d", "has a value for user that it cannot have"),
+            ("postgres://h/d?connect_timeout=1&s3cret=1", "cannot be one: its number 2"),
+            ("postgres://h/d?s3cret", "has a parameter that has no value or cannot be one: its number 1"),
+            ("postgres://h/d?password=s3cret&tail=s3", "beside its password parameter"),
+            ("postgres://h/d?password=s3cret&with", "cannot be one: its number 2"),
+            ("postgres://h/d?options=-cs3=s3", "cannot be one: its number 1"),
+            ("postgres://h/d?passfile=s3cret", "has an unknown option `passfile`"),
+            ("postgres://h/d?service=s3cret", "has an unknown option `service`"),
+            ("postgres://h/d?connect_timeout=s3cret", "has an invalid value for option `connect_timeout`"),
             (
                 "postgres://h/d?tcp_user_timeout=s3cret",
                 "has a value for tcp_user_timeout that it cannot have",
             ),
             (
                 "postgres://h/d?target_session_attrs=s3cret",
-                "has a value for target_session_attrs that it cannot have",
+                "has an invalid value for option `target_session_attrs`",
             ),
             ("postgres://h/d?sslmode=s3cret", "has a value for sslmode that it cannot have"),
             ("postgres://h/d?sslmode=allow", "has a value for sslmode that it cannot have"),

@@ -16,6 +16,7 @@ mod clocks;
 mod concurrency;
 mod crash;
 mod database_tls;
+mod database_urls;
 mod deadlines;
 mod durability;
 mod export;
