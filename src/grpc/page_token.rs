@@ -8,20 +8,25 @@ use crate::{accounting::Invalid, ledger::EntrySpan};
 
 /// A request for a page of a list.
 pub(super) trait Paged: prost::Message + Clone {
+    /// The method that it is a request of.
+    const METHOD: &'static str;
+
     /// The request without what may change from page to page.
     fn without_page(&self) -> Self;
 }
 
 macro_rules! paged {
-    ($($request:ident),+) => {
+    ($($request:ident: $method:literal),+) => {
         $(impl Paged for $request {
+            const METHOD: &'static str = $method;
+
             fn without_page(&self) -> Self {
                 Self { page_size: 0, page_token: String::new(), ..self.clone() }
             }
         })+
     };
 }
-paged!(ListEntriesRequest, ListReservationsRequest);
+paged!(ListEntriesRequest: "ListEntries", ListReservationsRequest: "ListReservations");
 
 const WORD_BYTES: usize = 8;
 
@@ -48,10 +53,11 @@ pub(super) fn parse(token: &str, request: &impl Paged) -> Result<EntrySpan, Inva
     Ok(rest)
 }
 
-/// Tells requests apart by all that must stay the same from page to page, and a token from one that was cut or changed. It
+/// Tells requests apart by their method and all that must stay the same from page to page, and a token from one that was cut or changed. It
 /// keeps no secrets: whoever makes up a token sees the part of the list that it asks for, and could have asked for it anyway.
-fn check(rest: EntrySpan, request: &impl Paged) -> [u8; WORD_BYTES] {
+fn check<R: Paged>(rest: EntrySpan, request: &R) -> [u8; WORD_BYTES] {
     let digest = Sha256::new()
+        .chain_update(R::METHOD)
         .chain_update(rest.after.to_be_bytes())
         .chain_update(rest.last.to_be_bytes())
         .chain_update(request.without_page().encode_to_vec())

@@ -326,3 +326,57 @@ async fn pages_of_large_reservations_are_small_enough_and_list_each_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_belongs_to_its_method_account_and_filters() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        for account in ["ann", "bob"] {
+            client.credit(deposit(account, "order-1", 1_000)).await.answered();
+            for n in 0..4 {
+                let request = ReserveRequest {
+                    idempotency_key: format!("job-{n}"),
+                    account_id: account.into(),
+                    amount_micro_usd: 1,
+                    ..Default::default()
+                };
+                client.reserve(request).await.unwrap();
+            }
+        }
+        let entries = ListEntriesRequest { page_size: 2, ..list("ann") };
+        let reservations =
+            ListReservationsRequest { account_id: "ann".into(), page_size: 2, ..Default::default() };
+        let of_entries = client.list_entries(entries.clone()).await.unwrap().into_inner().next_page_token;
+        let of_reservations =
+            client.list_reservations(reservations.clone()).await.unwrap().into_inner().next_page_token;
+
+        let strangers = [
+            ListEntriesRequest { page_token: of_reservations.clone(), ..entries.clone() },
+            ListEntriesRequest { page_token: of_entries.clone(), ..list("bob") },
+            ListEntriesRequest { page_token: of_entries.clone(), reference: "r".into(), ..entries.clone() },
+            ListEntriesRequest { page_token: of_entries.clone(), entry_types: vec![9], ..entries.clone() },
+        ];
+        for request in strangers {
+            assert_eq!(wrong_fields(client.list_entries(request).await), ["page_token"]);
+        }
+        let strangers = [
+            ListReservationsRequest { page_token: of_entries.clone(), ..reservations.clone() },
+            ListReservationsRequest { page_token: of_reservations.clone(), state: 1, ..reservations.clone() },
+            ListReservationsRequest {
+                page_token: of_reservations.clone(),
+                account_id: "bob".into(),
+                ..reservations.clone()
+            },
+        ];
+        for request in strangers {
+            assert_eq!(wrong_fields(client.list_reservations(request).await), ["page_token"]);
+        }
+
+        let rest = ListEntriesRequest { page_token: of_entries, page_size: 100, ..entries };
+        assert_eq!(sequences(&client.list_entries(rest).await.unwrap().into_inner().entries), [3, 2, 1]);
+        let rest = ListReservationsRequest { page_token: of_reservations, page_size: 100, ..reservations };
+        assert_eq!(client.list_reservations(rest).await.unwrap().into_inner().reservations.len(), 2);
+    })
+    .await;
+}
