@@ -57,7 +57,7 @@ pub async fn serve(
     let mut background = keep_files_current(&config.server, &metrics);
     background.spawn(sweeper::count(ledger.clone(), metrics.clone()));
     if let Some(interval) = config.sweep_interval {
-        background.spawn(sweeper::sweep(ledger.clone(), committer.clone(), metrics.clone(), interval));
+        background.spawn(sweeper::sweep(ledger.clone(), metrics.clone(), interval));
     }
     if let Some(listener) = listeners.metrics {
         background.spawn(serve_metrics(listener, metrics.clone()));

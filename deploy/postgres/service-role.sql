@@ -28,6 +28,8 @@ GRANT SELECT, INSERT ON ledger_entries, external_credits, external_replays, refu
 
 -- What changes. Neither an account nor a reservation changes its name or its birth.
 GRANT SELECT, INSERT ON accounts, reservations TO billing_service;
+-- Only of rows without an entry, which were made to be locked: a trigger refuses all others.
+GRANT DELETE ON accounts TO billing_service;
 GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time)
     ON accounts TO billing_service;
 GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time)

@@ -44,10 +44,14 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_times CHECK (update_time >= create_time)
 ) WITH (fillfactor = 50);
 -- Half of each page is left free: a balance changes with every entry, and a new version of the row on the same page
--- touches no index (a HOT update).
+-- touches no index (a HOT update), unless the first lease to run out is another one.
+
+-- Whose turn it is to have leases written down that have run out. Not led by the account: each part of a distributed table
+-- has its own.
+CREATE INDEX accounts_due ON accounts (next_expire_time, account_id) WHERE next_expire_time IS NOT NULL;
 
 COMMENT ON TABLE accounts IS
-    'The balance of each account, and the row whose lock puts its operations in order. A row with last_sequence = 0 is only that lock: the account does not exist yet.';
+    'The balance of each account, and the row whose lock puts its operations in order. A row with last_sequence = 0 is only that lock, and goes with the transaction that made it: the account does not exist yet.';
 COMMENT ON COLUMN accounts.account_id IS 'The caller''s opaque name for the account.';
 COMMENT ON COLUMN accounts.posted_micro_usd IS 'The sum of the amounts of all entries, in micro-USD.';
 COMMENT ON COLUMN accounts.held_micro_usd IS 'The sum of what open reservations hold, in micro-USD.';
@@ -225,8 +229,9 @@ CREATE TABLE reservations (
     CONSTRAINT reservations_close_time CHECK ((state = 1) = (close_time IS NULL))
 );
 
--- What is open: for leases that have run out, and for lists of what is open. Holds no more than is under way.
-CREATE INDEX reservations_open ON reservations (account_id, expire_time) WHERE state = 1;
+-- What is open: for leases that have run out, in the order in which they did, and for lists of what is open. Holds no more
+-- than is under way.
+CREATE INDEX reservations_open ON reservations (account_id, expire_time, sequence) WHERE state = 1;
 
 COMMENT ON TABLE reservations IS 'Money held for work in progress: open, then captured, released or expired.';
 COMMENT ON COLUMN reservations.account_id IS 'The account.';
@@ -279,6 +284,9 @@ CREATE TRIGGER ledger_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER external_credits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON external_credits
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- The service takes away an account's row which it made only to lock it. No other goes.
+CREATE TRIGGER accounts_stay BEFORE DELETE ON accounts
+    FOR EACH ROW WHEN (OLD.last_sequence > 0) EXECUTE FUNCTION refuse_change();
 -- Also under session_replication_role = replica, which skips ordinary triggers.
 ALTER TABLE ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_append_only;
 ALTER TABLE external_credits ENABLE ALWAYS TRIGGER external_credits_append_only;

@@ -24,7 +24,7 @@ pub struct Book {
 pub struct Changes {
     /// The entries, in the order in which they were decided.
     pub entries: Vec<(Arc<Entry>, Fingerprint)>,
-    /// The accounts of the entries, as they stand after the last one.
+    /// The accounts that have changed, as they stand after the last of the entries.
     pub accounts: Vec<(AccountId, Account)>,
     /// The reservations of the entries, as they stand after the last one.
     pub reservations: Vec<Reservation>,
@@ -118,6 +118,8 @@ struct AccountBook {
     charges: HashMap<i64, Charge>,
     reservations: HashMap<IdempotencyKey, Reservation>,
     is_changed: bool,
+    /// Reservations whose leases have run out, to be ended first.
+    lapsed: Vec<IdempotencyKey>,
     changed_reservations: BTreeSet<IdempotencyKey>,
 }
 
@@ -130,21 +132,31 @@ impl Book {
             charges: HashMap::new(),
             reservations: HashMap::new(),
             is_changed: false,
+            lapsed: Vec::new(),
             changed_reservations: BTreeSet::new(),
         };
         self.accounts.insert(account_id, book);
     }
 
-    /// Puts in a reservation: one that a command names, or whose lease has run out.
+    /// Puts in a reservation that a command names.
     pub fn put_reservation(&mut self, reservation: Reservation) {
         if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
             book.reservations.insert(reservation.reservation_id.clone(), reservation);
         }
     }
 
-    /// Puts in when the first lease runs out of those that have not yet.
+    /// Puts in a reservation whose lease has run out, and that does not know yet.
+    pub fn put_lapsed(&mut self, reservation: Reservation) {
+        if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
+            book.lapsed.push(reservation.reservation_id.clone());
+            book.reservations.insert(reservation.reservation_id.clone(), reservation);
+        }
+    }
+
+    /// Puts in when the first lease runs out, or ran out, of those that were not put in as lapsed.
     pub fn put_next_expire_time(&mut self, account_id: &AccountId, next: Option<Timestamp>) {
         if let Some(book) = self.accounts.get_mut(account_id) {
+            book.is_changed |= book.account.next_expire_time != next;
             book.account.next_expire_time = next;
         }
     }
@@ -174,6 +186,11 @@ impl Book {
         self.accounts.get(account_id).map(|book| &book.account)
     }
 
+    /// The accounts, with all that was decided so far.
+    pub fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
+        self.accounts.iter().map(|(id, book)| (id, &book.account))
+    }
+
     /// How a key was answered, if it was.
     #[must_use]
     pub fn answer(&self, account_id: &AccountId, key: &IdempotencyKey) -> Option<&Recorded> {
@@ -196,17 +213,13 @@ impl Book {
         self.accounts.get(account_id)?.reservations.get(reservation_id)
     }
 
-    /// The reservations whose leases have run out and that do not know yet, in the order in which they did.
-    pub(super) fn lapsed(&self, now: Timestamp) -> Vec<Reservation> {
-        let is_lapsed = |book: &AccountBook, reservation: &Reservation| {
-            reservation.status.is_lapsed(book.account.time(now))
-        };
-        let mut lapsed: Vec<_> = self
-            .accounts
-            .values()
-            .flat_map(|book| book.reservations.values().filter(|reservation| is_lapsed(book, reservation)))
-            .cloned()
-            .collect();
+    /// The reservations that were put in as lapsed, in the order in which their leases ran out.
+    pub(super) fn take_lapsed(&mut self) -> Vec<Reservation> {
+        let mut lapsed = Vec::new();
+        for book in self.accounts.values_mut() {
+            let ids = std::mem::take(&mut book.lapsed);
+            lapsed.extend(ids.iter().filter_map(|id| book.reservations.get(id).cloned()));
+        }
         lapsed.sort_unstable_by(|a, b| {
             let order = |reservation: &Reservation| (reservation.status.expire_time, reservation.sequence);
             order(a).cmp(&order(b)).then_with(|| a.account_id.cmp(&b.account_id))
@@ -270,13 +283,7 @@ impl Book {
         reason: &RefusalReason,
         now: Timestamp,
     ) -> Arc<Refusal> {
-        let refusal = Arc::new(Refusal {
-            account_id: command.account_id().clone(),
-            reason: reason.name().to_owned(),
-            message: reason.message(),
-            metadata: reason.metadata(),
-            create_time: now,
-        });
+        let refusal = Arc::new(reason.refusal(command.account_id(), now));
         self.record(command, Answer::Refused(Arc::clone(&refusal)));
         self.changes.refusals.push(Refused {
             key: command.key().clone(),
@@ -318,6 +325,12 @@ impl Account {
     pub fn time(&self, now: Timestamp) -> Timestamp {
         now.max(self.update_time)
     }
+
+    /// Whether a lease may have run out that is not written down.
+    #[must_use]
+    pub fn may_have_lapsed(&self, now: Timestamp) -> bool {
+        self.next_expire_time.is_some_and(|next| next <= self.time(now))
+    }
 }
 
 impl AccountBook {
@@ -345,7 +358,7 @@ impl Changes {
     /// Whether nothing is to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
+        self.accounts.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
     }
 
     /// Whether only entries, and the accounts after them, are to be written.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Account, Actor, AdminCredit, Amount, Answer, Balance, Book, Charge, ChargeName, Command, Credit, Entry,
-    EntryType, ExternalCredit, ExternalId, IdempotencyKey, Invalid, KeyReused, MicroUsd, Operation, Reason,
-    Recorded, Refund, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationStatus, Reserve,
-    Timestamp, Ttl, reservation::Movement,
+    Account, Actor, Amount, Answer, Balance, Book, Charge, ChargeName, Command, Credit, Entry, EntryType,
+    ExternalCredit, ExternalId, IdempotencyKey, Invalid, KeyReused, MicroUsd, Operation, Reason, Recorded,
+    Refund, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationStatus, Reserve, Timestamp,
+    Ttl, reservation::Movement,
 };
 
 /// What the operator of the service set.
@@ -36,6 +36,10 @@ pub enum Outcome {
     },
     /// No, now and whenever it is asked again.
     Refused(Arc<Refusal>),
+    /// No, by the configuration of this service. Nothing is remembered of it: another replica may allow it.
+    Declined(Arc<Refusal>),
+    /// A field is not one that this service takes. Nothing is remembered of it.
+    Invalid(Invalid),
     /// The key names another request. Nothing is remembered of this one.
     KeyReused(KeyReused),
     /// What it names is not there. Nothing is remembered of it.
@@ -61,16 +65,29 @@ pub enum NotFound {
 /// what they changed. `now` is the database's clock, read under the locks of all accounts.
 ///
 /// Leases that have run out by then end first, so that no rule needs to know of them: for every other entry, what is held
-/// is what is held.
+/// is what is held. Where more have run out in an account than the book holds, nothing else is decided there yet: `None`.
 #[must_use]
-pub fn decide(book: &mut Book, commands: &[Command], now: Timestamp, limits: &Limits) -> Vec<Outcome> {
+pub fn decide(
+    book: &mut Book,
+    commands: &[Command],
+    now: Timestamp,
+    limits: &Limits,
+) -> Vec<Option<Outcome>> {
     expire_lapsed(book, now);
-    commands.iter().map(|command| decide_one(book, command, now, limits)).collect()
+    let decide = |command: &Command| {
+        let is_behind =
+            book.account(command.account_id()).is_some_and(|account| account.may_have_lapsed(now));
+        (!is_behind).then(|| decide_one(book, command, now, limits))
+    };
+    commands.iter().map(decide).collect()
 }
 
 fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limits) -> Outcome {
     if let Some(recorded) = book.answer(command.account_id(), command.key()) {
         return repeat(book, recorded, command);
+    }
+    if let Some(outcome) = limits.forbid(command, now) {
+        return outcome;
     }
     let reason = match judge(book, command, now, limits) {
         Verdict::Post(posting) => match book.post(command, posting, now) {
@@ -110,7 +127,7 @@ fn applied(book: &Book, entry: Arc<Entry>, replayed: bool) -> Outcome {
 
 /// Writes down which leases have run out, under the service's own keys.
 fn expire_lapsed(book: &mut Book, now: Timestamp) {
-    for reservation in book.lapsed(now) {
+    for reservation in book.take_lapsed() {
         let id = reservation.reservation_id.clone();
         let command = Command::expire(reservation.account_id, id.clone());
         let posting = Posting::moving(EntryType::Expire, id, reservation.status.expire());
@@ -143,7 +160,11 @@ fn judge(book: &Book, command: &Command, now: Timestamp, limits: &Limits) -> Ver
         Operation::Credit(credit) => judge_credit(book, command, credit),
         Operation::Charge(amount) => judge_charge(book, command, *amount),
         Operation::Refund(refund) => judge_refund(book, command, refund),
-        Operation::AdminCredit(grant) => judge_admin_credit(grant, limits),
+        Operation::AdminCredit(grant) => Verdict::Post(Posting {
+            actor: Some(grant.actor.clone()),
+            reason: Some(grant.reason.clone()),
+            ..Posting::new(EntryType::AdminCredit, grant.amount.credited())
+        }),
         Operation::Reserve(reserve) => judge_reserve(book, command, reserve, now, limits),
         Operation::Capture(capture) => {
             judge_reservation(book, command, EntryType::Capture, now, |status, balance, now| {
@@ -233,17 +254,6 @@ fn find_charge<'book>(book: &'book Book, command: &Command, name: &ChargeName) -
     book.charge(command.account_id(), sequence)
 }
 
-fn judge_admin_credit(grant: &AdminCredit, limits: &Limits) -> Verdict {
-    if grant.amount.credited() > limits.admin_credit_max {
-        return Verdict::Refuse(RefusalReason::AdminCreditLimit { limit: limits.admin_credit_max });
-    }
-    Verdict::Post(Posting {
-        actor: Some(grant.actor.clone()),
-        reason: Some(grant.reason.clone()),
-        ..Posting::new(EntryType::AdminCredit, grant.amount.credited())
-    })
-}
-
 fn judge_reserve(
     book: &Book,
     command: &Command,
@@ -251,14 +261,14 @@ fn judge_reserve(
     now: Timestamp,
     limits: &Limits,
 ) -> Verdict {
-    let Some(account) = book.account(command.account_id()) else {
-        return Verdict::NotFound(NotFound::Account);
-    };
-    let (available, required) = (account.balance.available(), reserve.amount.credited());
+    let account = book.account(command.account_id());
+    let available = account.map_or(MicroUsd::ZERO, |account| account.balance.available());
+    let required = reserve.amount.credited();
     if required > available {
         return Verdict::Refuse(RefusalReason::InsufficientFunds { available, required });
     }
-    let expire_time = account.time(now).after(reserve.ttl.unwrap_or(limits.lease_default));
+    let time = account.map_or(now, |account| account.time(now));
+    let expire_time = time.after(reserve.ttl.unwrap_or(limits.lease_default));
     let movement = ReservationStatus::opened(reserve.amount, expire_time);
     Verdict::Post(Posting::moving(EntryType::Reserve, command.key().clone(), movement))
 }
@@ -285,17 +295,30 @@ fn judge_reservation(
 }
 
 impl Limits {
-    /// Checks what only the operator of the service can say of a command.
-    ///
-    /// # Errors
-    /// When a lease is longer than a caller may ask for.
-    pub fn check(&self, command: &Command) -> Result<(), Invalid> {
-        match command.ttl() {
-            Some(ttl) if ttl > self.lease_max => {
-                let max = self.lease_max.micros() / 1_000_000;
-                Err(Invalid::field("ttl", format!("must be at most {max} seconds")))
+    /// What the configuration or the version of the service says against a command. It is not remembered, and comes after the
+    /// look at the key: a replay stays one under any other.
+    fn forbid(&self, command: &Command, now: Timestamp) -> Option<Outcome> {
+        if let Err(invalid) = command.key().must_be_specific(command.account_id()) {
+            return Some(Outcome::Invalid(invalid));
+        }
+        if command.ttl().is_some_and(|ttl| ttl > self.lease_max) {
+            let max = self.lease_max.micros() / 1_000_000;
+            return Some(Outcome::Invalid(Invalid::field("ttl", format!("must be at most {max} seconds"))));
+        }
+        match command.operation() {
+            Operation::AdminCredit(grant) if grant.amount.credited() > self.admin_credit_max => {
+                let reason = RefusalReason::AdminCreditLimit { limit: self.admin_credit_max };
+                Some(Outcome::Declined(Arc::new(reason.refusal(command.account_id(), now))))
             }
-            Some(_) | None => Ok(()),
+            Operation::AdminCredit(_)
+            | Operation::Credit(_)
+            | Operation::Charge(_)
+            | Operation::Refund(_)
+            | Operation::Reserve(_)
+            | Operation::Capture(_)
+            | Operation::Release(_)
+            | Operation::Extend(_)
+            | Operation::Expire(_) => None,
         }
     }
 }

@@ -41,12 +41,12 @@ pub enum RefusalReason {
         /// What it holds.
         held: MicroUsd,
     },
-    /// The reservation has ended already.
+    /// The reservation has been captured or released already.
     ReservationClosed {
         /// How.
         state: ReservationState,
     },
-    /// The reservation's lease has run out, and the capture collects nothing beyond the hold.
+    /// The reservation has ended because its lease ran out.
     ReservationExpired,
     /// The account would owe more than the configured limit.
     DebtLimit {
@@ -71,6 +71,17 @@ pub struct Refusal {
 }
 
 impl RefusalReason {
+    /// The answer for this reason.
+    pub(super) fn refusal(&self, account_id: &AccountId, now: Timestamp) -> Refusal {
+        Refusal {
+            account_id: account_id.clone(),
+            reason: self.name().to_owned(),
+            message: self.message(),
+            metadata: self.metadata(),
+            create_time: now,
+        }
+    }
+
     const NAMES: [&str; 10] = [
         "INSUFFICIENT_FUNDS",
         "REFUND_EXCEEDS_CHARGE",

@@ -145,7 +145,7 @@ impl ReservationStatus {
     }
 
     /// Whether its lease has run out, and it does not know yet.
-    pub(super) fn is_lapsed(&self, now: Timestamp) -> bool {
+    fn is_lapsed(&self, now: Timestamp) -> bool {
         self.state == ReservationState::Open && self.expire_time <= now
     }
 
@@ -194,14 +194,9 @@ impl ReservationStatus {
         now: Timestamp,
         limits: &Limits,
     ) -> Result<Movement, RefusalReason> {
-        match self.state {
-            ReservationState::Expired if capture.overage_policy == OveragePolicy::Reject => {
-                return Err(RefusalReason::ReservationExpired);
-            }
-            ReservationState::Open | ReservationState::Expired => {}
-            ReservationState::Captured | ReservationState::Released => {
-                return Err(RefusalReason::ReservationClosed { state: self.state });
-            }
+        let is_late = self.state == ReservationState::Expired;
+        if !is_late || capture.overage_policy == OveragePolicy::Reject {
+            self.must_be_open()?;
         }
         let wanted = capture.amount.credited();
         let from_hold = wanted.min(self.held);
@@ -252,7 +247,8 @@ impl ReservationStatus {
     fn must_be_open(&self) -> Result<(), RefusalReason> {
         match self.state {
             ReservationState::Open => Ok(()),
-            ReservationState::Captured | ReservationState::Released | ReservationState::Expired => {
+            ReservationState::Expired => Err(RefusalReason::ReservationExpired),
+            ReservationState::Captured | ReservationState::Released => {
                 Err(RefusalReason::ReservationClosed { state: self.state })
             }
         }

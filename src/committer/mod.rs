@@ -8,6 +8,8 @@
 //!   gone before his operation was begun, it is not begun.
 //! * The queue is bounded: a full one refuses at once, and nothing waits without a bound. Accounts take turns in it, so
 //!   that one that is flooded keeps no other waiting.
+//! * Where more leases have run out in an account than one transaction writes down, its operations go back to the front of its
+//!   line until that is done; the others of the batch are answered.
 //! * A batch which the database refuses is posted again one operation at a time, so that a bad one does not fail its
 //!   neighbours.
 
@@ -80,12 +82,21 @@ pub struct Writers {
     queues: Queues,
 }
 
+/// What an operation comes to; `None` if it is not its turn yet.
+type Answer = Option<Result<Outcome, SubmitError>>;
+
 #[derive(Debug)]
 struct Job {
     command: Command,
     reply: oneshot::Sender<Result<Outcome, SubmitError>>,
     queued: Instant,
     waiting: Waiting,
+}
+
+impl Job {
+    fn new(command: Command, reply: oneshot::Sender<Result<Outcome, SubmitError>>) -> Self {
+        Self { command, reply, queued: Instant::now(), waiting: Waiting::begin() }
+    }
 }
 
 impl Committer {
@@ -111,12 +122,10 @@ impl Committer {
         let (reply, answer) = oneshot::channel();
         let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
         let account_id = command.account_id().clone();
-        queue
-            .put(&account_id, Job { command, reply, queued: Instant::now(), waiting: Waiting::begin() })
-            .map_err(|error| match error {
-                QueueError::Full => SubmitError::Full,
-                QueueError::Closed => SubmitError::Closed,
-            })?;
+        queue.put(&account_id, Job::new(command, reply)).map_err(|error| match error {
+            QueueError::Full => SubmitError::Full,
+            QueueError::Closed => SubmitError::Closed,
+        })?;
         self.metrics.queued();
         answer.await.unwrap_or(Err(SubmitError::WriterFailed))
     }
@@ -160,55 +169,67 @@ async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics
             .await
             .unwrap_or_default();
         metrics.posted(commands.len(), begin.elapsed());
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            let _ = reply.send(answer); // a caller who has gone needs no answer
+        let mut unanswered = Vec::new();
+        for ((command, reply), answer) in commands.iter().zip(replies).zip(answers) {
+            match answer {
+                Some(answer) => drop(reply.send(answer)), // a caller who has gone needs no answer
+                None => unanswered.push(Job::new(command.clone(), reply)),
+            }
+        }
+        for job in unanswered.into_iter().rev() {
+            metrics.queued();
+            queue.put_back(&job.command.account_id().clone(), job);
         }
     }
 }
 
 /// Posts commands as one batch, and one by one where the batch as such is refused.
-async fn post(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Result<Outcome, SubmitError>> {
-    match writer.post_batch(Arc::clone(commands)).await {
-        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+async fn post(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Answer> {
+    match writer.post_some(Arc::clone(commands)).await {
+        Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
         Err(LedgerError::Refused(_) | LedgerError::Contention(_) | LedgerError::Corrupt(_))
             if commands.len() > 1 =>
         {
             post_one_by_one(writer, commands).await
         }
-        Err(error) => vec![Err(SubmitError::Ledger(Arc::new(error))); commands.len()],
+        Err(error) => vec![Some(Err(SubmitError::Ledger(Arc::new(error)))); commands.len()],
     }
 }
 
-/// Posts commands in order, each in its own transaction. A database that is away, or an account whose lock cannot be
-/// had, is waited for once, not once for each operation.
-async fn post_one_by_one(writer: &Writer, commands: &[Command]) -> Vec<Result<Outcome, SubmitError>> {
+/// Posts commands in order, each in its own transaction. A database that is away, an account whose lock cannot be had, or
+/// one whose turn it is not yet, is waited for once, not once for each operation.
+async fn post_one_by_one(writer: &Writer, commands: &[Command]) -> Vec<Answer> {
     let mut unavailable = None;
-    let mut contended: HashMap<&AccountId, SubmitError> = HashMap::new();
+    let mut of_account: HashMap<&AccountId, Answer> = HashMap::new();
     let mut answers = Vec::with_capacity(commands.len());
     for command in commands {
-        let known = unavailable.as_ref().or_else(|| contended.get(command.account_id()));
-        if let Some(error) = known {
-            answers.push(Err(error.clone()));
+        let known = unavailable.as_ref().or_else(|| of_account.get(command.account_id()));
+        if let Some(answer) = known {
+            answers.push(answer.clone());
             continue;
         }
         let answer = post_one(writer, command).await;
-        if let Err(SubmitError::Ledger(error)) = &answer {
-            match **error {
-                LedgerError::Unavailable(_) => unavailable = answer.clone().err(),
+        match &answer {
+            Some(Err(SubmitError::Ledger(error))) => match **error {
+                LedgerError::Unavailable(_) => unavailable = Some(answer.clone()),
                 LedgerError::Contention(_) => {
-                    contended.insert(command.account_id(), SubmitError::Ledger(Arc::clone(error)));
+                    of_account.insert(command.account_id(), answer.clone());
                 }
                 LedgerError::Overloaded | LedgerError::Refused(_) | LedgerError::Corrupt(_) => {}
+            },
+            None => {
+                of_account.insert(command.account_id(), None);
             }
+            Some(_) => {}
         }
         answers.push(answer);
     }
     answers
 }
 
-async fn post_one(writer: &Writer, command: &Command) -> Result<Outcome, SubmitError> {
-    match writer.post_batch([command.clone()].into()).await {
-        Ok(mut outcomes) => outcomes.pop().ok_or(SubmitError::WriterFailed),
-        Err(error) => Err(SubmitError::Ledger(Arc::new(error))),
+async fn post_one(writer: &Writer, command: &Command) -> Answer {
+    match writer.post_some([command.clone()].into()).await {
+        Ok(mut answers) => answers.pop().unwrap_or(None).map(Ok),
+        Err(error) => Some(Err(SubmitError::Ledger(Arc::new(error)))),
     }
 }

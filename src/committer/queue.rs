@@ -62,6 +62,15 @@ impl<Job> Queue<Job> {
         Ok(())
     }
 
+    /// Puts a job that was taken back to the front of its account's line: there was room for it.
+    pub(super) fn put_back(&self, account_id: &AccountId, job: Job) {
+        let mut state = self.lock();
+        state.line(account_id).push_front(job);
+        state.length += 1;
+        drop(state);
+        self.arrived.notify_one();
+    }
+
     /// Takes up to `max` jobs, one of each account in turn, as soon as there are any. Only one may take at a time. Returns none
     /// when the queue is closed and empty.
     pub(super) async fn take(&self, max: usize) -> Vec<Job> {
@@ -90,17 +99,21 @@ impl<Job> Queue<Job> {
 
 impl<Job> State<Job> {
     fn put(&mut self, account_id: &AccountId, job: Job, line_max: usize) -> Result<(), QueueError> {
-        if let Some(line) = self.lines.get_mut(account_id) {
-            if line.len() >= line_max {
-                return Err(QueueError::Full);
-            }
-            line.push_back(job);
-        } else {
-            self.lines.insert(account_id.clone(), VecDeque::from([job]));
-            self.turns.push_back(account_id.clone());
+        let line = self.line(account_id);
+        if line.len() >= line_max {
+            return Err(QueueError::Full);
         }
+        line.push_back(job);
         self.length += 1;
         Ok(())
+    }
+
+    /// The line of an account, which is to be given a job. A new one has its turn after all others.
+    fn line(&mut self, account_id: &AccountId) -> &mut VecDeque<Job> {
+        if !self.lines.contains_key(account_id) {
+            self.turns.push_back(account_id.clone());
+        }
+        self.lines.entry(account_id.clone()).or_default()
     }
 
     fn take(&mut self, max: usize) -> Vec<Job> {
@@ -144,6 +157,16 @@ mod tests {
         assert_eq!(queue.take(4).await, ["a1", "b1", "c1", "a2"]);
         queue.put(&account("d"), "d1").unwrap();
         assert_eq!(queue.take(100).await, ["b2", "a3", "d1", "a4", "a5"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_is_taken_before_what_came_later_and_after_the_turns_of_others() {
+        let queue = queue(4, &["a1", "a2", "b1"]);
+        assert_eq!(queue.take(2).await, ["a1", "b1"]);
+        queue.put(&account("c"), "c1").unwrap();
+        queue.put_back(&account("b"), "b1");
+        queue.put_back(&account("a"), "a1");
+        assert_eq!(queue.take(100).await, ["a1", "c1", "b1", "a2"]);
     }
 
     #[test]

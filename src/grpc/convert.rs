@@ -9,8 +9,8 @@ use crate::{
     accounting::{
         AccountId, Actor, AdminCredit, Amount, Balance, CallerName, Capture, ChargeName, Command, Credit,
         CreditKind, Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note, Operation,
-        OveragePolicy, Reason, Reference, Refund, Refusal, Reservation, ReservationState, Reserve, Timestamp,
-        Ttl,
+        OveragePolicy, Reason, Reference, Refund, Refusal, Reservation, ReservationAfter, ReservationState,
+        Reserve, Timestamp, Ttl,
     },
     ledger::{AccountView, EntryQuery},
 };
@@ -177,7 +177,7 @@ pub(super) fn reservation_state(number: i32) -> Result<Option<ReservationState>,
 
 fn names(account_id: &str, key: &str) -> Result<(AccountId, IdempotencyKey), Invalid> {
     let account_id = AccountId::parse("account_id", account_id)?;
-    let key = IdempotencyKey::parse_of_operation(key, &account_id)?;
+    let key = IdempotencyKey::parse_of_operation(key)?;
     Ok((account_id, key))
 }
 
@@ -279,10 +279,25 @@ impl From<&Entry> for proto::Entry {
             metadata: entry.note.metadata.clone(),
             actor: text(entry.actor.as_ref().map(Actor::as_str)),
             reason: text(entry.reason.as_ref().map(Reason::as_str)),
-            reservation_id: text(entry.reservation.as_ref().map(|after| after.reservation_id.as_str())),
+            reservation: entry.reservation.as_ref().map(Into::into),
             refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
             create_time: Some(timestamp(entry.create_time)),
             caller: text(entry.caller.as_ref().map(CallerName::as_str)),
+            uncollected_micro_usd: entry.reservation.as_ref().map_or(0, |after| after.uncollected.get()),
+        }
+    }
+}
+
+impl From<&ReservationAfter> for proto::ReservationStatus {
+    fn from(after: &ReservationAfter) -> Self {
+        let ReservationAfter { reservation_id, status, uncollected: _ } = after;
+        Self {
+            reservation_id: reservation_id.to_string(),
+            state: status.state.number().into(),
+            amount_micro_usd: status.held.get(),
+            captured_micro_usd: status.captured.get(),
+            expire_time: Some(timestamp(status.expire_time)),
+            close_time: status.close_time.map(timestamp),
         }
     }
 }

@@ -51,7 +51,6 @@ impl BillingService {
     {
         let caller = request.extensions().get::<Caller>().map(|caller| caller.name.clone());
         let command = Command::try_from(request.into_inner())?.asked_by(caller);
-        self.ledger.limits().check(&command)?;
         let operation = command.fingerprint().method_name();
         let answer = self.committer.submit(command).await;
         measure(&self.metrics, operation, &answer);
@@ -62,7 +61,8 @@ impl BillingService {
                 reservation: reservation.as_ref().map(Into::into),
                 uncollected: entry.reservation.as_ref().map_or(0, |after| after.uncollected.get()),
             }),
-            Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
+            Outcome::Refused(refusal) | Outcome::Declined(refusal) => Err(Failure::Refused(refusal)),
+            Outcome::Invalid(invalid) => Err(Failure::Invalid(invalid)),
             Outcome::KeyReused(reused) => Err(Failure::KeyReused(reused)),
             Outcome::NotFound(not_found) => Err(Failure::NotFound(not_found)),
         }
@@ -186,9 +186,10 @@ fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, 
             metrics.moved(entry.entry_type.name(), entry.amount.get().unsigned_abs());
             ("applied", "")
         }
-        Ok(Outcome::Refused(refusal)) => {
+        Ok(Outcome::Refused(refusal) | Outcome::Declined(refusal)) => {
             ("refused", RefusalReason::known_name(&refusal.reason).unwrap_or("other"))
         }
+        Ok(Outcome::Invalid(_)) => ("invalid", ""),
         Ok(Outcome::KeyReused(_)) => ("key_reused", ""),
         Ok(Outcome::NotFound(_)) => ("not_found", ""),
         Err(_) => ("unanswered", ""),

@@ -128,7 +128,7 @@ impl HistoryRow {
 /// what could name many operations could name many payments.
 pub(super) fn session(reference: &str, account_id: &AccountId) -> Option<ExternalId> {
     let session = reference.strip_prefix(SESSION_PREFIX).unwrap_or(reference);
-    IdempotencyKey::parse_of_operation(session, account_id).ok()?;
+    IdempotencyKey::parse_of_operation(session).ok()?.must_be_specific(account_id).ok()?;
     ExternalId::parse("reference", session).ok()
 }
 

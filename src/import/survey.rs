@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Effect, Irregularity, Kind, Meaning, irregularity::Sum, row::KNOWN_TYPES};
-use crate::accounting::{AccountId, IdempotencyKey, Problem, Timestamp};
+use crate::accounting::{AccountId, IdempotencyKey, Timestamp};
 
 /// What an entry of the journal takes on the disk, with its place in the indexes; a little less without a key.
 const BYTES_PER_ROW: i64 = 342;
@@ -326,8 +326,7 @@ impl RepeatedReference {
 fn is_generic(reference: &str) -> bool {
     let is_word = || {
         let account_id = AccountId::parse("account_id", ACCOUNT_PLACEHOLDER).ok()?;
-        let refused = IdempotencyKey::parse_of_operation(reference, &account_id).err()?;
-        Some(matches!(refused.problem, Problem::KeyGeneric(_)))
+        Some(IdempotencyKey::parse_of_operation(reference).ok()?.must_be_specific(&account_id).is_err())
     };
     is_word().unwrap_or(false)
 }

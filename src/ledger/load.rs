@@ -9,12 +9,12 @@ use diesel::{data_types::PgTimestamp, result::QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
-    LedgerError, TransactionEnd,
+    LedgerError, TransactionEnd, Work,
     pipeline::{execute, in_one_go},
     rows::{self, EntryRow, RefusalRow, ReservationRow},
     statements::{
-        LockAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed, ReadOtherAnswers,
-        ReadPayments, ReadReservations,
+        LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed,
+        ReadOtherAnswers, ReadPayments, ReadReservations,
     },
 };
 use crate::accounting::{
@@ -27,26 +27,44 @@ type ReplayRow = (Vec<u8>, i64);
 type PaymentRow = (i16, String, String, i64);
 type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 
-/// The accounts of commands, in the order of their ids.
-fn account_ids(commands: &[Command]) -> Vec<&str> {
-    let ids: BTreeSet<&str> = commands.iter().map(|command| command.account_id().as_str()).collect();
-    ids.into_iter().collect()
+/// How many leases that have run out one transaction reads at most, of all its accounts together: as many as it writes down
+/// in a moment. Of each account it reads one at least.
+const LAPSED_MAX: usize = 1_000;
+
+/// What becomes of accounts that cannot be locked at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locking {
+    /// Those that others have locked are waited for. Each must have a row.
+    Wait,
+    /// The same, but that rows are made for those that have none.
+    Open,
+    /// Those that others have locked are left alone, and so are those without a row.
+    Skip,
 }
 
-/// Begins the transaction, locks the accounts of commands and reads all that the commands name. Returns the database's
-/// time, read under the locks.
+/// What a transaction has to decide by.
+pub(super) struct Loaded {
+    /// What the commands name.
+    pub(super) book: Book,
+    /// The database's time, read under the locks.
+    pub(super) now: Timestamp,
+    /// The accounts that had no row.
+    pub(super) opened: Vec<String>,
+}
+
+/// Begins the transaction, locks accounts and reads all that commands on them name.
 ///
 /// Accounts are opened, if asked for, before any is locked: nothing waits for another's new account while it holds one.
 pub(super) async fn begin_and_load(
     connection: &AsyncPgConnection,
-    commands: &[Command],
-    open_accounts: bool,
-) -> Result<(Book, Timestamp), TransactionEnd> {
-    let account_ids = account_ids(commands);
-    let ((), (), locked, entries, answers, payments, reservations) = in_one_go!(
+    work: &Work,
+) -> Result<Loaded, TransactionEnd> {
+    let (commands, locking) = (&*work.commands, work.locking);
+    let account_ids: Vec<&str> = work.account_ids.iter().map(AccountId::as_str).collect();
+    let ((), opened, locked, entries, answers, payments, reservations) = in_one_go!(
         execute(connection, "BEGIN"),
-        open(connection, account_ids.clone(), open_accounts),
-        lock(connection, account_ids.clone()),
+        open(connection, account_ids.clone(), locking),
+        lock(connection, account_ids.clone(), locking),
         read_keyed_entries(connection, commands),
         read_other_answers(connection, commands),
         read_payments(connection, commands),
@@ -54,7 +72,10 @@ pub(super) async fn begin_and_load(
     )?;
     let mut book = Book::default();
     let mut pointers = Pointers::default();
-    let now = put_accounts(locked, account_ids.len(), &mut book)?;
+    if locking != Locking::Skip && locked.len() < account_ids.len() {
+        return Err(TransactionEnd::AccountsMissing);
+    }
+    let now = put_accounts(locked, &mut book)?;
     for row in entries {
         put_keyed_entry(row, &mut book)?;
     }
@@ -67,27 +88,41 @@ pub(super) async fn begin_and_load(
     for row in reservations {
         book.put_reservation(row.try_into()?);
     }
-    read_lapsed(connection, commands, now, &mut book).await?;
+    read_lapsed(connection, now, &mut book).await?;
     read_pointed_entries(connection, commands, pointers, &mut book).await?;
-    Ok((book, now))
+    Ok(Loaded { book, now, opened })
 }
 
-async fn open(mut connection: &AsyncPgConnection, account_ids: Vec<&str>, wanted: bool) -> QueryResult<()> {
-    if wanted {
-        OpenAccounts { account_ids }.load::<i64>(&mut connection).await?;
+async fn open(
+    mut connection: &AsyncPgConnection,
+    account_ids: Vec<&str>,
+    locking: Locking,
+) -> QueryResult<Vec<String>> {
+    match locking {
+        Locking::Open => OpenAccounts { account_ids }.load(&mut connection).await,
+        Locking::Wait | Locking::Skip => Ok(Vec::new()),
     }
-    Ok(())
 }
 
-async fn lock(mut connection: &AsyncPgConnection, account_ids: Vec<&str>) -> QueryResult<Vec<LockedRow>> {
-    LockAccounts { account_ids }.load(&mut connection).await
+async fn lock(
+    mut connection: &AsyncPgConnection,
+    account_ids: Vec<&str>,
+    locking: Locking,
+) -> QueryResult<Vec<LockedRow>> {
+    match locking {
+        Locking::Wait | Locking::Open => LockAccounts { account_ids }.load(&mut connection).await,
+        Locking::Skip => LockIdleAccounts { account_ids }.load(&mut connection).await,
+    }
 }
 
 async fn read_keyed_entries(
     mut connection: &AsyncPgConnection,
     commands: &[Command],
 ) -> QueryResult<Vec<EntryRow>> {
-    let (account_ids, keys) = keys(commands).unzip();
+    let (account_ids, keys): (Vec<_>, Vec<_>) = keys(commands).unzip();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     ReadKeyedEntries { account_ids, keys }.load(&mut connection).await
 }
 
@@ -95,7 +130,10 @@ async fn read_other_answers(
     mut connection: &AsyncPgConnection,
     commands: &[Command],
 ) -> QueryResult<Vec<AnswerRow>> {
-    let (account_ids, keys) = keys(commands).unzip();
+    let (account_ids, keys): (Vec<_>, Vec<_>) = keys(commands).unzip();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     ReadOtherAnswers { account_ids, keys }.load(&mut connection).await
 }
 
@@ -142,10 +180,10 @@ async fn read_reservations(
     ReadReservations { account_ids, reservation_ids }.load(&mut connection).await
 }
 
-fn put_accounts(rows: Vec<LockedRow>, wanted: usize, book: &mut Book) -> Result<Timestamp, TransactionEnd> {
-    let now = rows.iter().map(|row| rows::timestamp(row.6)).max();
-    let Some(now) = now.filter(|_| rows.len() == wanted) else {
-        return Err(TransactionEnd::AccountsMissing);
+/// Puts accounts into the book, and returns the time.
+fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, TransactionEnd> {
+    let Some(now) = rows.iter().map(|row| rows::timestamp(row.6)).max() else {
+        return Err(TransactionEnd::NothingToWrite); // all are locked by others
     };
     for (account_id, posted, held, last_sequence, update_time, next_expire_time, _) in rows {
         let account = Account {
@@ -219,35 +257,54 @@ fn put_other_answer(row: AnswerRow, book: &mut Book, pointers: &mut Pointers) ->
     Ok(())
 }
 
-/// Reads the reservations whose leases have run out, of the accounts that may have some.
+/// Leases of an account that may have run out.
+struct Due {
+    /// The account's time.
+    time: Timestamp,
+    /// How many of those that have run out are still to be put into the book.
+    room: usize,
+    /// When the first lease runs out, or ran out, of those that are not.
+    next: Option<Timestamp>,
+}
+
+/// Reads the reservations whose leases have run out, of the accounts that may have some. What is read is shared out evenly,
+/// so that no account waits for another.
 async fn read_lapsed(
     connection: &AsyncPgConnection,
-    commands: &[Command],
     now: Timestamp,
     book: &mut Book,
 ) -> Result<(), TransactionEnd> {
-    let times: BTreeMap<&AccountId, Timestamp> = commands
-        .iter()
-        .filter_map(|command| {
-            let account = book.account(command.account_id())?;
-            let time = account.time(now);
-            account.next_expire_time.is_some_and(|next| next <= time).then_some((command.account_id(), time))
-        })
+    let mut due: BTreeMap<AccountId, Due> = book
+        .accounts()
+        .filter(|(_, account)| account.may_have_lapsed(now))
+        .map(|(id, account)| (id.clone(), Due { time: account.time(now), room: 0, next: None }))
         .collect();
-    if times.is_empty() {
+    if due.is_empty() {
         return Ok(());
     }
-    let (account_ids, binds) =
-        times.iter().map(|(id, time)| (id.as_str(), rows::pg_timestamp(*time))).unzip();
-    for account_id in times.keys() {
-        book.put_next_expire_time(account_id, None);
+    let share = (LAPSED_MAX / due.len()).max(1);
+    for due in due.values_mut() {
+        due.room = share;
     }
-    for row in (ReadLapsed { account_ids, times: binds }).load::<ReservationRow>(&mut &*connection).await? {
-        let reservation = Reservation::try_from(row)?;
-        if reservation.status.expire_time > times[&reservation.account_id] {
-            book.put_next_expire_time(&reservation.account_id, Some(reservation.status.expire_time));
+    let (account_ids, times) =
+        due.iter().map(|(id, due)| (id.as_str(), rows::pg_timestamp(due.time))).unzip();
+    // One more than there is room for tells that there are more.
+    let limits = vec![i64::try_from(share + 1).unwrap_or(i64::MAX); due.len()];
+    let rows = ReadLapsed { account_ids, times, limits }.load::<ReservationRow>(&mut &*connection).await?;
+    let reservations = rows.into_iter().map(Reservation::try_from);
+    let mut reservations = reservations.collect::<Result<Vec<_>, LedgerError>>()?;
+    reservations.sort_unstable_by_key(|reservation| (reservation.status.expire_time, reservation.sequence));
+    for reservation in reservations {
+        let Some(due) = due.get_mut(&reservation.account_id) else { continue };
+        if due.room > 0 && reservation.status.expire_time <= due.time {
+            due.room -= 1;
+            book.put_lapsed(reservation);
+        } else {
+            due.next.get_or_insert(reservation.status.expire_time);
         }
-        book.put_reservation(reservation);
+    }
+    for (account_id, due) in &due {
+        book.put_next_expire_time(account_id, due.next);
     }
     Ok(())
 }

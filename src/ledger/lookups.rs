@@ -13,7 +13,31 @@ use super::{
     rows::{AccountNowColumns, ReservationColumns},
     statements::reservation_columns,
 };
-/// A reservation, and the time at which it was read.
+
+/// Finds the newest entry of `asked.account_id` whose time is not after `asked.time`, by halving: its sequence is `low` where
+/// that equals `high`. The times of an account's entries never decrease, and its sequences have no gaps, so the primary key
+/// serves as an index on time.
+macro_rules! halving {
+    ($name:literal, $time:literal) => {
+        concat!(
+            $name,
+            "(low, high) AS (SELECT 0::bigint, last_sequence::bigint FROM asked UNION ALL \
+             SELECT CASE WHEN ",
+            $time,
+            " <= asked.time THEN e.sequence::bigint ELSE s.low END, \
+                    CASE WHEN ",
+            $time,
+            " <= asked.time THEN s.high ELSE e.sequence - 1 END \
+             FROM ",
+            $name,
+            " s CROSS JOIN asked JOIN ledger_entries e \
+                 ON e.account_id = asked.account_id AND e.sequence = s.low + (s.high - s.low + 1) / 2 \
+             WHERE s.low < s.high) "
+        )
+    };
+}
+
+/// A reservation, and the time in its account when it was read.
 type ReservationNowColumns = (ReservationColumns, Timestamptz);
 
 /// An account as it stands now: what leases that have run out still hold is taken off, whether or not that was written
@@ -60,45 +84,48 @@ impl Query for CountOpenReservations {
     type SqlType = (BigInt, BigInt);
 }
 
-/// What leases that had run out by a time still held in the balance after the account's newest entry of that time.
+/// An account as it stood at a time, or now, if that is yet to come: one statement, so all of one moment of the book.
 ///
-/// Whatever is written next into an account begins with the leases that have run out, so they are the EXPIRE entries
-/// right after that entry; or, if nothing has been written since, they are still open.
+/// Whatever is written into an account begins with the leases that have run out, in the order in which they did. So the times
+/// at which entries took effect, of an EXPIRE entry the end of the lease, never decrease along sequences either, and the
+/// balance is that of the newest entry which had taken effect. If that is the newest of all, what open reservations hold whose
+/// leases had run out is taken off.
 #[derive(Clone, QueryId)]
-pub(super) struct LapsedAsOf {
+pub(super) struct AccountAsOf {
     pub(super) account_id: String,
-    pub(super) sequence: i64,
     pub(super) time: PgTimestamp,
 }
 
-impl QueryFragment<Pg> for LapsedAsOf {
+impl QueryFragment<Pg> for AccountAsOf {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH asked AS (SELECT ");
-        out.push_bind_param::<Text, _>(&self.account_id)?;
-        out.push_sql("::text AS account_id, ");
-        out.push_bind_param::<BigInt, _>(&self.sequence)?;
-        out.push_sql("::bigint AS sequence, ");
+        out.push_sql("WITH RECURSIVE asked AS (SELECT a.account_id, a.last_sequence, a.create_time, a.next_expire_time, least(");
         out.push_bind_param::<Timestamptz, _>(&self.time)?;
         out.push_sql(
-            "::timestamptz AS time), other AS (\
-                 SELECT e.sequence FROM asked JOIN ledger_entries e \
-                     ON e.account_id = asked.account_id AND e.sequence > asked.sequence \
-                 WHERE e.entry_type <> 13 ORDER BY e.sequence LIMIT 1\
-             ) SELECT coalesce(sum(lapsed.held), 0)::bigint FROM (\
-                 SELECT -e.held_delta_micro_usd AS held FROM asked JOIN ledger_entries e \
-                     ON e.account_id = asked.account_id AND e.sequence > asked.sequence \
-                     AND e.sequence < coalesce((SELECT sequence FROM other), 9223372036854775807) \
-                 WHERE e.expire_time <= asked.time \
-                 UNION ALL SELECT v.amount_micro_usd FROM asked JOIN reservations v \
-                     ON v.account_id = asked.account_id AND v.state = 1 AND v.expire_time <= asked.time\
-             ) AS lapsed",
+            ", greatest(statement_timestamp(), a.update_time)) AS time FROM accounts a \
+                      WHERE a.last_sequence > 0 AND a.account_id = ",
         );
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql(concat!(
+            "), ",
+            halving!("written", "e.create_time"),
+            ", ",
+            halving!("effective", "CASE e.entry_type WHEN 13 THEN e.expire_time ELSE e.create_time END"),
+            "SELECT b.posted_after, b.held_after - CASE \
+                 WHEN b.sequence = asked.last_sequence AND asked.next_expire_time <= asked.time THEN (\
+                     SELECT coalesce(sum(v.amount_micro_usd), 0)::bigint FROM reservations v \
+                     WHERE v.account_id = asked.account_id AND v.state = 1 AND v.expire_time <= asked.time) \
+                 ELSE 0 END, e.sequence, asked.create_time, e.create_time \
+             FROM asked CROSS JOIN written CROSS JOIN effective \
+             JOIN ledger_entries e ON e.account_id = asked.account_id AND e.sequence = written.low \
+             JOIN ledger_entries b ON b.account_id = asked.account_id AND b.sequence = effective.low \
+             WHERE written.low = written.high AND effective.low = effective.high",
+        ));
         Ok(())
     }
 }
 
-impl Query for LapsedAsOf {
-    type SqlType = BigInt;
+impl Query for AccountAsOf {
+    type SqlType = AccountNowColumns;
 }
 
 /// One reservation.
@@ -113,7 +140,8 @@ impl QueryFragment<Pg> for ReadReservation {
         out.push_sql(concat!(
             "SELECT ",
             reservation_columns!(),
-            ", statement_timestamp() FROM reservations v WHERE v.account_id = "
+            ", greatest(statement_timestamp(), a.update_time) FROM reservations v \
+             JOIN accounts a ON a.account_id = v.account_id WHERE v.account_id = "
         ));
         out.push_bind_param::<Text, _>(&self.account_id)?;
         out.push_sql(" AND v.reservation_id = ");
@@ -139,13 +167,18 @@ impl QueryFragment<Pg> for ListReservations {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH asked AS (SELECT ");
         out.push_bind_param::<SmallInt, _>(&self.state)?;
+        out.push_sql(
+            "::smallint AS state, greatest(statement_timestamp(), a.update_time) AS time FROM accounts a \
+             WHERE a.account_id = ",
+        );
+        out.push_bind_param::<Text, _>(&self.account_id)?;
         out.push_sql(concat!(
-            "::smallint AS state) SELECT ",
+            ") SELECT ",
             reservation_columns!(),
-            ", statement_timestamp() FROM asked CROSS JOIN ledger_entries e \
+            ", asked.time FROM asked CROSS JOIN ledger_entries e \
              JOIN reservations v ON v.account_id = e.account_id AND v.reservation_id = e.reservation_id \
              WHERE e.entry_type = 9 AND (asked.state = 0 OR asked.state = CASE \
-                 WHEN v.state = 1 AND v.expire_time <= statement_timestamp() THEN 4 ELSE v.state END) \
+                 WHEN v.state = 1 AND v.expire_time <= asked.time THEN 4 ELSE v.state END) \
                AND e.account_id = "
         ));
         out.push_bind_param::<Text, _>(&self.account_id)?;
@@ -175,8 +208,9 @@ impl QueryFragment<Pg> for ListOpenReservations {
         out.push_sql(concat!(
             "SELECT ",
             reservation_columns!(),
-            ", statement_timestamp() FROM reservations v \
-             WHERE v.state = 1 AND v.expire_time > statement_timestamp() AND v.account_id = "
+            ", greatest(statement_timestamp(), a.update_time) FROM reservations v \
+             JOIN accounts a ON a.account_id = v.account_id \
+             WHERE v.state = 1 AND v.expire_time > greatest(statement_timestamp(), a.update_time) AND v.account_id = "
         ));
         out.push_bind_param::<Text, _>(&self.account_id)?;
         out.push_sql(" AND v.sequence > ");
@@ -192,24 +226,30 @@ impl Query for ListOpenReservations {
     type SqlType = ReservationNowColumns;
 }
 
-/// Accounts with open reservations whose leases have run out, each with one of them.
+/// Accounts in which leases may have run out, in the order of the time from which on one may have; those after a place in it.
 #[derive(Clone, QueryId)]
-pub(super) struct ListLapsed {
+pub(super) struct ListDue {
+    pub(super) time: PgTimestamp,
+    pub(super) account_id: String,
     pub(super) limit: i64,
 }
 
-impl QueryFragment<Pg> for ListLapsed {
+impl QueryFragment<Pg> for ListDue {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "SELECT DISTINCT ON (account_id) account_id, reservation_id FROM reservations \
-             WHERE state = 1 AND expire_time <= statement_timestamp() ORDER BY account_id LIMIT ",
+            "SELECT account_id, next_expire_time FROM accounts \
+                      WHERE next_expire_time <= statement_timestamp() AND (next_expire_time, account_id) > (",
         );
+        out.push_bind_param::<Timestamptz, _>(&self.time)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.account_id)?;
+        out.push_sql(") ORDER BY next_expire_time, account_id LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.limit)
     }
 }
 
-impl Query for ListLapsed {
-    type SqlType = (Text, Text);
+impl Query for ListDue {
+    type SqlType = (Text, Timestamptz);
 }
 
 /// Finds the sequence of the newest entry before a time by halving: the times of an account's entries never decrease,

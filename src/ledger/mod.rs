@@ -1,4 +1,4 @@
-//! The book: the only code that knows Diesel. [`Writer::post_batch`] is the only transaction of the service that writes, a
+//! The book: the only code that knows Diesel. [`Writer::post_some`] is the only transaction of the service that writes, a
 //! [`Snapshot`] the only one that reads; an [`Import`] writes what was before there was a service.
 //!
 //! # Round trips
@@ -13,10 +13,11 @@
 //! | prior: entries, and other answers, under these keys                 | 2          | always                     |
 //! | prior: payments; reservations                                       | 1 each     | if any is named            |
 //! | **and back**                                                        |            | always                     |
-//! | lapsed: open reservations whose leases have run out, **and back**   | 1          | if there may be any        |
+//! | lapsed: reservations whose leases ran out, **and back**             | 1          | if there may be any        |
 //! | entries: those that refunds and replays point to, **and back**      | 1          | if any                     |
 //! | [`decide`]: pure; nothing has been written yet                      | 0          | always                     |
 //! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                     |
+//! | close: accounts that were opened in vain                            | 1          | if any                     |
 //! | **and back**                                                        |            | unless only entries        |
 //! | COMMIT, or ROLLBACK if nothing was to be written; **and back**      | 1          | always                     |
 //!
@@ -64,6 +65,7 @@ mod statements;
 mod tls;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -82,17 +84,18 @@ pub use history::{
     HistoryError, Import, ImportEvent, ImportTotals, Preflight, PreflightEvent, PreflightStep,
 };
 pub use migrate::{MigrationError, migrate, pending_migrations};
-pub use queries::{AccountView, EntryPage, EntryQuery, EntrySpan, ReservationPage};
+pub use queries::{AccountView, DueAccount, EntryPage, EntryQuery, EntrySpan, ReservationPage};
 pub use requirements::{DatabaseUse, RequirementError, check_database};
 pub use snapshot::{Selection, Snapshot};
 
 use crate::{
-    accounting::{Command, Limits, Outcome, decide},
+    accounting::{AccountId, Command, Entry, EntryType, Limits, Outcome, decide},
     telemetry::{PoolSample, spans},
 };
 use clock::{ClocksDiffer, Reading};
 use connect::{Connector, Purpose, connect};
 use error::{Remedy, remedy, says_read_only};
+use load::{Loaded, Locking};
 use pool::{Connections, Epoch, PATIENCE, PooledSession, Session};
 use requirements::unsafe_problem;
 use statements::ProveCommit;
@@ -114,6 +117,25 @@ pub struct Ledger {
     allows_unsafe_database: bool,
     /// How far the database's clock is ahead, in seconds, as of the last proof.
     clock_ahead: Arc<AtomicI64>,
+}
+
+/// What a transaction has to do.
+#[derive(Debug, Clone)]
+struct Work {
+    /// The accounts, each once, in the order of their ids.
+    account_ids: Arc<[AccountId]>,
+    /// What to do there.
+    commands: Arc<[Command]>,
+    locking: Locking,
+}
+
+/// What a transaction decided.
+#[derive(Debug, Default)]
+struct Decided {
+    /// The answers to its commands.
+    answers: Vec<Option<Outcome>>,
+    /// How many leases it wrote down as having run out.
+    expired: u64,
 }
 
 /// How a transaction ends other than by a commit.
@@ -188,12 +210,23 @@ impl Ledger {
         Writer { ledger: self.clone(), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Answers commands by a writer of their own.
+    /// Answers commands by a writer of their own, in as many transactions as it takes.
     ///
     /// # Errors
-    /// As [`Writer::post_batch`].
+    /// As [`Writer::post_some`].
     pub async fn post_batch(&self, commands: &[Command]) -> Result<Vec<Outcome>, LedgerError> {
-        self.writer().post_batch(commands.into()).await
+        let writer = self.writer();
+        let mut answers = writer.post_some(commands.into()).await?;
+        while answers.iter().any(Option::is_none) {
+            let unanswered = answers.iter().zip(commands).enumerate();
+            let unanswered = unanswered.filter(|(_, (answer, _))| answer.is_none());
+            let (places, rest): (Vec<usize>, Vec<Command>) =
+                unanswered.map(|(place, (_, command))| (place, command.clone())).unzip();
+            for (place, answer) in places.into_iter().zip(writer.post_some(rest.into()).await?) {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
     }
 
     /// How the pools of connections stand.
@@ -254,23 +287,44 @@ impl Writer {
     /// Answers commands in order, each by itself, and makes their changes durable together: when this returns, every
     /// entry is on disk. Run again after an error, it answers what was done already, and does the rest.
     ///
+    /// Commands on accounts in which more leases have run out than one transaction writes down are not answered yet: they are
+    /// to be posted again, and each time there are fewer of those leases.
+    ///
     /// # Errors
     /// When the database is away or has not answered an earlier transaction, when others keep the locks, or when it refuses a
     /// statement. In the last two cases nothing has happened.
-    pub async fn post_batch(&self, commands: Arc<[Command]>) -> Result<Vec<Outcome>, LedgerError> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+    pub async fn post_some(&self, commands: Arc<[Command]>) -> Result<Vec<Option<Outcome>>, LedgerError> {
+        let account_ids: BTreeSet<&AccountId> = commands.iter().map(Command::account_id).collect();
+        let account_ids = account_ids.into_iter().cloned().collect();
+        Ok(self.carry_out(Work { account_ids, commands, locking: Locking::Wait }).await?.answers)
+    }
+
+    /// Writes down which leases have run out in those of some accounts that nobody else is at work on, up to a bound, and
+    /// returns how many.
+    ///
+    /// # Errors
+    /// As [`Self::post_some`].
+    pub async fn write_lapsed(&self, account_ids: BTreeSet<AccountId>) -> Result<u64, LedgerError> {
+        let account_ids = account_ids.into_iter().collect();
+        let work = Work { account_ids, commands: Arc::default(), locking: Locking::Skip };
+        Ok(self.carry_out(work).await?.expired)
+    }
+
+    /// Runs the transaction, and again where that helps.
+    async fn carry_out(&self, mut work: Work) -> Result<Decided, LedgerError> {
+        let (mut decided, mut runs) = (Decided::default(), 0);
+        if work.account_ids.is_empty() {
+            return Ok(decided);
         }
-        let (mut open_accounts, mut decided, mut runs) = (false, Vec::new(), 0);
         loop {
             runs += 1;
-            let run = self.run(&commands, open_accounts, decided).instrument(spans::transaction());
+            let run = self.run(work.clone(), decided).instrument(spans::transaction());
             let ended;
             (ended, decided) = run.await?;
             let error = match ended {
                 Ok(()) | Err(TransactionEnd::NothingToWrite) => return Ok(decided),
-                Err(TransactionEnd::AccountsMissing) if !open_accounts => {
-                    open_accounts = true;
+                Err(TransactionEnd::AccountsMissing) if work.locking != Locking::Open => {
+                    work.locking = Locking::Open;
                     continue;
                 }
                 Err(TransactionEnd::AccountsMissing) => {
@@ -295,17 +349,16 @@ impl Writer {
     /// one did.
     async fn run(
         &self,
-        commands: &Arc<[Command]>,
-        open_accounts: bool,
-        mut decided: Vec<Outcome>,
-    ) -> Result<(Result<(), TransactionEnd>, Vec<Outcome>), LedgerError> {
+        work: Work,
+        mut decided: Decided,
+    ) -> Result<(Result<(), TransactionEnd>, Decided), LedgerError> {
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| {
             LedgerError::Unavailable("an earlier transaction has not been answered yet".into())
         })?;
-        let (commands, limits) = (Arc::clone(commands), self.ledger.limits);
+        let limits = self.ledger.limits;
         let transaction = |mut session: PooledSession| async move {
             let _until_answered = turn;
-            let ended = transact(&mut session, &commands, open_accounts, &limits, &mut decided).await;
+            let ended = transact(&mut session, &work, &limits, &mut decided).await;
             (ended, decided)
         };
         let (ended, decided) = self.ledger.writers.carry_out(PATIENCE, transaction).await?;
@@ -321,35 +374,38 @@ impl Writer {
 /// The transaction.
 async fn transact(
     session: &mut Session,
-    commands: &[Command],
-    open_accounts: bool,
+    work: &Work,
     limits: &Limits,
-    decided: &mut Vec<Outcome>,
+    decided: &mut Decided,
 ) -> Result<(), TransactionEnd> {
     let asked = SystemTime::now();
     let body = async |connection: &AsyncPgConnection| {
-        let (mut book, now) = load::begin_and_load(connection, commands, open_accounts).await?;
+        let Loaded { mut book, now, opened } = load::begin_and_load(connection, work).await?;
         Reading::told_now(asked, now).must_agree()?;
-        let mut outcomes = decide(&mut book, commands, now, limits);
-        own_what_was_committed(&mut outcomes, decided);
-        *decided = outcomes;
+        let mut answers = decide(&mut book, &work.commands, now, limits);
+        own_what_was_committed(&mut answers, &decided.answers);
+        decided.answers = answers;
         let changes = book.into_changes();
+        let is_expiry = |(entry, _): &&(Arc<Entry>, _)| entry.entry_type == EntryType::Expire;
+        decided.expired = changes.entries.iter().filter(is_expiry).count() as u64;
         if changes.is_empty() {
             return Err(TransactionEnd::NothingToWrite);
         }
-        Ok(save::write_and_commit(connection, &changes).await?)
+        let is_in_use = |id: &&String| changes.accounts.iter().any(|(used, _)| used.as_str() == *id);
+        let opened_in_vain = opened.iter().filter(|id| !is_in_use(id)).map(String::as_str).collect();
+        Ok(save::write_and_commit(connection, &changes, opened_in_vain).await?)
     };
     session.transaction(body).await
 }
 
 /// Where the answer to a COMMIT was lost and it did happen, the next run finds this program's own entries: to the caller
 /// they are no replays. Only an entry equal in all, the time to the microsecond included, is such a one.
-fn own_what_was_committed(outcomes: &mut [Outcome], decided: &[Outcome]) {
-    for (outcome, before) in outcomes.iter_mut().zip(decided) {
+fn own_what_was_committed(answers: &mut [Option<Outcome>], decided: &[Option<Outcome>]) {
+    for (answer, before) in answers.iter_mut().zip(decided) {
         if let (
-            Outcome::Applied { entry, replayed, .. },
-            Outcome::Applied { entry: own, replayed: false, .. },
-        ) = (outcome, before)
+            Some(Outcome::Applied { entry, replayed, .. }),
+            Some(Outcome::Applied { entry: own, replayed: false, .. }),
+        ) = (answer, before)
             && *entry == *own
         {
             *replayed = false;

@@ -10,7 +10,7 @@ use super::{
     Ledger, LedgerError,
     error::{Remedy, remedy},
     lookups::{
-        AccountNow, CountOpenReservations, LapsedAsOf, LastSequenceBefore, ListLapsed, ListOpenReservations,
+        AccountAsOf, AccountNow, CountOpenReservations, LastSequenceBefore, ListDue, ListOpenReservations,
         ListReservations, ReadReservation,
     },
     rows::{self, AccountNowRow, EntryRow, RefusalRow, ReservationRow},
@@ -39,6 +39,15 @@ pub struct AccountView {
     pub create_time: Timestamp,
     /// When the newest entry was written.
     pub update_time: Timestamp,
+}
+
+/// An account in which leases may have run out that are not written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueAccount {
+    /// The account.
+    pub account_id: AccountId,
+    /// No lease ran out before this.
+    pub expire_time: Timestamp,
 }
 
 /// Which entries of an account, as bounds of their sequences: above `after`, up to `last`.
@@ -87,7 +96,7 @@ impl Ledger {
         self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
     }
 
-    /// An account as it stood at a moment. `None` before its first entry.
+    /// An account as it stood at a moment, which is now if it is yet to come. `None` before its first entry.
     ///
     /// # Errors
     /// When the database is away.
@@ -96,21 +105,8 @@ impl Ledger {
         account_id: &AccountId,
         as_of: Timestamp,
     ) -> Result<Option<AccountView>, LedgerError> {
-        let Some(now) = self.account_get(account_id).await? else { return Ok(None) };
-        // Moments are whole microseconds, so "at or before" is "before the next one".
-        let next = Timestamp::from_unix_micros(as_of.unix_micros().saturating_add(1));
-        let sequence = self.last_sequence_before(account_id, next).await?;
-        let Some(entry) = self.entry_get(account_id, sequence).await? else { return Ok(None) };
-        let time = rows::pg_timestamp(as_of);
-        let lapsed = LapsedAsOf { account_id: account_id.to_string(), sequence, time };
-        let lapsed: i64 = self.read_one(lapsed).await?.unwrap_or_default();
-        let (posted, held) = (entry.balance_after.posted(), entry.balance_after.held());
-        Ok(Some(AccountView {
-            balance: rows::balance(posted.get(), held.get().saturating_sub(lapsed))?,
-            last_sequence: entry.sequence,
-            create_time: now.create_time,
-            update_time: entry.create_time,
-        }))
+        let query = AccountAsOf { account_id: account_id.to_string(), time: rows::pg_timestamp(as_of) };
+        self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
     }
 
     /// The entry with a sequence.
@@ -271,16 +267,26 @@ impl Ledger {
         Ok(ReservationPage { reservations, rest: span.up_to(last) })
     }
 
-    /// Accounts with reservations whose leases have run out and that do not know yet, each with one of them.
+    /// Accounts in which leases may have run out that are not written down, those first in which the first ran out first: up
+    /// to `limit` of those that come after `last`.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn lapsed_list(&self, limit: i64) -> Result<Vec<(AccountId, IdempotencyKey)>, LedgerError> {
-        let rows: Vec<(String, String)> = self.read(ListLapsed { limit }).await?;
+    pub async fn due_list(
+        &self,
+        last: Option<&DueAccount>,
+        limit: usize,
+    ) -> Result<Vec<DueAccount>, LedgerError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let (time, account_id) = match last {
+            Some(last) => (rows::pg_timestamp(last.expire_time), last.account_id.to_string()),
+            None => (PgTimestamp(i64::MIN), String::new()), // -infinity
+        };
+        let rows: Vec<(String, PgTimestamp)> = self.read(ListDue { time, account_id, limit }).await?;
         rows.into_iter()
-            .map(|(account_id, reservation_id)| {
+            .map(|(account_id, expire_time)| {
                 let account_id = AccountId::parse("account_id", &account_id)?;
-                Ok((account_id, IdempotencyKey::parse_of_reservation(&reservation_id)?))
+                Ok(DueAccount { account_id, expire_time: rows::timestamp(expire_time) })
             })
             .collect()
     }

@@ -160,8 +160,9 @@ const READ: [Right; 6] = [
     ("external_replays", "SELECT", &[]),
 ];
 /// Beside those to read.
-const SERVE: [Right; 8] = [
+const SERVE: [Right; 9] = [
     ("accounts", "INSERT", &[]),
+    ("accounts", "DELETE", &[]), // of a row that was made only to be locked
     ("ledger_entries", "INSERT", &[]),
     ("reservations", "INSERT", &[]),
     ("refusals", "INSERT", &[]),

@@ -7,7 +7,8 @@ use super::{
     pipeline::{execute, in_one_go},
     rows,
     statements::{
-        WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals, WriteReservations,
+        CloseAccounts, WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals,
+        WriteReservations,
     },
 };
 use crate::accounting::{
@@ -27,10 +28,17 @@ macro_rules! unless_empty {
     };
 }
 
-/// Writes all changes and commits them.
-pub(super) async fn write_and_commit(connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
-    let entries = unless_empty!(connection, changes.entries, write_entries(changes));
-    if changes.are_entries_only() {
+/// Writes all changes, takes away the rows of accounts that were opened in vain, and commits.
+///
+/// Until then, whoever else needs such an account waits for the row that is not there yet; then he makes his own, and finds
+/// the refusals.
+pub(super) async fn write_and_commit(
+    connection: &AsyncPgConnection,
+    changes: &Changes,
+    opened_in_vain: Vec<&str>,
+) -> QueryResult<()> {
+    let entries = unless_empty!(connection, changes.accounts, write_entries(changes));
+    if changes.are_entries_only() && opened_in_vain.is_empty() {
         in_one_go!(entries, execute(connection, "COMMIT"))?;
         return Ok(());
     }
@@ -45,6 +53,7 @@ pub(super) async fn write_and_commit(connection: &AsyncPgConnection, changes: &C
             changes.external_replays,
             write_external_replays(&changes.external_replays)
         ),
+        unless_empty!(connection, opened_in_vain, CloseAccounts { account_ids: opened_in_vain.clone() }),
     )?;
     execute(connection, "COMMIT").await
 }

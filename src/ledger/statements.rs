@@ -70,9 +70,15 @@ macro_rules! reservation_columns {
 pub(super) use {entry_columns, reservation_columns};
 
 statement! {
-    /// Makes the rows of accounts that have none yet.
-    OpenAccounts { account_ids: &'a str => Text } -> BigInt,
-    "INSERT INTO accounts (account_id) SELECT unnest({}) ON CONFLICT (account_id) DO NOTHING RETURNING 1::bigint"
+    /// Makes the rows of accounts that have none yet, and tells which had none.
+    OpenAccounts { account_ids: &'a str => Text } -> Text,
+    "INSERT INTO accounts (account_id) SELECT unnest({}) ON CONFLICT (account_id) DO NOTHING RETURNING account_id"
+}
+
+statement! {
+    /// Takes away the rows of accounts that were opened, and in which nothing was written.
+    CloseAccounts { account_ids: &'a str => Text } -> BigInt,
+    "DELETE FROM accounts WHERE account_id = ANY({}) AND last_sequence = 0 RETURNING 1::bigint"
 }
 
 statement! {
@@ -83,6 +89,16 @@ statement! {
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
+     ) AS locked"
+}
+
+statement! {
+    /// The same, without the accounts that are locked by others.
+    LockIdleAccounts { account_ids: &'a str => Text }
+        -> (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, Timestamptz),
+    "SELECT locked.*, clock_timestamp() FROM (\
+         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time FROM accounts \
+         WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE SKIP LOCKED\
      ) AS locked"
 }
 
@@ -127,13 +143,19 @@ statement! {
 }
 
 statement! {
-    /// The open reservations of accounts whose leases have run out by a time, and of each account the one whose lease
-    /// runs out next.
-    ReadLapsed { account_ids: &'a str => Text, times: PgTimestamp => Timestamptz } -> ReservationColumns,
+    /// The open reservations of accounts whose leases have run out by a time, so many of each account, those that ran out
+    /// first; and of each account the one whose lease runs out next.
+    ReadLapsed {
+        account_ids: &'a str => Text,
+        times: PgTimestamp => Timestamptz,
+        limits: i64 => BigInt,
+    } -> ReservationColumns,
     concat!(
-        "SELECT ", reservation_columns!(), " FROM unnest({}, {}) AS w(account_id, time) CROSS JOIN LATERAL (\
+        "SELECT ", reservation_columns!(), " FROM unnest({}, {}, {}) AS w(account_id, time, most) \
+         CROSS JOIN LATERAL ((\
              SELECT * FROM reservations o \
              WHERE o.account_id = w.account_id AND o.state = 1 AND o.expire_time <= w.time \
+             ORDER BY o.expire_time, o.sequence LIMIT w.most) \
              UNION ALL (\
              SELECT * FROM reservations o \
              WHERE o.account_id = w.account_id AND o.state = 1 AND o.expire_time > w.time \

@@ -23,7 +23,7 @@ use crate::support::{book::limits, *};
 
 fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<&str>) -> Command {
     let account_id = AccountId::parse("account_id", account).unwrap();
-    let key = IdempotencyKey::parse_of_operation(key, &account_id).unwrap();
+    let key = IdempotencyKey::parse_of_operation(key).unwrap();
     let amount = Amount::parse("amount_micro_usd", micro_usd).unwrap();
     let external_id = external_id.map(|id| ExternalId::parse("external_id", id).unwrap());
     let credit = Credit::new(amount, CreditKind::Deposit, external_id).unwrap();

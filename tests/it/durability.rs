@@ -18,7 +18,7 @@ use crate::support::{
 fn credit(key: &str) -> Command {
     let amount = Amount::parse("amount_micro_usd", 1).unwrap();
     let account_id = AccountId::parse("account_id", "ann").unwrap();
-    let key = IdempotencyKey::parse_of_operation(key, &account_id).unwrap();
+    let key = IdempotencyKey::parse_of_operation(key).unwrap();
     let operation = Operation::Credit(Credit::new(amount, CreditKind::Deposit, None).unwrap());
     Command::new(account_id, key, operation, Note::default())
 }

@@ -98,6 +98,7 @@ impl History {
             }
             Answer::Applied { .. }
             | Answer::Refused { .. }
+            | Answer::Declined { .. }
             | Answer::KeyReused { .. }
             | Answer::NotFound { .. } => false,
         })

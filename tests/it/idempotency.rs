@@ -348,3 +348,104 @@ async fn a_grant_above_the_cap_is_refused() {
     })
     .await;
 }
+
+/// Every method, on accounts that nobody ever credited.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_of_unknown_accounts_leaves_no_account_behind() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(stripe_deposit("ann", "order-1", 5, "cs_1")).await.answered();
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..200 {
+            let (mut client, account) = (client.clone(), format!("nobody-{}", n % 40));
+            calls.spawn(async move {
+                let key = format!("job-{n}");
+                let reserve = billing::grpc::proto::ReserveRequest {
+                    idempotency_key: key.clone(),
+                    account_id: account.clone(),
+                    amount_micro_usd: 5,
+                    ..Default::default()
+                };
+                let (refused, expected) = match n % 4 {
+                    0 => (reason(client.charge(charge(&account, &key, 5)).await), "INSUFFICIENT_FUNDS"),
+                    1 => (reason(client.reserve(reserve).await), "INSUFFICIENT_FUNDS"),
+                    2 => {
+                        let another = stripe_deposit(&account, &key, 5, "cs_1");
+                        (reason(client.credit(another).await), "EXTERNAL_ID_CONFLICT")
+                    }
+                    _ => {
+                        let most = crate::support::book::ADMIN_CREDIT_MAX;
+                        (
+                            reason(client.admin_credit(grant(&account, &key, most + 1)).await),
+                            "ADMIN_CREDIT_LIMIT",
+                        )
+                    }
+                };
+                assert_eq!(refused, (Code::FailedPrecondition, expected.into()));
+            });
+        }
+        calls.join_all().await;
+        assert_eq!(
+            book.number("SELECT count(*) FROM refusals").await,
+            150,
+            "each is remembered, but for the cap"
+        );
+        assert_eq!(book.number("SELECT count(*) FROM accounts").await, 1, "and no account is there");
+        let request = billing::grpc::proto::GetAccountRequest { account_id: "nobody-1".into(), as_of: None };
+        assert_eq!(reason(client.get_account(request).await), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
+    })
+    .await;
+}
+
+/// The first credit of an account and what is refused without it, under one key or several, through two services.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_credit_and_refusals_before_it_race_for_an_account_that_is_not_there() {
+    on_a_book(async |book| {
+        let processes = [0, 1].map(|_| Process::serve(&["--database-url", &book.url]));
+        for round in 0..6 {
+            let account = format!("account-{round}");
+            let mut calls = tokio::task::JoinSet::new();
+            let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(64));
+            for caller in 0..64 {
+                let (url, account) = (processes[caller % 2].url(), account.clone());
+                let barrier = std::sync::Arc::clone(&barrier);
+                calls.spawn(async move {
+                    let mut client = connect(&url).await;
+                    barrier.wait().await;
+                    // Of eight callers, one credits under the key that three charge under; others have keys of their own.
+                    let (key, own) = ("first".to_owned(), format!("own-{caller}"));
+                    match caller % 8 {
+                        0 => reasons(client.credit(deposit(&account, &key, 100)).await),
+                        1..=3 => reasons(client.charge(charge(&account, &key, 1_000)).await),
+                        4 => reasons(client.credit(deposit(&account, &own, 100)).await),
+                        _ => reasons(client.charge(charge(&account, &own, 1_000_000)).await),
+                    }
+                });
+            }
+            let answers = calls.join_all().await;
+            let count = |wanted: &str| answers.iter().filter(|answer| *answer == wanted).count();
+            let (applied, replayed) = (count("applied"), count("replayed"));
+            let (refused, misused) = (count("INSUFFICIENT_FUNDS"), count("IDEMPOTENCY_KEY_REUSED"));
+            assert_eq!(applied + replayed + refused + misused, 64, "{answers:?}");
+            match misused {
+                8 => assert_eq!((applied, replayed, refused), (8, 0, 48), "the charge was first"),
+                24 => assert_eq!((applied, replayed, refused), (9, 7, 24), "the credit was first"),
+                _ => panic!("one key, two answers: {answers:?}"),
+            }
+        }
+        assert_eq!(book.number("SELECT count(*) FROM accounts").await, 6);
+    })
+    .await;
+}
+
+/// Whether a call was applied or replayed, or why not.
+fn reasons<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, tonic::Status>) -> String
+where
+    Result<tonic::Response<T>, tonic::Status>: Answer,
+{
+    match answer {
+        Ok(answer) => if Ok(answer).answered().1 { "replayed" } else { "applied" }.to_owned(),
+        Err(status) => reason::<()>(Err(status)).1,
+    }
+}

@@ -10,7 +10,7 @@ use billing::{
         AccountId, Command, Entry, EntryType, MicroUsd, Outcome, Reference, ReservationState, Timestamp,
     },
     committer::{Committer, CommitterSettings, SubmitError},
-    ledger::{AccountView, EntryQuery, EntrySpan, Ledger, LedgerError},
+    ledger::{AccountView, DueAccount, EntryQuery, EntrySpan, Ledger, LedgerError},
     telemetry::Metrics,
 };
 use diesel_async::AsyncPgConnection;
@@ -188,7 +188,11 @@ impl Clock {
 fn refused_at(outcomes: &[Outcome]) -> i64 {
     let times = outcomes.iter().map(|outcome| match outcome {
         Outcome::Refused(refusal) => refusal.create_time.unix_micros(),
-        Outcome::Applied { .. } | Outcome::KeyReused(_) | Outcome::NotFound(_) => i64::MIN,
+        Outcome::Applied { .. }
+        | Outcome::Declined(_)
+        | Outcome::Invalid(_)
+        | Outcome::KeyReused(_)
+        | Outcome::NotFound(_) => i64::MIN,
     });
     times.max().unwrap_or(i64::MIN)
 }
@@ -217,13 +221,25 @@ impl Journals {
     }
 }
 
-/// The accounts in which it is to be written down that leases have run out are those of the model.
+/// The accounts in which it is to be written down that leases have run out are among those that are due, until it is.
 async fn check_lapsed(ledger: &Ledger, model: &Model, suffix: &str, now: i64) {
-    let lapsed = ledger.lapsed_list(i64::MAX).await.expect("the book can be read");
-    let lapsed: BTreeSet<_> = lapsed.iter().map(|(account_id, _)| account_id.to_string()).collect();
-    for account in ACCOUNTS.map(|account| format!("{account}{suffix}")) {
-        assert_eq!(lapsed.contains(&account), model.has_lapsed(&account, now), "{account}");
+    let due = ledger.due_list(None, usize::MAX).await.expect("the book can be read");
+    let due: BTreeSet<_> = due.into_iter().map(|due| due.account_id).collect();
+    for account in ACCOUNTS.map(|account| account_id(&format!("{account}{suffix}"))) {
+        let has_lapsed = model.has_lapsed(account.as_str(), now);
+        assert!(due.contains(&account) || !has_lapsed, "{account}");
+        if due.contains(&account) {
+            let written = ledger
+                .writer()
+                .write_lapsed(BTreeSet::from([account.clone()]))
+                .await
+                .expect("the book can be written");
+            assert_eq!(written > 0, has_lapsed, "{account}");
+        }
     }
+    let due = ledger.due_list(None, usize::MAX).await.expect("the book can be read");
+    let is_of_case = |due: &DueAccount| due.account_id.as_str().ends_with(suffix);
+    assert!(!due.iter().any(is_of_case), "what was written down is not due: {due:?}");
 }
 
 /// Writes entries as an import of older history would.
@@ -290,7 +306,8 @@ impl<'a> Reading<'a> {
         for time in times.flat_map(|time| [time - 1, time]).collect::<BTreeSet<i64>>() {
             let view = self.ledger.account_get_as_of(&self.account_id, timestamp(time)).await;
             let view = view.expect("the book can be read").as_ref().map(account);
-            assert_eq!(view, self.model.account_at(&self.account, time), "at {time}");
+            let expected = self.model.account_at(&self.account, time.min(self.now)); // what is to come is now
+            assert_eq!(view, expected, "at {time}");
         }
     }
 
@@ -541,16 +558,18 @@ async fn check_storm(ledger: &Ledger, history: &History, answered: &[(Call, Outc
 fn answered_account(outcome: &Outcome) -> Option<&AccountId> {
     match outcome {
         Outcome::Applied { entry, .. } => Some(&entry.account_id),
-        Outcome::Refused(refusal) => Some(&refusal.account_id),
-        Outcome::KeyReused(_) | Outcome::NotFound(_) => None,
+        Outcome::Refused(refusal) | Outcome::Declined(refusal) => Some(&refusal.account_id),
+        Outcome::Invalid(_) | Outcome::KeyReused(_) | Outcome::NotFound(_) => None,
     }
 }
 
-/// Every copy got the answer that stands now; but what was not found then may be there now.
+/// Every copy got the answer that stands now; but what was not found then may be there now, and a key under which something
+/// was declined may be in use now.
 fn check_copy(call: &Call, outcome: &Outcome, standing: &Outcome) {
-    if let Outcome::NotFound(_) = outcome {
-        assert!(call.what.names_another(), "{call:?}");
-        return;
+    match outcome {
+        Outcome::NotFound(_) => return assert!(call.what.names_another(), "{call:?}"),
+        Outcome::Declined(_) => return assert!(matches!(call.what, What::AdminCredit { .. }), "{call:?}"),
+        Outcome::Applied { .. } | Outcome::Refused(_) | Outcome::Invalid(_) | Outcome::KeyReused(_) => {}
     }
     assert_eq!(as_again(outcome), as_again(standing), "{call:?}");
     if let Outcome::Applied { entry: applied, .. } = outcome {

@@ -27,6 +27,9 @@ use crate::{
     translation,
 };
 
+/// How many leases of an account are written down at once: few, so that histories meet the bound.
+const LAPSED_MAX: usize = 2;
+
 type Key = (AccountId, IdempotencyKey);
 
 /// What the tables of the database hold.
@@ -75,10 +78,28 @@ impl MemoryJournal {
         for command in commands {
             self.open_account(command.account_id());
         }
+        let mut answers = vec![None; commands.len()];
+        while answers.iter().any(Option::is_none) {
+            let waiting = (0..commands.len()).filter(|place| answers[*place].is_none());
+            let (places, rest): (Vec<_>, Vec<_>) =
+                waiting.map(|place| (place, commands[place].clone())).unzip();
+            for (place, answer) in places.into_iter().zip(self.post_some(&rest, now)) {
+                answers[place] = answer;
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// In one transaction, which writes down only so many leases of an account that have run out.
+    fn post_some(&mut self, commands: &[Command], now: Timestamp) -> Vec<Option<Outcome>> {
+        for command in commands {
+            self.open_account(command.account_id());
+        }
         let mut book = self.load_book(commands, now);
-        let outcomes = decide(&mut book, commands, now, &limits(self.debt_max));
+        let answers = decide(&mut book, commands, now, &limits(self.debt_max));
         self.keep(book.into_changes());
-        outcomes
+        self.accounts.retain(|_, account| account.last_sequence > 0);
+        answers
     }
 
     pub fn post(&mut self, command: &Command, now: Timestamp) -> Outcome {
@@ -204,15 +225,13 @@ impl MemoryJournal {
         if account.next_expire_time.is_none_or(|next| next > time) {
             return;
         }
-        let mut next = None;
-        for reservation in self.open_reservations(account_id) {
-            let expire_time = reservation.status.expire_time;
-            if expire_time <= time {
-                book.put_reservation(reservation.clone());
-            } else {
-                next = Some(next.map_or(expire_time, |next: Timestamp| next.min(expire_time)));
-            }
+        let mut open = self.open_reservations(account_id);
+        open.sort_by_key(|reservation| (reservation.status.expire_time, reservation.sequence));
+        let lapsed = open.iter().take(LAPSED_MAX).take_while(|open| open.status.expire_time <= time).count();
+        for reservation in &open[..lapsed] {
+            book.put_lapsed((*reservation).clone());
         }
+        let next = open.get(lapsed).map(|reservation| reservation.status.expire_time);
         book.put_next_expire_time(account_id, next);
     }
 

@@ -118,10 +118,27 @@ pub struct Account {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "plain data, and little of it")]
 pub enum Answer {
-    Applied { entry: Entry, replayed: bool, reservation: Option<Reservation> },
-    Refused { reason: &'static str, metadata: Metadata },
-    KeyReused { method: &'static str, fields: BTreeSet<&'static str> },
-    NotFound { reason: &'static str },
+    Applied {
+        entry: Entry,
+        replayed: bool,
+        reservation: Option<Reservation>,
+    },
+    Refused {
+        reason: &'static str,
+        metadata: Metadata,
+    },
+    /// Refused by the configuration: the key is as it was.
+    Declined {
+        reason: &'static str,
+        metadata: Metadata,
+    },
+    KeyReused {
+        method: &'static str,
+        fields: BTreeSet<&'static str>,
+    },
+    NotFound {
+        reason: &'static str,
+    },
 }
 
 /// What the operator of the service set.
@@ -285,8 +302,11 @@ impl Answer {
         Self::Applied { entry: entry.clone(), replayed: true, reservation: None }
     }
 
-    fn closed(state: &str) -> Self {
-        Self::refused("RESERVATION_CLOSED", &[("state", state.to_owned())])
+    fn ended(state: &str) -> Self {
+        match state {
+            "EXPIRED" => Self::refused("RESERVATION_EXPIRED", &[]),
+            state => Self::refused("RESERVATION_CLOSED", &[("state", state.to_owned())]),
+        }
     }
 
     fn insufficient(available: i128, required: i64) -> Self {
@@ -366,8 +386,9 @@ impl Model {
         })
     }
 
-    /// An account's reservations as they stand at a time, newest first.
-    pub fn reservations_at(&self, account: &str, time: i64) -> Vec<Reservation> {
+    /// An account's reservations as they stand at a time, by the clock of the account, newest first.
+    pub fn reservations_at(&self, account: &str, now: i64) -> Vec<Reservation> {
+        let time = self.time_in(account, now);
         let reservations = reservations_of(&self.entries(account));
         reservations.into_iter().rev().map(|reservation| reservation.at(time)).collect()
     }
@@ -524,7 +545,8 @@ impl Model {
     fn admin_credit(&self, asked: Asked, amount: i64, actor: &str, reason: &str) -> Answer {
         let limit = self.limits.admin_credit_max;
         if amount > limit {
-            return Answer::refused("ADMIN_CREDIT_LIMIT", &[("limit_micro_usd", limit.to_string())]);
+            let metadata = BTreeMap::from([("limit_micro_usd".to_owned(), limit.to_string())]);
+            return Answer::Declined { reason: "ADMIN_CREDIT_LIMIT", metadata };
         }
         self.post(asked, "ADMIN_CREDIT", amount, |entry| {
             entry.actor = Some(actor.to_owned());
@@ -570,9 +592,9 @@ impl Model {
     ) -> Answer {
         let mut status = reservation.status;
         match status.state {
-            "EXPIRED" if policy == "REJECT" => return Answer::refused("RESERVATION_EXPIRED", &[]),
-            "OPEN" | "EXPIRED" => {}
-            state => return Answer::closed(state),
+            "OPEN" => {}
+            "EXPIRED" if policy != "REJECT" => {}
+            state => return Answer::ended(state),
         }
         let from_hold = amount.min(status.held);
         let excess = amount - from_hold;
@@ -613,7 +635,7 @@ impl Model {
     fn release(&self, asked: Asked, reservation: &Reservation) -> Answer {
         let Status { state, held, captured, expire_time, .. } = reservation.status;
         if state != "OPEN" {
-            return Answer::closed(state);
+            return Answer::ended(state);
         }
         let close_time = Some(asked.time);
         let status = Status { state: "RELEASED", held: 0, captured, expire_time, close_time };
@@ -624,7 +646,7 @@ impl Model {
     fn extend(&self, asked: Asked, reservation: &Reservation, additional: i64, ttl: Option<i64>) -> Answer {
         let mut status = reservation.status;
         if status.state != "OPEN" {
-            return Answer::closed(status.state);
+            return Answer::ended(status.state);
         }
         let available = self.available(&asked.call.account);
         if additional > 0 && i128::from(additional) > available {

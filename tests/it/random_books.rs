@@ -1,6 +1,6 @@
 //! Books in PostgreSQL with random histories in them, every type of entry included.
 
-use billing::{accounting::Command, ledger::Ledger};
+use billing::ledger::Ledger;
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::{
@@ -42,7 +42,7 @@ async fn post(book: &TestBook, history: &History, sizes: &[usize]) {
 
 /// Writes down which leases have run out, as the sweeper does.
 async fn end_lapsed(ledger: &Ledger) {
-    for (account_id, reservation_id) in ledger.lapsed_list(i64::MAX).await.unwrap() {
-        ledger.post_batch(&[Command::expire(account_id, reservation_id)]).await.unwrap();
+    for due in ledger.due_list(None, usize::MAX).await.unwrap() {
+        ledger.writer().write_lapsed([due.account_id].into()).await.unwrap();
     }
 }

@@ -9,9 +9,10 @@ use billing::{
     accounting::MicroUsd,
     config::Config,
     grpc::proto::{
-        CaptureRequest, ChargeRequest, EntryType, ExtendReservationRequest, GetAccountRequest,
-        GetEntryRequest, GetReservationRequest, ListReservationsRequest, OveragePolicy, ReleaseRequest,
-        Reservation, ReservationState, ReserveRequest, get_entry_request,
+        CaptureRequest, ChargeRequest, Entry, EntryType, ExtendReservationRequest, GetAccountRequest,
+        GetEntryRequest, GetOperationRequest, GetReservationRequest, ListEntriesRequest,
+        ListReservationsRequest, OveragePolicy, ReleaseRequest, Reservation, ReservationState,
+        ReservationStatus, ReserveRequest, get_entry_request, get_operation_response,
     },
 };
 use prost::Message;
@@ -104,6 +105,10 @@ async fn lapsed(client: &mut Client, account: &str, micro_usd: i64, held: i64) -
     reservation
 }
 
+fn expired_lease() -> (Code, String, HashMap<String, String>) {
+    (Code::FailedPrecondition, "RESERVATION_EXPIRED".into(), HashMap::new())
+}
+
 fn closed(state: &str) -> (Code, String, HashMap<String, String>) {
     let metadata = HashMap::from([("state".to_owned(), state.to_owned())]);
     (Code::FailedPrecondition, "RESERVATION_CLOSED".into(), metadata)
@@ -120,7 +125,7 @@ async fn a_reservation_holds_money_and_a_capture_takes_what_was_used_and_frees_t
         let entry = reserved.entry.unwrap();
         assert_eq!(entry.entry_type(), EntryType::Reserve);
         assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (0, 60));
-        assert_eq!(entry.reservation_id, "r1");
+        assert_eq!(entry.reservation.unwrap().reservation_id, "r1");
         let held = reserved.reservation.unwrap();
         assert_eq!((held.state(), held.amount_micro_usd), (ReservationState::Open, 60));
         let lease = held.expire_time.unwrap().seconds - held.create_time.unwrap().seconds;
@@ -434,10 +439,10 @@ async fn from_the_moment_that_its_lease_runs_out_a_reservation_holds_nothing_for
         client.reserve(reserve("extend", "r2", 10, None)).await.unwrap();
         client.extend_reservation(extend("extend", "e1", "r2", 90, None)).await.unwrap();
         let expired = client.extend_reservation(extend("extend", "e2", "r1", 1, None)).await;
-        assert_eq!(error(expired), closed("EXPIRED"));
+        assert_eq!(error(expired), expired_lease());
 
         lapsed(&mut client, "release", 100, 100).await;
-        assert_eq!(error(client.release(release("release", "x1", "r1")).await), closed("EXPIRED"));
+        assert_eq!(error(client.release(release("release", "x1", "r1")).await), expired_lease());
 
         lapsed(&mut client, "capture", 100, 60).await;
         client.reserve(reserve("capture", "r2", 10, None)).await.unwrap();
@@ -518,7 +523,10 @@ async fn a_capture_after_expiry_is_answered_by_its_policy_whether_or_not_a_sweep
                 wait_until_swept(book, swept, 1).await;
             }
             let late = client.capture(capture(swept, "c1", "r1", 10)).await;
-            assert_eq!(reason(late), (Code::FailedPrecondition, "RESERVATION_EXPIRED".into()));
+            assert_eq!(error(late), expired_lease());
+            assert_eq!(error(client.release(release(swept, "x1", "r1")).await), expired_lease());
+            let renewed = client.extend_reservation(extend(swept, "e1", "r1", 1, None)).await;
+            assert_eq!(error(renewed), expired_lease());
             let part = CaptureRequest { keep_open: true, ..capture(swept, "c2", "r1", 10) };
             let part = client.capture(with_policy(OveragePolicy::CollectAvailable, part)).await.unwrap();
             let after = part.into_inner().reservation.unwrap();
@@ -644,9 +652,9 @@ async fn race(clients: &mut [Client], account: &str, round: u32) -> &'static str
             let (code, reason, metadata) = error::<()>(Err(status));
             assert_eq!(code, Code::FailedPrecondition);
             match reason.as_str() {
-                "RESERVATION_EXPIRED" => assert_eq!(kind, "capture"),
+                "RESERVATION_EXPIRED" => assert_ne!(kind, "late capture"),
                 "RESERVATION_CLOSED" => {
-                    assert!(["CAPTURED", "RELEASED", "EXPIRED"].contains(&metadata["state"].as_str()));
+                    assert!(["CAPTURED", "RELEASED"].contains(&metadata["state"].as_str()));
                 }
                 other => panic!("{kind}: {other}"),
             }
@@ -810,6 +818,150 @@ async fn a_caller_who_never_saw_the_answer_to_reserve_can_capture_or_release() {
         client.capture(capture("ann", "c1", "r1", 10)).await.unwrap();
         client.release(release("ann", "x2", "r2")).await.unwrap();
         assert_eq!(balance(&mut client, "ann").await, (90, 0, 90));
+    })
+    .await;
+}
+
+fn as_of(account: &str, time: Option<Timestamp>) -> GetAccountRequest {
+    GetAccountRequest { account_id: account.into(), as_of: time }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_as_of_a_time_to_come_is_as_it_is_now() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 1_000)).await.answered();
+        let hour = Some(Duration::from_secs(3_600));
+        client.reserve(reserve("ann", "r1", 40, hour)).await.unwrap();
+        let now = client.get_account(as_of("ann", None)).await.unwrap().into_inner();
+        let held = now.account.as_ref().unwrap().balance.as_ref().unwrap().held_micro_usd;
+        assert_eq!(held, 40);
+        for seconds in [4_000_000_000, 253_402_300_799] {
+            let to_come = Some(Timestamp { seconds, nanos: 999_999_999 });
+            assert_eq!(client.get_account(as_of("ann", to_come)).await.unwrap().into_inner(), now);
+        }
+
+        // Beside reservations that come and go, no read is ever wrong.
+        let mut calls = JoinSet::new();
+        for caller in 0..4 {
+            let mut client = server.client().await;
+            calls.spawn(async move {
+                for n in 0..60 {
+                    let ttl = Some(Duration::from_micros(1 + n * 400));
+                    client.reserve(reserve("ann", &format!("r-{caller}-{n}"), 1, ttl)).await.unwrap();
+                }
+            });
+            let mut client = server.client().await;
+            calls.spawn(async move {
+                for n in 0..150 {
+                    let ahead = Duration::from_millis(n % 3) + Duration::from_secs(n % 2 * 100_000);
+                    let time = Timestamp::from(SystemTime::now() + ahead);
+                    let account = client.get_account(as_of("ann", Some(time))).await.unwrap().into_inner();
+                    let balance = account.account.unwrap().balance.unwrap();
+                    assert_eq!(balance.posted_micro_usd, 1_000);
+                    assert!((40..=280).contains(&balance.held_micro_usd), "{balance:?}");
+                }
+            });
+        }
+        calls.join_all().await;
+    })
+    .await;
+}
+
+/// The last entry was written by a clock that was ahead: until the others have caught up, that is the account's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_judges_a_lease_by_the_clock_of_its_account() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        client.reserve(reserve("ann", "r1", 40, Some(Duration::from_secs(20)))).await.unwrap();
+        book.run_sql(
+            "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+                 posted_after, held_after, create_time, idempotency_key, fingerprint)
+             VALUES ('ann', 3, 2, 5, 0, 105, 40, now() + interval '40 s', 'order-2', '\\x01');
+             UPDATE accounts SET posted_micro_usd = 105, last_sequence = 3, update_time = e.create_time
+             FROM ledger_entries e WHERE e.sequence = 3",
+        )
+        .await
+        .unwrap();
+        assert_eq!(balance(&mut client, "ann").await, (105, 0, 105));
+        let to_come = Some(Timestamp { seconds: 253_402_300_799, nanos: 0 });
+        let account = client.get_account(as_of("ann", to_come)).await.unwrap().into_inner().account.unwrap();
+        assert_eq!(account.balance.unwrap().held_micro_usd, 0);
+        assert_eq!(reservation(&mut client, "ann", "r1").await.state(), ReservationState::Expired);
+        for (state, wanted) in
+            [(ReservationState::Unspecified, 1), (ReservationState::Open, 0), (ReservationState::Expired, 1)]
+        {
+            let request =
+                ListReservationsRequest { account_id: "ann".into(), state: state.into(), ..Default::default() };
+            let listed = client.list_reservations(request).await.unwrap().into_inner().reservations;
+            assert_eq!(listed.len(), wanted, "{state:?}");
+            assert!(listed.iter().all(|listed| listed.state() == ReservationState::Expired));
+        }
+        let late = client.release(release("ann", "x1", "r1")).await;
+        assert_eq!(error(late), expired_lease());
+    })
+    .await;
+}
+
+/// What an entry says of the reservation, as a reservation says it of itself.
+fn status_of(reservation: &Reservation) -> ReservationStatus {
+    ReservationStatus {
+        reservation_id: reservation.reservation_id.clone(),
+        state: reservation.state,
+        amount_micro_usd: reservation.amount_micro_usd,
+        captured_micro_usd: reservation.captured_micro_usd,
+        expire_time: reservation.expire_time,
+        close_time: reservation.close_time,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_of_an_entry_shows_the_reservation_right_after_it_and_what_was_not_collected() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let reserved = client.reserve(reserve("ann", "r1", 60, None)).await.unwrap().into_inner();
+        let extended =
+            client.extend_reservation(extend("ann", "e1", "r1", 10, None)).await.unwrap().into_inner();
+        let all = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c1", "r1", 150));
+        let captured = client.capture(all).await.unwrap().into_inner();
+        client.credit(deposit("ann", "order-2", 10)).await.answered();
+        let released = client.reserve(reserve("ann", "r2", 5, None)).await.unwrap().into_inner();
+        let gone = client.release(release("ann", "x1", "r2")).await.unwrap().into_inner();
+
+        let answers = [
+            ("r1", reserved.entry, reserved.reservation, 0),
+            ("e1", extended.entry, extended.reservation, 0),
+            ("c1", captured.entry, captured.reservation, captured.uncollected_micro_usd),
+            ("r2", released.entry, released.reservation, 0),
+            ("x1", gone.entry, gone.reservation, 0),
+        ];
+        assert_eq!(captured.uncollected_micro_usd, 50);
+        let listed = ListEntriesRequest { account_id: "ann".into(), ..Default::default() };
+        let listed: Vec<Entry> = client.list_entries(listed).await.unwrap().into_inner().entries;
+        for (key, entry, reservation, uncollected) in answers {
+            let entry = entry.unwrap();
+            assert_eq!(entry.reservation, reservation.as_ref().map(status_of), "{key}");
+            assert_eq!(entry.uncollected_micro_usd, uncollected, "{key}");
+            assert!(listed.contains(&entry), "{key}");
+            for name in [
+                get_entry_request::Entry::Sequence(entry.sequence),
+                get_entry_request::Entry::IdempotencyKey(key.into()),
+            ] {
+                let request = GetEntryRequest { account_id: "ann".into(), entry: Some(name) };
+                let found = client.get_entry(request).await.unwrap().into_inner().entry;
+                assert_eq!(found.as_ref(), Some(&entry), "{key}");
+            }
+            let request = GetOperationRequest { account_id: "ann".into(), idempotency_key: key.into() };
+            let found = client.get_operation(request).await.unwrap().into_inner().outcome;
+            assert_eq!(found, Some(get_operation_response::Outcome::Applied(entry)), "{key}");
+        }
+        let others = listed.iter().filter(|entry| entry.entry_type() == EntryType::Deposit);
+        assert!(others.clone().count() == 2 && others.clone().all(|entry| entry.reservation.is_none()));
     })
     .await;
 }

@@ -21,7 +21,7 @@ const SIZES: [usize; 3] = [1, 10, 500];
 
 fn command(account: &str, key: &str, operation: Operation) -> Command {
     let account_id = AccountId::parse("account_id", account).unwrap();
-    let key = IdempotencyKey::parse_of_operation(key, &account_id).unwrap();
+    let key = IdempotencyKey::parse_of_operation(key).unwrap();
     Command::new(account_id, key, operation, Note::default())
 }
 

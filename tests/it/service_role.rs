@@ -24,6 +24,7 @@ async fn the_service_needs_no_more_than_its_documented_rights() {
         client.refund(refund("ann", "refund-1", 10, "job-1")).await.answered();
         client.admin_credit(grant("ann", "grant-1", 5)).await.answered();
         assert!(client.charge(charge("ann", "job-2", 1_000)).await.is_err());
+        assert_eq!(reason(client.charge(charge("nobody", "job-1", 1)).await).1, "INSUFFICIENT_FUNDS");
         let reserve = ReserveRequest {
             idempotency_key: "task-1".into(),
             account_id: "ann".into(),
@@ -54,7 +55,7 @@ async fn the_service_needs_no_more_than_its_documented_rights() {
             "CREATE TABLE mine (x int)",
         ] {
             let refused = session.batch_execute(forbidden).await.unwrap_err().to_string();
-            let why = ["permission denied", "must be owner"];
+            let why = ["permission denied", "must be owner", "what was written stays written"];
             assert!(why.iter().any(|why| refused.contains(why)), "{forbidden}: {refused}");
         }
     })

@@ -27,7 +27,7 @@ pub fn commands(calls: &[Call]) -> Vec<Command> {
 
 pub fn command(call: &Call) -> Command {
     let account_id = account_id(&call.account);
-    let key = IdempotencyKey::parse_of_operation(&call.key, &account_id).expect("the key is good");
+    let key = IdempotencyKey::parse_of_operation(&call.key).expect("the key is good");
     let note = Note::parse(&call.reference, call.metadata.clone()).expect("the note is good");
     Command::new(account_id, key, operation(&call.what), note)
 }
@@ -135,6 +135,11 @@ pub fn answer(outcome: &Outcome) -> Answer {
             reservation: after.as_ref().map(reservation),
         },
         Outcome::Refused(refusal) => refused(refusal),
+        Outcome::Declined(refusal) => {
+            let Answer::Refused { reason, metadata } = refused(refusal) else { unreachable!() };
+            Answer::Declined { reason, metadata }
+        }
+        Outcome::Invalid(invalid) => panic!("no call is invalid: {invalid}"),
         Outcome::KeyReused(reused) => {
             Answer::KeyReused { method: reused.method, fields: reused.fields.iter().copied().collect() }
         }

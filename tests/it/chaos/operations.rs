@@ -36,6 +36,8 @@ struct Account {
     reservations: Vec<String>,
     /// What was answered for good.
     answered: Vec<String>,
+    /// Whether it was in debt when last heard of.
+    is_in_debt: bool,
 }
 
 impl Accounts {
@@ -82,6 +84,10 @@ impl Accounts {
         if told.stands() {
             account.answered.push(call.key.clone());
         }
+        if let Told::Applied(applied) = told {
+            let balance = applied.entry.balance_after.as_ref();
+            account.is_in_debt = balance.is_some_and(|balance| balance.available_micro_usd < 0);
+        }
         if let (Told::Applied(applied), What::Charge { .. } | What::Capture { .. }) = (told, &call.what) {
             let Applied { entry, .. } = &**applied;
             account.charges.push((call.key.clone(), entry.sequence));
@@ -92,14 +98,18 @@ impl Accounts {
 impl Account {
     fn new(slot: usize, generation: usize) -> Self {
         let (charges, reservations, answered) = (Vec::new(), Vec::new(), Vec::new());
-        Self { slot, generation, asked: 0, charges, reservations, answered }
+        Self { slot, generation, asked: 0, charges, reservations, answered, is_in_debt: false }
     }
 
     fn name(&self) -> String {
         format!("account-{}-{}", self.slot, self.generation)
     }
 
+    /// Mostly anything; but an account in debt may still have reservations that are open.
     fn choose(&self, rng: &mut Rng) -> What {
+        if self.is_in_debt && rng.u8(..4) == 0 {
+            return self.extend(rng);
+        }
         match rng.u8(..20) {
             0..=3 => self.stripe_deposit(rng),
             4 => What::Credit { amount: rng.i64(1..=60), kind: pick(rng, &KINDS), external_id: None },
@@ -138,7 +148,7 @@ impl Account {
     fn capture(&self, rng: &mut Rng) -> What {
         let is_great = rng.u8(..12) == 0; // maybe beyond the limit of debts
         let amount = if is_great { rng.i64(700..=1_300) } else { rng.i64(1..=50) };
-        let policy = pick(rng, &POLICIES);
+        let policy = if is_great && rng.bool() { "ALLOW_DEBT" } else { pick(rng, &POLICIES) };
         What::Capture { reservation_id: self.reservation(rng), amount, policy, keep_open: rng.bool() }
     }
 

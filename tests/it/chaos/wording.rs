@@ -11,7 +11,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    model::{Answer, Call, Entry, Of, Reservation, What},
+    model::{After, Answer, Call, Entry, Of, Reservation, What},
     support::Client,
 };
 
@@ -63,6 +63,7 @@ pub enum Outcome {
 pub enum Told {
     Applied(Box<Applied>),
     Refused { reason: String, message: String, metadata: BTreeMap<String, String> },
+    Declined { reason: String, metadata: BTreeMap<String, String> },
     KeyReused { method: String, fields: BTreeSet<String> },
     NotFound { reason: String },
 }
@@ -88,7 +89,9 @@ impl Told {
             Self::Applied(applied) => {
                 Self::Applied(Box::new(Applied { replayed: true, ..(**applied).clone() }))
             }
-            Self::Refused { .. } | Self::KeyReused { .. } | Self::NotFound { .. } => self.clone(),
+            Self::Refused { .. } | Self::Declined { .. } | Self::KeyReused { .. } | Self::NotFound { .. } => {
+                self.clone()
+            }
         }
     }
 
@@ -236,6 +239,9 @@ pub fn failure(status: &Status) -> Outcome {
     let reason = info.reason.clone();
     let metadata: BTreeMap<_, _> = info.metadata.clone().into_iter().collect();
     match (status.code(), reason.as_str()) {
+        (Code::FailedPrecondition, "ADMIN_CREDIT_LIMIT") => {
+            Outcome::Told(Told::Declined { reason, metadata })
+        }
         (Code::FailedPrecondition, _) => {
             Outcome::Told(Told::Refused { reason, message: status.message().to_owned(), metadata })
         }
@@ -290,14 +296,23 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
         metadata: entry.metadata.clone(),
         actor: entry.actor.clone().unwrap_or_default(),
         reason: entry.reason.clone().unwrap_or_default(),
-        reservation_id: entry
-            .reservation
-            .as_ref()
-            .map(|after| after.reservation_id.clone())
-            .unwrap_or_default(),
+        reservation: entry.reservation.as_ref().map(status_message),
         refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
         create_time: Some(timestamp(entry.create_time)),
         caller: String::new(), // nobody has credentials
+        uncollected_micro_usd: entry.reservation.as_ref().map_or(0, |after| after.uncollected),
+    }
+}
+
+fn status_message(after: &After) -> proto::ReservationStatus {
+    let After { reservation_id, status, uncollected: _ } = after;
+    proto::ReservationStatus {
+        reservation_id: reservation_id.clone(),
+        state: number(&STATES, status.state),
+        amount_micro_usd: status.held,
+        captured_micro_usd: status.captured,
+        expire_time: Some(timestamp(status.expire_time)),
+        close_time: status.close_time.map(timestamp),
     }
 }
 

@@ -47,6 +47,7 @@ pub fn check(records: &Records, book: &Book, limits: Limits) -> Verdicts {
         check_operation(name, operation, held, &mut verdicts);
         check_answers(name, operation, expected.get(name), &mut verdicts);
         check_not_found(name, operation, records, &mut verdicts);
+        check_declined(name, operation, limits, &mut verdicts);
     }
     check_strangers(records, &index, &mut verdicts);
     check_payments(book, &mut verdicts);
@@ -119,7 +120,7 @@ fn check_answers(name: &Name, operation: &Operation, expected: Option<&Told>, ve
 fn is_of_another_entry(told: &Told, expected: &Told) -> bool {
     let place = |told: &Told| match told {
         Told::Applied(applied) => Some((applied.entry.account_id.clone(), applied.entry.sequence)),
-        Told::Refused { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
+        Told::Refused { .. } | Told::Declined { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
     };
     place(told).is_some_and(|told| place(expected) != Some(told))
 }
@@ -158,6 +159,16 @@ fn check_not_found(name: &Name, operation: &Operation, records: &Records, verdic
     }
 }
 
+/// What was declined is more than the configuration allows.
+fn check_declined(name: &Name, operation: &Operation, limits: Limits, verdicts: &mut Verdicts) {
+    let is_explained =
+        matches!(operation.call.what, What::AdminCredit { amount, .. } if amount > limits.admin_credit_max);
+    let is_declined = operation.told().any(|(_, told)| matches!(told, Told::Declined { .. }));
+    if is_declined && !is_explained {
+        verdicts.unexplained.push(report(name, operation, "the configuration allows it"));
+    }
+}
+
 /// Whether it had been told by a moment that an operation was applied.
 fn was_applied(records: &Records, name: &Name, by: Moment) -> bool {
     let Some(operation) = records.operations.get(name) else { return false };
@@ -171,7 +182,7 @@ fn newest_told(records: &Records, account: &str, by: Moment) -> i64 {
     let told = of_account.flat_map(|(_, operation)| operation.standing());
     let sequences = told.filter(|(attempt, _)| attempt.settled < by).filter_map(|(_, told)| match told {
         Told::Applied(applied) => Some(applied.entry.sequence),
-        Told::Refused { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
+        Told::Refused { .. } | Told::Declined { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
     });
     sequences.max().unwrap_or(0)
 }

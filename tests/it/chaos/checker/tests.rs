@@ -139,6 +139,9 @@ fn told(answer: &Answer) -> Told {
             let (reason, message, metadata) = ((*reason).to_owned(), String::new(), metadata.clone());
             Told::Refused { reason, message, metadata }
         }
+        Answer::Declined { reason, metadata } => {
+            Told::Declined { reason: (*reason).to_owned(), metadata: metadata.clone() }
+        }
         Answer::KeyReused { .. } => unreachable!("every key is fresh"),
         Answer::NotFound { reason } => Told::NotFound { reason: (*reason).to_owned() },
     }
