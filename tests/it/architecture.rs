@@ -54,7 +54,7 @@ const CRATES: [(&str, &[&str]); 24] = [
 const NOT_IN_TESTS: [(&str, &[&str]); 10] = [
     (".output()", &[]),
     (".status().unwrap()", &[]),
-    (".wait()", &["idempotency.rs", "metrics.rs", "support/process.rs"]), // for a barrier; after SIGKILL
+    (".wait()", &["configurations.rs", "idempotency.rs", "metrics.rs", "support/process.rs"]), // for a barrier; after SIGKILL
     (".wait_with_output()", &["support/waiting.rs"]),
     (".recv()", &[]),
     ("read_to_string(&mut", &[]),
