@@ -9,9 +9,13 @@ const UP: &str = include_str!("../../migrations/2026-11-24-000001_ledger/up.sql"
 const SERVICE_ROLE: &str = include_str!("../../deploy/postgres/service-role.sql");
 const AUDITOR_ROLE: &str = include_str!("../../deploy/postgres/auditor-role.sql");
 
-/// What a command says in vain.
+/// What a command says that fails, on a database.
 fn refusal(args: &[&str], url: &str) -> String {
-    let output = run(Process::command().args(args).args(["--database-url", url]));
+    refusal_of(&[args, &["--database-url", url]].concat())
+}
+
+fn refusal_of(args: &[&str]) -> String {
+    let output = run(Process::command().env_remove("BILLING_SOURCE_URL").args(args));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{args:?} succeeded: {said}");
     said
@@ -290,4 +294,42 @@ async fn the_roles_may_read_every_table_of_the_book() {
          AND relname <> 'imported_accounts' AND NOT has_table_privilege('{role}', oid, 'SELECT')"
     );
     assert_eq!(book.number(&unread).await, 0);
+}
+
+/// A source that cannot be read whole is not taken for an empty one, or for none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_or_a_book_lacks_is_named_to_whoever_imports() {
+    let book = TestBook::create().await;
+    let source = TestBook::create_empty().await;
+    source
+        .run_sql(
+            "CREATE TABLE balances (account_id text, balance_micro_usd bigint, withdrawable_micro_usd bigint, \
+                 updated_at timestamptz); \
+             CREATE TABLE ledger_entries (id bigint, account_id text, entry_type text, amount_micro_usd bigint, \
+                 balance_after bigint, reference text, created_at timestamptz)",
+        )
+        .await
+        .unwrap();
+    let (role, url) = role(&source, "GRANT SELECT ON balances TO billing_service").await;
+    let preflight = |url: &str| refusal_of(&["preflight", "--source", url]);
+    let import = |url: &str| refusal_of(&["import", "--source", url, "--database-url", &book.url]);
+    for refused in [preflight(&url), import(&url)] {
+        assert_names(&refused, &["GRANT SELECT ON public.ledger_entries", &role]);
+    }
+    source
+        .run_sql(&format!(
+            "GRANT SELECT ON ledger_entries TO {role}; ALTER TABLE ledger_entries ENABLE ROW LEVEL SECURITY"
+        ))
+        .await
+        .unwrap();
+    assert_names(&preflight(&url), &["row-level security", "ledger_entries"]);
+    source.run_sql("ALTER TABLE ledger_entries DISABLE ROW LEVEL SECURITY; REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+        .await
+        .unwrap();
+    assert_names(&preflight(&url), &["GRANT USAGE ON SCHEMA public", &role]);
+    assert_names(&preflight(&with_search_path(&source.url, "elsewhere")), &["schema public", "search_path"]);
+
+    let book_url = book.url.replace("//billing@", &format!("//{role}@"));
+    let refused = refusal_of(&["import", "--source", &source.url, "--database-url", &book_url]);
+    assert_names(&refused, &["GRANT INSERT, SELECT", "public.imported_accounts", "public.ledger_entries"]);
 }

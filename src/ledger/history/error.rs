@@ -6,10 +6,10 @@ use super::super::{LedgerError, MigrationError, RequirementError};
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The replaced system's database cannot be read as it is.
-    #[error("cannot use the source")]
+    #[error("cannot read the source")]
     UnfitSource(#[source] RequirementError),
     /// The database of the book cannot hold it.
-    #[error("cannot use the database of the book")]
+    #[error("cannot write the book")]
     UnfitBook(#[source] RequirementError),
     /// The replaced system's database failed.
     #[error("cannot read the source")]

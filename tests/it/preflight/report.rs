@@ -202,7 +202,7 @@ async fn what_cannot_be_looked_through_is_said_and_has_another_status() {
     let (other, source) = (TestBook::create().await, empty_source().await);
     for (url, flags, status, why) in [
         (other.url.as_str(), &[][..], 1, "it has no balances.account_id, balances.balance_micro_usd"),
-        ("postgres://nobody@127.0.0.1:1/none", &[], 1, "the database is unavailable"),
+        ("postgres://nobody@127.0.0.1:1/none", &[], 1, "cannot connect to the database"),
         (&source.url, &["--jsonl"], 64, "unexpected argument '--jsonl'"),
         ("ftp://nowhere", &[], 64, "--source"),
     ] {
