@@ -107,7 +107,7 @@ impl Account {
 
     /// Mostly anything; but an account in debt may still have reservations that are open.
     fn choose(&self, rng: &mut Rng) -> What {
-        if self.is_in_debt && rng.u8(..4) == 0 {
+        if self.is_in_debt && rng.bool() {
             return self.extend(rng);
         }
         match rng.u8(..20) {
@@ -146,9 +146,11 @@ impl Account {
     }
 
     fn capture(&self, rng: &mut Rng) -> What {
-        let is_great = rng.u8(..12) == 0; // maybe beyond the limit of debts
-        let amount = if is_great { rng.i64(700..=1_300) } else { rng.i64(1..=50) };
-        let policy = if is_great && rng.bool() { "ALLOW_DEBT" } else { pick(rng, &POLICIES) };
+        let (amount, policy) = match rng.u8(..12) {
+            0 => (rng.i64(700..=1_300), pick(rng, &POLICIES)), // maybe beyond the limit of debts
+            1..=3 => (rng.i64(60..=150), "ALLOW_DEBT"),
+            _ => (rng.i64(1..=50), pick(rng, &POLICIES)),
+        };
         What::Capture { reservation_id: self.reservation(rng), amount, policy, keep_open: rng.bool() }
     }
 
