@@ -31,6 +31,7 @@ pub mod export;
 pub mod file_limit;
 pub mod grpc;
 pub mod import;
+mod json;
 pub mod ledger;
 pub mod private_postgres;
 pub mod reload;

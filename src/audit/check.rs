@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::json::text;
+
 /// Declares the checks, each with what must hold.
 macro_rules! checks {
     ($($check:ident $name:literal $rule:literal,)+) => {
@@ -75,7 +77,7 @@ pub enum Place {
     /// The account itself.
     Account,
     /// The entry with a sequence.
-    Sequence(i64),
+    Sequence(#[serde(serialize_with = "text")] i64),
     /// A key.
     IdempotencyKey(String),
     /// A payment.

@@ -22,7 +22,7 @@ use crate::{
 pub(super) const AFTER_HELP: &str = "\
 Formats:
   csv        a table with a header; sums in whole micro-USD. A text that could be a formula has an apostrophe in front
-  jsonl      an object for each entry, with the same names
+  jsonl      an object for each entry, with the same names; sums and sequences are texts, as in ProtoJSON
   hledger    balanced transactions in USD, and after each what the customer has
   beancount  the same for Beancount
 

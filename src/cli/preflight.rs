@@ -157,7 +157,7 @@ fn summary(survey: &Survey, elapsed: Duration) -> Value {
         "balance_micro_usd": survey.balance.to_string(),
         "first_time": time(survey.first_time),
         "last_time": time(survey.last_time),
-        "largest_id": survey.largest_id,
+        "largest_id": survey.largest_id.map(|id| id.to_string()),
         "irregularities": found,
         "adjustment_micro_usd": survey.adjustment.to_string(),
         "repeated_payments": survey.repeated_payments,

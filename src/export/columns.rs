@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::accounting::{
-    Actor, CallerName, Entry, ExternalId, IdempotencyKey, MicroUsd, Reason, ReservationStatus, Timestamp,
+use crate::{
+    accounting::{
+        Actor, CallerName, Entry, ExternalId, IdempotencyKey, MicroUsd, Reason, ReservationStatus, Timestamp,
+    },
+    json::Integer,
 };
 
 /// The names of the columns. Sums are whole micro-USD (1 USD = 1,000,000), times as in RFC 3339, in UTC.
@@ -40,13 +43,13 @@ pub(super) const NAMES: [&str; 24] = [
 #[derive(Serialize)]
 pub(super) struct Columns<'a, Metadata> {
     account_id: Cow<'a, str>,
-    sequence: i64,
+    sequence: Integer,
     entry_type: &'static str,
-    amount_micro_usd: i64,
-    held_delta_micro_usd: i64,
-    posted_after_micro_usd: i64,
-    held_after_micro_usd: i64,
-    available_after_micro_usd: i64,
+    amount_micro_usd: Integer,
+    held_delta_micro_usd: Integer,
+    posted_after_micro_usd: Integer,
+    held_after_micro_usd: Integer,
+    available_after_micro_usd: Integer,
     create_time: String,
     idempotency_key: Option<Cow<'a, str>>,
     external_id: Option<Cow<'a, str>>,
@@ -55,12 +58,12 @@ pub(super) struct Columns<'a, Metadata> {
     actor: Option<Cow<'a, str>>,
     reason: Option<Cow<'a, str>>,
     caller: Option<Cow<'a, str>>,
-    refunded_sequence: Option<i64>,
+    refunded_sequence: Option<Integer>,
     reservation_id: Option<Cow<'a, str>>,
     reservation_state: Option<&'static str>,
-    reservation_held_micro_usd: Option<i64>,
-    reservation_captured_micro_usd: Option<i64>,
-    uncollected_micro_usd: Option<i64>,
+    reservation_held_micro_usd: Option<Integer>,
+    reservation_captured_micro_usd: Option<Integer>,
+    uncollected_micro_usd: Option<Integer>,
     expire_time: Option<String>,
     close_time: Option<String>,
 }
@@ -72,13 +75,13 @@ impl<'a, Metadata> Columns<'a, Metadata> {
         let status: Option<&ReservationStatus> = reservation.map(|after| &after.status);
         Self {
             account_id: text(entry.account_id.as_str()),
-            sequence: entry.sequence,
+            sequence: Integer(entry.sequence),
             entry_type: entry.entry_type.name(),
-            amount_micro_usd: entry.amount.get(),
-            held_delta_micro_usd: entry.held_delta.get(),
-            posted_after_micro_usd: entry.balance_after.posted().get(),
-            held_after_micro_usd: entry.balance_after.held().get(),
-            available_after_micro_usd: entry.balance_after.available().get(),
+            amount_micro_usd: micro_usd(entry.amount),
+            held_delta_micro_usd: micro_usd(entry.held_delta),
+            posted_after_micro_usd: micro_usd(entry.balance_after.posted()),
+            held_after_micro_usd: micro_usd(entry.balance_after.held()),
+            available_after_micro_usd: micro_usd(entry.balance_after.available()),
             create_time: entry.create_time.to_string(),
             idempotency_key: entry.idempotency_key.as_ref().map(IdempotencyKey::as_str).map(text),
             external_id: entry.external_id.as_ref().map(ExternalId::as_str).map(text),
@@ -87,14 +90,18 @@ impl<'a, Metadata> Columns<'a, Metadata> {
             actor: entry.actor.as_ref().map(Actor::as_str).map(text),
             reason: entry.reason.as_ref().map(Reason::as_str).map(text),
             caller: entry.caller.as_ref().map(CallerName::as_str).map(text),
-            refunded_sequence: entry.refunded_sequence,
+            refunded_sequence: entry.refunded_sequence.map(Integer),
             reservation_id: reservation.map(|after| text(after.reservation_id.as_str())),
             reservation_state: status.map(|status| status.state.name()),
-            reservation_held_micro_usd: status.map(|status| status.held).map(MicroUsd::get),
-            reservation_captured_micro_usd: status.map(|status| status.captured).map(MicroUsd::get),
-            uncollected_micro_usd: reservation.map(|after| after.uncollected).map(MicroUsd::get),
+            reservation_held_micro_usd: status.map(|status| status.held).map(micro_usd),
+            reservation_captured_micro_usd: status.map(|status| status.captured).map(micro_usd),
+            uncollected_micro_usd: reservation.map(|after| after.uncollected).map(micro_usd),
             expire_time: status.map(|status| status.expire_time.to_string()),
             close_time: status.and_then(|status| status.close_time).as_ref().map(Timestamp::to_string),
         }
     }
+}
+
+fn micro_usd(sum: MicroUsd) -> Integer {
+    Integer(sum.get())
 }

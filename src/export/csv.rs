@@ -5,23 +5,27 @@ use std::{
     io::{self, Write},
 };
 
+use csv::QuoteStyle;
+
 use super::{
     Document,
     columns::{Columns, NAMES},
 };
 use crate::accounting::{Entry, Metadata};
 
-/// A text that begins so is a formula to a spreadsheet, or looks as if this module had made it safe.
-const UNSAFE_BEGINNINGS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+/// A text that begins so is a formula to some spreadsheet; those of full width are in some languages. Blanks in front are taken
+/// off by some.
+const FORMULA_BEGINNINGS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// A table that is being written.
 pub(super) struct Csv<W: Write>(csv::Writer<W>);
 
 impl<W: Write> Csv<W> {
-    pub(super) fn begin(out: W) -> io::Result<Self> {
-        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(out);
-        writer.write_record(NAMES).map_err(io_error)?;
-        Ok(Self(writer))
+    pub(super) fn begin(mut out: W) -> io::Result<Self> {
+        writeln!(out, "{}", NAMES.join(","))?;
+        // Also what has no comma in it is quoted: a spreadsheet may split at semicolons, tabs or blanks as well.
+        let mut writer = csv::WriterBuilder::new();
+        Ok(Self(writer.has_headers(false).quote_style(QuoteStyle::NonNumeric).from_writer(out)))
     }
 }
 
@@ -42,10 +46,12 @@ fn io_error(error: csv::Error) -> io::Error {
     if let csv::ErrorKind::Io(error) = error.into_kind() { error } else { io::Error::other(said) }
 }
 
-/// A text that no spreadsheet runs: an apostrophe is put in front of one that could be a formula. Taking one apostrophe off
-/// the front gives the text back.
+/// A text that no spreadsheet runs: an apostrophe is put in front of one that could be a formula, and of one that begins with a
+/// blank or an apostrophe. Taking one apostrophe off the front gives the text back.
 fn safe(text: &str) -> Cow<'_, str> {
-    if text.starts_with(UNSAFE_BEGINNINGS) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+    let is_unsafe =
+        |c: char| FORMULA_BEGINNINGS.contains(&c) || c == '\'' || c.is_whitespace() || c.is_control();
+    if text.starts_with(is_unsafe) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
 /// Metadata as a JSON object in one field.
@@ -60,11 +66,14 @@ mod tests {
 
     #[test]
     fn what_could_be_a_formula_is_a_text_and_can_be_had_back() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'quoted", "''"] {
+        for formula in [
+            "=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1", "\u{a0}=1", "\0=1", "＝1", "'quoted",
+            "''", " ",
+        ] {
             let safe = safe(formula);
             assert_eq!(safe.strip_prefix('\''), Some(formula));
         }
-        for text in ["", "acme", "a=b", "5-3", "\"", "a'"] {
+        for text in ["", "acme", "a=b", "5-3", "\"", "a'", "a ", "é"] {
             assert_eq!(safe(text), text);
         }
     }

@@ -1,4 +1,4 @@
-//! JSON Lines: an object for each entry. Sums are JSON integers: read them as 64 bits, not as floats.
+//! JSON Lines: an object for each entry. Sequences and sums are texts, as in `ProtoJSON`.
 
 use std::{
     borrow::Cow,

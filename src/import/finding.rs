@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::json::text;
+
 /// Something that was not as it should be, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -11,8 +13,10 @@ pub enum Finding {
         /// The account.
         account_id: String,
         /// The entry.
+        #[serde(serialize_with = "text")]
         sequence: i64,
         /// Its amount.
+        #[serde(serialize_with = "text")]
         amount_micro_usd: i64,
         /// Why it had to be.
         reason: String,
@@ -22,10 +26,12 @@ pub enum Finding {
         /// The account.
         account_id: String,
         /// The entry.
+        #[serde(serialize_with = "text")]
         sequence: i64,
         /// The payment.
         external_id: String,
         /// How much was credited once more.
+        #[serde(serialize_with = "text")]
         amount_micro_usd: i64,
     },
     /// An account was left out, or not taken further.

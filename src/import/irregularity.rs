@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::accounting::ExternalId;
+use crate::{accounting::ExternalId, json::text};
 
 /// What an import does about an irregularity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub enum Irregularity {
     /// [`Kind::DuplicatedDeposit`], for each session.
     DuplicatedDeposit {
         /// The session.
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "text")]
         external_id: ExternalId,
         /// Who was credited, each once, in the order of time.
         account_ids: Vec<String>,
@@ -133,8 +133,10 @@ pub enum Irregularity {
         /// The account.
         account_id: String,
         /// The row.
+        #[serde(serialize_with = "text")]
         id: i64,
         /// What was deposited.
+        #[serde(serialize_with = "text")]
         amount_micro_usd: i64,
         /// The reference, or its beginning.
         reference: String,
@@ -146,6 +148,7 @@ pub enum Irregularity {
         /// How many rows it has.
         rows: i64,
         /// What its balance is.
+        #[serde(serialize_with = "text")]
         balance_micro_usd: i64,
         /// What its rows come to.
         rows_micro_usd: Sum,
@@ -159,6 +162,7 @@ pub enum Irregularity {
         /// How many rows are so.
         rows: i64,
         /// The first of them.
+        #[serde(serialize_with = "text")]
         first_id: i64,
         /// What the balance after it should be.
         expected_micro_usd: Sum,
@@ -172,8 +176,10 @@ pub enum Irregularity {
         /// How many rows are so.
         rows: i64,
         /// The first of them.
+        #[serde(serialize_with = "text")]
         first_id: i64,
         /// Its amount.
+        #[serde(serialize_with = "text")]
         first_amount_micro_usd: i64,
     },
     /// [`Kind::Overflow`].
@@ -183,6 +189,7 @@ pub enum Irregularity {
         /// Before how many rows.
         rows: i64,
         /// The first of them.
+        #[serde(serialize_with = "text")]
         first_id: i64,
     },
     /// [`Kind::UnknownType`], for each type.
@@ -201,8 +208,10 @@ pub enum Irregularity {
         /// How many rows are so.
         rows: i64,
         /// The first of them.
+        #[serde(serialize_with = "text")]
         first_id: i64,
         /// Its amount.
+        #[serde(serialize_with = "text")]
         first_amount_micro_usd: i64,
     },
     /// [`Kind::Time`].
@@ -212,6 +221,7 @@ pub enum Irregularity {
         /// How many rows are so.
         rows: i64,
         /// The first of them.
+        #[serde(serialize_with = "text")]
         first_id: i64,
         /// The earliest time of these rows.
         earliest: String,
@@ -223,8 +233,10 @@ pub enum Irregularity {
         /// The account.
         account_id: String,
         /// What its balance is.
+        #[serde(serialize_with = "text")]
         balance_micro_usd: i64,
         /// What can be paid out.
+        #[serde(serialize_with = "text")]
         withdrawable_micro_usd: i64,
     },
     /// [`Kind::AccountId`].
@@ -234,6 +246,7 @@ pub enum Irregularity {
         /// How many rows it has.
         rows: i64,
         /// What its balance is.
+        #[serde(serialize_with = "text")]
         balance_micro_usd: i64,
     },
     /// [`Kind::Unreadable`].
@@ -266,8 +279,4 @@ impl Irregularity {
             Self::Unreadable { .. } => Kind::Unreadable,
         }
     }
-}
-
-fn as_text<S: Serializer>(external_id: &ExternalId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(external_id.as_str())
 }

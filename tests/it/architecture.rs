@@ -6,15 +6,16 @@ use std::{
 };
 
 /// From the edge to the rules, and what stands beside them: each, and all that it may import.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("grpc", &["access", "accounting", "committer", "ledger", "reload", "telemetry"]),
     ("access", &["accounting"]),
     ("committer", &["accounting", "ledger", "telemetry"]),
     ("ledger", &["accounting", "audit", "import", "telemetry"]),
-    ("audit", &["accounting"]),
-    ("export", &["accounting"]),
-    ("import", &["accounting"]),
+    ("audit", &["accounting", "json"]),
+    ("export", &["accounting", "json"]),
+    ("import", &["accounting", "json"]),
     ("accounting", &[]),
+    ("json", &[]),
     ("reload", &[]),
     ("telemetry", &[]),
 ];

@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{cluster::cluster, dir::Dir, process::Process};
+use crate::support::{
+    cluster::cluster,
+    dir::Dir,
+    process::Process,
+    waiting::{run, wait_for_exit},
+};
 
 /// Who knocked, at which of the doors, and what it wants: user, database and options.
 type Knock = (&'static str, BTreeMap<String, String>);
@@ -65,7 +70,7 @@ impl Doors {
             }
         };
         let _ = child.kill(); // may have ended already
-        child.wait().unwrap();
+        wait_for_exit(&mut child);
         first
     }
 }
@@ -229,7 +234,7 @@ fn what_is_not_understood_is_refused_by_its_name() {
         "connect_timeout",
     ] {
         let url = format!("postgres://u:s3cret@h/d?{parameter}=s3cret");
-        let output = Process::command().args(["audit", "--database-url", &url]).output().unwrap();
+        let output = run(Process::command().args(["audit", "--database-url", &url]));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{said}");
         assert!(said.contains(parameter) && !said.contains("s3cret"), "{parameter}: {said}");

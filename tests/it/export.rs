@@ -51,7 +51,8 @@ async fn fill(book: &TestBook) {
     let mut client = server.client().await;
     for (number, account) in AWKWARD_IDS.iter().enumerate() {
         let mut request = deposit(account, "=order,1", 1_000_001);
-        request.reference = format!("+a, \"b\"; c\n{account} 5%\u{1b}");
+        let beginning = ["+a", " =a", "\ta", "\n@a", "＝a", "a\tb|c"][number];
+        request.reference = format!("{beginning}, \"b\"; c\n{account} 5%\u{1b}");
         request.metadata.insert("=x".into(), "y,\n\"z\"".into());
         client.credit(request).await.answered();
         client.charge(charge(account, "-job", i64::try_from(number).unwrap() + 1)).await.answered();
@@ -86,9 +87,14 @@ async fn journal(book: &TestBook) -> Vec<Value> {
     lines.into_iter().map(|row| with_names(row.line.parse().unwrap())).collect()
 }
 
-/// A row with its numbers of types and states replaced by their names.
+/// A row as JSON Lines have it: types and states by their names, and 64-bit integers as texts.
 fn with_names(mut row: Value) -> Value {
     let number = |value: &Value| i16::try_from(value.as_i64().unwrap()).unwrap();
+    for (name, value) in row.as_object_mut().unwrap() {
+        if is_integer(name) && !value.is_null() {
+            *value = value.as_i64().unwrap().to_string().into();
+        }
+    }
     row["entry_type"] = EntryType::from_number(number(&row["entry_type"])).unwrap().name().into();
     if !row["reservation_state"].is_null() {
         let state = ReservationState::from_number(number(&row["reservation_state"])).unwrap();
@@ -97,17 +103,23 @@ fn with_names(mut row: Value) -> Value {
     row
 }
 
+fn is_integer(column: &str) -> bool {
+    column.ends_with("_micro_usd") || column.ends_with("sequence")
+}
+
+fn integer(value: &Value) -> i64 {
+    value.as_str().unwrap().parse().unwrap()
+}
+
 /// A row of the CSV, read as docs/EXPORT.md says.
 fn from_csv(header: &csv::StringRecord, record: &csv::StringRecord) -> Value {
     let fields = header.iter().zip(record).map(|(name, field)| {
-        let is_number = name.ends_with("_micro_usd") || name.ends_with("sequence");
         let text = field.strip_prefix('\'').unwrap_or(field);
         let value = match name {
             "metadata" if field.is_empty() => Value::Object(Map::new()),
             "metadata" => text.parse().unwrap(),
             "reference" => text.into(),
             _ if field.is_empty() => Value::Null,
-            _ if is_number => field.parse::<i64>().unwrap().into(),
             _ => text.into(),
         };
         (name.to_owned(), value)
@@ -133,12 +145,35 @@ async fn csv_and_json_lines_have_the_journal_as_it_is() {
         assert_eq!(rows, journal);
         for record in csv::Reader::from_reader(table.as_bytes()).records().map(Result::unwrap) {
             for (name, field) in header.iter().zip(&record) {
-                let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                let is_formula = field.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+                    || field.starts_with(char::is_whitespace);
                 assert!(!is_formula || name.ends_with("_micro_usd"), "{name}: {field}");
             }
         }
+        // A program that splits on other characters as well splits no text in two.
+        for (number, line) in table.split('"').step_by(2).enumerate() {
+            assert!(!line.contains([';', '\t', '|', ' ']), "behind {number} quoted texts: {line}");
+        }
     })
     .await;
+}
+
+/// As jq 1.6, JavaScript and spreadsheets do, this reads every JSON number as a float.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_has_only_floats_gets_every_integer_of_a_line_exactly() {
+    let book = TestBook::create().await;
+    let most = i64::MAX - 1;
+    let sql = format!(
+        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time) VALUES ('ann', {most}, 2, {most}, 0, {most}, 0, now())"
+    );
+    book.run_sql(&sql).await.unwrap();
+    let line = export(&["--format", "jsonl"], &book.url).await;
+    let object: Value = line.parse().unwrap();
+    for name in ["sequence", "amount_micro_usd", "posted_after_micro_usd", "available_after_micro_usd"] {
+        assert_eq!(object[name], most.to_string(), "{name}: {line}");
+    }
+    assert!(object.as_object().unwrap().values().all(|value| !value.is_number()), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,7 +301,7 @@ async fn each_type_of_entry_is_booked_against_the_account_of_its_kind() {
                 "CHARGE" | "CAPTURE" | "REFUND" => "Income:Usage",
                 _ => continue,
             };
-            *expected.entry(account).or_default() += i128::from(entry["amount_micro_usd"].as_i64().unwrap());
+            *expected.entry(account).or_default() += i128::from(integer(&entry["amount_micro_usd"]));
         }
         for (account, sum) in expected {
             assert_eq!(booked[account], sum, "{account}");

@@ -95,11 +95,11 @@ const WRITE_IMPORTED: &str = "\
         withdrawable_micro_usd = excluded.withdrawable_micro_usd, \
         last_create_time = excluded.last_create_time, last_id = excluded.last_id";
 
-/// In the order of the payments, as the service does: two transactions never wait for each other.
+/// In the bytewise order of the payments, as the service does: two transactions never wait for each other.
 const CLAIM_PAYMENTS: &str = "\
     INSERT INTO external_credits (entry_type, external_id, account_id, sequence) \
     SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::bigint[]) AS n(external_id, account_id, sequence) \
-    ORDER BY n.external_id \
+    ORDER BY n.external_id COLLATE \"C\" \
     ON CONFLICT (entry_type, external_id) DO NOTHING RETURNING account_id::text, sequence::bigint";
 
 const TOTALS: &str = "\
@@ -146,13 +146,14 @@ impl Book {
         rows.iter().map(|row| imported(row).map_err(HistoryError::Book)).collect()
     }
 
-    /// The numbers of the rows of an account that are here, in their order.
+    /// The numbers of the rows of an account that are here, in their order. Entries with a key are the service's own, whatever
+    /// their callers noted.
     pub(super) async fn imported_ids(
         &self,
         account_id: &AccountId,
     ) -> Result<impl Stream<Item = Result<i64, HistoryError>> + use<>, HistoryError> {
         let text = "SELECT (metadata->>'imported_id')::bigint FROM ledger_entries \
-                    WHERE account_id = $1::text AND metadata ? 'imported_id' ORDER BY 1";
+                    WHERE account_id = $1::text AND idempotency_key IS NULL AND metadata ? 'imported_id' ORDER BY 1";
         let rows = self.client.query_raw(text, [account_id.as_str()]).await.map_err(failed)?;
         Ok(rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed)))
     }

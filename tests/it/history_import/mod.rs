@@ -7,12 +7,14 @@
 
 mod beside_service;
 mod catch_up;
+mod collation;
 mod command;
 mod deposits;
 mod irregular;
 mod killed;
 mod left_out;
 pub mod old_coordinator;
+mod own_notes;
 mod rate;
 mod refused;
 mod side_by_side;

@@ -32,7 +32,11 @@ impl OldCoordinator {
     /// One with a history of so many rows in which nothing is irregular: a hundred rows of each account, but a fifth of all in
     /// one that is called `hot`.
     pub async fn with_history(rows: i64) -> Self {
-        let database = TestBook::create_empty().await;
+        Self::with_history_in(TestBook::create_empty().await, rows).await
+    }
+
+    /// The same in an empty database.
+    pub async fn with_history_in(database: TestBook, rows: i64) -> Self {
         let fill = [TABLES, &history(rows, (rows / 100).max(1)), BALANCES, INDEXES].join(";");
         let settings =
             "SET synchronous_commit = off; SET work_mem = '512MB'; SET maintenance_work_mem = '512MB'";

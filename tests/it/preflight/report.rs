@@ -29,7 +29,7 @@ async fn a_regular_source_is_told_to_be_exact() {
         ("balance_micro_usd", json!("60")),
         ("first_time", json!("2026-01-01T00:00:00.000000Z")),
         ("last_time", json!("2026-01-06T00:00:00.000000Z")),
-        ("largest_id", json!(6)),
+        ("largest_id", json!("6")),
         ("adjustment_micro_usd", json!("0")),
         ("repeated_payments", json!(0)),
         ("left_out_accounts", json!(0)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use billing::{
     accounting::{Limits, MicroUsd, Ttl},
-    ledger::{DatabaseUrl, Ledger},
+    ledger::{self, DatabaseUrl, Ledger},
 };
 use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -41,6 +41,18 @@ impl TestBook {
     /// A database without even a schema.
     pub async fn create_empty() -> Self {
         Self { url: cluster::create_empty_database(&unique_name()).await }
+    }
+
+    /// A fresh, empty, migrated book in a database that sorts as people do: `a`, `B`, `c`.
+    pub async fn create_collated() -> Self {
+        let book = Self::create_collated_empty().await;
+        ledger::migrate(&book.database_url()).await.unwrap();
+        book
+    }
+
+    /// A database that sorts so, without even a schema.
+    pub async fn create_collated_empty() -> Self {
+        Self { url: cluster::create_collated_database(&unique_name()).await }
     }
 
     /// Where it is, as the service has it.

@@ -53,6 +53,12 @@ pub async fn create_empty_database(name: &str) -> String {
     create(name, &format!("CREATE DATABASE {name}")).await
 }
 
+/// Makes a database with nothing in it that sorts as people do, and returns its URL.
+pub async fn create_collated_database(name: &str) -> String {
+    let icu = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'";
+    create(name, &format!("CREATE DATABASE {name} {icu}")).await
+}
+
 async fn create(name: &str, sql: &str) -> String {
     let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
     let mut connection = AsyncPgConnection::establish(&cluster.url).await.unwrap();
