@@ -34,6 +34,3 @@ GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, upda
     ON accounts TO billing_service;
 GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time)
     ON reservations TO billing_service;
-
--- To be told in English what went wrong: errors are sorted by their text where PostgreSQL's driver hides their code.
-GRANT SET ON PARAMETER lc_messages TO billing_service;

@@ -11,23 +11,26 @@ use std::{
 
 use diesel::{ConnectionError, result::ConnectionResult};
 use diesel_async::AsyncPgConnection;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{
     net::lookup_host,
     sync::{Semaphore, SemaphorePermit},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_postgres::{
-    Client, Config, Connection, Socket,
-    config::{Host, TargetSessionAttrs},
+    Client, Config, SimpleQueryMessage,
+    config::{Host, SslMode, TargetSessionAttrs},
     tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::database_url::{CONNECT_TIMEOUT_DEFAULT, DatabaseUrl, server_name};
+use super::{
+    database_url::{CONNECT_TIMEOUT_DEFAULT, DatabaseUrl, server_name},
+    socket::{self, Socket},
+    sqlstate::{FirstError, Overheard, OverheardTls},
+};
 
-/// What talks to the server on behalf of a [`Client`].
-pub(super) type PgConnection = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 pub(super) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What a connection is for.
@@ -41,22 +44,31 @@ pub(super) enum Purpose {
     Look,
 }
 
+/// A session as the driver has it.
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) first_error: FirstError,
+    /// The task that talks to the server. With it the session ends.
+    pub(super) driver: JoinSet<()>,
+}
+
+impl Link {
+    /// The client alone, with which the session ends once all is answered.
+    fn into_client(mut self) -> Client {
+        self.driver.detach_all();
+        self.client
+    }
+}
+
 /// Connects to the first server that will do, in the order of the URL.
 pub(super) async fn connect(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<AsyncPgConnection> {
-    let begin = async |client, connection| {
-        Ok(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)
-    };
+    let begin = async |link: Link| Ok(AsyncPgConnection::try_from(link.into_client()).await?);
     Connector::new(url).connect(purpose, begin).await
 }
 
 /// The same without Diesel, for what Diesel cannot do: COPY, and rows as they come. The session ends with the client.
 pub(super) async fn connect_without_diesel(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<Client> {
-    let begin = async |client, connection: PgConnection| {
-        // How it ends is told to whoever uses the client.
-        tokio::spawn(connection.map(drop));
-        Ok(client)
-    };
-    Connector::new(url).connect(purpose, begin).await
+    Connector::new(url).connect(purpose, async |link: Link| Ok(link.into_client())).await
 }
 
 /// Connects as often as it is told to, with at most one attempt at a time to each server. An attempt that is given up may
@@ -86,7 +98,7 @@ impl Connector {
     pub(super) async fn connect<T>(
         &self,
         purpose: Purpose,
-        begin: impl AsyncFn(Client, PgConnection) -> Attempt<T>,
+        begin: impl AsyncFn(Link) -> Attempt<T>,
     ) -> ConnectionResult<T> {
         let mut servers: Vec<_> = self.url.servers.iter().cloned().zip(&*self.doors).collect();
         if self.url.in_any_order {
@@ -135,7 +147,7 @@ async fn connect_to_server<T>(
     server: &Config,
     door: &Door,
     tls: &MakeRustlsConnect,
-    begin: &impl AsyncFn(Client, PgConnection) -> Attempt<T>,
+    begin: &impl AsyncFn(Link) -> Attempt<T>,
 ) -> Result<T, String> {
     let patience = server.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT_DEFAULT);
     let Some(_turn) = door.turn(patience).await else {
@@ -143,16 +155,48 @@ async fn connect_to_server<T>(
     };
     let mut failure = "its name has no address".to_owned();
     for address in door.in_time(patience, addresses(server)).await? {
-        let attempt = async {
-            let (client, connection) = address.connect(tls.clone()).await?;
-            begin(client, connection).await
-        };
+        let attempt = async { begin(link(&address, tls.clone()).await?).await };
         match door.in_time(patience, attempt).await {
             Ok(connection) => return Ok(connection),
             Err(why) => failure = why,
         }
     }
     Err(failure)
+}
+
+/// Connects to the one address of a server. Boxed, since the compiler cannot see through it that what waits for it may be sent.
+fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Link>> {
+    let name = match server.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.as_str(),
+        Some(Host::Unix(_)) | None => "",
+    };
+    let tls = MakeTlsConnect::<Socket>::make_tls_connect(&mut tls, name);
+    async move {
+        let first_error = FirstError::default();
+        let socket = socket::open(server).await?;
+        let socket = Overheard::new(socket, &first_error, server.get_ssl_mode() != SslMode::Disable);
+        let tls = OverheardTls { tls: tls?, first_error: first_error.clone() };
+        let (client, connection) = server.connect_raw(socket, tls).boxed().await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection.map(drop)); // how it ends is told to whoever uses the client
+        check_target(&client, server.get_target_session_attrs()).await?;
+        Ok(Link { client, first_error, driver })
+    }
+    .boxed()
+}
+
+/// Refuses a server that takes no writes where some are to be made, or takes some where it should not.
+async fn check_target(client: &Client, target: TargetSessionAttrs) -> Attempt<()> {
+    if target == TargetSessionAttrs::Any {
+        return Ok(());
+    }
+    let answer = client.simple_query("SHOW transaction_read_only").await?;
+    let is_on = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"));
+    match (target, answer.iter().any(is_on)) {
+        (TargetSessionAttrs::ReadWrite, true) => Err("database does not allow writes".into()),
+        (TargetSessionAttrs::ReadOnly, false) => Err("database is not read only".into()),
+        _ => Ok(()),
+    }
 }
 
 /// The same server, once for each of its addresses.

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tokio_postgres::error::SqlState;
 
 use super::clock::ClocksDiffer;
@@ -54,78 +54,98 @@ const RACED_CONSTRAINTS: [&str; 6] = [
     "refusals_pkey",
 ];
 
-/// The beginnings of messages that say the server is going, coming, or out of room. Diesel hides the SQLSTATE; the
-/// session asks for English messages where it may.
-const UNAVAILABLE_MESSAGES: [&str; 5] = [
-    "terminating connection",
-    "the database system is",
-    "could not extend file",
-    "could not write",
-    "sorry, too many clients",
-];
+/// An error of the database, and its code if it was overheard.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct DatabaseError {
+    pub(super) error: DieselError,
+    pub(super) code: Option<SqlState>,
+}
+
+impl From<DieselError> for DatabaseError {
+    fn from(error: DieselError) -> Self {
+        Self { error, code: None }
+    }
+}
 
 /// Sorts an error of the database by what to do about it.
-pub(super) fn remedy(error: &DieselError) -> Remedy {
-    match error {
-        DieselError::DatabaseError(kind, information) => database_remedy(*kind, information.as_ref()),
-        DieselError::BrokenTransactionManager
-        | DieselError::RollbackErrorOnCommit { .. }
-        | DieselError::AlreadyInTransaction
-        | DieselError::NotInTransaction
-        | DieselError::RollbackTransaction => Remedy::Reconnect,
-        DieselError::InvalidCString(_)
-        | DieselError::NotFound
-        | DieselError::QueryBuilderError(_)
-        | DieselError::DeserializationError(_)
-        | DieselError::SerializationError(_)
-        | _ => Remedy::Isolate, // the enum is open
+pub(super) fn remedy(error: &DatabaseError) -> Remedy {
+    match (&error.code, &error.error) {
+        (Some(code), error) => remedy_by_code(code, constraint(error)),
+        // There was no answer, or none that came over a wire that is listened to.
+        (None, DieselError::DatabaseError(kind, _)) => remedy_without_code(*kind),
+        (
+            None,
+            DieselError::BrokenTransactionManager
+            | DieselError::RollbackErrorOnCommit { .. }
+            | DieselError::AlreadyInTransaction
+            | DieselError::NotInTransaction
+            | DieselError::RollbackTransaction,
+        ) => Remedy::Reconnect,
+        (
+            None,
+            DieselError::InvalidCString(_)
+            | DieselError::NotFound
+            | DieselError::QueryBuilderError(_)
+            | DieselError::DeserializationError(_)
+            | DieselError::SerializationError(_)
+            | _, // the enum is open
+        ) => Remedy::Isolate,
     }
 }
 
 /// Whether the server says that it takes no writes.
-pub(super) fn says_read_only(error: &DieselError) -> bool {
-    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _))
+pub(super) fn says_read_only(error: &DatabaseError) -> bool {
+    error.code == Some(SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
-fn database_remedy(kind: DatabaseErrorKind, information: &dyn DatabaseErrorInformation) -> Remedy {
-    let message = information.message();
+fn constraint(error: &DieselError) -> Option<&str> {
+    let DieselError::DatabaseError(_, information) = error else { return None };
+    information.constraint_name()
+}
+
+fn remedy_by_code(code: &SqlState, constraint: Option<&str>) -> Remedy {
+    match code.code() {
+        "23505" if constraint.is_some_and(|name| RACED_CONSTRAINTS.contains(&name)) => Remedy::RunAgain,
+        "40001" | "40P01" => Remedy::RunAgain, // it could not be put in order; a deadlock
+        "55P03" | "57014" => Remedy::GiveUp,   // the time for a lock, or for a statement, is over
+        "25006" | "58030" => Remedy::Reconnect, // it takes no writes; a disk fails
+        // The connection; no room on a disk, in memory or for connections; the server goes or comes.
+        code if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => Remedy::Reconnect,
+        _ => Remedy::Isolate,
+    }
+}
+
+fn remedy_without_code(kind: DatabaseErrorKind) -> Remedy {
     match kind {
-        DatabaseErrorKind::UniqueViolation => match information.constraint_name() {
-            Some(name) if RACED_CONSTRAINTS.contains(&name) => Remedy::RunAgain,
-            Some(_) | None => Remedy::Isolate,
-        },
-        DatabaseErrorKind::SerializationFailure => Remedy::RunAgain,
-        DatabaseErrorKind::ReadOnlyTransaction
-        | DatabaseErrorKind::ClosedConnection
-        | DatabaseErrorKind::UnableToSendCommand => Remedy::Reconnect,
-        DatabaseErrorKind::ForeignKeyViolation
+        DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => Remedy::Reconnect,
+        DatabaseErrorKind::UniqueViolation
+        | DatabaseErrorKind::SerializationFailure
+        | DatabaseErrorKind::ReadOnlyTransaction
+        | DatabaseErrorKind::ForeignKeyViolation
         | DatabaseErrorKind::NotNullViolation
         | DatabaseErrorKind::CheckViolation
         | DatabaseErrorKind::RestrictViolation
-        | DatabaseErrorKind::ExclusionViolation => Remedy::Isolate,
-        DatabaseErrorKind::Unknown | _ => unknown_remedy(message), // the enum is open
+        | DatabaseErrorKind::ExclusionViolation
+        | DatabaseErrorKind::Unknown
+        | _ => Remedy::Isolate, // the enum is open
     }
 }
 
-fn unknown_remedy(message: &str) -> Remedy {
-    if message == "deadlock detected" {
-        Remedy::RunAgain
-    } else if message.starts_with("canceling statement due to") {
-        Remedy::GiveUp
-    } else if UNAVAILABLE_MESSAGES.iter().any(|beginning| message.starts_with(beginning)) {
-        Remedy::Reconnect
-    } else {
-        Remedy::Isolate
-    }
-}
-
-impl From<DieselError> for LedgerError {
-    fn from(error: DieselError) -> Self {
+impl From<DatabaseError> for LedgerError {
+    fn from(error: DatabaseError) -> Self {
         match remedy(&error) {
             Remedy::RunAgain | Remedy::GiveUp => Self::Contention(error.into()),
             Remedy::Reconnect => Self::Unavailable(error.into()),
             Remedy::Isolate => Self::Refused(error.into()),
         }
+    }
+}
+
+/// Where nothing is run again, and the text alone is shown.
+impl From<DieselError> for LedgerError {
+    fn from(error: DieselError) -> Self {
+        DatabaseError::from(error).into()
     }
 }
 

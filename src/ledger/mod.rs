@@ -61,6 +61,8 @@ mod rows;
 mod save;
 mod schema;
 mod snapshot;
+mod socket;
+mod sqlstate;
 mod statements;
 mod tls;
 
@@ -94,7 +96,7 @@ use crate::{
 };
 use clock::{ClocksDiffer, Reading};
 use connect::{Connector, Purpose, connect};
-use error::{Remedy, remedy, says_read_only};
+use error::{DatabaseError, Remedy, remedy, says_read_only};
 use load::{Loaded, Locking};
 use pool::{Connections, Epoch, PATIENCE, PooledSession, Session};
 use requirements::unsafe_problem;
@@ -145,14 +147,14 @@ enum TransactionEnd {
     /// Some accounts have no row to lock yet.
     AccountsMissing,
     /// The database failed.
-    Database(diesel::result::Error),
+    Database(DatabaseError),
     /// The book is not as it should be.
     Ledger(LedgerError),
 }
 
 impl From<diesel::result::Error> for TransactionEnd {
     fn from(error: diesel::result::Error) -> Self {
-        Self::Database(error)
+        Self::Database(error.into())
     }
 }
 
@@ -395,7 +397,11 @@ async fn transact(
         let opened_in_vain = opened.iter().filter(|id| !is_in_use(id)).map(String::as_str).collect();
         Ok(save::write_and_commit(connection, &changes, opened_in_vain).await?)
     };
-    session.transaction(body).await
+    let mut ended = session.transaction(body).await;
+    if let Err(TransactionEnd::Database(error)) = &mut ended {
+        error.code = session.error_code();
+    }
+    ended
 }
 
 /// Where the answer to a COMMIT was lost and it did happen, the next run finds this program's own entries: to the caller

@@ -12,24 +12,24 @@ use std::{
 };
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError, State};
-use diesel::{
-    ConnectionError,
-    result::{ConnectionResult, QueryResult},
-};
+use diesel::{ConnectionError, result::ConnectionResult};
 use diesel_async::{
     AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, methods::LoadQuery,
     pooled_connection::PoolableConnection,
 };
 use tokio::{
     sync::{Semaphore, oneshot},
+    task::JoinSet,
     time::timeout,
 };
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tracing::Instrument as _;
 
 use super::{
     LedgerError,
-    connect::{Attempt, Connector, PgConnection, Purpose},
+    connect::{Attempt, Connector, Link, Purpose},
+    error::DatabaseError,
+    sqlstate::FirstError,
     statements::{Backend, IsAtWork, OwnBackend, WriteEntries},
 };
 use crate::telemetry::PoolSample;
@@ -54,7 +54,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// * Nothing waits without a bound: for a lock, for a statement, inside a transaction, for a client that is gone.
 /// * Every statement is an index look-up by the rows of an array. The plan is made once, before there are statistics,
 ///   so the planner is kept from others.
-/// * English messages, where the role may ask for them: see [`super::error`].
 const SESSION_SETTINGS: &str = "\
     SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
@@ -69,9 +68,7 @@ const SESSION_SETTINGS: &str = "\
     SET enable_bitmapscan = off; \
     SET enable_hashjoin = off; \
     SET enable_mergejoin = off; \
-    SET jit = off; \
-    SELECT set_config('lc_messages', 'C', false) \
-        WHERE has_parameter_privilege('lc_messages', 'SET');";
+    SET jit = off;";
 
 /// A connection, and whether work is under way in it. It is not handed on while any is: after an error or a panic its statement
 /// may still run, and its transaction may still be open. The connection is closed then, and the server rolls back. Nor is it
@@ -79,6 +76,9 @@ const SESSION_SETTINGS: &str = "\
 pub(super) struct Session {
     connection: AsyncPgConnection,
     backend: Backend,
+    first_error: FirstError,
+    /// Ends with the session, whatever it waits for.
+    _driver: JoinSet<()>,
     has_work_under_way: bool,
     epoch: u64,
 }
@@ -90,22 +90,29 @@ impl Session {
         body: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
         self.has_work_under_way = true;
+        self.first_error.forget();
         let result = body(&self.connection).await;
         let has_ended = result.is_ok() || self.connection.batch_execute("ROLLBACK").await.is_ok();
         self.has_work_under_way = !has_ended;
         result
     }
 
+    /// The code of the first error since the transaction began.
+    pub(super) fn error_code(&self) -> Option<SqlState> {
+        self.first_error.code()
+    }
+
     /// Carries out one statement, and returns its rows.
-    pub(super) async fn query<Q, T>(&mut self, query: Q) -> QueryResult<Vec<T>>
+    pub(super) async fn query<Q, T>(&mut self, query: Q) -> Result<Vec<T>, DatabaseError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
         T: Send,
     {
         self.has_work_under_way = true;
+        self.first_error.forget();
         let rows = query.load(&mut self.connection).await;
         self.has_work_under_way = false;
-        rows
+        rows.map_err(|error| DatabaseError { error, code: self.error_code() })
     }
 }
 
@@ -146,11 +153,12 @@ impl ManageConnection for Sessions {
 
     async fn connect(&self) -> ConnectionResult<Session> {
         let epoch = self.epoch.now();
-        let (connection, backend) = match self.purpose {
+        let mut session = match self.purpose {
             Purpose::Write => self.connector.connect(self.purpose, set_up_to_write).await?,
             Purpose::Read | Purpose::Look => self.connector.connect(self.purpose, set_up).await?,
         };
-        Ok(Session { connection, backend, has_work_under_way: false, epoch })
+        session.epoch = epoch;
+        Ok(session)
     }
 
     /// Sees a closed connection without a round trip.
@@ -169,18 +177,20 @@ impl ManageConnection for Sessions {
 }
 
 /// Sets a session up.
-async fn set_up(client: Client, connection: PgConnection) -> Attempt<(AsyncPgConnection, Backend)> {
-    let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+async fn set_up(link: Link) -> Attempt<Session> {
+    let Link { client, first_error, driver } = link;
+    let mut connection = AsyncPgConnection::try_from(client).await?;
     connection.batch_execute(SESSION_SETTINGS).await?;
     let (pid, start) = OwnBackend.get_result(&mut connection).await?;
-    Ok((connection, Backend { pid, start }))
+    let backend = Backend { pid, start };
+    Ok(Session { connection, backend, first_error, _driver: driver, has_work_under_way: false, epoch: 0 })
 }
 
 /// The same, and writes no entries, which prepares the statement that writes some: a COMMIT can then be sent right behind it.
-async fn set_up_to_write(client: Client, connection: PgConnection) -> Attempt<(AsyncPgConnection, Backend)> {
-    let (mut connection, backend) = set_up(client, connection).await?;
-    WriteEntries::default().get_result::<i64>(&mut connection).await?;
-    Ok((connection, backend))
+async fn set_up_to_write(link: Link) -> Attempt<Session> {
+    let mut session = set_up(link).await?;
+    WriteEntries::default().get_result::<i64>(&mut session.connection).await?;
+    Ok(session)
 }
 
 /// A pool of sessions. Work is carried out in one by a task of its own: whatever becomes of the caller, it is finished, and the
@@ -236,7 +246,7 @@ impl Connections {
     }
 
     /// Carries out one statement, and returns its rows, as [`Self::carry_out`].
-    pub(super) async fn query<Q, T>(&self, query: Q) -> Result<QueryResult<Vec<T>>, LedgerError>
+    pub(super) async fn query<Q, T>(&self, query: Q) -> Result<Result<Vec<T>, DatabaseError>, LedgerError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
         T: Send + 'static,

@@ -65,6 +65,7 @@ mod rolling_restart;
 mod round_trips;
 mod schema;
 mod service_role;
+mod sqlstates;
 mod stalls;
 mod standby_away;
 mod traces;
