@@ -7,14 +7,14 @@ use std::{
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver, Sender},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::support::{
     cluster::cluster,
     dir::Dir,
     process::Process,
-    waiting::{run, wait_for_exit},
+    waiting::{PATIENCE, run, wait_for_exit},
 };
 
 /// Who knocked, at which of the doors, and what it wants: user, database and options.
@@ -61,7 +61,9 @@ impl Doors {
         while self.knocks.try_recv().is_ok() {}
         let mut child =
             client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
         let first = loop {
+            assert!(Instant::now() < deadline, "it neither knocks nor ends");
             let has_ended = child.try_wait().unwrap().is_some();
             match self.knocks.recv_timeout(Duration::from_millis(50)) {
                 Ok(knock) => break Some(knock),
