@@ -122,8 +122,8 @@ async fn no_operation_is_lost_or_doubled_and_no_error_reaches_the_caller() {
 async fn a_refusal_is_an_answer_and_a_service_that_is_away_is_none() {
     on_a_book(async |book| {
         let service = Process::serve(&["--database-url", &book.url]);
-        let policy = Policy { deadline: Duration::from_millis(300), ..Policy::default() };
-        let client = RetryingClient::new([endpoint(&service.url()).unwrap()], None, policy).unwrap();
+        let replica = endpoint(&service.url()).unwrap();
+        let client = RetryingClient::new([replica.clone()], None, Policy::default()).unwrap();
         let charge = ChargeRequest {
             idempotency_key: "job-1".into(),
             account_id: "ann".into(),
@@ -137,6 +137,8 @@ async fn a_refusal_is_an_answer_and_a_service_that_is_away_is_none() {
             (Code::FailedPrecondition, "INSUFFICIENT_FUNDS")
         );
         service.kill();
+        let policy = Policy { deadline: Duration::from_millis(300), ..Policy::default() };
+        let client = RetryingClient::new([replica], None, policy).unwrap();
         let failed = client.charge(charge).await.unwrap_err();
         assert!(matches!(failed, Failure::Unsettled(_)), "{failed}");
         assert_eq!(reason(failed.status()), "", "it was not the service who spoke");
