@@ -5,6 +5,7 @@ use std::{
 };
 
 use clap::{Args, builder::BoolishValueParser};
+use humantime::format_duration;
 
 use crate::{
     access::Credentials,
@@ -172,9 +173,9 @@ impl Config {
         let readers = number("--readers", &flags.readers, 1, 64, &mut wrong);
         let queue_max = number("--queue-max", &flags.queue_max, 1, 1_000_000, &mut wrong);
         let batch_max = number("--batch-max", &flags.batch_max, 1, 5_000, &mut wrong);
-        let sweep_interval = duration("--sweep-interval", &flags.sweep_interval, &mut wrong);
-        let drain_delay = duration("--drain-delay", &flags.drain_delay, &mut wrong);
-        let shutdown_grace = duration("--shutdown-grace", &flags.shutdown_grace, &mut wrong);
+        let sweep_interval = duration("--sweep-interval", &flags.sweep_interval, Duration::ZERO, &mut wrong);
+        let drain_delay = duration("--drain-delay", &flags.drain_delay, Duration::ZERO, &mut wrong);
+        let shutdown_grace = duration("--shutdown-grace", &flags.shutdown_grace, Duration::ZERO, &mut wrong);
         if !wrong.is_empty() {
             return Err(ConfigError(wrong));
         }
@@ -196,12 +197,19 @@ impl Config {
     }
 }
 
+impl ConfigError {
+    /// One thing that is wrong.
+    pub fn of(wrong: impl Into<String>) -> Self {
+        Self(vec![wrong.into()])
+    }
+}
+
 /// Checks the URL of a database.
 ///
 /// # Errors
 /// With what is wrong with it.
 pub fn given_database(flag: &str, url: &str) -> Result<DatabaseUrl, ConfigError> {
-    url.parse().map_err(|error| ConfigError(vec![format!("{flag} {error}")]))
+    url.parse().map_err(|error| ConfigError::of(format!("{flag} {error}")))
 }
 
 fn writers_default() -> String {
@@ -250,18 +258,12 @@ fn limits(flags: &ServeFlags, wrong: &mut Vec<String>) -> Limits {
 }
 
 fn lease(flag: &str, text: &str, wrong: &mut Vec<String>) -> Ttl {
-    let micros = i64::try_from(duration(flag, text, wrong).as_micros()).unwrap_or(i64::MAX);
-    Ttl::from_micros(micros).unwrap_or_else(|| {
-        wrong.push(format!("{flag} must be at least 1us"));
-        Ttl::SHORTEST
-    })
+    let lease = duration(flag, text, micros(Ttl::SHORTEST), wrong);
+    i64::try_from(lease.as_micros()).ok().and_then(Ttl::from_micros).unwrap_or(Ttl::SHORTEST)
 }
 
 fn server(flags: &ServeFlags, wrong: &mut Vec<String>) -> ServerSettings {
-    let age_max = duration("--connection-age-max", &flags.connection_age_max, wrong);
-    if age_max < CONNECTION_AGE_LEAST {
-        wrong.push("--connection-age-max must be at least 1s".into());
-    }
+    let age_max = duration("--connection-age-max", &flags.connection_age_max, CONNECTION_AGE_LEAST, wrong);
     let connections_max = number("--connections-max", &flags.connections_max, 1, 1_000_000, wrong);
     ServerSettings {
         connections: ConnectionSettings { connections_max, age_max },
@@ -354,11 +356,21 @@ where
     }
 }
 
-fn duration(flag: &str, text: &str, wrong: &mut Vec<String>) -> Duration {
-    humantime::parse_duration(text).unwrap_or_else(|_| {
-        wrong.push(format!("{flag} must be a duration such as 500ms, 20s or 1h, not {text:?}"));
-        Duration::ZERO
-    })
+/// A duration from `min` to a hundred years: a longer one leads out of the calendar, and clocks cannot count it.
+fn duration(flag: &str, text: &str, min: Duration, wrong: &mut Vec<String>) -> Duration {
+    const MAX: Duration = micros(Ttl::LONGEST);
+    match humantime::parse_duration(text) {
+        Ok(duration) if (min..=MAX).contains(&duration) => duration,
+        Ok(_) | Err(_) => {
+            let range = format!("from {} to {}", format_duration(min), format_duration(MAX));
+            wrong.push(format!("{flag} must be a duration such as 500ms, 20s or 1h, {range}, not {text:?}"));
+            min
+        }
+    }
+}
+
+const fn micros(ttl: Ttl) -> Duration {
+    Duration::from_micros(ttl.micros().unsigned_abs())
 }
 
 #[cfg(test)]

@@ -302,8 +302,8 @@ impl Limits {
             return Some(Outcome::Invalid(invalid));
         }
         if command.ttl().is_some_and(|ttl| ttl > self.lease_max) {
-            let max = self.lease_max.micros() / 1_000_000;
-            return Some(Outcome::Invalid(Invalid::field("ttl", format!("must be at most {max} seconds"))));
+            let problem = format!("must be at most {} seconds", self.lease_max);
+            return Some(Outcome::Invalid(Invalid::field("ttl", problem)));
         }
         match command.operation() {
             Operation::AdminCredit(grant) if grant.amount.credited() > self.admin_credit_max => {

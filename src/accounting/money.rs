@@ -74,11 +74,27 @@ impl Amount {
     /// # Errors
     /// When it is zero, negative, or above [`Amount::MAX`].
     pub fn parse(field: &'static str, micro_usd: i64) -> Result<Self, Invalid> {
-        if (1..=Self::MAX.0).contains(&micro_usd) {
-            return Ok(Self(micro_usd));
+        Self::in_range(micro_usd).ok_or_else(|| Self::out_of_range(field, 1, micro_usd))
+    }
+
+    /// Parses the amount in `field`, where 0 is none.
+    ///
+    /// # Errors
+    /// When it is negative, or above [`Amount::MAX`].
+    pub fn parse_or_none(field: &'static str, micro_usd: i64) -> Result<Option<Self>, Invalid> {
+        if micro_usd == 0 {
+            return Ok(None);
         }
-        let problem = format!("must be 1..={} micro-USD, not {micro_usd}", Self::MAX.0);
-        Err(Invalid { field, problem: Problem::Amount(problem) })
+        Self::in_range(micro_usd).map(Some).ok_or_else(|| Self::out_of_range(field, 0, micro_usd))
+    }
+
+    fn in_range(micro_usd: i64) -> Option<Self> {
+        (1..=Self::MAX.0).contains(&micro_usd).then_some(Self(micro_usd))
+    }
+
+    fn out_of_range(field: &'static str, least: i64, micro_usd: i64) -> Invalid {
+        let problem = format!("must be {least}..={} micro-USD, not {micro_usd}", Self::MAX.0);
+        Invalid { field, problem: Problem::Amount(problem) }
     }
 
     /// The amount as money put in.

@@ -2,27 +2,30 @@
 
 use std::fmt;
 
-use jiff::civil;
-
-/// How long a date is, such as `2026-11-24`.
-const DATE_LENGTH: usize = 10;
+use jiff::{
+    civil::{Date, Time, date},
+    fmt::temporal::Pieces,
+    tz::Offset,
+};
 
 /// A moment in microseconds since 1970-01-01T00:00:00Z. The database's clock makes it, never the service's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// How long something lasts: at least a microsecond.
+/// How long something lasts: from a microsecond to a hundred years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(i64);
 
 impl Ttl {
     /// The shortest time that there is.
     pub const SHORTEST: Self = Self(1);
+    /// A hundred years. A longer time is a mistake in the unit, and would lead out of the calendar.
+    pub const LONGEST: Self = Self(36_525 * 24 * 60 * 60 * 1_000_000);
 
-    /// So many microseconds, or `None` if that is no time at all.
+    /// So many microseconds, or `None` if that is no time at all or too long.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Option<Self> {
-        if micros >= 1 { Some(Self(micros)) } else { None }
+        if Self::SHORTEST.0 <= micros && micros <= Self::LONGEST.0 { Some(Self(micros)) } else { None }
     }
 
     /// How many microseconds.
@@ -33,6 +36,11 @@ impl Ttl {
 }
 
 impl Timestamp {
+    /// The beginning of the year 1.
+    pub const FIRST: Self = Self(-62_135_596_800_000_000);
+    /// The last microsecond of the year 9999.
+    pub const LAST: Self = Self(253_402_300_799_999_999);
+
     /// The moment so many microseconds after 1970 began.
     #[must_use]
     pub const fn from_unix_micros(micros: i64) -> Self {
@@ -54,25 +62,32 @@ impl Timestamp {
     /// Parses a time as in RFC 3339, such as `2026-11-24T07:28:25Z`, or a date, at whose beginning in UTC it is.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When it is neither, or not of the years 1 to 9999.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let of_date = || {
-            // A date reads a time without an offset, too, and would forget the time.
-            let date = Some(text).filter(|text| text.len() == DATE_LENGTH)?.parse::<civil::Date>().ok()?;
-            Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-        };
-        match text.parse::<jiff::Timestamp>().ok().or_else(of_date) {
-            Some(time) => Ok(Self(time.as_microsecond())),
-            None => Err("must be a date or a time such as 2026-11-24 or 2026-11-24T07:28:25Z".into()),
-        }
+        const PROBLEM: &str =
+            "must be a date or a time such as 2026-11-24 or 2026-11-24T07:28:25Z, in the years 1 to 9999";
+        parse_in_any_year(text).filter(|time| (Self::FIRST..=Self::LAST).contains(time)).ok_or(PROBLEM.into())
     }
 
     /// The date in UTC, or `None` where it is beyond the year 9999.
     #[must_use]
-    pub fn date(self) -> Option<civil::Date> {
+    pub fn date(self) -> Option<Date> {
         let time = jiff::Timestamp::from_microsecond(self.0).ok()?;
         Some(time.to_zoned(jiff::tz::TimeZone::UTC).date())
     }
+}
+
+/// Not by way of `jiff::Timestamp`, which ends 26 hours before the year 9999 does.
+fn parse_in_any_year(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok().filter(|pieces| pieces.time_zone_annotation().is_none())?;
+    let (time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
+        (Some(time), Some(offset)) => (time, offset),
+        (None, None) => (Time::midnight(), Offset::UTC),
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let local = pieces.date().to_datetime(time).duration_since(date(1970, 1, 1).at(0, 0, 0, 0));
+    let micros = local.as_micros() - i128::from(offset.seconds()) * 1_000_000;
+    i64::try_from(micros).ok().map(Timestamp)
 }
 
 /// As in RFC 3339, in UTC, to the microsecond. What is beyond the year 9999, as PostgreSQL's infinity is, has no such form.
@@ -85,9 +100,27 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// In seconds, with as many decimals as it has.
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let text = format!("{seconds}.{micros:06}");
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ttl_is_written_in_seconds() {
+        for (micros, text) in
+            [(1, "0.000001"), (500_000, "0.5"), (10_000_000, "10"), (86_400_000_001, "86400.000001")]
+        {
+            assert_eq!(Ttl::from_micros(micros).unwrap().to_string(), text);
+        }
+    }
 
     #[test]
     fn a_time_is_written_as_in_rfc_3339_and_read_again() {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     accounting::Timestamp,
+    config::ConfigError,
     export::Format,
     ledger::{DatabaseUse, LedgerError, Selection, Snapshot, check_database},
 };
@@ -52,7 +53,7 @@ pub(super) struct ExportFlags {
     /// Only entries written at this time or later: 2026-11-24T07:28:25Z, or a date, which begins in UTC.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     from: Option<Timestamp>,
-    /// Only entries written before this time.
+    /// Only entries written before this time, which must not be earlier than the other.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     until: Option<Timestamp>,
     /// Where to write: a file, which is replaced when the export is complete and not before, and keeps its mode and owner; a
@@ -72,6 +73,9 @@ enum ExportError {
 
 /// Runs the command.
 pub(super) fn export(flags: &ExportFlags) -> anyhow::Result<()> {
+    if flags.from.zip(flags.until).is_some_and(|(from, until)| from > until) {
+        return Err(ConfigError::of("--from must not be later than --until").into());
+    }
     let path = flags.output.as_deref().unwrap_or(Path::new("-"));
     export_to_path(flags, path).context("cannot export")
 }

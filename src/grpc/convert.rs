@@ -17,8 +17,7 @@ use crate::{
 
 const PAGE_SIZE_DEFAULT: usize = 50;
 const PAGE_SIZE_MAX: usize = 1_000;
-/// 0001-01-01 and the end of 9999, in seconds since 1970: what `google.protobuf.Timestamp` may be.
-const SECONDS_RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const NANOS_RANGE: std::ops::Range<i32> = 0..1_000_000_000;
 /// The number of `FAILED_PRECONDITION`, the code of every refusal.
 const REFUSAL_CODE: i32 = tonic::Code::FailedPrecondition as i32;
 
@@ -133,10 +132,8 @@ impl TryFrom<proto::ExtendReservationRequest> for Command {
     fn try_from(request: proto::ExtendReservationRequest) -> Result<Self, Invalid> {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
         let reservation_id = IdempotencyKey::parse_of_reservation(&request.reservation_id)?;
-        let additional = match request.additional_amount_micro_usd {
-            0 => None,
-            micro_usd => Some(Amount::parse("additional_amount_micro_usd", micro_usd)?),
-        };
+        let additional =
+            Amount::parse_or_none("additional_amount_micro_usd", request.additional_amount_micro_usd)?;
         let extend = Extend::new(reservation_id, additional, ttl(request.ttl.as_ref())?)?;
         Ok(Self::new(account_id, key, Operation::Extend(extend), Note::default()))
     }
@@ -147,21 +144,28 @@ fn overage_policy(number: i32) -> Result<OveragePolicy, Invalid> {
         Ok(proto::OveragePolicy::Unspecified | proto::OveragePolicy::Reject) => Ok(OveragePolicy::Reject),
         Ok(proto::OveragePolicy::CollectAvailable) => Ok(OveragePolicy::CollectAvailable),
         Ok(proto::OveragePolicy::AllowDebt) => Ok(OveragePolicy::AllowDebt),
-        Err(_) => Err(Invalid::field("overage_policy", format!("has no policy {number}"))),
+        Err(_) => Err(no_such_number("overage_policy", "OveragePolicy", 0, 3, number)),
     }
+}
+
+fn no_such_number(field: &'static str, name: &str, least: usize, most: usize, number: i32) -> Invalid {
+    Invalid::field(field, format!("must be {least}..={most}, the numbers of {name}, not {number}"))
 }
 
 fn ttl(duration: Option<&ProtoDuration>) -> Result<Option<Ttl>, Invalid> {
     let Some(duration) = duration else { return Ok(None) };
-    let micros = duration
-        .seconds
-        .checked_mul(1_000_000)
-        .and_then(|micros| micros.checked_add(i64::from(duration.nanos / 1_000)))
-        .filter(|_| (0..1_000_000_000).contains(&duration.nanos));
-    match micros.and_then(Ttl::from_micros) {
-        Some(ttl) => Ok(Some(ttl)),
-        None => Err(Invalid::field("ttl", "must be at least a microsecond")),
+    let too_short = || Invalid::field("ttl", "must be at least a microsecond");
+    if duration.seconds < 0 {
+        return Err(too_short());
     }
+    let micros =
+        duration.seconds.saturating_mul(1_000_000).saturating_add(nanos("ttl", duration.nanos)? / 1_000);
+    if micros > Ttl::LONGEST.micros() {
+        let most = Ttl::LONGEST.micros() / 1_000_000;
+        let problem = format!("must be at most {most} seconds, or less where the service is configured so");
+        return Err(Invalid::field("ttl", problem));
+    }
+    Ttl::from_micros(micros).map(Some).ok_or_else(too_short)
 }
 
 /// Which state a list asks for; `None` for every one.
@@ -169,10 +173,9 @@ pub(super) fn reservation_state(number: i32) -> Result<Option<ReservationState>,
     if number == 0 {
         return Ok(None);
     }
-    match i16::try_from(number).ok().and_then(ReservationState::from_number) {
-        Some(state) => Ok(Some(state)),
-        None => Err(Invalid::field("state", format!("has no state {number}"))),
-    }
+    let state = i16::try_from(number).ok().and_then(ReservationState::from_number);
+    let most = ReservationState::ALL.len();
+    state.map(Some).ok_or_else(|| no_such_number("state", "ReservationState", 0, most, number))
 }
 
 fn names(account_id: &str, key: &str) -> Result<(AccountId, IdempotencyKey), Invalid> {
@@ -203,7 +206,8 @@ fn entry_type(number: i32) -> Option<EntryType> {
 /// Which entries a list asks for.
 pub(super) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQuery, Invalid> {
     let types = request.entry_types.iter().map(|number| {
-        entry_type(*number).ok_or_else(|| Invalid::field("entry_types", format!("has no type {number}")))
+        let most = EntryType::ALL.len();
+        entry_type(*number).ok_or_else(|| no_such_number("entry_types", "EntryType", 1, most, *number))
     });
     let reference = Some(request.reference.clone()).filter(|reference| !reference.is_empty());
     if reference.as_ref().is_some_and(|reference| reference.contains('\0')) {
@@ -224,19 +228,46 @@ pub(super) fn page_size(page_size: i32) -> Result<usize, Invalid> {
     }
 }
 
-/// The whole microsecond at or before a moment.
-pub(super) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Result<Timestamp, Invalid> {
-    if !SECONDS_RANGE.contains(&time.seconds) {
-        return Err(Invalid::field(field, "must be between the years 1 and 9999"));
+/// The sequence of an entry.
+pub(super) fn sequence(sequence: i64) -> Result<i64, Invalid> {
+    if sequence < 1 {
+        return Err(Invalid::field("sequence", format!("must be at least 1, not {sequence}")));
     }
-    if !(0..1_000_000_000).contains(&time.nanos) {
+    Ok(sequence)
+}
+
+fn nanos(field: &'static str, nanos: i32) -> Result<i64, Invalid> {
+    if !NANOS_RANGE.contains(&nanos) {
         return Err(Invalid::field(field, "must have 0 to 999,999,999 nanos"));
     }
-    Ok(Timestamp::from_unix_micros(time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)))
+    Ok(nanos.into())
+}
+
+/// The whole microsecond at or before a moment.
+pub(super) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Result<Timestamp, Invalid> {
+    let second = Timestamp::from_unix_micros(time.seconds.saturating_mul(1_000_000));
+    if !(Timestamp::FIRST..=Timestamp::LAST).contains(&second) {
+        return Err(Invalid::field(field, "must be between the years 1 and 9999"));
+    }
+    Ok(Timestamp::from_unix_micros(second.unix_micros() + nanos(field, time.nanos)? / 1_000))
+}
+
+/// From when until when a list asks for entries: the whole microseconds at or after both moments.
+pub(super) fn times(
+    request: &proto::ListEntriesRequest,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
+    let (after, before) = (request.create_time_after.as_ref(), request.create_time_before.as_ref());
+    let from = timestamp_ceiling("create_time_after", after)?;
+    let until = timestamp_ceiling("create_time_before", before)?;
+    let moment = |time: &ProtoTimestamp| (time.seconds, time.nanos);
+    if before.zip(after).is_some_and(|(before, after)| moment(before) < moment(after)) {
+        return Err(Invalid::field("create_time_before", "must not be before create_time_after"));
+    }
+    Ok((from, until))
 }
 
 /// The whole microsecond at or after a moment, if there is one.
-pub(super) fn timestamp_ceiling(
+fn timestamp_ceiling(
     field: &'static str,
     time: Option<&ProtoTimestamp>,
 ) -> Result<Option<Timestamp>, Invalid> {

@@ -72,7 +72,7 @@ impl BillingService {
         let account_id = account_id(&request.account_id)?;
         let found = match request.entry {
             Some(get_entry_request::Entry::Sequence(sequence)) => {
-                self.ledger.entry_get(&account_id, sequence).await?
+                self.ledger.entry_get(&account_id, convert::sequence(sequence)?).await?
             }
             Some(get_entry_request::Entry::IdempotencyKey(key)) => {
                 let key = IdempotencyKey::parse("idempotency_key", &key)?;
@@ -107,9 +107,7 @@ impl BillingService {
         let query = convert::entry_query(&request)?;
         let page_size = convert::page_size(request.page_size)?;
         let span = if request.page_token.is_empty() {
-            let from = convert::timestamp_ceiling("create_time_after", request.create_time_after.as_ref())?;
-            let until =
-                convert::timestamp_ceiling("create_time_before", request.create_time_before.as_ref())?;
+            let (from, until) = convert::times(&request)?;
             let span = self.ledger.entry_span(&account_id, from, until).await?;
             span.ok_or(Failure::NotFound(NotFound::Account))?
         } else {

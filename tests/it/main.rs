@@ -22,6 +22,7 @@ mod deadlines;
 mod durability;
 mod export;
 mod export_output;
+mod extremes;
 mod failover;
 mod five_faults;
 mod flood;

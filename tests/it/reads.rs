@@ -86,7 +86,6 @@ async fn an_entry_is_found_by_its_sequence_and_by_its_key() {
         }
         for name in [
             get_entry_request::Entry::Sequence(2),
-            get_entry_request::Entry::Sequence(-1),
             get_entry_request::Entry::IdempotencyKey("order-2".into()),
         ] {
             let missing = client.get_entry(by(Some(name))).await;
