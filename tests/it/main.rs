@@ -47,6 +47,7 @@ mod memory_journal;
 mod metrics;
 mod migration;
 mod model;
+mod node_client;
 mod operations;
 mod operator;
 mod operators_night;
