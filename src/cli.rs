@@ -20,6 +20,7 @@ use std::{
     path::Path,
     process::ExitCode,
     thread::available_parallelism,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -43,12 +44,15 @@ use crate::{
     config::{Config, ConfigError, Database, ServeFlags},
     file_limit, grpc,
     ledger::{self, DatabaseUrl, DatabaseUse},
-    private_postgres::PrivatePostgres,
+    private_postgres::{PrivatePostgres, PrivatePostgresError},
     telemetry::{LogFormat, Traces, start_log},
 };
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong, and trying again will not help.
 const EXIT_USAGE: u8 = 64;
+
+/// How often it is looked at whether the private PostgreSQL is still there.
+const SERVER_WATCH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Not the numbers, which the parser of levels would take as well.
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -200,16 +204,33 @@ fn serve_in_database(config: &Config) -> anyhow::Result<()> {
 }
 
 fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result<()> {
-    let postgres = PrivatePostgres::start(data_dir, &[]).context("cannot start a private PostgreSQL")?;
+    let mut postgres = PrivatePostgres::start(data_dir, &[]).context("cannot start a private PostgreSQL")?;
     let url = postgres.database_url("billing");
     tracing::warn!(url, "no --database-url: the book is in a private PostgreSQL on this machine");
     let served = runtime()?.block_on(async {
         let url = url.parse().context("cannot name the private database")?;
-        ledger::migrate(&url).await.context("cannot migrate the private database")?;
-        serve_migrated(config, &url).await
+        let served = async {
+            ledger::migrate(&url).await.context("cannot migrate the private database")?;
+            serve_migrated(config, &url).await
+        };
+        // Whatever starts the service again starts the server, too, in the one way that there is.
+        tokio::select! {
+            served = served => served,
+            died = death_of(&mut postgres) => Err(died.into()),
+        }
     });
     postgres.stop().context("cannot stop the private PostgreSQL")?;
     served
+}
+
+/// Waits until the server has ended without being told to, and says how.
+async fn death_of(postgres: &mut PrivatePostgres) -> PrivatePostgresError {
+    loop {
+        if let Err(died) = postgres.check_alive() {
+            return died;
+        }
+        tokio::time::sleep(SERVER_WATCH_INTERVAL).await;
+    }
 }
 
 async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::Result<()> {

@@ -21,7 +21,10 @@ impl Account {
         if !geteuid().is_root() {
             return Ok(None);
         }
-        let owner = fs::metadata(cluster).ok().map(|cluster| Self { uid: cluster.uid(), gid: cluster.gid() });
+        let owner = fs::metadata(cluster)
+            .ok()
+            .filter(|cluster| cluster.uid() != 0)
+            .map(|cluster| Self { uid: cluster.uid(), gid: cluster.gid() });
         let account = owner.or_else(|| Self::named("postgres")).or_else(|| Self::named("nobody"));
         account.map(Some).ok_or(Error::NoAccount)
     }

@@ -9,17 +9,21 @@
 //! | `socket/` | the server's socket, in a directory that only the server's user (and root) may enter |
 //! | `lock` | locked by the service that uses the directory |
 //! | `postgres.log` | what the server reports; locked until the last process that writes to it has ended |
-//! | `postgres.log.old` | what earlier servers reported, put aside when it had grown large |
+//! | `postgres.log.old` | what was reported earlier, put aside when the log had grown large |
+//!
+//! A directory without a cluster must have nothing else in it, and nobody else may write to it.
 
 mod account;
 mod binaries;
+mod data_dir;
+mod log;
 
 use std::convert::Infallible;
 use std::env;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -27,11 +31,13 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tracing::{info, warn};
 
 use account::Account;
 use binaries::find_bin_dir;
+use log::LogKeeper;
 
 /// Part of the socket's name; nothing listens on TCP.
 const PORT: &str = "5432";
@@ -41,8 +47,6 @@ const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(30);
 const SHUTDOWN_PATIENCE: [(Signal, Duration); 2] =
     [(Signal::INT, Duration::from_secs(30)), (Signal::QUIT, Duration::from_secs(10))];
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// From which size on a start puts the log of earlier runs aside, in the place of the one put aside before.
-const LOG_BYTES_MAX: u64 = 10 << 20;
 
 /// Why the private PostgreSQL did not start or stop.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,34 @@ pub enum PrivatePostgresError {
     /// The server of a killed service still works on this cluster.
     #[error("an earlier server is still running; stop it with `pg_ctl stop -D {dir}`", dir = .0.display())]
     PredecessorRunning(PathBuf),
+    /// There is something in the directory that the service does not put there.
+    #[error(
+        "{dir} is not a data directory of this service, since it holds {path}; use a new or an empty directory",
+        dir = .0.display(),
+        path = .1.display()
+    )]
+    NotOurs(PathBuf, PathBuf),
+    /// A part of the data directory, or of the way to it, is somebody else's.
+    #[error(
+        "{path} belongs to uid {1}, not to uid {2}; use another data directory, or `chown` it if it is yours",
+        path = .0.display()
+    )]
+    Foreign(PathBuf, u32, u32),
+    /// Others could change what is in the data directory, or put something in its place.
+    #[error(
+        "others may write to {path}; `chmod go-w` it, or use another data directory",
+        path = .0.display()
+    )]
+    WritableByOthers(PathBuf),
+    /// A link may lead to what is not the service's.
+    #[error(
+        "{path} is a symbolic link; name the directory itself, and keep everything in it",
+        path = .0.display()
+    )]
+    Linked(PathBuf),
+    /// The server has ended while it was in use.
+    #[error("the PostgreSQL server has ended with {0}; the log ends with:\n{1}")]
+    Died(ExitStatus, String),
     /// PostgreSQL refuses to run as root, and there is nobody else.
     #[error(
         "PostgreSQL cannot run as root, and there is no user `postgres` or `nobody` that it could run as"
@@ -91,6 +123,7 @@ pub struct PrivatePostgres {
     cluster: Cluster,
     server: Child,
     _spawner: Sender<Infallible>,
+    _log_keeper: LogKeeper,
     _lock: File,
 }
 
@@ -105,10 +138,7 @@ impl PrivatePostgres {
     /// See [`PrivatePostgresError`].
     pub fn start(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let started = Instant::now();
-        if !data_dir.exists() {
-            create_dir(data_dir, 0o711)?;
-        }
-        let data_dir = data_dir.canonicalize().map_err(refused("find", data_dir))?;
+        let data_dir = data_dir::claim(data_dir)?;
         let lock = lock(&data_dir.join("lock"), Duration::ZERO, Error::InUse(data_dir.clone()))?;
         let cluster = Cluster::open(&data_dir)?;
         if !cluster.dir.exists() {
@@ -116,9 +146,10 @@ impl PrivatePostgres {
         }
         let command = cluster.server_command(settings)?;
         let left_behind = cluster.pid_file();
+        let log_keeper = LogKeeper::start(&cluster.log, &cluster.log_path)?;
         let (server, spawner) =
             spawn_from_lasting_thread(command).map_err(refused("run the server of", &cluster.dir))?;
-        let mut postgres = Self { cluster, server, _spawner: spawner, _lock: lock };
+        let mut postgres = Self { cluster, server, _spawner: spawner, _log_keeper: log_keeper, _lock: lock };
         postgres.wait_until_ready(&left_behind)?;
         let elapsed = started.elapsed();
         info!(data_dir = %data_dir.display(), ?elapsed, "the private PostgreSQL accepts connections");
@@ -146,6 +177,18 @@ impl PrivatePostgres {
     /// See [`PrivatePostgresError`].
     pub fn stop(mut self) -> Result<()> {
         self.shut_down()
+    }
+
+    /// Sees that the server has not ended. A crash of one of its sessions is no end: it recovers from that by itself.
+    ///
+    /// # Errors
+    ///
+    /// With how it ended, if it has.
+    pub fn check_alive(&mut self) -> Result<()> {
+        match self.wait(Duration::ZERO)? {
+            None => Ok(()),
+            Some(status) => Err(Error::Died(status, self.cluster.log_tail())),
+        }
     }
 
     /// Waits for the report in the server's pid file, as `pg_ctl` does; a crash may have left one behind.
@@ -230,7 +273,7 @@ impl Cluster {
         if let Some(account) = &account {
             account.check_may_enter(data_dir)?;
         }
-        let log = open_log(&log_path, &dir)?;
+        let log = lock(&log_path, PREDECESSOR_PATIENCE, Error::PredecessorRunning(dir.clone()))?;
         Ok(Self { dir, socket_dir, bin_dir, account, log_path, log })
     }
 
@@ -301,11 +344,14 @@ impl Cluster {
     }
 
     fn failure(&self, program: &str, status: ExitStatus) -> Error {
+        Error::Failed(self.bin_dir.join(program), status, self.log_tail())
+    }
+
+    fn log_tail(&self) -> String {
         let log = fs::read(&self.log_path).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(10)..].join("\n");
-        Error::Failed(self.bin_dir.join(program), status, tail)
+        lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
     fn pid_file(&self) -> String {
@@ -313,7 +359,7 @@ impl Cluster {
     }
 
     fn create_private_dir(&self, dir: &Path) -> Result<()> {
-        create_dir(dir, 0o700)?;
+        DirBuilder::new().mode(0o700).create(dir).map_err(refused("create", dir))?;
         let Some(Account { uid, gid }) = self.account else { return Ok(()) };
         chown(dir, Some(uid), Some(gid)).map_err(refused("give away", dir))
     }
@@ -346,22 +392,11 @@ fn stop_with_this_process(command: &mut Command) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// Opens the log of the servers of a cluster, and locks it until the last process that writes into it has ended.
-fn open_log(path: &Path, cluster: &Path) -> Result<File> {
-    let open = || lock(path, PREDECESSOR_PATIENCE, Error::PredecessorRunning(cluster.to_owned()));
-    let log = open()?;
-    let bytes = log.metadata().map_err(refused("look at", path))?.len();
-    if bytes < LOG_BYTES_MAX {
-        return Ok(log);
-    }
-    fs::rename(path, path.with_extension("log.old")).map_err(refused("rename", path))?;
-    open()
-}
-
 /// Locks a file, which exists from then on, until its last duplicate is closed.
 fn lock(path: &Path, patience: Duration, locked: Error) -> Result<File> {
-    let file =
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(refused("open", path))?;
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let file = options.open(path).map_err(refused("open", path))?;
     let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
@@ -371,13 +406,6 @@ fn lock(path: &Path, patience: Duration, locked: Error) -> Result<File> {
             Err(TryLockError::Error(source)) => return Err(refused("lock", path)(source)),
         }
     }
-}
-
-/// Makes a directory with this mode whatever the umask, and those above it.
-fn create_dir(dir: &Path, mode: u32) -> Result<()> {
-    let created =
-        fs::create_dir_all(dir).and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode)));
-    created.map_err(refused("create", dir))
 }
 
 fn percent_encode(bytes: &[u8]) -> String {

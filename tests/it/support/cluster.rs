@@ -157,7 +157,7 @@ fn keeper() {
     let Some(dir) = env::var_os(DIR_OF_KEEPER).map(PathBuf::from) else { return };
     let owner = owner_of(&dir).unwrap();
     let settings = [("fsync", "off"), ("max_connections", "400"), ("shared_buffers", "256MB")];
-    let postgres = PrivatePostgres::start(&dir, &settings).unwrap();
+    let postgres = PrivatePostgres::start(&dir.join("d"), &settings).unwrap(); // the path of a socket must be short
     let url = postgres.database_url("postgres");
     let template_url = postgres.database_url(TEMPLATE);
     tokio::runtime::Runtime::new().unwrap().block_on(make_template(&url, &template_url));
