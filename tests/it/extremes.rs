@@ -373,3 +373,29 @@ async fn an_export_takes_the_first_and_the_last_times_there_are() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_durations_and_the_largest_numbers_can_be_served_with() {
+    on_a_book(async |book| {
+        let durations = ["--lease-default", "--lease-max", "--connection-age-max", "--sweep-interval"];
+        let flags: Vec<String> = durations.iter().map(|flag| format!("{flag}=100years")).collect();
+        let mut arguments =
+            vec!["--database-url", &book.url, "--shutdown-grace=100years", "--drain-delay=0s"];
+        arguments.extend(["--admin-credit-max=1000000000000000", "--debt-max=1000000000000000"]);
+        arguments.extend(["--queue-max=1000000", "--batch-max=5000", "--connections-max=1000000"]);
+        arguments.extend(flags.iter().map(String::as_str));
+        let service = Process::serve(&arguments);
+        let mut client = connect(&format!("http://{}", service.address)).await;
+        client.admin_credit(grant("ann", "grant-1", 1_000_000_000_000_000)).await.answered();
+        let century = Duration { seconds: 3_155_760_000, nanos: 0 };
+        for (key, ttl) in [("job-0", None), ("job-1", Some(century))] {
+            let request = ReserveRequest { idempotency_key: key.into(), ..reserve(ttl) };
+            let held = client.reserve(request).await.unwrap().into_inner().reservation.unwrap();
+            let lasts = held.expire_time.unwrap().seconds - held.create_time.unwrap().seconds;
+            assert_eq!(lasts, century.seconds);
+        }
+        drop(client);
+        assert!(tokio::task::block_in_place(|| service.terminate().success()));
+    })
+    .await;
+}
