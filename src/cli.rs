@@ -198,7 +198,7 @@ fn serve(flags: &ServeFlags, log: LogSettings) -> anyhow::Result<()> {
 
 fn serve_in_database(config: &Config) -> anyhow::Result<()> {
     match &config.database {
-        Database::Given(url) => runtime()?.block_on(serve_migrated(config, url)),
+        Database::Given(url) => carry_out(serve_migrated(config, url)),
         Database::Private(data_dir) => serve_in_private_database(config, data_dir),
     }
 }
@@ -207,7 +207,7 @@ fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result
     let mut postgres = PrivatePostgres::start(data_dir, &[]).context("cannot start a private PostgreSQL")?;
     let url = postgres.database_url("billing");
     tracing::warn!(url, "no --database-url: the book is in a private PostgreSQL on this machine");
-    let served = runtime()?.block_on(async {
+    let served = carry_out(async {
         let url = url.parse().context("cannot name the private database")?;
         let served = async {
             ledger::migrate(&url).await.context("cannot migrate the private database")?;
@@ -290,12 +290,22 @@ fn caller_name(text: &str) -> Result<CallerName, String> {
 
 fn migrate(flags: &DatabaseFlags) -> anyhow::Result<()> {
     let database_url = flags.url()?;
-    let done = runtime()?.block_on(ledger::migrate(&database_url)).context("cannot migrate")?;
+    let migrated = async { Ok(ledger::migrate(&database_url).await?) };
+    let done = carry_out(migrated).context("cannot migrate")?;
     match done.as_slice() {
         [] => output::say("The schema is up to date."),
         done => output::say(format_args!("The schema is up to date now. Ran: {}", done.join(", "))),
     }
     .context("the schema is up to date")
+}
+
+/// Carries out a command, and takes leave of the databases that it has used, whether or not it failed.
+fn carry_out<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    runtime()?.block_on(async {
+        let done = command.await;
+        ledger::sessions_closed().await;
+        done
+    })
 }
 
 /// A runtime that runs tasks in the order in which they were woken, on half of the processors.

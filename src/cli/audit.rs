@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{accounts::AccountFlags, database::DatabaseFlags, exit_code, progress::Progress, runtime, table};
+use super::{
+    accounts::AccountFlags, carry_out, database::DatabaseFlags, exit_code, progress::Progress, table,
+};
 use crate::{
     accounting::Usd,
     audit::{Auditor, Difference, Fact, Row, Totals},
@@ -50,7 +52,7 @@ pub(super) struct AuditFlags {
 
 /// Runs the command, and returns its exit status.
 pub(super) fn audit(flags: &AuditFlags) -> ExitCode {
-    let audited = runtime().and_then(|runtime| runtime.block_on(audit_book(flags)));
+    let audited = carry_out(audit_book(flags));
     match audited.context("cannot audit") {
         Ok(totals) if totals.differences > 0 => ExitCode::from(EXIT_DIFFERENCES),
         audited => exit_code(audited.map(drop)),

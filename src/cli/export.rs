@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::signal::unix::SignalKind;
 
 use super::{
-    accounts::AccountFlags, database::DatabaseFlags, destination::Destination, progress::Progress, runtime,
+    accounts::AccountFlags, carry_out, database::DatabaseFlags, destination::Destination, progress::Progress,
     signals,
 };
 use crate::{
@@ -83,19 +83,16 @@ pub(super) fn export(flags: &ExportFlags) -> anyhow::Result<()> {
 fn export_to_path(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> {
     let cannot_write = || format!("cannot write {}", path.display());
     let destination = Destination::open(path).with_context(cannot_write)?;
-    let runtime = runtime()?;
     match destination {
-        Destination::Standard => until_the_reader_leaves(runtime.block_on(export_to(
-            flags,
-            io::stdout().lock(),
-            Progress::hidden(),
-        ))),
+        Destination::Standard => {
+            until_the_reader_leaves(carry_out(export_to(flags, io::stdout().lock(), Progress::hidden())))
+        }
         Destination::Stream(out) => {
-            until_the_reader_leaves(runtime.block_on(export_to(flags, out, Progress::hidden())))
+            until_the_reader_leaves(carry_out(export_to(flags, out, Progress::hidden())))
         }
         Destination::File(replacement) => {
             let exported = export_to(flags, replacement.file(), Progress::on_terminal());
-            runtime.block_on(unless_interrupted(exported))?;
+            carry_out(unless_interrupted(exported))?;
             replacement.complete().with_context(cannot_write)
         }
     }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{database::DatabaseFlags, exit_code, progress::Progress, runtime, source::SourceFlags, table};
+use super::{carry_out, database::DatabaseFlags, exit_code, progress::Progress, source::SourceFlags, table};
 use crate::{
     accounting::Usd,
     import::Finding,
@@ -49,7 +49,7 @@ pub(super) struct ImportFlags {
 
 /// Runs the command, and returns its exit status.
 pub(super) fn import(flags: &ImportFlags) -> ExitCode {
-    let imported = runtime().and_then(|runtime| runtime.block_on(import_source(flags)));
+    let imported = carry_out(import_source(flags));
     match imported.context("cannot import") {
         Ok(counts) if counts.left_out > 0 => ExitCode::from(EXIT_LEFT_OUT),
         imported => exit_code(imported.map(drop)),

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{exit_code, progress::Steps, runtime, source::SourceFlags};
+use super::{carry_out, exit_code, progress::Steps, source::SourceFlags};
 use crate::{
     accounting::Timestamp,
     import::{Irregularity, Kind, Survey, TypeFigures, Verdict},
@@ -55,7 +55,7 @@ pub(super) struct PreflightFlags {
 
 /// Runs the command, and returns its exit status.
 pub(super) fn preflight(flags: &PreflightFlags) -> ExitCode {
-    let looked = runtime().and_then(|runtime| runtime.block_on(look_through(flags)));
+    let looked = carry_out(look_through(flags));
     match looked.context("cannot look through the source") {
         Ok(Verdict::Inexact) => ExitCode::from(EXIT_INEXACT),
         Ok(Verdict::Incomplete) => ExitCode::from(EXIT_INCOMPLETE),

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use diesel_async::AsyncPgConnection;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{
     net::lookup_host,
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Semaphore, SemaphorePermit, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -30,6 +30,9 @@ use super::{
     socket::{self, Socket},
     sqlstate::{FirstError, Overheard, OverheardTls},
 };
+
+/// How long the end of a program waits for its sessions.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -58,6 +61,31 @@ impl Link {
         self.driver.detach_all();
         self.client
     }
+}
+
+/// How many sessions of this process are open.
+static OPEN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Counts a session while its driver lasts.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        OPEN.send_modify(|open| *open += 1);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.send_modify(|open| *open -= 1);
+    }
+}
+
+/// Waits until the drivers of all sessions that were dropped have taken leave of their servers, but not for long. A runtime that ends
+/// before that breaks their connections off.
+pub async fn sessions_closed() {
+    let _ = timeout(CLOSE_PATIENCE, OPEN.subscribe().wait_for(|open| *open == 0)).await;
 }
 
 /// Connects to the first server that will do, in the order of the URL.
@@ -178,7 +206,11 @@ fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Li
         let tls = OverheardTls { tls: tls?, first_error: first_error.clone() };
         let (client, connection) = server.connect_raw(socket, tls).boxed().await?;
         let mut driver = JoinSet::new();
-        driver.spawn(connection.map(drop)); // how it ends is told to whoever uses the client
+        let open = Open::new();
+        driver.spawn(async move {
+            let _open = open;
+            let _ = connection.await; // how it ends is told to whoever uses the client
+        });
         check_target(&client, server.get_target_session_attrs()).await?;
         Ok(Link { client, first_error, driver })
     }

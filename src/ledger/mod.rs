@@ -80,6 +80,7 @@ use diesel_async::AsyncPgConnection;
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
 
+pub use connect::sessions_closed;
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Cause, LedgerError};
 pub use history::{

@@ -77,8 +77,8 @@ pub(super) struct Session {
     connection: AsyncPgConnection,
     backend: Backend,
     first_error: FirstError,
-    /// Ends with the session, whatever it waits for.
-    _driver: JoinSet<()>,
+    /// Ends with the session, whatever it waits for; but takes leave of the server where nothing is under way.
+    driver: JoinSet<()>,
     has_work_under_way: bool,
     epoch: u64,
 }
@@ -113,6 +113,14 @@ impl Session {
         let rows = query.load(&mut self.connection).await;
         self.has_work_under_way = false;
         rows.map_err(|error| DatabaseError { error, code: self.error_code() })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.has_work_under_way {
+            self.driver.detach_all();
+        }
     }
 }
 
@@ -183,7 +191,7 @@ async fn set_up(link: Link) -> Attempt<Session> {
     connection.batch_execute(SESSION_SETTINGS).await?;
     let (pid, start) = OwnBackend.get_result(&mut connection).await?;
     let backend = Backend { pid, start };
-    Ok(Session { connection, backend, first_error, _driver: driver, has_work_under_way: false, epoch: 0 })
+    Ok(Session { connection, backend, first_error, driver, has_work_under_way: false, epoch: 0 })
 }
 
 /// The same, and writes no entries, which prepares the statement that writes some: a COMMIT can then be sent right behind it.

@@ -24,6 +24,7 @@ mod export;
 mod export_output;
 mod extremes;
 mod failover;
+mod farewells;
 mod five_faults;
 mod flood;
 mod full_disk;
