@@ -131,9 +131,7 @@ where
 }
 
 fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result<Caller, Failure> {
-    let peer = request.extensions().get::<Peer>();
-    let certificates = peer.and_then(|peer| peer.certificates.as_ref());
-    let caller = authenticate(credentials, request.headers(), certificates).map_err(Failure::Denied)?;
+    let caller = authenticate(credentials, request).map_err(Failure::Denied)?;
     if let Some(slot) = request.extensions().get::<CallerSlot>() {
         slot.set(&caller.name);
     }
@@ -148,16 +146,21 @@ fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result
     Ok(caller.clone())
 }
 
+/// Whether a call is from a caller who is known, or everybody may call.
+pub(super) fn is_known<B>(credentials: Option<&Reloaded<Credentials>>, request: &http::Request<B>) -> bool {
+    credentials.is_none_or(|credentials| authenticate(&credentials.current(), request).is_ok())
+}
+
 /// Who calls: by its token if it sent one, else by its certificate.
-fn authenticate<'a>(
+fn authenticate<'a, B>(
     credentials: &'a Credentials,
-    headers: &http::HeaderMap,
-    certificates: Option<&ClientChain>,
+    request: &http::Request<B>,
 ) -> Result<&'a Caller, Denial> {
-    if let Some(header) = headers.get(http::header::AUTHORIZATION) {
+    if let Some(header) = request.headers().get(http::header::AUTHORIZATION) {
         let token = header.to_str().ok().and_then(bearer).ok_or(Denial::NotBearer)?;
         return credentials.caller_of_token(token).ok_or(Denial::UnknownToken);
     }
+    let certificates = request.extensions().get::<Peer>().and_then(|peer| peer.certificates.as_ref());
     match certificates.map_or(ClientCertificate::None, ClientChain::judge) {
         ClientCertificate::None => Err(Denial::NoCredentials),
         ClientCertificate::Invalid(why) => Err(Denial::InvalidCertificate(why)),

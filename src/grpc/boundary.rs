@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::{HEALTH, deadline, status::Failure};
+use super::{HEALTH, connections::Peer, deadline, status::Failure};
 
 /// How much earlier than tonic a call is ended: enough for its timer, and for the answer to arrive in time.
 const MARGIN: Duration = Duration::from_millis(3);
@@ -29,6 +29,19 @@ const CALL_MAX: Duration = Duration::from_secs(30);
 /// How many calls may be under way. Each has a bounded place to wait in, in the committer or before the pool of reads; this
 /// bounds those that are still being received.
 const CALLS_MAX: u32 = 16_384;
+
+/// How many calls of health one connection may have under way: a client asks for a few names, one after the other.
+const CHECKS_PER_CONNECTION_MAX: usize = 16;
+
+/// The places of the calls of health that one connection has under way.
+#[derive(Debug, Clone)]
+pub(super) struct ChecksOfConnection(Arc<Semaphore>);
+
+impl Default for ChecksOfConnection {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CHECKS_PER_CONNECTION_MAX)))
+    }
+}
 
 /// Puts [`Boundary`] around a service.
 #[derive(Debug, Clone)]
@@ -84,7 +97,7 @@ where
             *answer.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Box::pin(async move { Ok(answer) });
         }
-        let place = match place(&self.calls, request.uri().path()) {
+        let place = match place(&self.calls, &request) {
             Ok(place) => place,
             Err(failure) => return Box::pin(async move { Ok(Status::from(failure).into_http()) }),
         };
@@ -110,16 +123,18 @@ fn is_grpc(headers: &http::HeaderMap) -> bool {
 }
 
 /// How long a call may take.
-fn patience(headers: &http::HeaderMap) -> Duration {
+pub(super) fn patience(headers: &http::HeaderMap) -> Duration {
     deadline::of(headers).unwrap_or(CALL_MAX).min(CALL_MAX).saturating_sub(MARGIN)
 }
 
-/// A place among the calls under way. Health has one always.
-fn place(calls: &Arc<Semaphore>, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
-    if path.starts_with(HEALTH) {
-        return Ok(None);
-    }
-    Arc::clone(calls).try_acquire_owned().map(Some).map_err(|_| Failure::TooManyCalls)
+/// A place among the calls under way; of health, among those of its connection, since it is answered however many others call.
+fn place<B>(calls: &Arc<Semaphore>, request: &http::Request<B>) -> Result<OwnedSemaphorePermit, Failure> {
+    let places = if request.uri().path().starts_with(HEALTH) {
+        request.extensions().get::<Peer>().map(|peer| peer.checks.clone()).unwrap_or_default().0
+    } else {
+        Arc::clone(calls)
+    };
+    places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)
 }
 
 /// Puts a failure that tonic found while it read a request into the words of the contract. Ours have details.

@@ -21,6 +21,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::{
+    boundary::ChecksOfConnection,
+    intake::BytesOfConnection,
     tls::{ClientChain, Tls},
     unread::PagesOfConnection,
     watches::WatchesOfConnection,
@@ -54,6 +56,8 @@ pub(super) struct Peer {
     pub(super) certificates: Option<ClientChain>,
     pub(super) pages: PagesOfConnection,
     pub(super) watches: WatchesOfConnection,
+    pub(super) checks: ChecksOfConnection,
+    pub(super) bytes: BytesOfConnection,
 }
 
 /// A connection with a client.
@@ -134,8 +138,13 @@ impl Connection {
         client.set_nodelay(true)?;
         let (transport, certificates) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
         let end = Box::pin(sleep_until(now + age_max + age_max));
-        let (pages, watches) = (PagesOfConnection::default(), WatchesOfConnection::default());
-        let peer = Peer { certificates, pages, watches };
+        let peer = Peer {
+            certificates,
+            pages: PagesOfConnection::default(),
+            watches: WatchesOfConnection::default(),
+            checks: ChecksOfConnection::default(),
+            bytes: BytesOfConnection::default(),
+        };
         Ok(Self { transport, peer, greeting: GREETING, end, _place: place })
     }
 }

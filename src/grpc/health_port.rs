@@ -3,7 +3,10 @@
 use tokio::net::TcpListener;
 use tonic_health::pb::health_server::HealthServer;
 
-use super::{ConnectionSettings, Health, ServeError, boundary::BoundaryLayer, bounded, connections};
+use super::{
+    ConnectionSettings, Health, ServeError, boundary::BoundaryLayer, bounded, connections,
+    intake::IntakeLayer,
+};
 
 /// How many connections there are at once at most. They are kubelets and load balancers, which are few; and so many always fit
 /// into the files that are kept for all but callers (`file_limit.rs`).
@@ -24,6 +27,7 @@ pub async fn serve_health(
     bounded(connections)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .layer(BoundaryLayer::new())
+        .layer(IntakeLayer::new())
         .add_service(HealthServer::new(health.service()))
         .serve_with_incoming(connections::accept(listener, connections, None))
         .await

@@ -1,7 +1,8 @@
 //! One line in the log for each call that fails, under the id that its answer has, too.
 //!
 //! The line has the code and the reason, and, where something is wrong inside, what caused it: never what the caller asked
-//! for, nor the message that it is answered with, since there are amounts and keys in both.
+//! for, nor the message that it is answered with, since there are amounts and keys in both. Of many lines that say the same only
+//! some are written ([`LineLimit`]).
 
 use std::{
     convert::Infallible,
@@ -10,6 +11,7 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use tonic::{Code, Status, codegen::http};
@@ -18,9 +20,10 @@ use tower::{Layer, Service};
 use tracing::Level;
 
 use super::{
+    line_limit::LineLimit,
     measure::method,
     request_id::{REQUEST_ID, RequestId},
-    status::code_name,
+    status::{code_at_fault, code_name},
 };
 use crate::{
     accounting::CallerName,
@@ -29,11 +32,14 @@ use crate::{
 
 /// Puts [`Log`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct LogLayer;
+pub(super) struct LogLayer(pub(super) Arc<LineLimit>);
 
 /// Gives calls an id, and logs those that fail.
 #[derive(Debug, Clone)]
-pub(super) struct Log<S>(S);
+pub(super) struct Log<S> {
+    inner: S,
+    limit: Arc<LineLimit>,
+}
 
 /// Where authorization leaves the caller's name for the log: a call that fails has no other way to tell it.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +59,7 @@ impl<S> Layer<S> for LogLayer {
     type Service = Log<S>;
 
     fn layer(&self, inner: S) -> Log<S> {
-        Log(inner)
+        Log { inner, limit: Arc::clone(&self.0) }
     }
 }
 
@@ -67,7 +73,7 @@ where
     type Future = Logged<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: http::Request<RequestBody>) -> Self::Future {
@@ -75,9 +81,10 @@ where
             id: RequestId::of(request.headers()),
             method: method(request.uri().path()),
             caller: CallerSlot::default(),
+            limit: Arc::clone(&self.limit),
         };
         request.extensions_mut().insert(call.caller.clone());
-        Logged { answer: self.0.call(request), call }
+        Logged { answer: self.inner.call(request), call }
     }
 }
 
@@ -110,6 +117,7 @@ struct Call {
     id: RequestId,
     method: Method,
     caller: CallerSlot,
+    limit: Arc<LineLimit>,
 }
 
 /// Writes the line, at a level that `tracing` wants to know when it is compiled.
@@ -118,7 +126,7 @@ macro_rules! line {
         tracing::event!(
             $level,
             method = %format_args!("{}/{}", $call.method.grpc_service, $call.method.grpc_method),
-            code = code_name($failed.code()),
+            code = code_name(code_at_fault($failed)),
             reason = reason($failed),
             request_id = $call.id.as_str(),
             trace_id = spans::trace_id(),
@@ -133,12 +141,18 @@ impl Call {
     /// Failures of the service are errors, and what its operators can do something about are warnings. The rest is a matter of
     /// the caller's, and whoever can connect can cause as much of it as he likes: it is counted, and told to those who ask.
     fn log(&self, failed: &Status) {
-        match failed.code() {
+        let code = code_at_fault(failed);
+        let has_line = || self.limit.admits(code_name(code), Instant::now());
+        match code {
             Code::Internal | Code::Unknown | Code::DataLoss => {
-                line!(Level::ERROR, self, failed, "a call failed as none ever should");
+                if has_line() {
+                    line!(Level::ERROR, self, failed, "a call failed as none ever should");
+                }
             }
             Code::Unavailable | Code::Aborted | Code::DeadlineExceeded | Code::PermissionDenied => {
-                line!(Level::WARN, self, failed, "a call failed");
+                if has_line() {
+                    line!(Level::WARN, self, failed, "a call failed");
+                }
             }
             Code::Ok
             | Code::Cancelled

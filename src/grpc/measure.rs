@@ -14,6 +14,7 @@ use tower::{Layer, Service};
 use super::{
     HEALTH,
     authorize::{LEDGER, METHODS},
+    status::code_at_fault,
 };
 use crate::telemetry::{Method, Metrics};
 
@@ -85,7 +86,7 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let answer = Pin::new(&mut self.answer).poll(context);
         if let Poll::Ready(Ok(answer)) = &answer {
-            self.call.code = code(answer.headers());
+            self.call.code = answer.extensions().get().map_or_else(|| code(answer.headers()), code_at_fault);
         }
         answer
     }

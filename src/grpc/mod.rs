@@ -10,6 +10,8 @@ mod deadline;
 mod fuzz;
 mod health;
 mod health_port;
+mod intake;
+mod line_limit;
 mod log;
 mod measure;
 mod page;
@@ -22,7 +24,7 @@ mod trace;
 mod unread;
 mod watches;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use tonic::transport::Server;
@@ -40,6 +42,8 @@ use crate::{
 };
 use authorize::AuthorizeLayer;
 use boundary::BoundaryLayer;
+use intake::IntakeLayer;
+use line_limit::LineLimit;
 use log::LogLayer;
 use measure::MeasureLayer;
 use proto::billing_service_server::BillingServiceServer;
@@ -65,7 +69,7 @@ pub mod proto {
 /// The largest request: its largest fields at their limits, with room to spare.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
-const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// How many streams of a connection may fail by the client's fault, or be taken back before they are looked at, until the
 /// connection is ended. tonic leaves the first without a bound.
 const STREAM_ERRORS_MAX: usize = 128;
@@ -111,13 +115,15 @@ pub async fn serve(
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let incoming = connections::accept(listener, settings.connections, settings.tls);
     let (boundary, unread) = (BoundaryLayer::new(), UnreadLayer::new());
+    let line_limit = Arc::new(LineLimit::default());
     let (stop, stopped) = oneshot::channel();
     let serving = bounded(settings.connections)
-        .layer(TraceLayer)
-        .layer(LogLayer)
+        .layer(TraceLayer(settings.credentials.clone()))
+        .layer(LogLayer(Arc::clone(&line_limit)))
         .layer(MeasureLayer::new(metrics))
         .layer(boundary.clone())
         .layer(AuthorizeLayer(settings.credentials))
+        .layer(IntakeLayer::new())
         .layer(unread.clone())
         .add_service(HealthServer::new(health.service()))
         // Both, since clients know one or the other.
@@ -131,6 +137,7 @@ pub async fn serve(
     tokio::select! {
         served = serving => served,
         () = all_answered(stopped, &boundary, &unread) => Ok(()),
+        () = line_limit.report() => Ok(()), // never
     }
 }
 

@@ -4,8 +4,8 @@ use prost::Message;
 
 use crate::ledger::EntrySpan;
 
-/// How large a page is at most, unless its first item alone is larger: a quarter of what a gRPC client accepts by default.
-const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How large a page is at most, unless its first item alone is larger. Small, since clients may leave some unread.
+const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// How many items are read at once. A thousand of the largest would be tens of megabytes, most of them for later pages.
 const READ_AT_ONCE: usize = 100;
 /// What an item takes up in a page beside its own bytes: its field's number, and its length as a varint.

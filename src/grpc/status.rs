@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
@@ -40,11 +40,19 @@ pub(super) enum Failure {
     TooManyCalls,
     /// The caller's deadline passed.
     DeadlineExceeded,
+    /// The deadline of the caller, or the service's own patience, passed before all of the request had come.
+    HalfSent,
+    /// The caller broke its request off.
+    BrokenOff,
     /// The request has more bytes than are taken.
     RequestTooLarge,
     /// The request is no message of the method's.
     RequestMalformed,
-    /// There is no such method, or none that takes requests in this encoding.
+    /// The request is compressed.
+    CompressionUnsupported,
+    /// The request is flagged as compressed, and does not say how.
+    CompressionUndeclared,
+    /// There is no such method.
     Unimplemented,
     /// A handler panicked, with this text.
     Panicked(String),
@@ -54,6 +62,11 @@ pub(super) enum Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("a handler panicked: {0}")]
 struct Panic(String);
+
+/// That a caller did not do its part, and the code that says so.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller did not keep to the protocol")]
+struct CallersFault(Code);
 
 macro_rules! failure_from {
     ($($error:ident => $variant:ident),+) => {
@@ -83,6 +96,9 @@ impl From<Failure> for Status {
                 "the deadline passed, and the outcome is unknown: call again with the same key",
                 [],
             ),
+            // The answer is that of any deadline, but it was not the service that was late.
+            Failure::HalfSent => of_caller(Code::Cancelled, Self::from(Failure::DeadlineExceeded)),
+            Failure::BrokenOff => status(Code::Cancelled, "CANCELLED", "the request was broken off", []),
             Failure::RequestTooLarge => {
                 let message = format!("the request is larger than {REQUEST_BYTES_MAX} bytes");
                 status(Code::InvalidArgument, "REQUEST_TOO_LARGE", message, [])
@@ -93,12 +109,21 @@ impl From<Failure> for Status {
                 "the request cannot be decoded as the message that the method takes",
                 [],
             ),
-            Failure::Unimplemented => status(
-                Code::Unimplemented,
-                "UNIMPLEMENTED",
-                "there is no such method, or it takes no compressed requests",
-                [],
-            ),
+            Failure::CompressionUnsupported => {
+                let message = "compressed requests are not taken: send them uncompressed";
+                let mut status = status(Code::Unimplemented, "COMPRESSION_UNSUPPORTED", message, []);
+                status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
+                status
+            }
+            // INTERNAL, as the gRPC specification of compression has it.
+            Failure::CompressionUndeclared => {
+                let message = "the request is flagged as compressed, but there is no grpc-encoding";
+                let status = status(Code::Internal, "COMPRESSION_UNDECLARED", message, []);
+                of_caller(Code::InvalidArgument, status)
+            }
+            Failure::Unimplemented => {
+                status(Code::Unimplemented, "UNIMPLEMENTED", "there is no such method", [])
+            }
             Failure::Panicked(text) => internal(Arc::new(Panic(text))),
         }
     }
@@ -198,6 +223,18 @@ fn of_denial(denial: Denial) -> Status {
             caused_by(Arc::new(denial), status)
         }
     }
+}
+
+/// A failure whose code, as gRPC has it, sounds like one of the service's and is the caller's. The log and the metrics have it
+/// under another.
+fn of_caller(code: Code, status: Status) -> Status {
+    caused_by(Arc::new(CallersFault(code)), status)
+}
+
+/// The code of a failure as the log and the metrics have it.
+pub(super) fn code_at_fault(failed: &Status) -> Code {
+    let fault = failed.source().and_then(|source| source.downcast_ref::<CallersFault>());
+    fault.map_or(failed.code(), |fault| fault.0)
 }
 
 /// What it was goes to the log, and only there.
@@ -342,6 +379,10 @@ mod tests {
             (Failure::Denied(role), PermissionDenied, "PERMISSION_DENIED"),
             (Failure::TooManyCalls, ResourceExhausted, "OVERLOADED"),
             (Failure::DeadlineExceeded, DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            (Failure::HalfSent, DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            (Failure::BrokenOff, Code::Cancelled, "CANCELLED"),
+            (Failure::CompressionUnsupported, Unimplemented, "COMPRESSION_UNSUPPORTED"),
+            (Failure::CompressionUndeclared, Internal, "COMPRESSION_UNDECLARED"),
             (Failure::RequestTooLarge, InvalidArgument, "REQUEST_TOO_LARGE"),
             (Failure::RequestMalformed, InvalidArgument, "REQUEST_MALFORMED"),
             (Failure::Unimplemented, Unimplemented, "UNIMPLEMENTED"),

@@ -1,4 +1,5 @@
-//! A span for each call, in its caller's trace. Health has none: it is asked every second, and says nothing of calls.
+//! A span for each call, in its caller's trace. Who is not known has no say in whether it is recorded. Health has none: it is
+//! asked every second, and says nothing of calls.
 
 use std::{
     convert::Infallible,
@@ -11,22 +12,29 @@ use tonic::{Code, Status, codegen::http};
 use tower::{Layer, Service};
 use tracing::Span;
 
-use super::{HEALTH, measure::method, request_id::REQUEST_ID, status::code_name};
-use crate::telemetry::spans::{self, TraceParent};
+use super::{HEALTH, authorize::is_known, measure::method, request_id::REQUEST_ID, status::code_name};
+use crate::{
+    access::Credentials,
+    reload::Reloaded,
+    telemetry::spans::{self, TraceParent},
+};
 
-/// Puts [`Trace`] around a service.
+/// Puts [`Trace`] around a service, whose callers are known by these credentials.
 #[derive(Debug, Clone)]
-pub(super) struct TraceLayer;
+pub(super) struct TraceLayer(pub(super) Option<Reloaded<Credentials>>);
 
 /// Traces calls.
 #[derive(Debug, Clone)]
-pub(super) struct Trace<S>(S);
+pub(super) struct Trace<S> {
+    inner: S,
+    credentials: Option<Reloaded<Credentials>>,
+}
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace(inner)
+        Trace { inner, credentials: self.0.clone() }
     }
 }
 
@@ -40,12 +48,12 @@ where
     type Future = Traced<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
-        let span = span(request.uri().path(), request.headers());
-        let answer = span.in_scope(|| self.0.call(request));
+        let span = span(&request, self.credentials.as_ref());
+        let answer = span.in_scope(|| self.inner.call(request));
         Traced { answer, span }
     }
 }
@@ -76,14 +84,17 @@ where
     }
 }
 
-fn span(path: &str, headers: &http::HeaderMap) -> Span {
+fn span<B>(request: &http::Request<B>, credentials: Option<&Reloaded<Credentials>>) -> Span {
+    let path = request.uri().path();
     if path.starts_with(HEALTH) {
         return Span::none();
     }
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    spans::call(&method(path), || TraceParent {
-        traceparent: text("traceparent"),
-        tracestate: text("tracestate"),
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    spans::call(&method(path), || {
+        if !is_known(credentials, request) {
+            return TraceParent::default();
+        }
+        TraceParent { traceparent: text("traceparent"), tracestate: text("tracestate") }
     })
 }
 

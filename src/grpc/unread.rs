@@ -1,14 +1,15 @@
 //! Pages that clients have not read yet: how many are kept for one and for all of them, and for how long.
 //!
-//! An answer waits inside the service until its client takes it. That is nothing for a balance, but a page is up to a
-//! megabyte, and one connection may ask for a thousand at once and read none. Those of a list therefore need a place,
-//! which they give back when the client has taken all of the answer, or when it has had long enough.
+//! An answer waits inside the service until its client takes it. That is nothing for a balance, but a page is larger, and one
+//! connection may ask for hundreds at once and read none. So a connection has few places for pages that it has not read, and
+//! where all connections together have too many, the page that has waited longest is dropped: nobody waits for others to read.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,7 +18,8 @@ use futures_util::future::Either;
 use http_body::{Body as _, Frame};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::timeout,
+    task::AbortHandle,
+    time::{sleep, timeout},
 };
 use tonic::{
     Status,
@@ -30,9 +32,10 @@ use super::connections::Peer;
 
 /// How many pages may wait for one connection, and for all: what they take up is a small part of a small machine's memory.
 const PAGES_PER_CONNECTION_MAX: usize = 8;
-const PAGES_MAX: u32 = 64;
+const PAGES_MAX: usize = 64;
 /// How long a client may take to read a page.
 const READING_MAX: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How much of an answer is given away at once. HTTP/2 keeps all that it is given, whether or not the client takes it.
 const PIECE_BYTES: usize = 16 * 1024;
 /// The methods that answer with pages.
@@ -48,25 +51,50 @@ impl Default for PagesOfConnection {
     }
 }
 
+/// Pages that are being given away, the oldest first.
+#[derive(Debug, Clone, Default)]
+struct Pages(Arc<Mutex<VecDeque<AbortHandle>>>);
+
+impl Pages {
+    /// Keeps one more. The oldest gives way if they are too many.
+    fn add(&self, page: AbortHandle) {
+        let mut pages = self.unread();
+        if pages.len() >= PAGES_MAX
+            && let Some(oldest) = pages.pop_front()
+        {
+            oldest.abort();
+        }
+        pages.push_back(page);
+    }
+
+    fn unread(&self) -> MutexGuard<'_, VecDeque<AbortHandle>> {
+        let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner); // a list is whole at any time
+        pages.retain(|page| !page.is_finished());
+        pages
+    }
+}
+
 /// Puts [`Unread`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct UnreadLayer(Arc<Semaphore>);
+pub(super) struct UnreadLayer(Pages);
 
-/// Lets a call for a page wait until there is a place for the answer.
+/// Lets a call for a page wait until its connection has a place for the answer.
 #[derive(Debug, Clone)]
 pub(super) struct Unread<S> {
     inner: S,
-    places: Arc<Semaphore>,
+    pages: Pages,
 }
 
 impl UnreadLayer {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(PAGES_MAX as usize)))
+        Self(Pages::default())
     }
 
     /// Waits until no page is unread.
     pub(super) async fn all_read(&self) {
-        let _ = self.0.acquire_many(PAGES_MAX).await;
+        while !self.0.unread().is_empty() {
+            sleep(POLL_INTERVAL).await;
+        }
     }
 }
 
@@ -74,7 +102,7 @@ impl<S> Layer<S> for UnreadLayer {
     type Service = Unread<S>;
 
     fn layer(&self, inner: S) -> Unread<S> {
-        Unread { inner, places: Arc::clone(&self.0) }
+        Unread { inner, pages: self.0.clone() }
     }
 }
 
@@ -99,31 +127,33 @@ where
             return Either::Left(self.inner.call(request));
         }
         let own = request.extensions().get::<Peer>().map(|peer| peer.pages.clone()).unwrap_or_default();
-        let all = Arc::clone(&self.places);
+        let pages = self.pages.clone();
         let answer = self.inner.call(request); // does nothing until it is polled
         Either::Right(Box::pin(async move {
-            let places = (place(own.0).await, place(all).await);
-            Ok(answer.await?.map(|body| given_in_pieces(body, places, READING_MAX)))
+            // None only where the service is going away.
+            let place = own.0.acquire_owned().await.ok();
+            Ok(answer.await?.map(|body| given_in_pieces(body, place, READING_MAX, &pages)))
         }))
     }
 }
 
-/// A place, once there is one. No place at all only where the service is going away.
-async fn place(places: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    places.acquire_owned().await.ok()
-}
-
-/// The same body, given away in small pieces, as fast as the client takes them. It is dropped together with its places when
-/// the client has all of it, has gone, or has taken too long.
-fn given_in_pieces(body: Body, places: impl Send + 'static, reading_max: Duration) -> Body {
+/// The same body, given away in small pieces, as fast as the client takes them. It is dropped together with its place when
+/// the client has all of it, has gone, has taken too long, or is the slowest of too many.
+fn given_in_pieces(
+    body: Body,
+    place: Option<OwnedSemaphorePermit>,
+    reading_max: Duration,
+    pages: &Pages,
+) -> Body {
     if body.is_end_stream() {
         return body;
     }
     let (given, pieces) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let _places = places;
+    let page = tokio::spawn(async move {
+        let _place = place;
         let _ = timeout(reading_max, give(body, given)).await; // what is left over is not given
     });
+    pages.add(page.abort_handle());
     Body::new(Pieces { pieces, is_whole: false })
 }
 
@@ -184,7 +214,7 @@ mod tests {
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
         let body = Body::new("x".repeat(10 * PIECE_BYTES));
-        let mut body = given_in_pieces(body, place, Duration::from_millis(50));
+        let mut body = given_in_pieces(body, Some(place), Duration::from_millis(50), &Pages::default());
         let first = next(&mut body).await.unwrap().unwrap().into_data().unwrap();
         assert_eq!((first.len(), places.available_permits()), (PIECE_BYTES, 0));
         let _freed = timeout(Duration::from_secs(5), places.acquire()).await.unwrap();
@@ -200,7 +230,30 @@ mod tests {
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
         let body = Body::new("x".repeat(10 * PIECE_BYTES));
-        drop(given_in_pieces(body, place, Duration::from_secs(3_600)));
+        drop(given_in_pieces(body, Some(place), Duration::from_secs(3_600), &Pages::default()));
         let _freed = timeout(Duration::from_secs(5), places.acquire()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_too_many_unread_pages_the_oldest_gives_way() {
+        let pages = Pages::default();
+        let unread = || {
+            let body = Body::new("x".repeat(10 * PIECE_BYTES));
+            given_in_pieces(body, None, Duration::from_secs(3_600), &pages)
+        };
+        let mut kept: Vec<Body> = (0..=PAGES_MAX).map(|_| unread()).collect();
+        let mut oldest = next(&mut kept[0]).await.unwrap();
+        while oldest.is_ok() {
+            oldest = next(&mut kept[0]).await.unwrap();
+        }
+        assert_eq!(oldest.unwrap_err().code(), Code::DeadlineExceeded);
+        let mut bytes = 0;
+        while let Some(frame) = next(&mut kept[1]).await {
+            bytes += frame.unwrap().into_data().unwrap().len();
+            if bytes == 10 * PIECE_BYTES {
+                break;
+            }
+        }
+        assert_eq!(bytes, 10 * PIECE_BYTES, "the next one is whole");
     }
 }

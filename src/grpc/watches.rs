@@ -1,17 +1,19 @@
 //! Health, with a bound on the streams that one connection watches: they need no credentials, and stay for as long as their
-//! client likes.
+//! client likes. A service that is not known is watched, too, as the protocol has it, in case that it comes to be; here none does.
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_health::{
-    pb::{HealthCheckRequest, HealthCheckResponse, health_server::Health},
+    pb::{
+        HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health,
+    },
     server::{HealthService, WatchStream},
 };
 
@@ -49,14 +51,22 @@ impl Health for BoundedHealth {
         let peer = request.extensions().get::<Peer>();
         let places = peer.map(|peer| peer.watches.clone()).unwrap_or_default().0;
         let place = places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
-        let answer = self.0.watch(request).await?;
-        Ok(answer.map(|stream| Watch { stream, _place: place }))
+        let (answer, is_known) = match self.0.watch(request).await {
+            Err(unknown) if unknown.code() == Code::NotFound => {
+                // Ends with the service itself.
+                (self.0.watch(Request::new(HealthCheckRequest::default())).await?, false)
+            }
+            answer => (answer?, true),
+        };
+        Ok(answer.map(|stream| Watch { stream, is_known, is_told: false, _place: place }))
     }
 }
 
 /// A stream that is watched, and its place.
 pub(super) struct Watch {
     stream: WatchStream,
+    is_known: bool,
+    is_told: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -64,6 +74,15 @@ impl Stream for Watch {
     type Item = Result<HealthCheckResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.stream).poll_next(context)
+        loop {
+            let change = ready!(Pin::new(&mut self.stream).poll_next(context));
+            if change.is_none() || self.is_known {
+                return Poll::Ready(change);
+            }
+            if !std::mem::replace(&mut self.is_told, true) {
+                let status = ServingStatus::ServiceUnknown.into();
+                return Poll::Ready(Some(Ok(HealthCheckResponse { status })));
+            }
+        }
     }
 }

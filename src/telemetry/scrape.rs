@@ -1,4 +1,16 @@
 //! Where Prometheus scrapes.
+//!
+//! A scrape takes milliseconds, and whoever connects may leave it at that. So connections are few, and where there is no place
+//! for one more, the oldest gives way: the newest is always served.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -6,17 +18,29 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
+    serve::Listener,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    time::{Sleep, sleep},
+};
 
 use super::Metrics;
 
 /// As `OpenMetrics` has it, which Prometheus asks for.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// How many connections there are at once at most.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a connection may last. Prometheus connects again.
+const AGE_MAX: Duration = Duration::from_secs(120);
+
 /// Serves `/metrics`, for ever. The service goes on without it.
 pub async fn serve_metrics(listener: TcpListener, metrics: Metrics) {
     let router = Router::new().route("/metrics", get(scrape)).with_state(metrics);
+    let listener = Bounded { listener, connections: VecDeque::new() };
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "metrics are not served any more");
     }
@@ -29,5 +53,82 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
             tracing::error!(%error, "metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// A listener that bounds how many connections there are.
+struct Bounded {
+    listener: TcpListener,
+    /// The connections that have not ended, the oldest first: dropping one of these cuts its connection.
+    connections: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.listener).await; // which pauses after a failure
+        self.connections.retain(|connection| !connection.is_closed());
+        if self.connections.len() >= CONNECTIONS_MAX {
+            self.connections.pop_front();
+        }
+        let (connection, cut) = oneshot::channel();
+        self.connections.push_back(connection);
+        (Connection { stream, cut, end: Box::pin(sleep(AGE_MAX)) }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that reads nothing more once it is cut or too old, and so ends.
+struct Connection {
+    stream: TcpStream,
+    cut: oneshot::Receiver<()>,
+    end: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if Pin::new(&mut self.cut).poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        self.end.as_mut().poll(context)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.poll_end(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.poll_end(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

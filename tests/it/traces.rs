@@ -14,7 +14,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
-use crate::support::{process::Process, *};
+use crate::support::{
+    dir::Dir,
+    process::{Process, new_token},
+    *,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -210,6 +214,32 @@ async fn what_is_recorded_is_up_to_the_caller_and_else_to_the_ratio() {
         let mut names: Vec<_> = collector.spans().into_iter().map(|span| span.name).collect();
         names.sort();
         assert_eq!(names, ["batch", CREDIT, "queue", "transaction"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_is_not_known_has_no_say_in_what_is_recorded() {
+    on_a_book(async |book| {
+        let (collector, url) = Collector::start().await;
+        let (token, line) = new_token("web", "coordinator");
+        let dir = Dir::new();
+        let credentials = dir.write("credentials", &line);
+        let flags = ["--database-url", &book.url, "--otlp-endpoint", &url, "--otlp-sample-ratio", "0"];
+        let service = Process::serve(&[&flags[..], &["--credentials", &credentials]].concat());
+        let mut client = service.client().await;
+        for authorization in
+            [None, Some("Bearer guessed".to_owned()), Some(format!("Bearer {}", token.trim()))]
+        {
+            let mut request = traced("01", deposit("ann", "order-1", 1));
+            let is_known = authorization.as_ref().is_some_and(|header| header.contains(token.trim()));
+            if let Some(header) = authorization {
+                request.metadata_mut().insert("authorization", header.parse().unwrap());
+            }
+            assert_eq!(client.credit(request).await.is_ok(), is_known);
+        }
+        end(service).await;
+        assert_eq!(hex(&collector.one(CREDIT).parent_span_id), PARENT, "only of the caller who is known");
     })
     .await;
 }

@@ -1,0 +1,266 @@
+//! Clients that make the service wait for them: they begin calls and do not end them, take no answers, or only connect. Others are
+//! served, memory stays bounded and comes back, and the log does not blame the service.
+
+use std::time::{Duration, Instant};
+
+use billing::grpc::proto::ListEntriesRequest;
+use prost::Message as _;
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use super::{
+    CREDIT, GRPC, LIST, MEMORY_MAX, a_large_journal,
+    bystander::{Bystander, memory},
+    call_with,
+    frames::{
+        DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, NO_FLAGS, RST_STREAM, Raw, call_headers,
+        frame, hello, message,
+    },
+};
+use crate::support::{
+    dir::Dir,
+    process::{Process, new_token},
+    waiting::until,
+    *,
+};
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_health_without_a_body_take_little_memory_and_keep_nobody_waiting() {
+    on_a_book(async |book| {
+        let service = Process::serve(&["--database-url", &book.url]);
+        let bystander = Bystander::watch(&service);
+        let before = memory(service.id(), "VmRSS");
+        let headers = call_headers(CHECK, &[]);
+        let mut held = Vec::new();
+        for _ in 0..30 {
+            let mut raw = Raw::open(&service.address, &hello(&[])).await;
+            for n in 0..1_000 {
+                if !raw.send(&frame(HEADERS, END_HEADERS, 2 * n + 1, &headers)).await {
+                    break;
+                }
+            }
+            held.push(raw);
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let during = memory(service.id(), "VmHWM");
+        println!("{before} MiB before, at most {during} since");
+        assert!(during < before + 64, "{during}");
+        bystander.assert_content("half-sent checks of health", MEMORY_MAX);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_few_checks_of_health_under_way_and_none_for_long() {
+    on_a_book(async |book| {
+        let service = Process::serve(&["--database-url", &book.url]);
+        let began = Instant::now();
+        let answer = call_with(&service, CHECK, &[GRPC], &[], false).await;
+        assert_eq!(answer.1, Some(Code::DeadlineExceeded));
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+/// A request that claims to be large, from a caller who may only read, is given up after a few seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_that_are_half_sent_take_a_bounded_part_of_memory() {
+    on_a_book(async |book| {
+        let service = Process::serve(&["--database-url", &book.url]);
+        let bystander = Bystander::watch(&service);
+        let before = memory(service.id(), "VmRSS");
+        let mut senders = Vec::new();
+        for _ in 0..4 {
+            let stream = tokio::net::TcpStream::connect(&service.address).await.unwrap();
+            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            for _ in 0..100 {
+                let request = tonic::codegen::http::Request::post(format!("http://test{CREDIT}"))
+                    .header(GRPC.0, GRPC.1)
+                    .body(())
+                    .unwrap();
+                let Ok(mut ready) = client.ready().await else { break };
+                let Ok((answer, mut sender)) = ready.send_request(request, false) else { break };
+                client = ready;
+                let half = message(0, 250_000, &vec![b'x'; 240_000]);
+                let _ = sender.send_data(half.into(), false); // goes out as the window allows
+                senders.push((answer, sender));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let during = memory(service.id(), "VmHWM");
+        println!("{before} MiB before, at most {during} since");
+        assert!(during < before + 40, "{during}");
+        bystander.assert_content("half-sent bodies", MEMORY_MAX);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_others_do_not_read_keep_nobody_from_listing() {
+    on_a_book(async |book| {
+        a_large_journal(book).await;
+        let service = Process::serve(&["--database-url", &book.url]);
+        let ask = ListEntriesRequest { account_id: "old".into(), page_size: 1_000, ..Default::default() };
+        let (body, headers) = (ask.encode_to_vec(), call_headers(LIST, &[]));
+        let mut deaf = Vec::new();
+        for _ in 0..20 {
+            let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
+            for n in 0..20 {
+                let open = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers);
+                let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
+                raw.send(&[open, ask].concat()).await;
+            }
+            deaf.push(raw);
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut client = service.client().await;
+        let began = Instant::now();
+        let mut listed = 0;
+        let mut page_token = String::new();
+        loop {
+            let page = ListEntriesRequest { page_token, ..ask.clone() };
+            let page = client.list_entries(page).await.unwrap().into_inner();
+            listed += page.entries.len();
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        println!("{listed} entries in {:?}", began.elapsed());
+        assert_eq!(listed, 1_000);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        let most = memory(service.id(), "VmHWM");
+        assert!(most < MEMORY_MAX, "{most}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_leaves_undone_is_no_line_of_the_services() {
+    on_a_book(async |book| {
+        let service = Process::serve(&["--database-url", &book.url, "--metrics-listen", &metrics_listen()]);
+        let late = call_headers(CHECK, &[("grpc-timeout", "1m")]);
+        let whole = call_headers(CREDIT, &[]);
+        for _ in 0..5 {
+            let mut raw = Raw::open(&service.address, &hello(&[])).await;
+            for n in 0..100 {
+                let late = frame(HEADERS, END_HEADERS, 4 * n + 1, &late);
+                let open = frame(HEADERS, END_HEADERS, 4 * n + 3, &whole);
+                let half = frame(DATA, NO_FLAGS, 4 * n + 3, &message(0, 1_000, &[0; 10]));
+                let reset = frame(RST_STREAM, NO_FLAGS, 4 * n + 3, &8_u32.to_be_bytes());
+                raw.send(&[late, open, half, reset].concat()).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            drop(raw); // and with it whatever is half sent
+        }
+        let mut client = service.client().await;
+        client.credit(deposit("ann", "order-1", 5)).await.answered();
+        let blamed = service.log().all().into_iter().find(|line| line.contains("a call failed"));
+        assert_eq!(blamed, None);
+        let scraped = scrape(service.metrics_address()).await;
+        for code in ["Unknown", "Internal", "DeadlineExceeded"] {
+            let counted = format!("grpc_code=\"{code}\"");
+            let found = scraped.lines().find(|line| {
+                line.starts_with("grpc_server_handled_total")
+                    && line.contains(&counted)
+                    && !line.ends_with(" 0")
+            });
+            assert_eq!(found, None);
+        }
+    })
+    .await;
+}
+
+fn metrics_listen() -> String {
+    "127.0.0.1:0".to_owned()
+}
+
+async fn scrape(address: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut text = Vec::new();
+    tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut text)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_fails_without_end_is_a_few_lines_and_a_count() {
+    on_a_book(async |book| {
+        let (token, line) = new_token("web", "reader");
+        let dir = Dir::new();
+        let credentials = dir.write("credentials", &line);
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.client().await;
+        for n in 0..300 {
+            let mut request = tonic::Request::new(deposit("ann", &format!("order-{n}"), 5));
+            let bearer = format!("Bearer {}", token.trim());
+            request.metadata_mut().insert("authorization", bearer.parse().unwrap());
+            client.credit(request).await.unwrap_err();
+        }
+        let left_out = until("what was left out is counted", async || {
+            service.log().all().into_iter().find(|line| line.contains("more calls failed than have a line"))
+        })
+        .await;
+        assert!(left_out.contains("left_out="), "{left_out}");
+        let denied = service.log().all().iter().filter(|line| line.contains("PERMISSION_DENIED")).count();
+        assert!((1..=200).contains(&denied), "{denied}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_the_port_of_metrics_are_few_and_the_newest_is_served() {
+    on_a_book(async |book| {
+        let service = Process::serve(&["--database-url", &book.url, "--metrics-listen", &metrics_listen()]);
+        let bystander = Bystander::watch(&service);
+        let mut idle = Vec::new();
+        for _ in 0..300 {
+            idle.push(Raw::connect(service.metrics_address()).await);
+        }
+        assert!(scrape(service.metrics_address()).await.contains("grpc_server_handled_total"));
+        let files = until("the idle connections are closed", async || {
+            let files = std::fs::read_dir(format!("/proc/{}/fd", service.id())).unwrap().count();
+            (files < 150).then_some(files)
+        })
+        .await;
+        println!("{files} files are open");
+        bystander.assert_content("idle connections to metrics", MEMORY_MAX);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_health_does_not_know_is_watched_as_unknown() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let channel =
+            tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap().connect().await.unwrap();
+        let ask = HealthCheckRequest { service: "nobody's".into() };
+        let mut stream = HealthClient::new(channel).watch(ask).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+        let second = tokio::time::timeout(Duration::from_millis(500), stream.message()).await;
+        assert!(second.is_err(), "the stream stays open, and says nothing more: {second:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_request_is_told_what_is_accepted() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut request = tonic::Request::new(deposit("ann", "order-1", 5));
+        request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+        let refused = server.client().await.credit(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert_eq!(refused.metadata().get("grpc-accept-encoding").unwrap(), "identity");
+    })
+    .await;
+}
