@@ -5,9 +5,11 @@ use prost::Message;
 use crate::ledger::EntrySpan;
 
 /// How large a page is at most, unless its first item alone is larger. Small, since clients may leave some unread.
-const PAGE_BYTES_MAX: usize = 256 * 1024;
-/// How many items are read at once. A thousand of the largest would be tens of megabytes, most of them for later pages.
-const READ_AT_ONCE: usize = 100;
+const PAGE_BYTES_MAX: usize = 128 * 1024;
+/// How many items are read at first, and at once when it is known how large they are. A thousand of the largest would be tens of
+/// megabytes, most of them for later pages.
+const READ_AT_FIRST: usize = 20;
+const READ_AT_ONCE: usize = 250;
 /// What an item takes up in a page beside its own bytes: its field's number, and its length as a varint.
 const ITEM_OVERHEAD: usize = 6;
 
@@ -29,7 +31,11 @@ impl<T: Message> Page<T> {
 
     /// What to read next, and how many items of it; `None` when the page is done.
     pub(super) fn wants(&self) -> Option<(EntrySpan, usize)> {
-        let wanted = (self.size - self.items.len()).min(READ_AT_ONCE);
+        let room = match self.items.len() {
+            0 => READ_AT_FIRST,
+            taken => (PAGE_BYTES_MAX.saturating_sub(self.bytes) * taken / self.bytes + 1).min(READ_AT_ONCE),
+        };
+        let wanted = (self.size - self.items.len()).min(room);
         self.rest.filter(|_| !self.is_full).map(|span| (span, wanted))
     }
 

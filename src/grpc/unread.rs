@@ -31,7 +31,7 @@ use tower::{Layer, Service};
 use super::connections::Peer;
 
 /// How many pages may wait for one connection, and for all: what they take up is a small part of a small machine's memory.
-const PAGES_PER_CONNECTION_MAX: usize = 8;
+const PAGES_PER_CONNECTION_MAX: usize = 4;
 const PAGES_MAX: usize = 64;
 /// How long a client may take to read a page.
 const READING_MAX: Duration = Duration::from_secs(30);

@@ -393,7 +393,7 @@ async fn pages_that_nobody_reads_do_not_pile_up() {
         tokio::time::sleep(Duration::from_secs(4)).await;
         let mut client = service.client().await;
         let page = client.list_entries(ask).await.unwrap().into_inner();
-        assert!(page.entries.len() > 5, "{}", page.entries.len());
+        assert!(page.entries.len() >= 3, "{}", page.entries.len());
         bystander.assert_content("600 unread pages", MEMORY_MAX);
     })
     .await;

@@ -136,6 +136,7 @@ async fn pages_that_others_do_not_read_keep_nobody_from_listing() {
         assert_eq!(listed, 1_000);
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         let most = memory(service.id(), "VmHWM");
+        println!("at most {most} MiB");
         assert!(most < MEMORY_MAX, "{most}");
     })
     .await;
