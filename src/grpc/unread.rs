@@ -242,18 +242,14 @@ mod tests {
             given_in_pieces(body, None, Duration::from_secs(3_600), &pages)
         };
         let mut kept: Vec<Body> = (0..=PAGES_MAX).map(|_| unread()).collect();
-        let mut oldest = next(&mut kept[0]).await.unwrap();
-        while oldest.is_ok() {
-            oldest = next(&mut kept[0]).await.unwrap();
-        }
-        assert_eq!(oldest.unwrap_err().code(), Code::DeadlineExceeded);
-        let mut bytes = 0;
-        while let Some(frame) = next(&mut kept[1]).await {
-            bytes += frame.unwrap().into_data().unwrap().len();
-            if bytes == 10 * PIECE_BYTES {
-                break;
+        // These bodies have no trailers, so each ends as one that was cut: what counts is how much came before.
+        let mut bytes = [0, 0];
+        for (body, bytes) in kept.iter_mut().zip(&mut bytes) {
+            while let Some(Ok(frame)) = next(body).await {
+                *bytes += frame.into_data().unwrap().len();
             }
         }
-        assert_eq!(bytes, 10 * PIECE_BYTES, "the next one is whole");
+        assert!(bytes[0] < 10 * PIECE_BYTES, "the oldest is cut");
+        assert_eq!(bytes[1], 10 * PIECE_BYTES, "the next one is whole");
     }
 }
