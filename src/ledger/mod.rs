@@ -213,25 +213,6 @@ impl Ledger {
         Writer { ledger: self.clone(), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Answers commands by a writer of their own, in as many transactions as it takes.
-    ///
-    /// # Errors
-    /// As [`Writer::post_some`].
-    pub async fn post_batch(&self, commands: &[Command]) -> Result<Vec<Outcome>, LedgerError> {
-        let writer = self.writer();
-        let mut answers = writer.post_some(commands.into()).await?;
-        while answers.iter().any(Option::is_none) {
-            let unanswered = answers.iter().zip(commands).enumerate();
-            let unanswered = unanswered.filter(|(_, (answer, _))| answer.is_none());
-            let (places, rest): (Vec<usize>, Vec<Command>) =
-                unanswered.map(|(place, (_, command))| (place, command.clone())).unzip();
-            for (place, answer) in places.into_iter().zip(writer.post_some(rest.into()).await?) {
-                answers[place] = answer;
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
-    }
-
     /// How the pools of connections stand.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolSample> {

@@ -10,6 +10,7 @@ use billing::{
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::support::{
+    PostBatch as _,
     book::{limits, number},
     check::check_book,
     dir::Dir,

@@ -29,7 +29,7 @@ use crate::{
     histories::{ACCOUNTS, BEGINNING, DEBTS, History, KEYS, REFERENCES, batch_sizes, cut, histories},
     memory_journal::limits,
     model::{self, Answer, Call, Imported, Model, What},
-    support::{TestBook, book::number, on_a_book},
+    support::{PostBatch as _, TestBook, book::number, on_a_book},
     translation::{
         self, account_id, answer, answers, command, commands, entry, key, recorded, reservation,
         reservation_id, reservation_state, timestamp,

@@ -7,7 +7,7 @@ use crate::{
     histories::{History, batch_sizes, cut, histories},
     ledger_properties::import,
     memory_journal::limits,
-    support::TestBook,
+    support::{PostBatch as _, TestBook},
     translation::commands,
 };
 

@@ -12,6 +12,7 @@ use billing::{
 use diesel_async::SimpleAsyncConnection;
 
 use crate::support::{
+    PostBatch as _,
     book::limits,
     on_a_book,
     wire::{Request, Wire, round_trips},

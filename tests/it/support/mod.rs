@@ -12,6 +12,7 @@ pub mod dir;
 pub mod guarded;
 pub mod health;
 pub mod measured;
+pub mod posting;
 pub mod process;
 pub mod server;
 pub mod shell;
@@ -21,3 +22,4 @@ pub mod wire;
 
 pub use book::{TestBook, on_a_book};
 pub use calls::*;
+pub use posting::PostBatch;
