@@ -172,3 +172,33 @@ impl From<Invalid> for LedgerError {
         Self::Corrupt(format!("a row whose {invalid}"))
     }
 }
+
+/// How a transaction ends other than by a commit.
+pub(super) enum TransactionEnd {
+    /// There is nothing to write: everything was answered before, or named what is not there.
+    NothingToWrite,
+    /// Some accounts have no row to lock yet.
+    AccountsMissing,
+    /// The database failed.
+    Database(DatabaseError),
+    /// The book is not as it should be.
+    Ledger(LedgerError),
+}
+
+impl From<diesel::result::Error> for TransactionEnd {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<ClocksDiffer> for TransactionEnd {
+    fn from(differ: ClocksDiffer) -> Self {
+        Self::Ledger(differ.into())
+    }
+}
+
+impl From<LedgerError> for TransactionEnd {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}

@@ -9,7 +9,8 @@ use diesel::{data_types::PgTimestamp, result::QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
-    LedgerError, TransactionEnd, Work,
+    LedgerError,
+    error::TransactionEnd,
     pipeline::{execute, in_one_go},
     rows::{self, EntryRow, RefusalRow, ReservationRow},
     statements::{
@@ -40,6 +41,17 @@ pub(super) enum Locking {
     Open,
     /// Those that others have locked are left alone, and so are those without a row.
     Skip,
+}
+
+/// What a transaction has to do.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    /// The accounts, each once, in the order of their ids.
+    pub(super) account_ids: Arc<[AccountId]>,
+    /// What to do there.
+    pub(super) commands: Arc<[Command]>,
+    /// What becomes of accounts that cannot be locked at once.
+    pub(super) locking: Locking,
 }
 
 /// What a transaction has to decide by.
