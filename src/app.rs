@@ -13,8 +13,9 @@ use tokio::{
 use crate::{
     committer::{Committer, Writers},
     config::Config,
+    database::DatabaseUrl,
     grpc::{self, Health, ServerSettings},
-    ledger::{DatabaseUrl, Ledger},
+    ledger::Ledger,
     sweeper,
     telemetry::{Metrics, serve_metrics},
 };

@@ -42,9 +42,10 @@ use crate::{
     accounting::CallerName,
     app,
     config::{Config, ConfigError, Database, ServeFlags},
+    database::{DatabaseUrl, sessions_closed},
     file_limit, grpc,
-    ledger::{self, DatabaseUrl, DatabaseUse},
     private_postgres::{PrivatePostgres, PrivatePostgresError},
+    schema::{self, DatabaseUse},
     telemetry::{LogFormat, Traces, start_log},
 };
 
@@ -210,7 +211,7 @@ fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result
     let served = carry_out(async {
         let url = url.parse().context("cannot name the private database")?;
         let served = async {
-            ledger::migrate(&url).await.context("cannot migrate the private database")?;
+            schema::migrate(&url).await.context("cannot migrate the private database")?;
             serve_migrated(config, &url).await
         };
         // Whatever starts the service again starts the server, too, in the one way that there is.
@@ -235,8 +236,8 @@ async fn death_of(postgres: &mut PrivatePostgres) -> PrivatePostgresError {
 
 async fn serve_migrated(config: &Config, database_url: &DatabaseUrl) -> anyhow::Result<()> {
     let database_use = DatabaseUse::Serve { allow_unsafe: config.allow_unsafe_database };
-    ledger::check_database(database_url, database_use).await?;
-    let pending = ledger::pending_migrations(database_url).await.context("cannot read the schema")?;
+    schema::check_database(database_url, database_use).await?;
+    let pending = schema::pending_migrations(database_url).await.context("cannot read the schema")?;
     if !pending.is_empty() {
         bail!("the schema is not up to date: run `billing migrate` first (pending: {})", pending.join(", "));
     }
@@ -290,7 +291,7 @@ fn caller_name(text: &str) -> Result<CallerName, String> {
 
 fn migrate(flags: &DatabaseFlags) -> anyhow::Result<()> {
     let database_url = flags.url()?;
-    let migrated = async { Ok(ledger::migrate(&database_url).await?) };
+    let migrated = async { Ok(schema::migrate(&database_url).await?) };
     let done = carry_out(migrated).context("cannot migrate")?;
     match done.as_slice() {
         [] => output::say("The schema is up to date."),
@@ -303,7 +304,7 @@ fn migrate(flags: &DatabaseFlags) -> anyhow::Result<()> {
 fn carry_out<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     runtime()?.block_on(async {
         let done = command.await;
-        ledger::sessions_closed().await;
+        sessions_closed().await;
         done
     })
 }

@@ -27,7 +27,7 @@ const COUNT_SHARE: u32 = 100;
 
 /// Sweeps, for ever: as long as there is something to write down without a pause, and then every so often.
 pub async fn sweep(ledger: Ledger, metrics: Metrics, interval: Duration) {
-    let writer = ledger.writer();
+    let writer = Writer::new(&ledger);
     loop {
         match sweep_once(&ledger, &writer).await {
             Ok(written) => {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 
-use crate::{accounting::AccountId, ledger::Snapshot};
+use crate::{accounting::AccountId, snapshot::Snapshot};
 
 #[derive(Debug, Args)]
 pub(super) struct AccountFlags {

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     accounting::Usd,
     audit::{Auditor, Difference, Fact, Row, Totals},
-    ledger::{DatabaseUse, Snapshot, check_database},
+    schema::{DatabaseUse, check_database},
+    snapshot::Snapshot,
 };
 
 /// Differences were found.

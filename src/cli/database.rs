@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{
     config::{self, ConfigError},
-    ledger::DatabaseUrl,
+    database::DatabaseUrl,
 };
 
 /// Not `Debug`: a URL may hold a password.

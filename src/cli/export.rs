@@ -17,7 +17,9 @@ use crate::{
     accounting::Timestamp,
     config::ConfigError,
     export::Format,
-    ledger::{DatabaseUse, LedgerError, Selection, Snapshot, check_database},
+    ledger::LedgerError,
+    schema::{DatabaseUse, check_database},
+    snapshot::{Selection, Snapshot},
 };
 
 pub(super) const AFTER_HELP: &str = "\

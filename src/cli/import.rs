@@ -13,8 +13,7 @@ use serde_json::json;
 use super::{carry_out, database::DatabaseFlags, exit_code, progress::Progress, source::SourceFlags, table};
 use crate::{
     accounting::Usd,
-    import::Finding,
-    ledger::{Import, ImportEvent, ImportTotals},
+    history::{Import, ImportEvent, ImportTotals, rules::Finding},
 };
 
 /// Accounts were left out.

@@ -15,8 +15,10 @@ use serde_json::{Value, json};
 use super::{carry_out, exit_code, progress::Steps, source::SourceFlags};
 use crate::{
     accounting::Timestamp,
-    import::{Irregularity, Kind, Survey, TypeFigures, Verdict},
-    ledger::{Preflight, PreflightEvent, PreflightStep},
+    history::{
+        Preflight, PreflightEvent, PreflightStep,
+        rules::{Irregularity, Kind, Survey, TypeFigures, Verdict},
+    },
 };
 use tables::Tables;
 

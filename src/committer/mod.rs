@@ -107,7 +107,12 @@ impl Committer {
         let queues: Queues = (0..settings.writers)
             .map(|_| {
                 let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(settings.writers)));
-                tasks.spawn(write(ledger.writer(), Arc::clone(&queue), settings.batch_max, metrics.clone()));
+                tasks.spawn(write(
+                    Writer::new(ledger),
+                    Arc::clone(&queue),
+                    settings.batch_max,
+                    metrics.clone(),
+                ));
                 queue
             })
             .collect();

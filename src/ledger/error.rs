@@ -1,15 +1,13 @@
 //! What can go wrong with the database, sorted by what to do about it.
 
-use std::error::Error as StdError;
-
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tokio_postgres::error::SqlState;
 
 use super::clock::ClocksDiffer;
-use crate::accounting::Invalid;
-
-/// What the database or the pool said. For the log only.
-pub type Cause = Box<dyn StdError + Send + Sync>;
+use crate::{
+    accounting::Invalid,
+    database::{Cause, NoAnswer, error::DatabaseError},
+};
 
 /// Why the book could not be read or written. A business refusal is not an error: it is an answer.
 #[derive(Debug, thiserror::Error)]
@@ -53,20 +51,6 @@ const RACED_CONSTRAINTS: [&str; 6] = [
     "ledger_entries_pkey",
     "refusals_pkey",
 ];
-
-/// An error of the database, and its code if it was overheard.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub(super) struct DatabaseError {
-    pub(super) error: DieselError,
-    pub(super) code: Option<SqlState>,
-}
-
-impl From<DieselError> for DatabaseError {
-    fn from(error: DieselError) -> Self {
-        Self { error, code: None }
-    }
-}
 
 /// Sorts an error of the database by what to do about it.
 pub(super) fn remedy(error: &DatabaseError) -> Remedy {
@@ -129,6 +113,15 @@ fn remedy_without_code(kind: DatabaseErrorKind) -> Remedy {
         | DatabaseErrorKind::ExclusionViolation
         | DatabaseErrorKind::Unknown
         | _ => Remedy::Isolate, // the enum is open
+    }
+}
+
+impl From<NoAnswer> for LedgerError {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::Unavailable(cause) => Self::Unavailable(cause),
+            NoAnswer::Overloaded => Self::Overloaded,
+        }
     }
 }
 

@@ -11,16 +11,18 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::{
     LedgerError,
     error::TransactionEnd,
-    pipeline::{execute, in_one_go},
     rows::{self, EntryRow, RefusalRow, ReservationRow},
     statements::{
         LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed,
         ReadOtherAnswers, ReadPayments, ReadReservations,
     },
 };
-use crate::accounting::{
-    Account, AccountId, Answer, Book, Charge, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
-    ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Reservation, Timestamp,
+use crate::{
+    accounting::{
+        Account, AccountId, Answer, Book, Charge, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
+        ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Reservation, Timestamp,
+    },
+    database::pipeline::{execute, in_one_go},
 };
 
 type LockedRow = (String, i64, i64, i64, PgTimestamp, Option<PgTimestamp>, PgTimestamp);

@@ -1,28 +1,16 @@
-//! The book: the only code that knows Diesel. [`Writer::post_some`] is the only transaction of the service that writes, a
-//! [`Snapshot`] the only one that reads; an [`Import`] writes what was before there was a service.
+//! The book. [`Writer::post_some`] is the only transaction of the service that writes; the reads stand in files by subject.
 
+mod accounts;
 mod clock;
-mod connect;
-mod cursor;
-mod database_url;
+mod entries;
 mod error;
-mod facts;
-mod history;
 mod load;
-mod lookups;
-mod migrate;
-mod pipeline;
-mod pool;
-mod queries;
-mod requirements;
-mod rows;
+mod operations;
+mod read;
+mod reservations;
+pub(crate) mod rows;
 mod save;
-mod schema;
-mod snapshot;
-mod socket;
-mod sqlstate;
-mod statements;
-mod tls;
+pub(crate) mod statements;
 mod writer;
 
 use std::{
@@ -34,26 +22,27 @@ use std::{
 };
 
 use diesel::data_types::PgTimestamp;
+use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, time::timeout};
 
-pub use connect::sessions_closed;
-pub use database_url::{DatabaseUrl, DatabaseUrlError};
-pub use error::{Cause, LedgerError};
-pub use history::{
-    HistoryError, Import, ImportEvent, ImportTotals, Preflight, PreflightEvent, PreflightStep,
-};
-pub use migrate::{MigrationError, migrate, pending_migrations};
-pub use queries::{AccountView, DueAccount, EntryPage, EntryQuery, EntrySpan, ReservationPage};
-pub use requirements::{DatabaseUse, RequirementError, check_database};
-pub use snapshot::{Selection, Snapshot};
+pub use accounts::{AccountView, DueAccount};
+pub use entries::{EntryPage, EntryQuery, EntrySpan};
+pub use error::LedgerError;
+pub use reservations::ReservationPage;
 pub use writer::Writer;
 
-use crate::{accounting::Limits, telemetry::PoolSample};
+use crate::{
+    accounting::Limits,
+    database::{
+        DatabaseUrl,
+        connect::{Connector, Purpose, connect},
+        pool::{Connections, Epoch, PooledSession},
+    },
+    schema::unsafe_problem,
+    telemetry::PoolSample,
+};
 use clock::Reading;
-use connect::{Connector, Purpose, connect};
-use pool::{Connections, Epoch, PooledSession};
-use requirements::unsafe_problem;
-use statements::ProveCommit;
+use statements::{ProveCommit, prepare_writes};
 
 /// How long the commit may take that is to prove that commits are possible: long for a commit, and short for whoever is to
 /// learn that they are not.
@@ -87,8 +76,14 @@ impl Ledger {
         connect(database_url, Purpose::Look).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
         let (connector, epoch) = (Connector::new(database_url), Epoch::default());
         Ok(Self {
-            writers: Connections::new(&connector, Purpose::Write, writers, &epoch),
-            readers: Connections::new(&connector, Purpose::Read, readers, &epoch),
+            writers: Connections::new(&connector, Purpose::Write, prepare_writes, writers, &epoch),
+            readers: Connections::new(
+                &connector,
+                Purpose::Read,
+                |_| async { Ok(()) }.boxed(),
+                readers,
+                &epoch,
+            ),
             proof: Arc::new(Semaphore::new(1)),
             limits,
             allows_unsafe_database: false,
@@ -106,12 +101,6 @@ impl Ledger {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    /// One who writes, and has one transaction under way at a time.
-    #[must_use]
-    pub fn writer(&self) -> Writer {
-        Writer::new(self)
     }
 
     /// How the pools of connections stand.

@@ -10,26 +10,23 @@ use diesel::{
 };
 use serde_json::Value;
 
-use super::{AccountView, LedgerError, schema};
-use crate::accounting::{
-    AccountId, Actor, Answer, Balance, CallerName, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey,
-    Metadata, MicroUsd, Note, Reason, Recorded, Reference, Refusal, Reservation, ReservationAfter,
-    ReservationState, ReservationStatus, Timestamp,
+use super::LedgerError;
+use crate::{
+    accounting::{
+        AccountId, Actor, Answer, Balance, CallerName, Entry, EntryType, ExternalId, Fingerprint,
+        IdempotencyKey, Metadata, MicroUsd, Note, Reason, Recorded, Reference, Refusal, Reservation,
+        ReservationAfter, ReservationState, ReservationStatus, Timestamp,
+    },
+    schema::tables,
 };
 
 /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// An account as it stands now: what is posted, what is held, the newest sequence, and both times.
-pub(super) type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp);
-
-/// The types of [`AccountNowRow`]'s columns, in order.
-pub(super) type AccountNowColumns = (BigInt, BigInt, BigInt, Timestamptz, Timestamptz);
-
 /// A row of `ledger_entries`.
 #[derive(Queryable, Selectable)]
-#[diesel(table_name = schema::ledger_entries, check_for_backend(Pg))]
-pub(super) struct EntryRow {
+#[diesel(table_name = tables::ledger_entries, check_for_backend(Pg))]
+pub(crate) struct EntryRow {
     account_id: String,
     sequence: i64,
     entry_type: i16,
@@ -57,7 +54,7 @@ pub(super) struct EntryRow {
 }
 
 /// The types of [`EntryRow`]'s columns, in order.
-pub(super) type EntryColumns = (
+pub(crate) type EntryColumns = (
     Text,
     BigInt,
     SmallInt,
@@ -86,8 +83,8 @@ pub(super) type EntryColumns = (
 
 /// A row of `refusals`.
 #[derive(Queryable, Selectable)]
-#[diesel(table_name = schema::refusals, check_for_backend(Pg))]
-pub(super) struct RefusalRow {
+#[diesel(table_name = tables::refusals, check_for_backend(Pg))]
+pub(crate) struct RefusalRow {
     account_id: String,
     fingerprint: Vec<u8>,
     reason: String,
@@ -98,7 +95,7 @@ pub(super) struct RefusalRow {
 
 /// A row of `reservations`.
 #[derive(Queryable)]
-pub(super) struct ReservationRow {
+pub(crate) struct ReservationRow {
     account_id: String,
     reservation_id: String,
     state: i16,
@@ -113,7 +110,7 @@ pub(super) struct ReservationRow {
 }
 
 /// The types of [`ReservationRow`]'s columns, in order.
-pub(super) type ReservationColumns = (
+pub(crate) type ReservationColumns = (
     Text,
     Text,
     SmallInt,
@@ -128,20 +125,20 @@ pub(super) type ReservationColumns = (
 );
 
 /// The types of [`RefusalRow`]'s columns, in order.
-pub(super) type RefusalColumns = (Text, Binary, Text, Text, Jsonb, Timestamptz);
+pub(crate) type RefusalColumns = (Text, Binary, Text, Text, Jsonb, Timestamptz);
 
-pub(super) fn timestamp(timestamp: PgTimestamp) -> Timestamp {
+pub(crate) fn timestamp(timestamp: PgTimestamp) -> Timestamp {
     Timestamp::from_unix_micros(timestamp.0.saturating_add(POSTGRES_EPOCH_MICROS))
 }
 
-pub(super) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
+pub(crate) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
     match timestamp.unix_micros() {
         i64::MAX => PgTimestamp(i64::MAX), // infinity, and what comes so near to it that it has become that
         micros => PgTimestamp(micros.saturating_sub(POSTGRES_EPOCH_MICROS)),
     }
 }
 
-pub(super) fn balance(posted: i64, held: i64) -> Result<Balance, LedgerError> {
+pub(crate) fn balance(posted: i64, held: i64) -> Result<Balance, LedgerError> {
     Balance::new(MicroUsd::new(posted), MicroUsd::new(held))
         .ok_or_else(|| LedgerError::Corrupt(format!("a balance of {posted} posted and {held} held")))
 }
@@ -151,26 +148,12 @@ fn metadata(value: Value) -> Result<Metadata, LedgerError> {
         .map_err(|error| LedgerError::Corrupt(format!("metadata other than texts: {error}")))
 }
 
-impl TryFrom<AccountNowRow> for AccountView {
-    type Error = LedgerError;
-
-    fn try_from(row: AccountNowRow) -> Result<Self, LedgerError> {
-        let (posted, held, last_sequence, create_time, update_time) = row;
-        Ok(Self {
-            balance: balance(posted, held)?,
-            last_sequence,
-            create_time: timestamp(create_time),
-            update_time: timestamp(update_time),
-        })
-    }
-}
-
 impl EntryRow {
     /// The answer that the row is to its key.
     ///
     /// # Errors
     /// When the row is not as this program writes it.
-    pub(super) fn recorded(mut self) -> Result<Recorded, LedgerError> {
+    pub(crate) fn recorded(mut self) -> Result<Recorded, LedgerError> {
         let fingerprint = self.fingerprint.take().unwrap_or_default();
         let answer = Answer::Applied(Arc::new(self.try_into()?));
         Ok(Recorded { fingerprint: Fingerprint::recorded(fingerprint), answer })
@@ -268,7 +251,7 @@ impl RefusalRow {
     ///
     /// # Errors
     /// When the row is not as this program writes it.
-    pub(super) fn recorded(mut self) -> Result<Recorded, LedgerError> {
+    pub(crate) fn recorded(mut self) -> Result<Recorded, LedgerError> {
         let fingerprint = std::mem::take(&mut self.fingerprint);
         let answer = Answer::Refused(Arc::new(self.try_into()?));
         Ok(Recorded { fingerprint: Fingerprint::recorded(fingerprint), answer })
@@ -290,11 +273,11 @@ impl TryFrom<RefusalRow> for Refusal {
 }
 
 /// Metadata as the book keeps it: nothing where there is none.
-pub(super) fn metadata_json(metadata: &Metadata) -> Option<String> {
+pub(crate) fn metadata_json(metadata: &Metadata) -> Option<String> {
     (!metadata.is_empty()).then(|| metadata_object(metadata).to_string())
 }
 
 /// Metadata as a JSON object of texts.
-pub(super) fn metadata_object(metadata: &Metadata) -> Value {
+pub(crate) fn metadata_object(metadata: &Metadata) -> Value {
     metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
 }

@@ -4,16 +4,18 @@ use diesel::result::QueryResult;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
-    pipeline::{execute, in_one_go},
     rows,
     statements::{
         CloseAccounts, WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals,
         WriteReservations,
     },
 };
-use crate::accounting::{
-    Account, AccountId, Actor, CallerName, Changes, Entry, EntryType, ExternalId, ExternalReplay,
-    Fingerprint, IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
+use crate::{
+    accounting::{
+        Account, AccountId, Actor, CallerName, Changes, Entry, EntryType, ExternalId, ExternalReplay,
+        Fingerprint, IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
+    },
+    database::pipeline::{execute, in_one_go},
 };
 
 /// Carries out a statement, unless it has no rows to write.

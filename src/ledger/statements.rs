@@ -9,13 +9,13 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
 };
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 
-use super::{
-    requirements::unsafe_settings,
-    rows::{EntryColumns, RefusalColumns, ReservationColumns},
-};
+use super::rows::{EntryColumns, RefusalColumns, ReservationColumns};
+use crate::schema::unsafe_settings;
 
 /// Declares a statement: its binds in order, the row that it returns, and its text with `{}` for each bind.
 macro_rules! statement {
@@ -67,7 +67,7 @@ macro_rules! reservation_columns {
     };
 }
 
-pub(super) use {entry_columns, reservation_columns};
+pub(crate) use {entry_columns, reservation_columns};
 
 statement! {
     /// Makes the rows of accounts that have none yet, and tells which had none.
@@ -324,44 +324,7 @@ impl Query for ProveCommit {
     type SqlType = (Bool, Timestamptz, Text);
 }
 
-/// A process of the server: one that works for a session.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Backend {
-    pub(super) pid: i32,
-    pub(super) start: PgTimestamp,
-}
-
-/// The process that works for this session.
-#[derive(QueryId)]
-pub(super) struct OwnBackend;
-
-impl QueryFragment<Pg> for OwnBackend {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()");
-        Ok(())
-    }
-}
-
-impl Query for OwnBackend {
-    type SqlType = (Integer, Timestamptz);
-}
-
-/// Whether a process of the same role is in this server, and carries out a statement.
-#[derive(QueryId)]
-pub(super) struct IsAtWork(pub(super) Backend);
-
-impl QueryFragment<Pg> for IsAtWork {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Self(Backend { pid, start }) = self;
-        out.push_sql("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ");
-        out.push_bind_param::<Integer, _>(pid)?;
-        out.push_sql(" AND backend_start = ");
-        out.push_bind_param::<Timestamptz, _>(start)?;
-        out.push_sql(" AND coalesce(state, '') NOT LIKE 'idle%')");
-        Ok(())
-    }
-}
-
-impl Query for IsAtWork {
-    type SqlType = Bool;
+/// Prepares the statement that writes entries, by writing none: a COMMIT can then be sent right behind it.
+pub(super) fn prepare_writes(connection: &mut AsyncPgConnection) -> BoxFuture<'_, QueryResult<()>> {
+    WriteEntries::default().get_result::<i64>(connection).map_ok(drop).boxed()
 }

@@ -57,11 +57,11 @@ use super::{
     clock::Reading,
     error::{Remedy, TransactionEnd, remedy, says_read_only},
     load::{self, Loaded, Locking, Work},
-    pool::{PATIENCE, PooledSession, Session},
     save,
 };
 use crate::{
     accounting::{AccountId, Command, Entry, EntryType, Limits, Outcome, decide},
+    database::pool::{PATIENCE, PooledSession, Session},
     telemetry::spans,
 };
 
@@ -85,7 +85,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(ledger: &Ledger) -> Self {
+    /// One who writes into this book.
+    #[must_use]
+    pub fn new(ledger: &Ledger) -> Self {
         Self { ledger: ledger.clone(), turn: Arc::new(Semaphore::new(1)) }
     }
 

@@ -6,14 +6,17 @@ use std::{
 };
 
 /// From the edge to the rules, and what stands beside them: each, and all that it may import.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("grpc", &["access", "accounting", "committer", "ledger", "reload", "telemetry"]),
     ("access", &["accounting"]),
     ("committer", &["accounting", "ledger", "telemetry"]),
-    ("ledger", &["accounting", "audit", "import", "telemetry"]),
+    ("history", &["accounting", "database", "json", "ledger", "schema"]),
+    ("snapshot", &["accounting", "audit", "database", "ledger"]),
+    ("ledger", &["accounting", "database", "schema", "telemetry"]),
+    ("schema", &["database"]),
+    ("database", &["telemetry"]),
     ("audit", &["accounting", "json"]),
     ("export", &["accounting", "json"]),
-    ("import", &["accounting", "json"]),
     ("accounting", &[]),
     ("json", &[]),
     ("reload", &[]),
@@ -24,19 +27,33 @@ const OTHERS: [&str; 6] = ["app", "cli", "config", "file_limit", "private_postgr
 
 /// Each crate, and the only modules that may name it.
 const CRATES: [(&str, &[&str]); 24] = [
-    ("diesel", &["ledger"]),
-    ("diesel_async", &["ledger"]),
-    ("bb8", &["ledger"]),
-    ("bytes", &["grpc", "ledger"]),
-    ("tokio_postgres", &["ledger"]),
-    ("tokio_postgres_rustls", &["ledger"]),
-    ("percent_encoding", &["ledger"]),
+    ("diesel", &["database", "history", "ledger", "schema", "snapshot"]),
+    ("diesel_async", &["database", "ledger", "schema", "snapshot"]),
+    ("bb8", &["database"]),
+    ("bytes", &["grpc", "history"]),
+    ("tokio_postgres", &["database", "history", "ledger", "schema"]),
+    ("tokio_postgres_rustls", &["database"]),
+    ("percent_encoding", &["database"]),
     ("tonic", &["grpc"]),
     ("prost", &["grpc"]),
     ("tower", &["grpc"]),
-    ("rustls", &["grpc", "ledger"]),
+    ("rustls", &["grpc", "database"]),
     ("getrandom", &["access"]),
-    ("tokio", &["grpc", "committer", "ledger", "app", "cli", "reload", "sweeper", "telemetry"]),
+    (
+        "tokio",
+        &[
+            "grpc",
+            "committer",
+            "database",
+            "history",
+            "ledger",
+            "app",
+            "cli",
+            "reload",
+            "sweeper",
+            "telemetry",
+        ],
+    ),
     ("clap", &["cli", "config"]),
     ("axum", &["telemetry"]),
     ("prometheus_client", &["telemetry"]),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use billing::{ledger, private_postgres::PrivatePostgres};
+use billing::{private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -43,7 +43,7 @@ impl Server {
         let dir = std::env::temp_dir().join(format!("billing-{name}-{}", std::process::id()));
         let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
         let url = postgres.database_url("billing");
-        ledger::migrate(&url.parse().unwrap()).await.unwrap();
+        schema::migrate(&url.parse().unwrap()).await.unwrap();
         Self { postgres, url, dir }
     }
 

@@ -8,7 +8,7 @@ use std::{
     process::Output,
 };
 
-use billing::{ledger, private_postgres::PrivatePostgres};
+use billing::{private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 
 use crate::support::{
@@ -174,7 +174,7 @@ async fn a_wrong_url_is_reported_with_all_else_that_is_wrong_and_without_its_pas
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_to_connect_names_every_server_and_its_cause() {
     let url = "postgres://u:s3cret@127.0.0.1:1,nowhere.invalid/d".parse().unwrap();
-    let error = text_of(ledger::pending_migrations(&url).await.unwrap_err());
+    let error = text_of(schema::pending_migrations(&url).await.unwrap_err());
     assert!(error.contains("127.0.0.1:1: ") && error.contains("Connection refused"), "{error}");
     assert!(error.contains("nowhere.invalid:5432: ") && !error.contains(PASSWORD), "{error}");
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use billing::{
     accounting::{AccountId, Amount, Command, Credit, CreditKind, IdempotencyKey, Note, Operation},
-    ledger::{self, Ledger},
+    ledger::Ledger,
     private_postgres::PrivatePostgres,
+    schema,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
@@ -49,7 +50,7 @@ async fn with_a_server(test: impl AsyncFnOnce(&str, &mut Operator)) {
     let dir = Dir::new();
     let postgres = PrivatePostgres::start(&dir.path().join("data"), &[("wal_writer_delay", "10s")]).unwrap();
     let url = postgres.database_url("billing");
-    ledger::migrate(&url.parse().unwrap()).await.unwrap();
+    schema::migrate(&url.parse().unwrap()).await.unwrap();
     let session = AsyncPgConnection::establish(&url).await.unwrap();
     test(&url, &mut Operator { session }).await;
     check_book(&url).await;

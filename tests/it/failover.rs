@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing::{grpc::proto::GetAccountRequest, ledger, private_postgres::PrivatePostgres};
+use billing::{grpc::proto::GetAccountRequest, private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use rustix::process::Signal;
 use tokio::time::timeout;
@@ -34,7 +34,7 @@ async fn after_a_failover_services_go_on_without_a_restart_and_know_all_that_was
     let dir = Dir::new();
     let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
     let primary = PrivatePostgres::start(&primary_dir, &SETTINGS).unwrap();
-    ledger::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
+    schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
     copy_server(&primary, &primary_dir, &standby_dir);
     let standby = PrivatePostgres::start(&standby_dir, &SETTINGS).unwrap();
     let (standby_url, both) = (standby.database_url("billing"), either(&primary, &standby));
@@ -87,7 +87,7 @@ async fn a_primary_that_hangs_for_ever_is_left_for_the_standby_that_was_promoted
     let dir = Dir::new();
     let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
     let primary = PrivatePostgres::start(&primary_dir, &SETTINGS).unwrap();
-    ledger::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
+    schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
     copy_server(&primary, &primary_dir, &standby_dir);
     let standby = PrivatePostgres::start(&standby_dir, &SETTINGS).unwrap();
     let standby_url = standby.database_url("billing");

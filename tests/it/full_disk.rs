@@ -11,8 +11,8 @@ use std::{
 
 use billing::{
     grpc::proto::{GetOperationRequest, get_operation_response::Outcome},
-    ledger,
     private_postgres::PrivatePostgres,
+    schema,
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use tonic::Code;
@@ -76,7 +76,7 @@ async fn a_full_disk_is_unavailable_for_writes_until_there_is_room_and_every_key
     let dir = std::env::temp_dir().join(format!("billing-full-disk-{}", std::process::id()));
     let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
     let url = move_to(&postgres, &dir, &disk).await;
-    ledger::migrate(&url.parse().unwrap()).await.unwrap();
+    schema::migrate(&url.parse().unwrap()).await.unwrap();
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
     let mut health = health(&server.url).await;

@@ -2,7 +2,9 @@
 
 use billing::{
     accounting::{AccountId, Balance, Entry, MicroUsd, Timestamp},
-    import::{ADJUSTMENT_ACTOR, AccountImport, HistoryRow, IMPORTED_ID, Imported, Position, Standing},
+    history::rules::{
+        ADJUSTMENT_ACTOR, AccountImport, HistoryRow, IMPORTED_ID, Imported, Position, Standing,
+    },
 };
 use proptest::{collection::vec, prelude::*};
 

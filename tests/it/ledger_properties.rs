@@ -10,7 +10,7 @@ use billing::{
         AccountId, Command, Entry, EntryType, MicroUsd, Outcome, Reference, ReservationState, Timestamp,
     },
     committer::{Committer, CommitterSettings, SubmitError},
-    ledger::{AccountView, DueAccount, EntryQuery, EntrySpan, Ledger, LedgerError},
+    ledger::{AccountView, DueAccount, EntryQuery, EntrySpan, Ledger, LedgerError, Writer},
     telemetry::Metrics,
 };
 use diesel_async::AsyncPgConnection;
@@ -229,8 +229,7 @@ async fn check_lapsed(ledger: &Ledger, model: &Model, suffix: &str, now: i64) {
         let has_lapsed = model.has_lapsed(account.as_str(), now);
         assert!(due.contains(&account) || !has_lapsed, "{account}");
         if due.contains(&account) {
-            let written = ledger
-                .writer()
+            let written = Writer::new(ledger)
                 .write_lapsed(BTreeSet::from([account.clone()]))
                 .await
                 .expect("the book can be written");

@@ -1,6 +1,6 @@
 //! Books in PostgreSQL with random histories in them, every type of entry included.
 
-use billing::ledger::Ledger;
+use billing::ledger::{Ledger, Writer};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::{
@@ -43,6 +43,6 @@ async fn post(book: &TestBook, history: &History, sizes: &[usize]) {
 /// Writes down which leases have run out, as the sweeper does.
 async fn end_lapsed(ledger: &Ledger) {
     for due in ledger.due_list(None, usize::MAX).await.unwrap() {
-        ledger.writer().write_lapsed([due.account_id].into()).await.unwrap();
+        Writer::new(ledger).write_lapsed([due.account_id].into()).await.unwrap();
     }
 }

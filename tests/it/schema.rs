@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use billing::ledger;
+use billing::schema;
 use diesel::{QueryableByName, sql_types::Text};
 use diesel_async::RunQueryDsl;
 
@@ -93,7 +93,7 @@ async fn the_index_on_keys_is_unique_and_leaves_history_without_keys_alone() {
     );
 }
 
-/// `src/ledger/schema.rs` is written by hand, as `diesel print-schema` would write it.
+/// `src/schema/tables.rs` is written by hand, as `diesel print-schema` would write it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tables_that_diesel_reads_are_those_of_the_database() {
     let book = TestBook::create().await;
@@ -111,7 +111,7 @@ async fn the_tables_that_diesel_reads_are_those_of_the_database() {
     .await;
     let mut declared = Vec::new();
     let mut table = "";
-    for line in include_str!("../../src/ledger/schema.rs").lines().map(str::trim) {
+    for line in include_str!("../../src/schema/tables.rs").lines().map(str::trim) {
         if let Some((name, _)) = line.split_once(" (").filter(|_| line.ends_with(") {")) {
             table = name;
         } else if let Some(column) = line.strip_suffix(',').filter(|line| line.contains(" -> ")) {
@@ -139,7 +139,7 @@ async fn migrations_run_by_several_at_once_run_once() {
     let said = running.join_all().await;
     assert_eq!(said.iter().filter(|said| said.contains("Ran: ")).count(), 1, "{said:?}");
     assert_eq!(said.iter().filter(|said| said.as_str() == "The schema is up to date.\n").count(), 5);
-    assert_eq!(ledger::pending_migrations(&book.database_url()).await.unwrap(), [""; 0]);
+    assert_eq!(schema::pending_migrations(&book.database_url()).await.unwrap(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

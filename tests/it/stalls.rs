@@ -6,7 +6,8 @@ use billing::{
     accounting::AccountId,
     config::Config,
     grpc::proto::{GetAccountRequest, GetEntryRequest, get_entry_request},
-    ledger::{self, Ledger},
+    ledger::Ledger,
+    schema,
 };
 use diesel_async::SimpleAsyncConnection;
 use tokio::{net::TcpListener, time::timeout};
@@ -108,10 +109,10 @@ async fn a_server_that_accepts_and_says_nothing_does_not_keep_the_next_from_bein
         let (before, host) = book.url.split_once("host=").unwrap();
         let url = format!("{before}host=127.0.0.1,{host}&connect_timeout=1");
         let url = url.replace("port=5432", &format!("port={silent_port},5432"));
-        assert_eq!(ledger::pending_migrations(&url.parse().unwrap()).await.unwrap(), [""; 0]);
+        assert_eq!(schema::pending_migrations(&url.parse().unwrap()).await.unwrap(), [""; 0]);
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         let only_silent = format!("postgres://billing@127.0.0.1:{silent_port}/d?connect_timeout=1");
-        ledger::pending_migrations(&only_silent.parse().unwrap()).await.unwrap_err();
+        schema::pending_migrations(&only_silent.parse().unwrap()).await.unwrap_err();
     })
     .await;
 }

@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::{
-    ledger::{self, Ledger},
-    private_postgres::PrivatePostgres,
-};
+use billing::{ledger::Ledger, private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use rustix::process::Signal;
 use tokio::{
@@ -133,7 +130,7 @@ async fn standby_is_away(
 /// A server with a synchronous standby.
 async fn start(dir: &Path, standby_dir: &Path) -> (PrivatePostgres, PrivatePostgres) {
     let primary = PrivatePostgres::start(dir, &PRIMARY).unwrap();
-    ledger::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
+    schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
     copy_server(&primary, dir, standby_dir);
     let standby = PrivatePostgres::start(standby_dir, &STANDBY).unwrap();
     let mut operator = AsyncPgConnection::establish(&primary.database_url("postgres")).await.unwrap();

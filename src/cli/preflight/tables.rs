@@ -11,7 +11,9 @@ use indicatif::DecimalBytes;
 use crate::{
     accounting::{Reference, Usd},
     cli::table,
-    import::{Effect, Irregularity, Kind, References, RepeatedReference, Survey, TypeFigures, Verdict},
+    history::rules::{
+        Effect, Irregularity, Kind, References, RepeatedReference, Survey, TypeFigures, Verdict,
+    },
 };
 
 /// How many lines each table has.

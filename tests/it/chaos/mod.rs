@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::ledger;
+use billing::schema;
 use fastrand::Rng;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -98,7 +98,7 @@ struct System {
 impl System {
     async fn start(dir: &Path) -> Self {
         let database = Database::start(dir).await;
-        ledger::migrate(&database.url().parse().unwrap()).await.unwrap();
+        schema::migrate(&database.url().parse().unwrap()).await.unwrap();
         let wires = [Wire::open(&database.url()).await, Wire::open(&database.url()).await];
         let replicas = Replicas::start(wires.each_ref().map(|wire| wire.url.as_str()), &FLAGS).await;
         Self { database, wires: Wires(wires), replicas }

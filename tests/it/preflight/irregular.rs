@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use billing::import::{Effect, Kind};
+use billing::history::rules::{Effect, Kind};
 use serde_json::{Value, json};
 
 use super::source::{REGULAR, empty_source, fill, preflight};

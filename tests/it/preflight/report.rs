@@ -1,6 +1,6 @@
 //! What is told of a source as a whole, to people and to programs, and how it ends.
 
-use billing::import::Kind;
+use billing::history::rules::Kind;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::json;
 

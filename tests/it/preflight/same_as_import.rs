@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use billing::{
     accounting::{AccountId, MicroUsd, Timestamp},
-    import::{Finding, HistoryRow, Irregularity, Survey},
-    ledger::{Import, ImportEvent, Preflight, PreflightEvent},
+    history::rules::{Finding, HistoryRow, Irregularity, Survey},
+    history::{Import, ImportEvent, Preflight, PreflightEvent},
 };
 use fastrand::Rng;
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use billing::{
     accounting::{Limits, MicroUsd, Ttl},
-    ledger::{self, DatabaseUrl, Ledger},
+    database::DatabaseUrl,
+    ledger::Ledger,
+    schema,
 };
 use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -46,7 +48,7 @@ impl TestBook {
     /// A fresh, empty, migrated book in a database that sorts as people do: `a`, `B`, `c`.
     pub async fn create_collated() -> Self {
         let book = Self::create_collated_empty().await;
-        ledger::migrate(&book.database_url()).await.unwrap();
+        schema::migrate(&book.database_url()).await.unwrap();
         book
     }
 

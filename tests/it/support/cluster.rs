@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use billing::{ledger, private_postgres::PrivatePostgres};
+use billing::{private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use rustix::process::{Pid, getppid, test_kill_process};
 
@@ -175,7 +175,7 @@ fn keeper() {
 async fn make_template(admin_url: &str, template_url: &str) {
     let mut admin = AsyncPgConnection::establish(admin_url).await.unwrap();
     admin.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-    ledger::migrate(&template_url.parse().unwrap()).await.unwrap();
+    schema::migrate(&template_url.parse().unwrap()).await.unwrap();
     // Else a session that lingers would keep it from being copied.
     let sql = format!("ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false");
     admin.batch_execute(&sql).await.unwrap();

@@ -2,7 +2,7 @@
 
 use billing::{
     accounting::{Command, Outcome},
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, Writer},
 };
 
 /// Posts commands straight into a book.
@@ -16,7 +16,7 @@ pub trait PostBatch {
 
 impl PostBatch for Ledger {
     async fn post_batch(&self, commands: &[Command]) -> Result<Vec<Outcome>, LedgerError> {
-        let writer = self.writer();
+        let writer = Writer::new(self);
         let mut answers = writer.post_some(commands.into()).await?;
         while answers.iter().any(Option::is_none) {
             let unanswered = answers.iter().zip(commands).enumerate();

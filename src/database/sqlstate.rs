@@ -22,14 +22,14 @@ const HEAD: usize = 5;
 /// The first error that the server has told a session since it was last forgotten. Those that follow it in a transaction only say
 /// that there was one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FirstError(Arc<Mutex<Option<SqlState>>>);
+pub(crate) struct FirstError(Arc<Mutex<Option<SqlState>>>);
 
 impl FirstError {
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *self.lock() = None;
     }
 
-    pub(super) fn code(&self) -> Option<SqlState> {
+    pub(crate) fn code(&self) -> Option<SqlState> {
         self.lock().clone()
     }
 
@@ -44,14 +44,14 @@ impl FirstError {
 }
 
 /// A stream of messages from the server, whose errors are told.
-pub(super) struct Overheard<S> {
+pub(crate) struct Overheard<S> {
     stream: S,
     messages: Messages,
 }
 
 impl<S> Overheard<S> {
     /// `is_asked_for_tls`: whether the first byte is no message, but answers the question whether there is TLS.
-    pub(super) fn new(stream: S, first_error: &FirstError, is_asked_for_tls: bool) -> Self {
+    pub(crate) fn new(stream: S, first_error: &FirstError, is_asked_for_tls: bool) -> Self {
         Self { stream, messages: Messages::new(first_error.clone(), usize::from(is_asked_for_tls)) }
     }
 }
@@ -140,9 +140,9 @@ impl<S: TlsStream + Unpin> TlsStream for Overheard<S> {
 }
 
 /// Begins TLS, and overhears what is inside it instead of what is outside.
-pub(super) struct OverheardTls<T> {
-    pub(super) tls: T,
-    pub(super) first_error: FirstError,
+pub(crate) struct OverheardTls<T> {
+    pub(crate) tls: T,
+    pub(crate) first_error: FirstError,
 }
 
 impl<S, T> TlsConnect<Overheard<S>> for OverheardTls<T>

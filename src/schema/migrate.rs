@@ -10,11 +10,11 @@ use diesel::{
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{
+use super::requirements::{DatabaseUse, RequirementError, check_database};
+use crate::database::{
+    DatabaseUrl,
     connect::{Purpose, connect},
-    database_url::DatabaseUrl,
     pool::in_time,
-    requirements::{DatabaseUse, RequirementError, check_database},
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();

@@ -12,11 +12,15 @@ use std::{
 };
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection, RunError, State};
-use diesel::{ConnectionError, result::ConnectionResult};
+use diesel::{
+    ConnectionError,
+    result::{ConnectionResult, QueryResult},
+};
 use diesel_async::{
     AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, methods::LoadQuery,
     pooled_connection::PoolableConnection,
 };
+use futures_util::future::BoxFuture;
 use tokio::{
     sync::{Semaphore, oneshot},
     task::JoinSet,
@@ -26,11 +30,10 @@ use tokio_postgres::error::SqlState;
 use tracing::Instrument as _;
 
 use super::{
-    LedgerError,
+    backend::{Backend, IsAtWork, OwnBackend},
     connect::{Attempt, Connector, Link, Purpose},
-    error::DatabaseError,
+    error::{DatabaseError, NoAnswer},
     sqlstate::FirstError,
-    statements::{Backend, IsAtWork, OwnBackend, WriteEntries},
 };
 use crate::telemetry::PoolSample;
 
@@ -40,7 +43,7 @@ const WAITING_MAX: usize = 4_096;
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a transaction or a read may take, longer than a server that still answers lets one of its statements take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the server is asked whether it is still at work for a session that is late.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -73,7 +76,7 @@ const SESSION_SETTINGS: &str = "\
 /// A connection, and whether work is under way in it. It is not handed on while any is: after an error or a panic its statement
 /// may still run, and its transaction may still be open. The connection is closed then, and the server rolls back. Nor is it
 /// handed on after its epoch.
-pub(super) struct Session {
+pub(crate) struct Session {
     connection: AsyncPgConnection,
     backend: Backend,
     first_error: FirstError,
@@ -85,7 +88,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Carries out a body that sends BEGIN and, unless it fails, COMMIT. Rolls back if it fails.
-    pub(super) async fn transaction<T, E>(
+    pub(crate) async fn transaction<T, E>(
         &mut self,
         body: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -98,12 +101,12 @@ impl Session {
     }
 
     /// The code of the first error since the transaction began.
-    pub(super) fn error_code(&self) -> Option<SqlState> {
+    pub(crate) fn error_code(&self) -> Option<SqlState> {
         self.first_error.code()
     }
 
     /// Carries out one statement, and returns its rows.
-    pub(super) async fn query<Q, T>(&mut self, query: Q) -> Result<Vec<T>, DatabaseError>
+    pub(crate) async fn query<Q, T>(&mut self, query: Q) -> Result<Vec<T>, DatabaseError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
         T: Send,
@@ -125,21 +128,21 @@ impl Drop for Session {
 }
 
 /// A session in use. It goes back to its pool when it is dropped, or is closed.
-pub(super) type PooledSession = PooledConnection<'static, Sessions>;
+pub(crate) type PooledSession = PooledConnection<'static, Sessions>;
 
 /// Waits for an answer of the database, but not for ever: a server that hangs, or a network that swallows what is sent,
 /// is not noticed otherwise. Whether the work is done is not known then.
-pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, LedgerError> {
+pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, NoAnswer> {
     timeout(PATIENCE, work).await.map_err(|_| no_answer(PATIENCE))
 }
 
-fn no_answer(patience: Duration) -> LedgerError {
-    LedgerError::Unavailable(format!("no answer within {patience:?}").into())
+fn no_answer(patience: Duration) -> NoAnswer {
+    NoAnswer::Unavailable(format!("no answer within {patience:?}").into())
 }
 
 /// How often all sessions were given up. Pools that share it give them up together.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Epoch(Arc<AtomicU64>);
+pub(crate) struct Epoch(Arc<AtomicU64>);
 
 impl Epoch {
     fn now(&self) -> u64 {
@@ -149,9 +152,10 @@ impl Epoch {
 
 /// Makes sessions for a pool, and tells which are of no use any more.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     connector: Connector,
     purpose: Purpose,
+    prepare: Prepare,
     epoch: Epoch,
 }
 
@@ -161,10 +165,8 @@ impl ManageConnection for Sessions {
 
     async fn connect(&self) -> ConnectionResult<Session> {
         let epoch = self.epoch.now();
-        let mut session = match self.purpose {
-            Purpose::Write => self.connector.connect(self.purpose, set_up_to_write).await?,
-            Purpose::Read | Purpose::Look => self.connector.connect(self.purpose, set_up).await?,
-        };
+        let prepare = self.prepare;
+        let mut session = self.connector.connect(self.purpose, move |link| set_up(link, prepare)).await?;
         session.epoch = epoch;
         Ok(session)
     }
@@ -184,28 +186,25 @@ impl ManageConnection for Sessions {
     }
 }
 
+/// What a session does before it is lent out: its statements are prepared then.
+pub(crate) type Prepare = for<'c> fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<()>>;
+
 /// Sets a session up.
-async fn set_up(link: Link) -> Attempt<Session> {
+async fn set_up(link: Link, prepare: Prepare) -> Attempt<Session> {
     let Link { client, first_error, driver } = link;
     let mut connection = AsyncPgConnection::try_from(client).await?;
     connection.batch_execute(SESSION_SETTINGS).await?;
     let (pid, start) = OwnBackend.get_result(&mut connection).await?;
+    prepare(&mut connection).await?;
     let backend = Backend { pid, start };
     Ok(Session { connection, backend, first_error, driver, has_work_under_way: false, epoch: 0 })
-}
-
-/// The same, and writes no entries, which prepares the statement that writes some: a COMMIT can then be sent right behind it.
-async fn set_up_to_write(link: Link) -> Attempt<Session> {
-    let mut session = set_up(link).await?;
-    WriteEntries::default().get_result::<i64>(&mut session.connection).await?;
-    Ok(session)
 }
 
 /// A pool of sessions. Work is carried out in one by a task of its own: whatever becomes of the caller, it is finished, and the
 /// session is used again. A session that has not answered keeps its place, so that there are never more than `size_max`:
 /// what is sent to a server that hangs, or that waits for its standby, stays there when its connection is closed.
 #[derive(Clone, Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     pool: Pool<Sessions>,
     epoch: Epoch,
     size_max: u32,
@@ -217,13 +216,24 @@ pub(super) struct Connections {
 
 impl Connections {
     /// A pool of up to `size_max` sessions. Connects when first asked for one.
-    pub(super) fn new(connector: &Connector, purpose: Purpose, size_max: u32, epoch: &Epoch) -> Self {
+    pub(crate) fn new(
+        connector: &Connector,
+        purpose: Purpose,
+        prepare: Prepare,
+        size_max: u32,
+        epoch: &Epoch,
+    ) -> Self {
         let pool = Pool::builder()
             .max_size(size_max)
             .connection_timeout(CHECKOUT_TIMEOUT)
             .idle_timeout(None)
             .error_sink(Box::new(Log))
-            .build_unchecked(Sessions { connector: connector.clone(), purpose, epoch: epoch.clone() });
+            .build_unchecked(Sessions {
+                connector: connector.clone(),
+                purpose,
+                prepare,
+                epoch: epoch.clone(),
+            });
         Self {
             pool,
             epoch: epoch.clone(),
@@ -236,12 +246,12 @@ impl Connections {
 
     /// Uses no session again that there is now, here or in a pool with the same epoch: their server was found to take no writes.
     /// After a failover that ended no session, new ones find the server that does.
-    pub(super) fn renew(&self) {
+    pub(crate) fn renew(&self) {
         self.epoch.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How it stands, under this name.
-    pub(super) fn sample(&self, pool: &'static str) -> PoolSample {
+    pub(crate) fn sample(&self, pool: &'static str) -> PoolSample {
         let State { connections, idle_connections: idle, statistics, .. } = self.pool.state();
         PoolSample {
             pool,
@@ -254,7 +264,7 @@ impl Connections {
     }
 
     /// Carries out one statement, and returns its rows, as [`Self::carry_out`].
-    pub(super) async fn query<Q, T>(&self, query: Q) -> Result<Result<Vec<T>, DatabaseError>, LedgerError>
+    pub(crate) async fn query<Q, T>(&self, query: Q) -> Result<Result<Vec<T>, DatabaseError>, NoAnswer>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
         T: Send + 'static,
@@ -263,11 +273,11 @@ impl Connections {
     }
 
     /// Carries out work in a session, and returns what it does. If that takes longer than `patience`, the work goes on alone.
-    pub(super) async fn carry_out<T, F>(
+    pub(crate) async fn carry_out<T, F>(
         &self,
         patience: Duration,
         work: impl FnOnce(PooledSession) -> F,
-    ) -> Result<T, LedgerError>
+    ) -> Result<T, NoAnswer>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -285,7 +295,7 @@ impl Connections {
         work: impl Future<Output = T>,
         backend: Backend,
         patience: Duration,
-        reply: oneshot::Sender<Result<T, LedgerError>>,
+        reply: oneshot::Sender<Result<T, NoAnswer>>,
     ) {
         let mut work = pin!(work);
         // A caller who has gone needs no answer.
@@ -321,17 +331,17 @@ impl Connections {
     }
 
     /// A session, for as long as it is held.
-    async fn get(&self) -> Result<PooledSession, LedgerError> {
-        let _waiting = self.waiting.try_acquire().map_err(|_| LedgerError::Overloaded)?;
+    async fn get(&self) -> Result<PooledSession, NoAnswer> {
+        let _waiting = self.waiting.try_acquire().map_err(|_| NoAnswer::Overloaded)?;
         if self.are_all_late() {
-            return Err(LedgerError::Unavailable("no session has answered".into()));
+            return Err(NoAnswer::Unavailable("no session has answered".into()));
         }
         self.pool.get_owned().await.map_err(|error| match error {
             // A pool that has all of its connections is not cut off: they are in use.
             RunError::TimedOut if self.pool.state().connections >= self.size_max && !self.are_all_late() => {
-                LedgerError::Overloaded
+                NoAnswer::Overloaded
             }
-            RunError::TimedOut | RunError::User(_) => LedgerError::Unavailable(error.into()),
+            RunError::TimedOut | RunError::User(_) => NoAnswer::Unavailable(error.into()),
         })
     }
 

@@ -32,7 +32,7 @@ const DEFAULTS: &str =
 /// And within this time by one that has sent something.
 const TCP_USER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 /// How long each address of a server has to answer.
-pub(super) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const PORT_DEFAULT: u16 = 5432;
 
 /// What is wrong with the URL of a database. Never quotes it: it may hold a password, and where one was not encoded, part
@@ -89,9 +89,9 @@ use DatabaseUrlError as Error;
 #[derive(Clone)]
 pub struct DatabaseUrl {
     /// One for each host, in order.
-    pub(super) servers: Vec<Config>,
-    pub(super) in_any_order: bool,
-    pub(super) tls: MakeRustlsConnect,
+    pub(crate) servers: Vec<Config>,
+    pub(crate) in_any_order: bool,
+    pub(crate) tls: MakeRustlsConnect,
 }
 
 impl FromStr for DatabaseUrl {
@@ -275,7 +275,7 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 /// The host and port of a server.
-pub(super) fn server_name(server: &Config) -> String {
+pub(crate) fn server_name(server: &Config) -> String {
     let port = server.get_ports().first().copied().unwrap_or(PORT_DEFAULT);
     match server.get_hosts().first() {
         Some(Host::Tcp(host)) => format!("{host}:{port}"),

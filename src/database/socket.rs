@@ -10,14 +10,14 @@ use tokio::{
 use tokio_postgres::{Config, config::Host};
 
 /// A socket of either kind.
-pub(super) type Socket = Box<dyn Duplex>;
+pub(crate) type Socket = Box<dyn Duplex>;
 
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Connects to the one address of a server.
-pub(super) async fn open(server: &Config) -> io::Result<Socket> {
+pub(crate) async fn open(server: &Config) -> io::Result<Socket> {
     let port = server.get_ports().first().copied().unwrap_or(5432);
     let Some(address) = server.get_hostaddrs().first() else {
         return match server.get_hosts().first() {

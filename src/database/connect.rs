@@ -26,19 +26,19 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    database_url::{CONNECT_TIMEOUT_DEFAULT, DatabaseUrl, server_name},
     socket::{self, Socket},
     sqlstate::{FirstError, Overheard, OverheardTls},
+    url::{CONNECT_TIMEOUT_DEFAULT, DatabaseUrl, server_name},
 };
 
 /// How long the end of a program waits for its sessions.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
+pub(crate) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// To write: no standby will do.
     Write,
     /// To read: as the URL says.
@@ -48,11 +48,11 @@ pub(super) enum Purpose {
 }
 
 /// A session as the driver has it.
-pub(super) struct Link {
-    pub(super) client: Client,
-    pub(super) first_error: FirstError,
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    pub(crate) first_error: FirstError,
     /// The task that talks to the server. With it the session ends.
-    pub(super) driver: JoinSet<()>,
+    pub(crate) driver: JoinSet<()>,
 }
 
 impl Link {
@@ -89,20 +89,20 @@ pub async fn sessions_closed() {
 }
 
 /// Connects to the first server that will do, in the order of the URL.
-pub(super) async fn connect(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<AsyncPgConnection> {
+pub(crate) async fn connect(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<AsyncPgConnection> {
     let begin = async |link: Link| Ok(AsyncPgConnection::try_from(link.into_client()).await?);
     Connector::new(url).connect(purpose, begin).await
 }
 
 /// The same without Diesel, for what Diesel cannot do: COPY, and rows as they come. The session ends with the client.
-pub(super) async fn connect_without_diesel(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<Client> {
+pub(crate) async fn connect_without_diesel(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<Client> {
     Connector::new(url).connect(purpose, async |link: Link| Ok(link.into_client())).await
 }
 
 /// Connects as often as it is told to, with at most one attempt at a time to each server. An attempt that is given up may
 /// leave a process behind in a server that hangs; many at once would leave many.
 #[derive(Debug, Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     url: DatabaseUrl,
     /// One for each server.
     doors: Arc<[Door]>,
@@ -117,13 +117,13 @@ struct Door {
 }
 
 impl Connector {
-    pub(super) fn new(url: &DatabaseUrl) -> Self {
+    pub(crate) fn new(url: &DatabaseUrl) -> Self {
         let doors = url.servers.iter().map(|_| Door { turn: Semaphore::new(1), was_silent: false.into() });
         Self { url: url.clone(), doors: doors.collect() }
     }
 
     /// Connects to the first server that will do, in the order of the URL. `begin` is a part of the attempt.
-    pub(super) async fn connect<T>(
+    pub(crate) async fn connect<T>(
         &self,
         purpose: Purpose,
         begin: impl AsyncFn(Link) -> Attempt<T>,

@@ -20,18 +20,18 @@ use tokio_postgres::{
 use super::{
     HistoryError,
     chunk::{Chunk, Part},
-    import::{ImportTotals, Pending, Tell},
+    progress::{ImportTotals, Pending, Tell},
+    rules::{AccountImport, Claim, Imported, NoRoom, Position, Standing},
     session::sum,
     time::PgTime,
 };
 use crate::{
     accounting::{AccountId, Actor, CreditKind, Entry, EntryType, ExternalId, Reason, Timestamp},
-    import::{AccountImport, Claim, Imported, NoRoom, Position, Standing},
-    ledger::{
-        DatabaseUrl, LedgerError,
+    database::{
+        DatabaseUrl,
         connect::{Purpose, connect_without_diesel},
-        rows,
     },
+    ledger::{LedgerError, rows},
 };
 
 /// What the session is set to: it waits for nobody without a bound, and nobody for it.

@@ -5,8 +5,8 @@ use std::{mem, pin::pin};
 use futures_util::{Stream, TryStreamExt as _};
 use tokio::sync::mpsc;
 
-use super::HistoryError;
-use crate::{accounting::AccountId, import::HistoryRow};
+use super::{HistoryError, rules::HistoryRow};
+use crate::accounting::AccountId;
 
 /// As much as a commit is worth, and little enough to be forgotten: rows, accounts, and bytes of references.
 const ROWS_MAX: usize = 10_000;

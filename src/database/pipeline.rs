@@ -18,9 +18,9 @@ macro_rules! in_one_go {
     };
 }
 
-pub(super) use in_one_go;
+pub(crate) use in_one_go;
 
 /// Sends a statement that has no parameters and no rows.
-pub(super) async fn execute(mut connection: &AsyncPgConnection, sql: &str) -> QueryResult<()> {
+pub(crate) async fn execute(mut connection: &AsyncPgConnection, sql: &str) -> QueryResult<()> {
     connection.batch_execute(sql).await
 }

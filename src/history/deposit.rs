@@ -1,13 +1,14 @@
-//! The Stripe deposits of the replaced system, in the order in which [`Sessions`](crate::import::Sessions) takes them.
+//! The Stripe deposits of the replaced system, in the order in which [`Sessions`](super::rules::Sessions) takes them.
 
 use futures_util::{Stream, TryStreamExt as _};
 use tokio_postgres::{Client, Row, types::ToSql};
 
-use super::{HistoryError, session::failed};
-use crate::{
-    accounting::{AccountId, MicroUsd},
-    import::{Deposit, SESSION_PREFIX, stripe_deposit_types},
+use super::{
+    HistoryError,
+    rules::{Deposit, SESSION_PREFIX, stripe_deposit_types},
+    session::failed,
 };
+use crate::accounting::{AccountId, MicroUsd};
 
 /// The server only brings those of a session together; whether there is a session, and which, is for [`Deposit::payment`] to
 /// say. Those of an account that is left out, since rows of it cannot be read, are in no import: others come first.

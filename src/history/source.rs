@@ -13,13 +13,13 @@ use tokio_postgres::{Client, Row, RowStream, types::ToSql};
 
 use super::{
     HistoryError, deposit,
+    rules::{Finding, HistoryRow, Position, Sessions},
     session::{self, failed, sum},
     time::PgTime,
 };
 use crate::{
     accounting::{AccountId, MicroUsd, Timestamp},
-    import::{Finding, HistoryRow, Position, Sessions},
-    ledger::DatabaseUrl,
+    database::DatabaseUrl,
 };
 
 /// Each account, by its journal and its balance. A row without a type, an amount or a time cannot be taken over.

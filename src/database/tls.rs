@@ -16,7 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How much TLS is asked for, from nothing to all.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum SslMode {
+pub(crate) enum SslMode {
     /// None.
     Disable,
     /// If the server offers it.
@@ -31,7 +31,7 @@ pub(super) enum SslMode {
 
 impl SslMode {
     /// The mode with a name.
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         match name {
             "disable" => Some(Self::Disable),
             "prefer" => Some(Self::Prefer),
@@ -43,7 +43,7 @@ impl SslMode {
     }
 
     /// The mode as far as the conversation before the encryption goes: what is verified is no part of it.
-    pub(super) fn negotiated(self) -> tokio_postgres::config::SslMode {
+    pub(crate) fn negotiated(self) -> tokio_postgres::config::SslMode {
         match self {
             Self::Disable => tokio_postgres::config::SslMode::Disable,
             Self::Prefer => tokio_postgres::config::SslMode::Prefer,
@@ -53,7 +53,7 @@ impl SslMode {
 }
 
 /// Whom to take for the server.
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// Anybody.
     Anybody,
     /// Who has a certificate from one of these.
@@ -63,7 +63,7 @@ pub(super) enum Trust {
 }
 
 /// Reads the certificates of those who are trusted.
-pub(super) fn read_roots(file: &Path) -> io::Result<RootCertStore> {
+pub(crate) fn read_roots(file: &Path) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&fs::read(file)?) {
         let certificate = certificate.map_err(|error| io::Error::other(error.to_string()))?;
@@ -77,7 +77,7 @@ pub(super) fn read_roots(file: &Path) -> io::Result<RootCertStore> {
 
 /// What encrypts connections, to those who are trusted. Depends on nothing of the process or the machine: neither on an
 /// installed provider of cryptography nor on a store of certificates.
-pub(super) fn connector(trust: Trust) -> Result<MakeRustlsConnect, Error> {
+pub(crate) fn connector(trust: Trust) -> Result<MakeRustlsConnect, Error> {
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -12,16 +12,14 @@ use diesel::{
 };
 use diesel_async::AsyncPgConnection;
 
-use super::{
-    cursor::{self, Bind, fetch},
-    rows::timestamp,
-};
 use crate::{
     accounting::Timestamp,
     audit::{
         AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, Order, RefundFact, ReplayFact,
         ReservationFact, Row, Status, StepFact,
     },
+    database::cursor::{self, Bind, fetch},
+    ledger::rows::timestamp,
 };
 
 /// What is read by a cursor of its own.

@@ -5,8 +5,7 @@ use std::error::Error;
 use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-use super::super::rows;
-use crate::accounting::Timestamp;
+use crate::{accounting::Timestamp, ledger::rows};
 
 /// A `timestamptz`.
 #[derive(Debug, Clone, Copy)]

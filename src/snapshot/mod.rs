@@ -3,21 +3,26 @@
 //! One session, one transaction: REPEATABLE READ, so that all of it is of the same moment, and READ ONLY, so that a standby
 //! can do it. It takes no lock but the one that keeps tables from being dropped, which no operation waits for.
 
+mod facts;
+
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-use super::{
-    DatabaseUrl, LedgerError,
-    connect::{Purpose, connect},
-    cursor::{self, Bind, Sql, fetch},
-    facts::Facts,
-    rows::{self, EntryColumns, EntryRow},
-    statements::entry_columns,
-};
 use crate::{
     accounting::{AccountId, Entry, Timestamp},
     audit::Fact,
+    database::{
+        DatabaseUrl,
+        connect::{Purpose, connect},
+        cursor::{self, Bind, Sql, fetch},
+    },
+    ledger::{
+        LedgerError,
+        rows::{self, EntryColumns, EntryRow},
+        statements::entry_columns,
+    },
 };
+use facts::Facts;
 
 /// What the session is set to.
 ///

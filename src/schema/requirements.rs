@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use tokio_postgres::Client;
 
-use super::{
-    DatabaseUrl, LedgerError,
+use crate::database::{
+    Cause, DatabaseUrl, NoAnswer,
     connect::{Purpose, connect_without_diesel},
     pool::in_time,
 };
@@ -39,10 +39,22 @@ pub enum RequirementError {
     Connect(#[from] diesel::ConnectionError),
     /// It cannot be looked at.
     #[error("cannot look at the database")]
-    Look(#[from] LedgerError),
+    Look(#[source] Cause),
     /// It is not as it must be.
     #[error("the database is not as it must be:\n  {}", .0.join("\n  "))]
     Unmet(Vec<String>),
+}
+
+impl From<NoAnswer> for RequirementError {
+    fn from(none: NoAnswer) -> Self {
+        Self::Look(none.into())
+    }
+}
+
+impl From<tokio_postgres::Error> for RequirementError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Look(error.into())
+    }
 }
 
 /// Checks all that a use asks of a database.
@@ -83,23 +95,23 @@ macro_rules! unsafe_settings {
          ) AS s(name, safe) WHERE current_setting(s.name, true) <> s.safe)"
     };
 }
-pub(super) use unsafe_settings;
+pub(crate) use unsafe_settings;
 
 /// What is wrong with a database that has unsafe settings.
-pub(super) fn unsafe_problem(settings: &str) -> String {
+pub(crate) fn unsafe_problem(settings: &str) -> String {
     format!(
         "it may lose what it has committed ({settings}): set this right, or use --allow-unsafe-database for tests"
     )
 }
 
-async fn unsafe_settings_of(client: &Client) -> Result<String, LedgerError> {
+async fn unsafe_settings_of(client: &Client) -> Result<String, tokio_postgres::Error> {
     let row = client.query_one(concat!("SELECT ", unsafe_settings!()), &[]).await?;
-    Ok(row.try_get(0)?)
+    row.try_get(0)
 }
 
-async fn problems(client: &Client, database_use: DatabaseUse) -> Result<Vec<String>, LedgerError> {
+async fn problems(client: &Client, database_use: DatabaseUse) -> Result<Vec<String>, tokio_postgres::Error> {
     let rows = client.query(&query(database_use), &[]).await?;
-    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// One statement for all requirements of a use: a row for each problem.

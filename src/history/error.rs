@@ -1,6 +1,9 @@
 //! What can go wrong between the replaced system's database and the book.
 
-use super::super::{LedgerError, MigrationError, RequirementError};
+use crate::{
+    ledger::LedgerError,
+    schema::{MigrationError, RequirementError},
+};
 
 /// Why history could not be read or taken over. What was written is whole, and another run goes on from there.
 #[derive(Debug, thiserror::Error)]

@@ -17,12 +17,14 @@ use super::{
     HistoryError,
     book::Book,
     chunk::cut,
+    progress::{ImportEvent, ImportTotals, Pending, Tell},
+    rules::{HistoryRow, Position},
     source::{Source, SourceAccount},
 };
 use crate::{
     accounting::AccountId,
-    import::{AccountImport, Finding, HistoryRow, Imported, Position},
-    ledger::{DatabaseUrl, DatabaseUse, check_database, pending_migrations},
+    database::DatabaseUrl,
+    schema::{DatabaseUse, check_database, pending_migrations},
 };
 
 /// How many accounts are compared at once.
@@ -30,46 +32,10 @@ const ACCOUNTS_MAX: usize = 50_000;
 /// How many chunks may wait to be written while more are read.
 const CHUNKS_WAITING: usize = 1;
 
-/// What an import tells while it runs.
-#[derive(Debug)]
-pub enum ImportEvent {
-    /// So many rows more are in the book.
-    Rows(u64),
-    /// Something was not as it should be.
-    Found(Finding),
-}
-
-/// Whom an import tells.
-pub(super) type Tell<'a> = &'a mut (dyn FnMut(ImportEvent) + Send);
-
-/// All that is in the book of the history of replaced systems. Sums are in micro-USD.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ImportTotals {
-    /// How many accounts.
-    pub accounts: i64,
-    /// How many rows.
-    pub rows: i64,
-    /// What they come to.
-    pub amount: i128,
-    /// How many accounts did not add up.
-    pub adjusted_accounts: i64,
-    /// What the adjustments come to.
-    pub adjustment: i128,
-}
-
 /// An import: the source as it stands at one moment, and the book, which nobody else imports into.
 pub struct Import {
     source: Source,
     book: Book,
-}
-
-/// An account of which something is missing in the book.
-pub(super) struct Pending {
-    pub(super) account_id: AccountId,
-    pub(super) source: SourceAccount,
-    pub(super) imported: Imported,
-    /// Whether it has been told why it cannot be taken further.
-    pub(super) is_left_out: bool,
 }
 
 impl Import {
@@ -220,53 +186,6 @@ impl Import {
 fn places(pending: &[Pending]) -> Vec<(AccountId, Position)> {
     let place = |account: &Pending| Some((account.account_id.clone(), account.imported.last?));
     pending.iter().filter_map(place).collect()
-}
-
-impl Pending {
-    /// Whether the book has what the source has.
-    fn is_complete(&self) -> bool {
-        self.has_all_rows()
-            && i128::from(self.source.balance) == self.imported.amount + self.imported.adjustment
-    }
-
-    fn has_all_rows(&self) -> bool {
-        self.is_all(&self.imported)
-    }
-
-    /// Whether these are the rows that the source has, as far as their number and sum can tell.
-    pub(super) fn is_all(&self, imported: &Imported) -> bool {
-        (imported.rows, imported.amount) == (self.source.rows, self.source.amount)
-    }
-
-    /// Takes over what was added, now that it is committed, and tells of it.
-    pub(super) fn keep(&mut self, added: AccountImport, tell: Tell<'_>) {
-        let rows = added.imported.rows - self.imported.rows;
-        self.imported = added.imported;
-        tell(ImportEvent::Rows(rows.unsigned_abs()));
-        for finding in added.findings {
-            tell(ImportEvent::Found(finding));
-        }
-    }
-
-    /// Tells that it cannot be taken further, and why.
-    pub(super) fn leave_out(&mut self, reason: String, tell: Tell<'_>) {
-        self.is_left_out = true;
-        let rows = self.source.rows - self.imported.rows;
-        tell(ImportEvent::Found(self.source.left_out(rows, reason)));
-    }
-
-    /// All that there was has been added. If that is not what was counted, rows in the book are no longer in the source.
-    fn tell_if_incomplete(&mut self, tell: Tell<'_>) {
-        if !self.is_left_out && !self.has_all_rows() {
-            let Imported { rows, amount, .. } = self.imported;
-            let reason = format!(
-                "rows were changed or deleted after they had been imported: {rows} that came to {amount} micro-USD \
-                 are in the book, and {} that come to {} in the source",
-                self.source.rows, self.source.amount
-            );
-            self.leave_out(reason, tell);
-        }
-    }
 }
 
 /// Writes the rows of accounts, while more of them are read.

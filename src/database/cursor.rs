@@ -15,20 +15,20 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 const PAGE_ROWS: usize = 2_000;
 
 /// A statement with rows of these columns, and a `{}` in its text for each bind.
-pub(super) struct Sql<Columns> {
+pub(crate) struct Sql<Columns> {
     text: String,
     binds: Vec<Bind>,
     columns: PhantomData<fn() -> Columns>,
 }
 
 /// A value that is sent beside a statement.
-pub(super) enum Bind {
+pub(crate) enum Bind {
     Texts(Vec<String>),
     Time(PgTimestamp),
 }
 
 impl<Columns> Sql<Columns> {
-    pub(super) fn new(text: impl Into<String>, binds: Vec<Bind>) -> Self {
+    pub(crate) fn new(text: impl Into<String>, binds: Vec<Bind>) -> Self {
         Self { text: text.into(), binds, columns: PhantomData }
     }
 }
@@ -58,7 +58,7 @@ impl<Columns> Query for Sql<Columns> {
 }
 
 /// Opens a cursor for a query.
-pub(super) async fn declare(
+pub(crate) async fn declare(
     connection: &AsyncPgConnection,
     cursor: &str,
     query: &str,
@@ -70,7 +70,7 @@ pub(super) async fn declare(
 }
 
 /// Fetches the next page of a cursor, and tells whether it was the last one.
-pub(super) async fn fetch<Columns, Row>(
+pub(crate) async fn fetch<Columns, Row>(
     connection: &AsyncPgConnection,
     cursor: &str,
 ) -> QueryResult<(Vec<Row>, bool)>

@@ -24,16 +24,16 @@ use tokio_postgres::{
 use super::{
     HistoryError,
     deposit::deposits,
+    rules::{
+        ACCOUNT_PLACEHOLDER, AccountFigures, DepositSurvey, Direction, Irregularity, OddRows, OverflowSurvey,
+        RESERVE_PLACEHOLDER, RepeatedReference, Sum, Survey, TypeFigures, types_of_direction,
+    },
     session::{self, NO_PARAMETERS, failed, sum},
     time::PgTime,
 };
 use crate::{
     accounting::{AccountId, Amount, MicroUsd, Reference, Timestamp},
-    import::{
-        ACCOUNT_PLACEHOLDER, AccountFigures, DepositSurvey, Direction, Irregularity, OddRows, OverflowSurvey,
-        RESERVE_PLACEHOLDER, RepeatedReference, Sum, Survey, TypeFigures, types_of_direction,
-    },
-    ledger::DatabaseUrl,
+    database::DatabaseUrl,
 };
 
 /// How many references are listed of those that are repeated.

@@ -6,9 +6,13 @@
 use tokio_postgres::{Client, types::ToSql};
 
 use super::HistoryError;
-use crate::ledger::{
-    DatabaseUrl, DatabaseUse, LedgerError, check_database,
-    connect::{Purpose, connect_without_diesel},
+use crate::{
+    database::{
+        DatabaseUrl,
+        connect::{Purpose, connect_without_diesel},
+    },
+    ledger::LedgerError,
+    schema::{DatabaseUse, check_database},
 };
 
 /// What the session is set to.

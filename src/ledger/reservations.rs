@@ -1,0 +1,149 @@
+//! Reads of reservations, as they are now.
+
+use std::time::Duration;
+
+use diesel::{
+    data_types::PgTimestamp,
+    sql_types::{BigInt, SmallInt, Text, Timestamptz},
+};
+
+use super::{
+    EntrySpan, Ledger, LedgerError,
+    read::{SCANNED_MAX, read},
+    rows::{self, ReservationColumns, ReservationRow},
+    statements::reservation_columns,
+};
+use crate::accounting::{AccountId, IdempotencyKey, Reservation, ReservationState};
+
+/// Reservations, newest first.
+#[derive(Debug)]
+pub struct ReservationPage {
+    /// The reservations.
+    pub reservations: Vec<Reservation>,
+    /// Where to go on, as in [`EntryPage`](super::EntryPage).
+    pub rest: Option<EntrySpan>,
+}
+
+/// A reservation, and the time in its account when it was read.
+type ReservationNowColumns = (ReservationColumns, Timestamptz);
+
+read! {
+    /// One reservation.
+    ReadReservation {
+        account_id: String,
+        reservation_id: String,
+    } -> ReservationNowColumns,
+    [account_id => Text, reservation_id => Text],
+    concat!(
+        "SELECT ", reservation_columns!(), ", greatest(statement_timestamp(), a.update_time) FROM reservations v \
+         JOIN accounts a ON a.account_id = v.account_id WHERE v.account_id = {} AND v.reservation_id = {}"
+    )
+}
+
+read! {
+    /// The reservations that entries of a span opened, newest first: all of them, or those in one state.
+    ListReservations {
+        account_id: String,
+        span: EntrySpan,
+        /// The state's number, or 0 for all of them.
+        state: i16,
+        limit: i64,
+    } -> ReservationNowColumns,
+    [state => SmallInt, account_id => Text, account_id => Text, span.after => BigInt, span.last => BigInt, limit => BigInt],
+    concat!(
+        "WITH asked AS (SELECT {}::smallint AS state, greatest(statement_timestamp(), a.update_time) AS time \
+             FROM accounts a WHERE a.account_id = {}) \
+         SELECT ", reservation_columns!(), ", asked.time FROM asked CROSS JOIN ledger_entries e \
+         JOIN reservations v ON v.account_id = e.account_id AND v.reservation_id = e.reservation_id \
+         WHERE e.entry_type = 9 AND (asked.state = 0 OR asked.state = CASE \
+             WHEN v.state = 1 AND v.expire_time <= asked.time THEN 4 ELSE v.state END) \
+           AND e.account_id = {} AND e.sequence > {} AND e.sequence <= {} ORDER BY e.sequence DESC LIMIT {}"
+    )
+}
+
+read! {
+    /// The open reservations that entries of a span opened, newest first. Looks at no other.
+    ListOpenReservations {
+        account_id: String,
+        span: EntrySpan,
+        limit: i64,
+    } -> ReservationNowColumns,
+    [account_id => Text, span.after => BigInt, span.last => BigInt, limit => BigInt],
+    concat!(
+        "SELECT ", reservation_columns!(), ", greatest(statement_timestamp(), a.update_time) FROM reservations v \
+         JOIN accounts a ON a.account_id = v.account_id \
+         WHERE v.state = 1 AND v.expire_time > greatest(statement_timestamp(), a.update_time) AND v.account_id = {} \
+           AND v.sequence > {} AND v.sequence <= {} ORDER BY v.sequence DESC LIMIT {}"
+    )
+}
+
+read! {
+    /// How many reservations are open, and the age of the oldest in seconds. Goes through the index of those that are open.
+    CountOpenReservations {} -> (BigInt, BigInt),
+    [],
+    "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0)::bigint \
+     FROM reservations WHERE state = 1"
+}
+
+impl Ledger {
+    /// A reservation, as it is now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn reservation_get(
+        &self,
+        account_id: &AccountId,
+        reservation_id: &IdempotencyKey,
+    ) -> Result<Option<Reservation>, LedgerError> {
+        let (account_id, reservation_id) = (account_id.to_string(), reservation_id.to_string());
+        let row = self.read_one(ReadReservation { account_id, reservation_id }).await?;
+        row.map(reservation_at).transpose()
+    }
+
+    /// Up to `limit` reservations that entries of a span opened, newest first, as they are now: all of them, or those in
+    /// one state. Looks through a bounded part of the span, unless it is asked for those that are open.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn reservation_list(
+        &self,
+        account_id: &AccountId,
+        span: EntrySpan,
+        state: Option<ReservationState>,
+        limit: usize,
+    ) -> Result<ReservationPage, LedgerError> {
+        let limit_bind = i64::try_from(limit).unwrap_or(i64::MAX);
+        let id = account_id.to_string();
+        let (after, rows) = if state == Some(ReservationState::Open) {
+            let query = ListOpenReservations { account_id: id, span, limit: limit_bind };
+            (span.after, self.read(query).await?)
+        } else {
+            let after = span.after.max(span.last.saturating_sub(SCANNED_MAX));
+            let state = state.map_or(0, ReservationState::number);
+            let span = EntrySpan { after, ..span };
+            let query = ListReservations { account_id: id, span, state, limit: limit_bind };
+            (after, self.read(query).await?)
+        };
+        let reservations = rows.into_iter().map(reservation_at).collect::<Result<Vec<_>, _>>()?;
+        let last = match reservations.last() {
+            Some(reservation) if reservations.len() == limit => reservation.sequence - 1,
+            Some(_) | None => after,
+        };
+        Ok(ReservationPage { reservations, rest: span.up_to(last) })
+    }
+
+    /// How many reservations are open, those included whose leases have run out and that do not know yet, and how long the
+    /// oldest has been.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn open_reservations(&self) -> Result<(i64, Duration), LedgerError> {
+        let (count, oldest_seconds): (i64, i64) =
+            self.read_one(CountOpenReservations {}).await?.unwrap_or_default();
+        Ok((count, Duration::from_secs(u64::try_from(oldest_seconds).unwrap_or_default())))
+    }
+}
+
+fn reservation_at((row, now): (ReservationRow, PgTimestamp)) -> Result<Reservation, LedgerError> {
+    Ok(Reservation::try_from(row)?.at(rows::timestamp(now)))
+}

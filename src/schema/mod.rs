@@ -1,0 +1,9 @@
+//! The tables of the book: made by migrations, checked before they are used, and named for Diesel.
+
+mod migrate;
+mod requirements;
+pub(crate) mod tables;
+
+pub use migrate::{MigrationError, migrate, pending_migrations};
+pub use requirements::{DatabaseUse, RequirementError, check_database};
+pub(crate) use requirements::{unsafe_problem, unsafe_settings};
