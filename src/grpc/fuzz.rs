@@ -5,8 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::{
-    authorize, deadline, page_token,
+    layers::{bearer, parse_deadline},
     proto::{ListEntriesRequest, ListReservationsRequest},
+    service::page_token,
 };
 use crate::ledger::EntrySpan;
 use cases::{bytes, for_many, mutated, text};
@@ -64,7 +65,7 @@ fn a_timeout_is_understood_exactly_when_the_specification_says_so() {
             1 => format!("{count}{}", random.char(..)),
             _ => format!("{count}{}", ["H", "M", "S", "m", "u", "n", "", "s"][random.usize(0..8)]),
         };
-        assert_eq!(deadline::parse(&header).as_ref().map(Duration::as_nanos), timeout(&header), "{header:?}");
+        assert_eq!(parse_deadline(&header).as_ref().map(Duration::as_nanos), timeout(&header), "{header:?}");
     });
 }
 
@@ -75,9 +76,9 @@ fn a_bearer_header_is_a_scheme_a_space_and_a_token() {
         let scheme = ["Bearer", "bearer", "BEARER", "Basic", "Bearer ", ""][random.usize(0..6)];
         let header = format!("{scheme} {token}");
         let expected = scheme.trim_end().eq_ignore_ascii_case("bearer").then_some(token.trim());
-        assert_eq!(authorize::bearer(&header), expected, "{header:?}");
+        assert_eq!(bearer(&header), expected, "{header:?}");
         let arbitrary = text(random, 20);
         let is_bearer = arbitrary.to_lowercase().starts_with("bearer ");
-        assert_eq!(authorize::bearer(&arbitrary).is_some(), is_bearer, "{arbitrary:?}");
+        assert_eq!(bearer(&arbitrary).is_some(), is_bearer, "{arbitrary:?}");
     });
 }

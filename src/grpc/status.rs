@@ -6,15 +6,13 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
+    access::{Caller, Role},
     accounting::{Invalid, KeyReused, NotFound, Problem, Refusal},
     committer::SubmitError,
     ledger::LedgerError,
 };
 
-use super::{
-    REQUEST_BYTES_MAX,
-    authorize::{self, Denial},
-};
+use super::connection::REQUEST_BYTES_MAX;
 
 /// The domain of every reason.
 const DOMAIN: &str = "billing.v1";
@@ -56,6 +54,43 @@ pub(super) enum Failure {
     Unimplemented,
     /// A handler panicked, with this text.
     Panicked(String),
+}
+
+/// Why a caller is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Denial {
+    /// It sent no credentials.
+    #[error(
+        "credentials are required: send the metadata `authorization: Bearer <token>`, or use a client certificate"
+    )]
+    NoCredentials,
+    /// What it sent as credentials is something else.
+    #[error("the metadata authorization must be `Bearer <token>`")]
+    NotBearer,
+    /// Nobody has this token.
+    #[error("the bearer token is not known")]
+    UnknownToken,
+    /// Its certificate is not valid.
+    #[error("the client certificate is not valid: {0}")]
+    InvalidCertificate(String),
+    /// Nobody has the names of its certificate.
+    #[error("no name of the client certificate is known")]
+    UnknownCertificate,
+    /// It is known, and may not do this.
+    #[error("{method} needs the role {}, and {} has {}", names(.needed), .caller.name, .caller.roles)]
+    Role {
+        /// Who calls.
+        caller: Caller,
+        /// The method that it calls.
+        method: &'static str,
+        /// The roles one of which it would need.
+        needed: &'static [Role],
+    },
+}
+
+/// The names of roles, as in a sentence.
+fn names(roles: &[Role]) -> String {
+    roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")
 }
 
 /// What a handler that panicked said.
@@ -217,7 +252,7 @@ fn of_denial(denial: Denial) -> Status {
             let metadata = [
                 ("caller", caller.name.to_string()),
                 ("roles", caller.roles.to_string()),
-                ("needed", authorize::names(needed)),
+                ("needed", names(needed)),
             ];
             let status = status(Code::PermissionDenied, "PERMISSION_DENIED", denial.to_string(), metadata);
             caused_by(Arc::new(denial), status)

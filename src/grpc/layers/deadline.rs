@@ -4,13 +4,24 @@ use std::time::Duration;
 
 use tonic::codegen::http::HeaderMap;
 
+/// How much earlier than tonic a call is ended: enough for its timer, and for the answer to arrive in time.
+const MARGIN: Duration = Duration::from_millis(3);
+
+/// How long a call may take whose caller would wait for longer: one that is sent a byte at a time ends, too.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// How long a call may take.
+pub(crate) fn patience(headers: &HeaderMap) -> Duration {
+    of(headers).unwrap_or(CALL_MAX).min(CALL_MAX).saturating_sub(MARGIN)
+}
+
 /// How long the caller waits, if it says so.
-pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
+fn of(headers: &HeaderMap) -> Option<Duration> {
     parse(headers.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// Up to eight digits and a unit.
-pub(super) fn parse(header: &str) -> Option<Duration> {
+pub(crate) fn parse(header: &str) -> Option<Duration> {
     let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -29,6 +40,8 @@ pub(super) fn parse(header: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::codegen::http::HeaderName;
+
     use super::*;
 
     #[test]
@@ -39,6 +52,19 @@ mod tests {
         }
         for header in ["", "S", "5", "5s", "-5S", "+5S", "5.5S", "123456789S", "5é", "٥S"] {
             assert_eq!(parse(header), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_call_ends_when_its_caller_waits_no_longer_and_in_any_case() {
+        let header = HeaderName::from_static("grpc-timeout");
+        let asked =
+            |timeout: &str| patience(&HeaderMap::from_iter([(header.clone(), timeout.parse().unwrap())]));
+        assert_eq!(patience(&HeaderMap::new()) + MARGIN, CALL_MAX);
+        assert_eq!(asked("2S") + MARGIN, Duration::from_secs(2));
+        assert_eq!(asked("1u"), Duration::ZERO);
+        for long in ["99999999H", "31S", "forever"] {
+            assert_eq!(asked(long) + MARGIN, CALL_MAX, "{long}");
         }
     }
 }

@@ -12,20 +12,24 @@ use tonic::{Code, Status, codegen::http};
 use tower::{Layer, Service};
 use tracing::Span;
 
-use super::{HEALTH, authorize::is_known, measure::method, request_id::REQUEST_ID, status::code_name};
+use super::{authorize::is_known, request_id::REQUEST_ID};
 use crate::{
     access::Credentials,
+    grpc::{
+        methods::{HEALTH, method},
+        status::code_name,
+    },
     reload::Reloaded,
     telemetry::spans::{self, TraceParent},
 };
 
 /// Puts [`Trace`] around a service, whose callers are known by these credentials.
 #[derive(Debug, Clone)]
-pub(super) struct TraceLayer(pub(super) Option<Reloaded<Credentials>>);
+pub(crate) struct TraceLayer(pub(crate) Option<Reloaded<Credentials>>);
 
 /// Traces calls.
 #[derive(Debug, Clone)]
-pub(super) struct Trace<S> {
+pub(crate) struct Trace<S> {
     inner: S,
     credentials: Option<Reloaded<Credentials>>,
 }
@@ -59,7 +63,7 @@ where
 }
 
 /// An answer, and the span that it ends.
-pub(super) struct Traced<F> {
+pub(crate) struct Traced<F> {
     answer: F,
     span: Span,
 }

@@ -2,7 +2,7 @@
 //!
 //! The line has the code and the reason, and, where something is wrong inside, what caused it: never what the caller asked
 //! for, nor the message that it is answered with, since there are amounts and keys in both. Of many lines that say the same only
-//! some are written ([`LineLimit`]).
+//! some are written ([`LogRateLimit`]).
 
 use std::{
     convert::Infallible,
@@ -20,33 +20,35 @@ use tower::{Layer, Service};
 use tracing::Level;
 
 use super::{
-    line_limit::LineLimit,
-    measure::method,
+    log_rate_limit::LogRateLimit,
     request_id::{REQUEST_ID, RequestId},
-    status::{code_at_fault, code_name},
 };
 use crate::{
     accounting::CallerName,
+    grpc::{
+        methods::method,
+        status::{code_at_fault, code_name},
+    },
     telemetry::{Method, spans},
 };
 
 /// Puts [`Log`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct LogLayer(pub(super) Arc<LineLimit>);
+pub(crate) struct LogLayer(pub(crate) Arc<LogRateLimit>);
 
 /// Gives calls an id, and logs those that fail.
 #[derive(Debug, Clone)]
-pub(super) struct Log<S> {
+pub(crate) struct Log<S> {
     inner: S,
-    limit: Arc<LineLimit>,
+    limit: Arc<LogRateLimit>,
 }
 
 /// Where authorization leaves the caller's name for the log: a call that fails has no other way to tell it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CallerSlot(Arc<OnceLock<CallerName>>);
+pub(crate) struct CallerSlot(Arc<OnceLock<CallerName>>);
 
 impl CallerSlot {
-    pub(super) fn set(&self, name: &CallerName) {
+    pub(crate) fn set(&self, name: &CallerName) {
         let _ = self.0.set(name.clone()); // a call has one caller
     }
 
@@ -89,7 +91,7 @@ where
 }
 
 /// An answer, and the call that it ends.
-pub(super) struct Logged<F> {
+pub(crate) struct Logged<F> {
     answer: F,
     call: Call,
 }
@@ -117,13 +119,17 @@ struct Call {
     id: RequestId,
     method: Method,
     caller: CallerSlot,
-    limit: Arc<LineLimit>,
+    limit: Arc<LogRateLimit>,
 }
+
+/// What the lines are found by, wherever this file stands.
+const TARGET: &str = "billing::grpc::log";
 
 /// Writes the line, at a level that `tracing` wants to know when it is compiled.
 macro_rules! line {
     ($level:expr, $call:expr, $failed:expr, $message:literal) => {
         tracing::event!(
+            target: TARGET,
             $level,
             method = %format_args!("{}/{}", $call.method.grpc_service, $call.method.grpc_method),
             code = code_name(code_at_fault($failed)),

@@ -16,7 +16,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts lines by their sort: the code of the calls that they are about.
 #[derive(Debug, Default)]
-pub(super) struct LineLimit(Mutex<BTreeMap<&'static str, Lines>>);
+pub(crate) struct LogRateLimit(Mutex<BTreeMap<&'static str, Lines>>);
 
 /// The lines of one sort since the first of them.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ struct Lines {
     count: u64,
 }
 
-impl LineLimit {
+impl LogRateLimit {
     /// Counts a line, and tells whether it is to be written.
-    pub(super) fn admits(&self, code: &'static str, now: Instant) -> bool {
+    pub(crate) fn admits(&self, code: &'static str, now: Instant) -> bool {
         let mut lines = self.lines();
         let lines = lines.entry(code).or_insert(Lines { since: now, count: 0 });
         lines.count += 1;
@@ -35,7 +35,7 @@ impl LineLimit {
     }
 
     /// Says from time to time, for ever, how many lines were left out.
-    pub(super) async fn report(&self) {
+    pub(crate) async fn report(&self) {
         loop {
             sleep(REPORT_INTERVAL).await;
             for (code, left_out) in self.take_left_out(Instant::now()) {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn each_sort_has_its_lines_and_what_is_left_out_is_counted_once() {
-        let (limit, begin) = (LineLimit::default(), Instant::now());
+        let (limit, begin) = (LogRateLimit::default(), Instant::now());
         let written = (0..250).filter(|_| limit.admits("UNAVAILABLE", begin)).count();
         assert_eq!(written, 100);
         assert!(limit.admits("ABORTED", begin + WINDOW / 2));

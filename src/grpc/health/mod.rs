@@ -1,5 +1,8 @@
 //! Health by the real ability to commit.
 
+mod port;
+mod streams;
+
 use std::time::Duration;
 
 use tonic_health::{
@@ -7,8 +10,10 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use super::watches::BoundedHealth;
+pub use port::serve_health;
+
 use crate::{ledger::Ledger, telemetry::Metrics};
+use streams::BoundedHealth;
 
 /// Says that the process is alive. Needs no database: restarting the service does not mend one.
 const ALIVE: [&str; 2] = ["", "liveness"];
@@ -63,7 +68,7 @@ impl Health {
         }
     }
 
-    pub(super) fn service(&self) -> BoundedHealth {
+    pub(crate) fn service(&self) -> BoundedHealth {
         BoundedHealth(HealthService::from_health_reporter(self.0.clone()))
     }
 

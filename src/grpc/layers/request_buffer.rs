@@ -24,7 +24,12 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{HEALTH, REQUEST_BYTES_MAX, boundary::patience, connections::Peer, status::Failure};
+use super::deadline::patience;
+use crate::grpc::{
+    connection::{Peer, REQUEST_BYTES_MAX},
+    methods::HEALTH,
+    status::Failure,
+};
 
 /// How long a request may take to arrive, once it has begun.
 const ARRIVAL_MAX: Duration = Duration::from_secs(5);
@@ -34,50 +39,39 @@ const EARLIER: Duration = Duration::from_millis(1);
 const NAME_BYTES_MAX: usize = 4 * 1024;
 /// How much of a request is received without a place for it: nearly all are smaller, and so many calls fit into memory.
 const FREE_BYTES: usize = 4 * 1024;
-/// How many bytes beyond that the requests of one connection may hold, and those of all.
-const CONNECTION_BYTES_MAX: usize = 1024 * 1024;
+/// How many bytes beyond that the requests of all connections may hold.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What comes before a message: a flag, and its length.
 const PREFIX_BYTES: usize = 5;
 /// The only method whose requests are streams.
 const REFLECTION: &str = "/grpc.reflection.";
 
-/// The bytes that the requests of one connection may still hold.
+/// Puts [`RequestBuffer`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct BytesOfConnection(Arc<Semaphore>);
-
-impl Default for BytesOfConnection {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(CONNECTION_BYTES_MAX)))
-    }
-}
-
-/// Puts [`Intake`] around a service.
-#[derive(Debug, Clone)]
-pub(super) struct IntakeLayer(Arc<Semaphore>);
+pub(crate) struct RequestBufferLayer(Arc<Semaphore>);
 
 /// Receives requests.
 #[derive(Debug, Clone)]
-pub(super) struct Intake<S> {
+pub(crate) struct RequestBuffer<S> {
     inner: S,
     bytes: Arc<Semaphore>,
 }
 
-impl IntakeLayer {
-    pub(super) fn new() -> Self {
+impl RequestBufferLayer {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(BYTES_MAX)))
     }
 }
 
-impl<S> Layer<S> for IntakeLayer {
-    type Service = Intake<S>;
+impl<S> Layer<S> for RequestBufferLayer {
+    type Service = RequestBuffer<S>;
 
-    fn layer(&self, inner: S) -> Intake<S> {
-        Intake { inner, bytes: Arc::clone(&self.0) }
+    fn layer(&self, inner: S) -> RequestBuffer<S> {
+        RequestBuffer { inner, bytes: Arc::clone(&self.0) }
     }
 }
 
-impl<S> Service<http::Request<Body>> for Intake<S>
+impl<S> Service<http::Request<Body>> for RequestBuffer<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
         + Clone
@@ -98,7 +92,7 @@ where
             return Box::pin(self.inner.call(request));
         }
         let mut inner = self.inner.clone();
-        let own = request.extensions().get::<Peer>().map(|peer| peer.bytes.clone()).unwrap_or_default();
+        let own = Peer::of(&request).bytes;
         let mut held = Held { budgets: [own.0, Arc::clone(&self.bytes)], permits: [None, None] };
         Box::pin(async move {
             match received(request, &mut held).await {

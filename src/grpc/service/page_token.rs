@@ -3,11 +3,14 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use super::proto::{ListEntriesRequest, ListReservationsRequest};
-use crate::{accounting::Invalid, ledger::EntrySpan};
+use crate::{
+    accounting::Invalid,
+    grpc::proto::{ListEntriesRequest, ListReservationsRequest},
+    ledger::EntrySpan,
+};
 
 /// A request for a page of a list.
-pub(super) trait Paged: prost::Message + Clone {
+pub(crate) trait Paged: prost::Message + Clone {
     /// The method that it is a request of.
     const METHOD: &'static str;
 
@@ -31,7 +34,7 @@ paged!(ListEntriesRequest: "ListEntries", ListReservationsRequest: "ListReservat
 const WORD_BYTES: usize = 8;
 
 /// The token for the rest of the list that `request` asks for.
-pub(super) fn write(rest: EntrySpan, request: &impl Paged) -> String {
+pub(crate) fn write(rest: EntrySpan, request: &impl Paged) -> String {
     let bytes = [rest.after.to_be_bytes(), rest.last.to_be_bytes(), check(rest, request)].concat();
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -40,7 +43,7 @@ pub(super) fn write(rest: EntrySpan, request: &impl Paged) -> String {
 ///
 /// # Errors
 /// When it is no token, or one given for another request.
-pub(super) fn parse(token: &str, request: &impl Paged) -> Result<EntrySpan, Invalid> {
+pub(crate) fn parse(token: &str, request: &impl Paged) -> Result<EntrySpan, Invalid> {
     let invalid = |problem| Invalid::field("page_token", problem);
     let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
     let ([after, last, check_word], []) = bytes.as_chunks::<WORD_BYTES>() else {

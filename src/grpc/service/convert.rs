@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
-use super::proto::{self, refund_request};
 use crate::{
     accounting::{
         AccountId, Actor, AdminCredit, Amount, Balance, CallerName, Capture, ChargeName, Command, Credit,
@@ -12,6 +11,7 @@ use crate::{
         OveragePolicy, Reason, Reference, Refund, Refusal, Reservation, ReservationAfter, ReservationState,
         Reserve, Timestamp, Ttl,
     },
+    grpc::proto::{self, refund_request},
     ledger::{AccountView, EntryQuery},
 };
 
@@ -169,7 +169,7 @@ fn ttl(duration: Option<&ProtoDuration>) -> Result<Option<Ttl>, Invalid> {
 }
 
 /// Which state a list asks for; `None` for every one.
-pub(super) fn reservation_state(number: i32) -> Result<Option<ReservationState>, Invalid> {
+pub(crate) fn reservation_state(number: i32) -> Result<Option<ReservationState>, Invalid> {
     if number == 0 {
         return Ok(None);
     }
@@ -204,7 +204,7 @@ fn entry_type(number: i32) -> Option<EntryType> {
 }
 
 /// Which entries a list asks for.
-pub(super) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQuery, Invalid> {
+pub(crate) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQuery, Invalid> {
     let types = request.entry_types.iter().map(|number| {
         let most = EntryType::ALL.len();
         entry_type(*number).ok_or_else(|| no_such_number("entry_types", "EntryType", 1, most, *number))
@@ -220,7 +220,7 @@ pub(super) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQu
 }
 
 /// How many entries a page has at most.
-pub(super) fn page_size(page_size: i32) -> Result<usize, Invalid> {
+pub(crate) fn page_size(page_size: i32) -> Result<usize, Invalid> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(PAGE_SIZE_DEFAULT),
         Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),
@@ -229,7 +229,7 @@ pub(super) fn page_size(page_size: i32) -> Result<usize, Invalid> {
 }
 
 /// The sequence of an entry.
-pub(super) fn sequence(sequence: i64) -> Result<i64, Invalid> {
+pub(crate) fn sequence(sequence: i64) -> Result<i64, Invalid> {
     if sequence < 1 {
         return Err(Invalid::field("sequence", format!("must be at least 1, not {sequence}")));
     }
@@ -244,7 +244,7 @@ fn nanos(field: &'static str, nanos: i32) -> Result<i64, Invalid> {
 }
 
 /// The whole microsecond at or before a moment.
-pub(super) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Result<Timestamp, Invalid> {
+pub(crate) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Result<Timestamp, Invalid> {
     let second = Timestamp::from_unix_micros(time.seconds.saturating_mul(1_000_000));
     if !(Timestamp::FIRST..=Timestamp::LAST).contains(&second) {
         return Err(Invalid::field(field, "must be between the years 1 and 9999"));
@@ -253,7 +253,7 @@ pub(super) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Res
 }
 
 /// From when until when a list asks for entries: the whole microseconds at or after both moments.
-pub(super) fn times(
+pub(crate) fn times(
     request: &proto::ListEntriesRequest,
 ) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
     let (after, before) = (request.create_time_after.as_ref(), request.create_time_before.as_ref());
@@ -365,7 +365,7 @@ impl From<&Refusal> for proto::Refusal {
 }
 
 /// An account as a message.
-pub(super) fn account(account_id: &AccountId, account: &AccountView) -> proto::Account {
+pub(crate) fn account(account_id: &AccountId, account: &AccountView) -> proto::Account {
     proto::Account {
         account_id: account_id.to_string(),
         balance: Some(account.balance.into()),

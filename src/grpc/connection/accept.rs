@@ -21,11 +21,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::{
-    boundary::ChecksOfConnection,
-    intake::BytesOfConnection,
+    bounds::ConnectionSettings,
+    peer::Peer,
     tls::{ClientChain, Tls},
-    unread::PagesOfConnection,
-    watches::WatchesOfConnection,
 };
 use crate::reload::Reloaded;
 
@@ -40,28 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// answered, and tries again only after a second: with the usual 128, any burst of clients would see that.
 const BACKLOG: u32 = 4_096;
 
-/// The bounds of connections.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionSettings {
-    /// How many there are at once at most. Further ones are closed at once.
-    pub connections_max: usize,
-    /// After how long a connection is asked to end. It is cut when it has not after as long again.
-    pub age_max: Duration,
-}
-
-/// Who is at the other end of a connection, as its calls know it.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    /// Its certificates, if there is TLS.
-    pub(super) certificates: Option<ClientChain>,
-    pub(super) pages: PagesOfConnection,
-    pub(super) watches: WatchesOfConnection,
-    pub(super) checks: ChecksOfConnection,
-    pub(super) bytes: BytesOfConnection,
-}
-
 /// A connection with a client.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     transport: Transport,
     peer: Peer,
     /// What the server has not read yet of the greeting, which was read before it knew of the connection.
@@ -89,7 +67,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts connections for as long as the stream is held. It has those that have begun to speak HTTP/2: a server that shuts
 /// down waits for no others.
-pub(super) fn accept(
+pub(crate) fn accept(
     listener: TcpListener,
     settings: ConnectionSettings,
     tls: Option<Reloaded<Tls>>,
@@ -138,13 +116,7 @@ impl Connection {
         client.set_nodelay(true)?;
         let (transport, certificates) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
         let end = Box::pin(sleep_until(now + age_max + age_max));
-        let peer = Peer {
-            certificates,
-            pages: PagesOfConnection::default(),
-            watches: WatchesOfConnection::default(),
-            checks: ChecksOfConnection::default(),
-            bytes: BytesOfConnection::default(),
-        };
+        let peer = Peer { certificates, ..Peer::default() };
         Ok(Self { transport, peer, greeting: GREETING, end, _place: place })
     }
 }

@@ -3,9 +3,10 @@
 use tokio::net::TcpListener;
 use tonic_health::pb::health_server::HealthServer;
 
-use super::{
-    ConnectionSettings, Health, ServeError, boundary::BoundaryLayer, bounded, connections,
-    intake::IntakeLayer,
+use super::Health;
+use crate::grpc::{
+    connection::{ConnectionSettings, accept, bounded},
+    layers::{ErrorsLayer, RequestBufferLayer},
 };
 
 /// How many connections there are at once at most. They are kubelets and load balancers, which are few; and so many always fit
@@ -22,13 +23,13 @@ pub async fn serve_health(
     listener: TcpListener,
     connections: ConnectionSettings,
     health: Health,
-) -> Result<(), ServeError> {
+) -> Result<(), tonic::transport::Error> {
     let connections = ConnectionSettings { connections_max: CONNECTIONS_MAX, ..connections };
     bounded(connections)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .layer(BoundaryLayer::new())
-        .layer(IntakeLayer::new())
+        .layer(ErrorsLayer::new())
+        .layer(RequestBufferLayer::new())
         .add_service(HealthServer::new(health.service()))
-        .serve_with_incoming(connections::accept(listener, connections, None))
+        .serve_with_incoming(accept(listener, connections, None))
         .await
 }

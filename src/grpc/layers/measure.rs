@@ -11,22 +11,20 @@ use std::{
 use tonic::{Code, codegen::http};
 use tower::{Layer, Service};
 
-use super::{
-    HEALTH,
-    authorize::{LEDGER, METHODS},
-    status::code_at_fault,
+use crate::{
+    grpc::{
+        methods::{METHODS, method},
+        status::code_at_fault,
+    },
+    telemetry::{Method, Metrics},
 };
-use crate::telemetry::{Method, Metrics};
-
-/// Whatever is no method of the ledger or of health: reflection, and paths that somebody made up.
-const OTHER: Method = Method { grpc_service: "other", grpc_method: "other" };
 
 /// Puts [`Measure`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct MeasureLayer(Metrics);
+pub(crate) struct MeasureLayer(Metrics);
 
 impl MeasureLayer {
-    pub(super) fn new(metrics: Metrics) -> Self {
+    pub(crate) fn new(metrics: Metrics) -> Self {
         for (grpc_method, _) in METHODS {
             let method = Method { grpc_service: "billing.v1.BillingService", grpc_method };
             for number in 0..=16 {
@@ -39,7 +37,7 @@ impl MeasureLayer {
 
 /// Measures calls.
 #[derive(Debug, Clone)]
-pub(super) struct Measure<S> {
+pub(crate) struct Measure<S> {
     inner: S,
     metrics: Metrics,
 }
@@ -72,7 +70,7 @@ where
 }
 
 /// An answer, and the call that it ends.
-pub(super) struct Measured<F> {
+pub(crate) struct Measured<F> {
     answer: F,
     call: Call,
 }
@@ -116,23 +114,6 @@ impl Drop for Call {
 /// The code of an answer. One that has anything else to say has it in its headers.
 fn code(headers: &http::HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
-}
-
-/// The method of a path, by a name that no caller has made up.
-pub(super) fn method(path: &str) -> Method {
-    if let Some(name) = path.strip_prefix(LEDGER) {
-        let known = METHODS.into_iter().find(|(method, _)| *method == name);
-        return known.map_or(OTHER, |(grpc_method, _)| Method {
-            grpc_service: "billing.v1.BillingService",
-            grpc_method,
-        });
-    }
-    let grpc_service = "grpc.health.v1.Health";
-    match path.strip_prefix(HEALTH) {
-        Some("Check") => Method { grpc_service, grpc_method: "Check" },
-        Some("Watch") => Method { grpc_service, grpc_method: "Watch" },
-        Some(_) | None => OTHER,
-    }
 }
 
 /// The name of a code as other gRPC servers' metrics have it.

@@ -11,7 +11,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::FutureExt as _;
@@ -19,65 +18,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::{HEALTH, connections::Peer, deadline, status::Failure};
+use super::deadline::patience;
+use crate::grpc::{connection::Peer, methods::HEALTH, status::Failure};
 
-/// How much earlier than tonic a call is ended: enough for its timer, and for the answer to arrive in time.
-const MARGIN: Duration = Duration::from_millis(3);
-
-/// How long a call may take whose caller would wait for longer: one that is sent a byte at a time ends, too.
-const CALL_MAX: Duration = Duration::from_secs(30);
 /// How many calls may be under way. Each has a bounded place to wait in, in the committer or before the pool of reads; this
 /// bounds those that are still being received.
 const CALLS_MAX: u32 = 16_384;
 
-/// How many calls of health one connection may have under way: a client asks for a few names, one after the other.
-const CHECKS_PER_CONNECTION_MAX: usize = 16;
-
-/// The places of the calls of health that one connection has under way.
+/// Puts [`Errors`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct ChecksOfConnection(Arc<Semaphore>);
-
-impl Default for ChecksOfConnection {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(CHECKS_PER_CONNECTION_MAX)))
-    }
-}
-
-/// Puts [`Boundary`] around a service.
-#[derive(Debug, Clone)]
-pub(super) struct BoundaryLayer {
+pub(crate) struct ErrorsLayer {
     calls: Arc<Semaphore>,
 }
 
 /// Answers in the words of the contract whatever happens.
 #[derive(Debug, Clone)]
-pub(super) struct Boundary<S> {
+pub(crate) struct Errors<S> {
     inner: S,
     calls: Arc<Semaphore>,
 }
 
-impl BoundaryLayer {
-    pub(super) fn new() -> Self {
+impl ErrorsLayer {
+    pub(crate) fn new() -> Self {
         Self { calls: Arc::new(Semaphore::new(CALLS_MAX as usize)) }
     }
 
     /// Waits until no call is under way. From then on there will be none.
-    pub(super) async fn all_answered(&self) {
+    pub(crate) async fn all_answered(&self) {
         if let Ok(places) = self.calls.acquire_many(CALLS_MAX).await {
             places.forget();
         }
     }
 }
 
-impl<S> Layer<S> for BoundaryLayer {
-    type Service = Boundary<S>;
+impl<S> Layer<S> for ErrorsLayer {
+    type Service = Errors<S>;
 
-    fn layer(&self, inner: S) -> Boundary<S> {
-        Boundary { inner, calls: Arc::clone(&self.calls) }
+    fn layer(&self, inner: S) -> Errors<S> {
+        Errors { inner, calls: Arc::clone(&self.calls) }
     }
 }
 
-impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Boundary<S>
+impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Errors<S>
 where
     S: Service<http::Request<RequestBody>, Response = http::Response<ResponseBody>>,
     S::Future: Send + 'static,
@@ -122,18 +104,10 @@ fn is_grpc(headers: &http::HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// How long a call may take.
-pub(super) fn patience(headers: &http::HeaderMap) -> Duration {
-    deadline::of(headers).unwrap_or(CALL_MAX).min(CALL_MAX).saturating_sub(MARGIN)
-}
-
 /// A place among the calls under way; of health, among those of its connection, since it is answered however many others call.
 fn place<B>(calls: &Arc<Semaphore>, request: &http::Request<B>) -> Result<OwnedSemaphorePermit, Failure> {
-    let places = if request.uri().path().starts_with(HEALTH) {
-        request.extensions().get::<Peer>().map(|peer| peer.checks.clone()).unwrap_or_default().0
-    } else {
-        Arc::clone(calls)
-    };
+    let places =
+        if request.uri().path().starts_with(HEALTH) { Peer::of(request).checks.0 } else { Arc::clone(calls) };
     places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)
 }
 
@@ -191,24 +165,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_call_ends_when_its_caller_waits_no_longer_and_in_any_case() {
-        let header = http::HeaderName::from_static("grpc-timeout");
-        let asked = |timeout: &str| {
-            patience(&http::HeaderMap::from_iter([(header.clone(), timeout.parse().unwrap())]))
-        };
-        assert_eq!(patience(&http::HeaderMap::new()) + MARGIN, CALL_MAX);
-        assert_eq!(asked("2S") + MARGIN, Duration::from_secs(2));
-        assert_eq!(asked("1u"), Duration::ZERO);
-        for long in ["99999999H", "31S", "forever"] {
-            assert_eq!(asked(long) + MARGIN, CALL_MAX, "{long}");
-        }
-    }
-
     #[tokio::test]
     async fn a_handler_that_panics_is_internal_and_keeps_its_secrets() {
         let call = http::Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
-        let answer = BoundaryLayer::new().layer(Panics).call(call).await.unwrap();
+        let answer = ErrorsLayer::new().layer(Panics).call(call).await.unwrap();
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(status.code(), Code::Internal);
         assert!(!format!("{status:?}").contains("secret"), "{status:?}");

@@ -17,7 +17,7 @@ use std::{
 use futures_util::future::Either;
 use http_body::{Body as _, Frame};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     task::AbortHandle,
     time::{sleep, timeout},
 };
@@ -28,10 +28,9 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::connections::Peer;
+use crate::grpc::connection::Peer;
 
-/// How many pages may wait for one connection, and for all: what they take up is a small part of a small machine's memory.
-const PAGES_PER_CONNECTION_MAX: usize = 4;
+/// How many pages may wait for all connections: what they take up is a small part of a small machine's memory.
 const PAGES_MAX: usize = 64;
 /// How long a client may take to read a page.
 const READING_MAX: Duration = Duration::from_secs(30);
@@ -40,16 +39,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const PIECE_BYTES: usize = 16 * 1024;
 /// The methods that answer with pages.
 const LISTS: [&str; 2] = ["/ListEntries", "/ListReservations"];
-
-/// The places of the pages that one connection has not read yet.
-#[derive(Debug, Clone)]
-pub(super) struct PagesOfConnection(Arc<Semaphore>);
-
-impl Default for PagesOfConnection {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PAGES_PER_CONNECTION_MAX)))
-    }
-}
 
 /// Pages that are being given away, the oldest first.
 #[derive(Debug, Clone, Default)]
@@ -74,42 +63,42 @@ impl Pages {
     }
 }
 
-/// Puts [`Unread`] around a service.
+/// Puts [`BackPressure`] around a service.
 #[derive(Debug, Clone)]
-pub(super) struct UnreadLayer(Pages);
+pub(crate) struct BackPressureLayer(Pages);
 
 /// Lets a call for a page wait until its connection has a place for the answer.
 #[derive(Debug, Clone)]
-pub(super) struct Unread<S> {
+pub(crate) struct BackPressure<S> {
     inner: S,
     pages: Pages,
 }
 
-impl UnreadLayer {
-    pub(super) fn new() -> Self {
+impl BackPressureLayer {
+    pub(crate) fn new() -> Self {
         Self(Pages::default())
     }
 
     /// Waits until no page is unread.
-    pub(super) async fn all_read(&self) {
+    pub(crate) async fn all_read(&self) {
         while !self.0.unread().is_empty() {
             sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-impl<S> Layer<S> for UnreadLayer {
-    type Service = Unread<S>;
+impl<S> Layer<S> for BackPressureLayer {
+    type Service = BackPressure<S>;
 
-    fn layer(&self, inner: S) -> Unread<S> {
-        Unread { inner, pages: self.0.clone() }
+    fn layer(&self, inner: S) -> BackPressure<S> {
+        BackPressure { inner, pages: self.0.clone() }
     }
 }
 
 /// A future that is boxed only where it has to wait.
 type MaybeWaiting<F> = Either<F, Pin<Box<dyn Future<Output = <F as Future>::Output> + Send>>>;
 
-impl<S, RequestBody> Service<http::Request<RequestBody>> for Unread<S>
+impl<S, RequestBody> Service<http::Request<RequestBody>> for BackPressure<S>
 where
     S: Service<http::Request<RequestBody>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -126,7 +115,7 @@ where
         if !LISTS.iter().any(|list| request.uri().path().ends_with(list)) {
             return Either::Left(self.inner.call(request));
         }
-        let own = request.extensions().get::<Peer>().map(|peer| peer.pages.clone()).unwrap_or_default();
+        let own = Peer::of(&request).pages;
         let pages = self.pages.clone();
         let answer = self.inner.call(request); // does nothing until it is polled
         Either::Right(Box::pin(async move {
@@ -201,6 +190,7 @@ impl http_body::Body for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
     use tonic::Code;
 
     use super::*;

@@ -1,26 +1,28 @@
 //! One short method for each call: parse, ask, render.
 
+mod convert;
+mod page;
+pub(super) mod page_token;
+
 use tonic::{Request, Response, Status};
 
-use super::{
-    authorize::METHODS,
-    convert,
-    page::Page,
-    page_token,
-    proto::{self, get_entry_request, get_operation_response},
-    status::Failure,
-};
 use crate::{
     access::{Caller, Role},
     accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
     committer::{Committer, SubmitError},
+    grpc::{
+        methods::METHODS,
+        proto::{self, get_entry_request, get_operation_response},
+        status::Failure,
+    },
     ledger::Ledger,
     telemetry::{Metrics, OperationResult},
 };
+use page::Page;
 
 /// The methods of `billing.v1.BillingService`.
 #[derive(Debug)]
-pub(super) struct BillingService {
+pub(crate) struct BillingService {
     committer: Committer,
     ledger: Ledger,
     metrics: Metrics,
@@ -35,7 +37,7 @@ struct Applied {
 }
 
 impl BillingService {
-    pub(super) fn new(committer: Committer, ledger: Ledger, metrics: Metrics) -> Self {
+    pub(crate) fn new(committer: Committer, ledger: Ledger, metrics: Metrics) -> Self {
         for (operation, roles) in METHODS {
             if !roles.contains(&Role::Reader) {
                 metrics.expect_operation(&OperationResult { operation, result: "key_reused", reason: "" });

@@ -3,11 +3,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::{
@@ -17,24 +16,10 @@ use tonic_health::{
     server::{HealthService, WatchStream},
 };
 
-use super::{connections::Peer, status::Failure};
-
-/// How many streams one connection may watch: there are four names to watch, and a client may begin anew before the end of a
-/// stream has arrived here.
-const WATCHES_PER_CONNECTION_MAX: usize = 8;
-
-/// The places of the streams that one connection watches.
-#[derive(Debug, Clone)]
-pub(super) struct WatchesOfConnection(Arc<Semaphore>);
-
-impl Default for WatchesOfConnection {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(WATCHES_PER_CONNECTION_MAX)))
-    }
-}
+use crate::grpc::{connection::Peer, status::Failure};
 
 /// Health, within the bound.
-pub(super) struct BoundedHealth(pub(super) HealthService);
+pub(crate) struct BoundedHealth(pub(crate) HealthService);
 
 #[tonic::async_trait]
 impl Health for BoundedHealth {
@@ -48,9 +33,8 @@ impl Health for BoundedHealth {
     type WatchStream = Watch;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
-        let peer = request.extensions().get::<Peer>();
-        let places = peer.map(|peer| peer.watches.clone()).unwrap_or_default().0;
-        let place = places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        let place = peer.watches.0.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
         let (answer, is_known) = match self.0.watch(request).await {
             Err(unknown) if unknown.code() == Code::NotFound => {
                 // Ends with the service itself.
@@ -63,7 +47,7 @@ impl Health for BoundedHealth {
 }
 
 /// A stream that is watched, and its place.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     stream: WatchStream,
     is_known: bool,
     is_told: bool,

@@ -26,14 +26,14 @@ const VERDICT_MAX: Duration = Duration::from_secs(1);
 /// What a handshake needs.
 #[derive(Debug)]
 pub struct Tls {
-    pub(super) config: Arc<ServerConfig>,
+    pub(crate) config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     expiry: i64,
 }
 
 /// The certificates that a client sent, judged for as long as its connection lives.
 #[derive(Debug, Clone)]
-pub(super) struct ClientChain(Arc<JudgedChain>);
+pub(crate) struct ClientChain(Arc<JudgedChain>);
 
 #[derive(Debug)]
 struct JudgedChain {
@@ -45,7 +45,7 @@ struct JudgedChain {
 
 /// The certificate of whoever is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ClientCertificate {
+pub(crate) enum ClientCertificate {
     /// It sent none, or was not asked for one.
     None,
     /// One that is good, for these names.
@@ -97,7 +97,7 @@ impl Tls {
 
 impl ClientChain {
     /// What a client sent in its handshake. A chain that is no good then is not kept: that is what it stays.
-    pub(super) fn new(chain: Option<&[CertificateDer<'static>]>, tls: Reloaded<Tls>) -> Self {
+    pub(crate) fn new(chain: Option<&[CertificateDer<'static>]>, tls: Reloaded<Tls>) -> Self {
         let chain = chain.unwrap_or_default();
         let current = tls.current();
         let verdict = current.judge(chain);
@@ -107,7 +107,7 @@ impl ClientChain {
     }
 
     /// What it is worth now: authorities change, and certificates expire.
-    pub(super) fn judge(&self) -> ClientCertificate {
+    pub(crate) fn judge(&self) -> ClientCertificate {
         let JudgedChain { chain, tls, judged } = &*self.0;
         let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
         let (by, at, verdict) = &mut *judged;

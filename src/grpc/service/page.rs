@@ -15,9 +15,9 @@ const ITEM_OVERHEAD: usize = 6;
 
 /// Items, newest first, and where to go on.
 #[derive(Debug)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    pub(super) rest: Option<EntrySpan>,
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) rest: Option<EntrySpan>,
     size: usize,
     bytes: usize,
     is_full: bool,
@@ -25,12 +25,12 @@ pub(super) struct Page<T> {
 
 impl<T: Message> Page<T> {
     /// An empty page for up to `size` items of a span.
-    pub(super) fn new(span: EntrySpan, size: usize) -> Self {
+    pub(crate) fn new(span: EntrySpan, size: usize) -> Self {
         Self { items: Vec::new(), rest: Some(span), size, bytes: 0, is_full: size == 0 }
     }
 
     /// What to read next, and how many items of it; `None` when the page is done.
-    pub(super) fn wants(&self) -> Option<(EntrySpan, usize)> {
+    pub(crate) fn wants(&self) -> Option<(EntrySpan, usize)> {
         let room = match self.items.len() {
             0 => READ_AT_FIRST,
             taken => (PAGE_BYTES_MAX.saturating_sub(self.bytes) * taken / self.bytes + 1).min(READ_AT_ONCE),
@@ -40,7 +40,7 @@ impl<T: Message> Page<T> {
     }
 
     /// Takes what was read, each with its sequence, and where that reading ended. Leaves what does not fit for the next page.
-    pub(super) fn take(&mut self, read: impl Iterator<Item = (i64, T)>, rest: Option<EntrySpan>) {
+    pub(crate) fn take(&mut self, read: impl Iterator<Item = (i64, T)>, rest: Option<EntrySpan>) {
         let (span, wanted) = (self.rest, self.wants().map_or(0, |(_, wanted)| wanted));
         let before = self.items.len();
         for (sequence, item) in read {

@@ -5,16 +5,16 @@ use std::fmt;
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Where a caller may send it, and where it is answered.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LENGTH_MAX: usize = 64;
 
 /// 1 to 64 visible ASCII characters: the caller's, if it sent any, so that its logs and ours have the same. Who sends more,
 /// or others, gets an id of ours: nobody writes what he likes into the log.
 #[derive(Debug, Clone)]
-pub(super) struct RequestId(HeaderValue);
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let sent = headers.get(REQUEST_ID).filter(|sent| is_good(sent.as_bytes()));
         sent.map_or_else(Self::random, |sent| Self(sent.clone()))
     }
@@ -26,13 +26,13 @@ impl RequestId {
     }
 
     /// As an answer has it: marked as never to be kept in HTTP/2's table of headers, since no other answer has the same.
-    pub(super) fn header(&self) -> HeaderValue {
+    pub(crate) fn header(&self) -> HeaderValue {
         let mut header = self.0.clone();
         header.set_sensitive(true);
         header
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default() // visible ASCII
     }
 }

@@ -1,0 +1,25 @@
+//! What a call passes before it reaches its method, each layer in a file of its own. `grpc/server.rs` has their order.
+
+mod authorize;
+mod back_pressure;
+mod deadline;
+mod errors;
+mod log;
+mod log_rate_limit;
+mod measure;
+mod request_buffer;
+mod request_id;
+mod trace;
+
+pub(crate) use authorize::AuthorizeLayer;
+#[cfg(test)]
+pub(crate) use authorize::bearer;
+pub(crate) use back_pressure::BackPressureLayer;
+#[cfg(test)]
+pub(crate) use deadline::parse as parse_deadline;
+pub(crate) use errors::ErrorsLayer;
+pub(crate) use log::LogLayer;
+pub(crate) use log_rate_limit::LogRateLimit;
+pub(crate) use measure::MeasureLayer;
+pub(crate) use request_buffer::RequestBufferLayer;
+pub(crate) use trace::TraceLayer;

@@ -1,0 +1,106 @@
+//! Serves the ledger, health and reflection: here stands which layers a call passes, and in which order.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::oneshot, time::sleep};
+use tonic_health::pb::health_server::HealthServer;
+
+/// Why serving ended before it was to.
+pub use tonic::transport::Error as ServeError;
+
+use super::{
+    connection::{ConnectionSettings, REQUEST_BYTES_MAX, Tls, accept, bounded},
+    health::Health,
+    layers::{
+        AuthorizeLayer, BackPressureLayer, ErrorsLayer, LogLayer, LogRateLimit, MeasureLayer,
+        RequestBufferLayer, TraceLayer,
+    },
+    proto::{self, billing_service_server::BillingServiceServer},
+    service::BillingService,
+};
+use crate::{
+    access::Credentials, committer::Committer, ledger::Ledger, reload::Reloaded, telemetry::Metrics,
+};
+
+/// When the server stops: how long clients have to take notice, and how long the last answers to leave.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// Who may connect, and how.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// The bounds of connections.
+    pub connections: ConnectionSettings,
+    /// Who may call; everybody if there are none.
+    pub credentials: Option<Reloaded<Credentials>>,
+    /// TLS, if there is any.
+    pub tls: Option<Reloaded<Tls>>,
+}
+
+/// Serves the ledger, health and reflection until `shutdown`, then lets the calls under way finish. That may take as
+/// long as a client likes: bound it. Connections without calls are not waited for.
+///
+/// # Errors
+/// When the listener fails.
+///
+/// # Panics
+/// Never: the descriptors for reflection are compiled in, and every test that starts a server reads them.
+pub async fn serve(
+    listener: TcpListener,
+    settings: ServerSettings,
+    committer: Committer,
+    ledger: Ledger,
+    metrics: Metrics,
+    health: &Health,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let billing = BillingServiceServer::new(BillingService::new(committer, ledger, metrics.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let incoming = accept(listener, settings.connections, settings.tls);
+    let (errors, back_pressure) = (ErrorsLayer::new(), BackPressureLayer::new());
+    let log_rate_limit = Arc::new(LogRateLimit::default());
+    let (stop, stopped) = oneshot::channel();
+    let serving = bounded(settings.connections)
+        .layer(TraceLayer(settings.credentials.clone()))
+        .layer(LogLayer(Arc::clone(&log_rate_limit)))
+        .layer(MeasureLayer::new(metrics))
+        .layer(errors.clone())
+        .layer(AuthorizeLayer(settings.credentials))
+        .layer(RequestBufferLayer::new())
+        .layer(back_pressure.clone())
+        .add_service(HealthServer::new(health.service()))
+        // Both, since clients know one or the other.
+        .add_service(reflection().build_v1().expect("compiled-in descriptors are sound"))
+        .add_service(reflection().build_v1alpha().expect("compiled-in descriptors are sound"))
+        .add_service(billing)
+        .serve_with_incoming_shutdown(incoming, async {
+            shutdown.await;
+            let _ = stop.send(()); // who waits for it is dropped no earlier than this
+        });
+    tokio::select! {
+        served = serving => served,
+        () = all_answered(stopped, &errors, &back_pressure) => Ok(()),
+        () = log_rate_limit.report() => Ok(()), // never
+    }
+}
+
+/// Waits until the server was told to stop and no call is under way. The server itself waits for every connection to be closed
+/// by its client, and there are clients that sleep, hang, or are gone.
+async fn all_answered(
+    stopped: oneshot::Receiver<()>,
+    errors: &ErrorsLayer,
+    back_pressure: &BackPressureLayer,
+) {
+    let _ = stopped.await; // a server that has failed is noticed first
+    sleep(FAREWELL).await;
+    errors.all_answered().await;
+    back_pressure.all_read().await;
+    sleep(FAREWELL).await;
+}
+
+/// What reflection knows: the contract, health, and the details that errors carry, so that tools can show them.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}
