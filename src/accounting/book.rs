@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    AccountId, Balance, CreditKind, Entry, ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Refusal,
+    Account, AccountId, CreditKind, Entry, ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Refusal,
     RefusalReason, Reservation, ReservationAfter, ReservationState, Timestamp, command::Command,
-    decide::Posting,
+    posting::Posting,
 };
 
 /// The accounts, earlier answers, charges, payments and reservations that some commands name; and all that [`super::decide()`] adds.
@@ -34,19 +34,6 @@ pub struct Changes {
     pub external_credits: Vec<(CreditKind, ExternalId, ExternalCredit)>,
     /// The keys answered with the entry of another key.
     pub external_replays: Vec<ExternalReplay>,
-}
-
-/// An account, as it stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Account {
-    /// Its money.
-    pub balance: Balance,
-    /// The sequence of its newest entry; 0 before the first.
-    pub last_sequence: i64,
-    /// When the newest entry was written.
-    pub update_time: Timestamp,
-    /// No lease runs out before this; `None` if none is running.
-    pub next_expire_time: Option<Timestamp>,
 }
 
 /// How a key was answered.
@@ -316,20 +303,6 @@ impl Charge {
     pub fn left(&self) -> MicroUsd {
         let charged = self.entry.amount.get().saturating_neg();
         MicroUsd::new(charged.saturating_sub(self.refunded.get()).max(0))
-    }
-}
-
-impl Account {
-    /// The time in this account: a clock set back does not turn its journal round.
-    #[must_use]
-    pub fn time(&self, now: Timestamp) -> Timestamp {
-        now.max(self.update_time)
-    }
-
-    /// Whether a lease may have run out that is not written down.
-    #[must_use]
-    pub fn may_have_lapsed(&self, now: Timestamp) -> bool {
-        self.next_expire_time.is_some_and(|next| next <= self.time(now))
     }
 }
 

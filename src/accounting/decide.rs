@@ -3,24 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Account, Actor, Amount, Answer, Balance, Book, Charge, ChargeName, Command, Credit, Entry, EntryType,
-    ExternalCredit, ExternalId, IdempotencyKey, Invalid, KeyReused, MicroUsd, Operation, Reason, Recorded,
-    Refund, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationStatus, Reserve, Timestamp,
-    Ttl, reservation::Movement,
+    Amount, Answer, Balance, Book, Charge, ChargeName, Command, Credit, Entry, EntryType, ExternalCredit,
+    ExternalId, Invalid, KeyReused, Limits, MicroUsd, Operation, Recorded, Refund, Refusal, RefusalReason,
+    Reservation, ReservationStatus, Reserve, Timestamp, movement::Movement, posting::Posting,
 };
-
-/// What the operator of the service set.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most that one `AdminCredit` may grant.
-    pub admin_credit_max: MicroUsd,
-    /// The most that an account may owe through captures that allow debt; at least zero.
-    pub debt_max: MicroUsd,
-    /// How long a reservation lasts whose caller does not say.
-    pub lease_default: Ttl,
-    /// How long a caller may ask for.
-    pub lease_max: Ttl,
-}
 
 /// How an operation is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +72,7 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
     if let Some(recorded) = book.answer(command.account_id(), command.key()) {
         return repeat(book, recorded, command);
     }
-    if let Some(outcome) = limits.forbid(command, now) {
+    if let Some(outcome) = forbid(limits, command, now) {
         return outcome;
     }
     let reason = match judge(book, command, now, limits) {
@@ -141,18 +127,6 @@ enum Verdict {
     CreditedBefore(Arc<Entry>),
     Refuse(RefusalReason),
     NotFound(NotFound),
-}
-
-/// What an operation writes into the journal, before it has a place there.
-pub(super) struct Posting {
-    entry_type: EntryType,
-    amount: MicroUsd,
-    external_id: Option<ExternalId>,
-    actor: Option<Actor>,
-    reason: Option<Reason>,
-    refunded_sequence: Option<i64>,
-    held_delta: MicroUsd,
-    reservation: Option<ReservationAfter>,
 }
 
 fn judge(book: &Book, command: &Command, now: Timestamp, limits: &Limits) -> Verdict {
@@ -294,73 +268,29 @@ fn judge_reservation(
     }
 }
 
-impl Limits {
-    /// What the configuration or the version of the service says against a command. It is not remembered, and comes after the
-    /// look at the key: a replay stays one under any other.
-    fn forbid(&self, command: &Command, now: Timestamp) -> Option<Outcome> {
-        if let Err(invalid) = command.key().must_be_specific(command.account_id()) {
-            return Some(Outcome::Invalid(invalid));
-        }
-        if command.ttl().is_some_and(|ttl| ttl > self.lease_max) {
-            let problem = format!("must be at most {} seconds", self.lease_max);
-            return Some(Outcome::Invalid(Invalid::field("ttl", problem)));
-        }
-        match command.operation() {
-            Operation::AdminCredit(grant) if grant.amount.credited() > self.admin_credit_max => {
-                let reason = RefusalReason::AdminCreditLimit { limit: self.admin_credit_max };
-                Some(Outcome::Declined(Arc::new(reason.refusal(command.account_id(), now))))
-            }
-            Operation::AdminCredit(_)
-            | Operation::Credit(_)
-            | Operation::Charge(_)
-            | Operation::Refund(_)
-            | Operation::Reserve(_)
-            | Operation::Capture(_)
-            | Operation::Release(_)
-            | Operation::Extend(_)
-            | Operation::Expire(_) => None,
-        }
+/// What the configuration or the version of the service says against a command. It is not remembered, and comes after the
+/// look at the key: a replay stays one under any other.
+fn forbid(limits: &Limits, command: &Command, now: Timestamp) -> Option<Outcome> {
+    if let Err(invalid) = command.key().must_be_specific(command.account_id()) {
+        return Some(Outcome::Invalid(invalid));
     }
-}
-
-impl Posting {
-    fn new(entry_type: EntryType, amount: MicroUsd) -> Self {
-        Self {
-            entry_type,
-            amount,
-            external_id: None,
-            actor: None,
-            reason: None,
-            refunded_sequence: None,
-            held_delta: MicroUsd::ZERO,
-            reservation: None,
+    if command.ttl().is_some_and(|ttl| ttl > limits.lease_max) {
+        let problem = format!("must be at most {} seconds", limits.lease_max);
+        return Some(Outcome::Invalid(Invalid::field("ttl", problem)));
+    }
+    match command.operation() {
+        Operation::AdminCredit(grant) if grant.amount.credited() > limits.admin_credit_max => {
+            let reason = RefusalReason::AdminCreditLimit { limit: limits.admin_credit_max };
+            Some(Outcome::Declined(Arc::new(reason.refusal(command.account_id(), now))))
         }
-    }
-
-    fn moving(entry_type: EntryType, reservation_id: IdempotencyKey, movement: Movement) -> Self {
-        let Movement { amount, held_delta, status, uncollected } = movement;
-        let reservation = Some(ReservationAfter { reservation_id, status, uncollected });
-        Self { held_delta, reservation, ..Self::new(entry_type, amount) }
-    }
-
-    /// The entry in its place, or `None` where the balance would leave int64.
-    pub(super) fn entry(self, command: &Command, account: &Account, now: Timestamp) -> Option<Entry> {
-        Some(Entry {
-            account_id: command.account_id().clone(),
-            sequence: account.last_sequence.checked_add(1)?,
-            entry_type: self.entry_type,
-            amount: self.amount,
-            held_delta: self.held_delta,
-            balance_after: account.balance.after(self.amount, self.held_delta)?,
-            idempotency_key: Some(command.key().clone()),
-            external_id: self.external_id,
-            note: command.note().clone(),
-            actor: self.actor,
-            reason: self.reason,
-            reservation: self.reservation,
-            refunded_sequence: self.refunded_sequence,
-            create_time: account.time(now),
-            caller: command.caller().cloned(),
-        })
+        Operation::AdminCredit(_)
+        | Operation::Credit(_)
+        | Operation::Charge(_)
+        | Operation::Refund(_)
+        | Operation::Reserve(_)
+        | Operation::Capture(_)
+        | Operation::Release(_)
+        | Operation::Extend(_)
+        | Operation::Expire(_) => None,
     }
 }

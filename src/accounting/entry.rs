@@ -1,127 +1,9 @@
 //! The journal's rows.
 
 use super::{
-    AccountId, Actor, Balance, CallerName, ExternalId, IdempotencyKey, MicroUsd, Note, Reason,
+    AccountId, Actor, Balance, CallerName, EntryType, ExternalId, IdempotencyKey, MicroUsd, Note, Reason,
     ReservationStatus, Timestamp,
 };
-
-/// Which kind of credit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CreditKind {
-    /// A payment through Stripe, always with an external id: the Checkout session's.
-    StripeDeposit,
-    /// A payment by any other way.
-    Deposit,
-    /// Money earned by the account.
-    Earning,
-    /// A reward for a referral.
-    ReferralReward,
-    /// Credit that came with an invitation.
-    InviteCredit,
-}
-
-/// What an entry records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EntryType {
-    /// Money put in.
-    Credit(CreditKind),
-    /// Money taken at once.
-    Charge,
-    /// Money given back of a charge or capture.
-    Refund,
-    /// Money granted by an operator.
-    AdminCredit,
-    /// Money held.
-    Reserve,
-    /// Money taken from a hold.
-    Capture,
-    /// A hold freed by the caller.
-    Release,
-    /// A hold raised, or its lease renewed.
-    Extend,
-    /// A hold freed because its lease ran out.
-    Expire,
-}
-
-impl EntryType {
-    /// Every type, in the order of the numbers.
-    pub const ALL: [Self; 13] = [
-        Self::Credit(CreditKind::StripeDeposit),
-        Self::Credit(CreditKind::Deposit),
-        Self::Credit(CreditKind::Earning),
-        Self::Credit(CreditKind::ReferralReward),
-        Self::Credit(CreditKind::InviteCredit),
-        Self::Charge,
-        Self::Refund,
-        Self::AdminCredit,
-        Self::Reserve,
-        Self::Capture,
-        Self::Release,
-        Self::Extend,
-        Self::Expire,
-    ];
-
-    /// The number of the type, in SQL and in the proto.
-    #[must_use]
-    pub fn number(self) -> i16 {
-        match self {
-            Self::Credit(CreditKind::StripeDeposit) => 1,
-            Self::Credit(CreditKind::Deposit) => 2,
-            Self::Credit(CreditKind::Earning) => 3,
-            Self::Credit(CreditKind::ReferralReward) => 4,
-            Self::Credit(CreditKind::InviteCredit) => 5,
-            Self::Charge => 6,
-            Self::Refund => 7,
-            Self::AdminCredit => 8,
-            Self::Reserve => 9,
-            Self::Capture => 10,
-            Self::Release => 11,
-            Self::Extend => 12,
-            Self::Expire => 13,
-        }
-    }
-
-    /// The type with a number, or `None` if there is none.
-    #[must_use]
-    pub fn from_number(number: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|entry_type| entry_type.number() == number)
-    }
-
-    /// The name of the type, as in the proto without its prefix.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Credit(CreditKind::StripeDeposit) => "STRIPE_DEPOSIT",
-            Self::Credit(CreditKind::Deposit) => "DEPOSIT",
-            Self::Credit(CreditKind::Earning) => "EARNING",
-            Self::Credit(CreditKind::ReferralReward) => "REFERRAL_REWARD",
-            Self::Credit(CreditKind::InviteCredit) => "INVITE_CREDIT",
-            Self::Charge => "CHARGE",
-            Self::Refund => "REFUND",
-            Self::AdminCredit => "ADMIN_CREDIT",
-            Self::Reserve => "RESERVE",
-            Self::Capture => "CAPTURE",
-            Self::Release => "RELEASE",
-            Self::Extend => "EXTEND",
-            Self::Expire => "EXPIRE",
-        }
-    }
-
-    /// Whether an entry of this type took money that a refund can give back.
-    #[must_use]
-    pub fn is_refundable(self) -> bool {
-        match self {
-            Self::Charge | Self::Capture => true,
-            Self::Credit(_)
-            | Self::Refund
-            | Self::AdminCredit
-            | Self::Reserve
-            | Self::Release
-            | Self::Extend
-            | Self::Expire => false,
-        }
-    }
-}
 
 /// One immutable row of the journal: one applied operation on one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,19 +49,4 @@ pub struct ReservationAfter {
     pub status: ReservationStatus,
     /// What a capture could not collect.
     pub uncollected: MicroUsd,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_types_are_one_to_one() {
-        for (index, entry_type) in EntryType::ALL.into_iter().enumerate() {
-            assert_eq!(usize::try_from(entry_type.number()).unwrap(), index + 1);
-            assert_eq!(EntryType::from_number(entry_type.number()), Some(entry_type));
-        }
-        assert_eq!(EntryType::from_number(0), None);
-        assert_eq!(EntryType::from_number(14), None);
-    }
 }

@@ -18,28 +18,40 @@
 //!
 //! Read [`decide()`] first: it is the whole business in one function. A [`Book`] is what it reads and writes.
 
+mod account;
 mod book;
 mod command;
 mod decide;
 mod entry;
+mod entry_type;
 mod fingerprint;
 mod identifier;
 mod invalid;
+mod limits;
 mod money;
+mod movement;
 mod note;
+mod operation;
+mod posting;
 mod refusal;
 mod reservation;
 mod timestamp;
 
-pub use book::{Account, Answer, Book, Changes, Charge, ExternalCredit, ExternalReplay, Recorded, Refused};
-pub use command::{AdminCredit, Capture, ChargeName, Command, Credit, Extend, Operation, Refund, Reserve};
-pub use decide::{Limits, NotFound, Outcome, decide};
-pub use entry::{CreditKind, Entry, EntryType, ReservationAfter};
+pub use account::Account;
+pub use book::{Answer, Book, Changes, Charge, ExternalCredit, ExternalReplay, Recorded, Refused};
+pub use command::Command;
+pub use decide::{NotFound, Outcome, decide};
+pub use entry::{Entry, ReservationAfter};
+pub use entry_type::{CreditKind, EntryType};
 pub use fingerprint::{Fingerprint, KeyReused};
 pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
 pub use invalid::{Invalid, Problem};
+pub use limits::Limits;
 pub use money::{Amount, Balance, MicroUsd, Usd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
+pub use operation::{
+    AdminCredit, Capture, ChargeName, Credit, Extend, Operation, OveragePolicy, Refund, Reserve,
+};
 pub use refusal::{Refusal, RefusalReason};
-pub use reservation::{OveragePolicy, Reservation, ReservationState, ReservationStatus};
+pub use reservation::{Reservation, ReservationState, ReservationStatus};
 pub use timestamp::{Timestamp, Ttl};

@@ -11,7 +11,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    accounts::AccountFlags, carry_out, database::DatabaseFlags, exit_code, progress::Progress, table,
+    accounts::AccountFlags,
+    database::DatabaseFlags,
+    execution::{carry_out, exit_code},
+    progress::Progress,
+    table,
 };
 use crate::{
     accounting::Usd,

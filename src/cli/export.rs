@@ -10,8 +10,8 @@ use clap::Args;
 use tokio::signal::unix::SignalKind;
 
 use super::{
-    accounts::AccountFlags, carry_out, database::DatabaseFlags, destination::Destination, progress::Progress,
-    signals,
+    accounts::AccountFlags, database::DatabaseFlags, destination::Destination, execution::carry_out,
+    progress::Progress, signals,
 };
 use crate::{
     accounting::Timestamp,

@@ -10,7 +10,13 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{carry_out, database::DatabaseFlags, exit_code, progress::Progress, source::SourceFlags, table};
+use super::{
+    database::DatabaseFlags,
+    execution::{carry_out, exit_code},
+    progress::Progress,
+    source::SourceFlags,
+    table,
+};
 use crate::{
     accounting::Usd,
     history::{Import, ImportEvent, ImportTotals, rules::Finding},

@@ -9,6 +9,7 @@ mod beancount;
 mod chart;
 mod columns;
 mod csv;
+mod document;
 mod hledger;
 mod jsonl;
 mod names;
@@ -18,7 +19,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::accounting::Entry;
+pub use document::Document;
 
 /// How the journal is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,21 +32,6 @@ pub enum Format {
     Hledger,
     /// A ledger for Beancount.
     Beancount,
-}
-
-/// A journal that is being written.
-pub trait Document {
-    /// Writes an entry. They come by account and sequence.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn entry(&mut self, entry: &Entry) -> io::Result<()>;
-
-    /// Writes what comes after the last entry.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn end(&mut self) -> io::Result<()>;
 }
 
 impl Format {

@@ -7,7 +7,10 @@ use std::process::Command;
 
 use rustix::process::geteuid;
 
-use super::{Error, Result, binaries::output_of, refused};
+use super::{
+    binaries::output_of,
+    error::{Error, Result, refused},
+};
 
 /// The user that the server runs as when this process is root's.
 #[derive(Debug)]

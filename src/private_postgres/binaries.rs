@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Error, Result};
+use super::error::{Error, Result};
 
 const OLDEST_VERSION: u32 = 15;
 

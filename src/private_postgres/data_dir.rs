@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use super::{Error, Result, account::Account, refused};
+use super::{
+    account::Account,
+    error::{Error, Result, refused},
+};
 
 /// All that this service puts into the directory.
 const OURS: [&str; 6] = ["cluster", "cluster.new", "socket", "lock", "postgres.log", "postgres.log.old"];

@@ -9,7 +9,7 @@ use std::{convert::Infallible, io};
 
 use tracing::warn;
 
-use super::{Result, refused};
+use super::error::{Result, refused};
 
 /// From which size on the log is put aside, in the place of what was put aside before.
 const BYTES_MAX: u64 = 10 << 20;

@@ -12,7 +12,11 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{carry_out, exit_code, progress::Steps, source::SourceFlags};
+use super::{
+    execution::{carry_out, exit_code},
+    progress::Steps,
+    source::SourceFlags,
+};
 use crate::{
     accounting::Timestamp,
     history::{

@@ -1,0 +1,60 @@
+//! What an operation writes into the journal, before it has a place there.
+
+use super::{
+    Account, Actor, Command, Entry, EntryType, ExternalId, IdempotencyKey, MicroUsd, Reason,
+    ReservationAfter, Timestamp, movement::Movement,
+};
+
+/// What an operation writes into the journal, before it has a place there.
+pub(super) struct Posting {
+    pub(super) entry_type: EntryType,
+    pub(super) amount: MicroUsd,
+    pub(super) external_id: Option<ExternalId>,
+    pub(super) actor: Option<Actor>,
+    pub(super) reason: Option<Reason>,
+    pub(super) refunded_sequence: Option<i64>,
+    pub(super) held_delta: MicroUsd,
+    pub(super) reservation: Option<ReservationAfter>,
+}
+
+impl Posting {
+    pub(super) fn new(entry_type: EntryType, amount: MicroUsd) -> Self {
+        Self {
+            entry_type,
+            amount,
+            external_id: None,
+            actor: None,
+            reason: None,
+            refunded_sequence: None,
+            held_delta: MicroUsd::ZERO,
+            reservation: None,
+        }
+    }
+
+    pub(super) fn moving(entry_type: EntryType, reservation_id: IdempotencyKey, movement: Movement) -> Self {
+        let Movement { amount, held_delta, status, uncollected } = movement;
+        let reservation = Some(ReservationAfter { reservation_id, status, uncollected });
+        Self { held_delta, reservation, ..Self::new(entry_type, amount) }
+    }
+
+    /// The entry in its place, or `None` where the balance would leave int64.
+    pub(super) fn entry(self, command: &Command, account: &Account, now: Timestamp) -> Option<Entry> {
+        Some(Entry {
+            account_id: command.account_id().clone(),
+            sequence: account.last_sequence.checked_add(1)?,
+            entry_type: self.entry_type,
+            amount: self.amount,
+            held_delta: self.held_delta,
+            balance_after: account.balance.after(self.amount, self.held_delta)?,
+            idempotency_key: Some(command.key().clone()),
+            external_id: self.external_id,
+            note: command.note().clone(),
+            actor: self.actor,
+            reason: self.reason,
+            reservation: self.reservation,
+            refunded_sequence: self.refunded_sequence,
+            create_time: account.time(now),
+            caller: command.caller().cloned(),
+        })
+    }
+}

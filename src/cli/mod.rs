@@ -1,0 +1,136 @@
+//! The commands of the program.
+
+mod accounts;
+mod audit;
+mod database;
+mod destination;
+mod execution;
+mod export;
+mod import;
+mod migrate;
+mod output;
+mod preflight;
+mod progress;
+mod serve;
+mod signals;
+mod source;
+mod table;
+mod token;
+
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{
+    Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    config::ServeFlags,
+    telemetry::{LogFormat, start_log},
+};
+use database::DatabaseFlags;
+use execution::{EXIT_USAGE, exit_code};
+use serve::LogSettings;
+use token::TokenCommand;
+
+/// Not the numbers, which the parser of levels would take as well.
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A prepaid-credit ledger over gRPC and PostgreSQL.
+// Not `Debug`, nor what it is made of: a URL may hold a password.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, args_override_self = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeFlags,
+    /// What to log.
+    #[arg(
+        long,
+        env = "BILLING_LOG_LEVEL",
+        default_value = "info",
+        global = true,
+        value_name = "LEVEL",
+        ignore_case = true,
+        value_parser = PossibleValuesParser::new(LOG_LEVELS).try_map(|level| level.parse::<LevelFilter>())
+    )]
+    log_level: LevelFilter,
+    /// How to log: human, json, or auto, which is human on a terminal and JSON elsewhere.
+    #[arg(long, env = "BILLING_LOG_FORMAT", default_value = "auto", global = true, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve gRPC (the default).
+    Serve(Box<ServeFlags>),
+    /// Bring the schema of a database up to date. Safe to run from several places at once.
+    Migrate(DatabaseFlags),
+    /// Check that the whole book adds up. Reads only, and may run beside the service or on a standby.
+    #[command(after_help = audit::AFTER_HELP)]
+    Audit(audit::AuditFlags),
+    /// Write the journal for spreadsheets, programs and bookkeeping.
+    #[command(after_help = export::AFTER_HELP)]
+    Export(export::ExportFlags),
+    /// Look through a replaced system's database before an import: what is in it, and what an import will do. Reads only.
+    #[command(after_help = preflight::AFTER_HELP)]
+    Preflight(preflight::PreflightFlags),
+    /// Take the history of a replaced system into the book. May run again and again, and beside both systems.
+    #[command(after_help = import::AFTER_HELP)]
+    Import(import::ImportFlags),
+    /// Bearer tokens for callers.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// Runs the program, and returns its exit status: 0; 1 after a failure, also to write its report; 2 where an audit or a
+/// preflight found something or an import left something out; 3 where a preflight found what cannot be imported; 64 for a
+/// wrong configuration.
+#[must_use]
+pub fn run() -> ExitCode {
+    let mut command = without_empty_variables(Cli::command());
+    if !io::stdout().is_terminal() {
+        command = command.term_width(0); // a program that reads help wants each flag on a line
+    }
+    let parsed = command.try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(said) => {
+            let printed = said.print();
+            if said.use_stderr() {
+                return ExitCode::from(EXIT_USAGE);
+            }
+            return exit_code(printed.context("cannot write to standard output"));
+        }
+    };
+    let log = LogSettings { level: cli.log_level, format: cli.log_format };
+    let command = cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
+    if !matches!(command, Command::Serve(_)) {
+        start_log(log.level, log.format, None);
+    }
+    let done = match command {
+        Command::Migrate(flags) => migrate::migrate(&flags),
+        Command::Audit(flags) => return audit::audit(&flags),
+        Command::Export(flags) => export::export(&flags),
+        Command::Preflight(flags) => return preflight::preflight(&flags),
+        Command::Import(flags) => return import::import(&flags),
+        Command::Token(TokenCommand::New(flags)) => token::new_token(&flags),
+        Command::Serve(flags) => serve::serve(&flags, log),
+    };
+    exit_code(done)
+}
+
+/// A command for which an environment variable that is empty is one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(None) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
