@@ -20,22 +20,22 @@ use crate::{
     telemetry::{Metrics, serve_metrics},
 };
 
-/// Where the service is to be found.
+/// Where the service listens.
 #[derive(Debug)]
 pub struct Listeners {
-    /// By callers.
+    /// For callers.
     pub grpc: TcpListener,
-    /// By Prometheus, if it is to be.
+    /// For Prometheus, if configured.
     pub metrics: Option<TcpListener>,
 }
 
-/// Serves on `listeners`, with the book in `database_url`, until `shutdown`. Then, in this order: readiness goes; calls
-/// are still taken for the drain delay; no more are; those under way are answered within the grace; the writers finish
-/// within another; the port for health, if there is one, closes last.
+/// Serves on `listeners`, with the book in `database_url`, until `shutdown`. Then, in this order: the service becomes not
+/// ready; it keeps accepting calls for the drain delay; it stops accepting calls; calls in progress are answered within the
+/// grace period; the writers finish within another; the health port, if there is one, closes last.
 ///
 /// # Errors
-/// When the database cannot be reached at the start, the port for health cannot be had, the listener fails, or calls are still under way when the grace is
-/// over.
+/// When the database cannot be reached at the start, the health port is taken, the listener fails, or calls are still in
+/// progress when the grace period ends.
 pub async fn serve(
     config: &Config,
     database_url: &DatabaseUrl,
@@ -43,7 +43,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let writers = u32::try_from(config.committer.writers).context("too many writers")?;
-    // One connection more than there are writers: to prove that commits are possible while all are busy.
+    // One more connection than writers: readiness is proven while all of them are busy.
     let ledger = Ledger::connect(database_url, writers + 1, config.readers, config.limits)
         .await
         .context("cannot connect to the database")?
@@ -69,7 +69,7 @@ pub async fn serve(
         let (ledger, metrics, health) = (ledger.clone(), metrics.clone(), health.clone());
         async move {
             let stopped = async {
-                let _ = stopped.await; // a sender that was dropped stops the server, too
+                let _ = stopped.await; // a dropped sender stops the server, too
             };
             grpc::serve(listeners.grpc, server_settings, committer, ledger, metrics, &health, stopped).await
         }
@@ -89,7 +89,7 @@ pub async fn serve(
     shut_down(config, health, stop, server, writers).await // with metrics to its end
 }
 
-/// Serves health alone, where that is wanted, until what it returns is dropped.
+/// Serves health on a port of its own, if configured, until the returned value is dropped.
 fn open_health_port(
     config: &Config,
     health: &Health,
@@ -103,7 +103,7 @@ fn open_health_port(
     Ok(port)
 }
 
-/// Looks for changes of the credentials and certificates, until what it returns is dropped.
+/// Watches the credentials and certificates for changes, until the returned value is dropped.
 fn keep_files_current(settings: &ServerSettings, metrics: &Metrics) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if let Some(credentials) = settings.credentials.clone() {
@@ -131,7 +131,7 @@ async fn shut_down(
     health.leave().await;
     tokio::time::sleep(config.drain_delay).await;
     health.end_watches().await;
-    let _ = stop.send(()); // a server that has ended needs no telling
+    let _ = stop.send(()); // the server may have ended already
     let drained = timeout(config.shutdown_grace, server).await;
     let written = timeout(config.shutdown_grace, writers.finish()).await;
     drained

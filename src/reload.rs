@@ -1,4 +1,4 @@
-//! Something made of files, made anew whenever they change.
+//! Values built from files, and rebuilt when the files change.
 
 use std::{
     fmt, io,
@@ -7,26 +7,25 @@ use std::{
     time::Duration,
 };
 
-/// How often the files are looked at. By their contents: times of files do not tell of a mounted secret's change.
-/// A change counts once it has been seen twice in a row: an editor that writes a file in place, or takes it away for a moment,
-/// is not caught in the middle.
+/// How often the files are read. Contents are compared: modification times do not show the change of a mounted secret.
+/// A change counts once it has been seen twice in a row, so that a file which an editor is still writing is not used.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What files come to.
+/// What was built from files.
 #[derive(Debug)]
 pub enum Made<T> {
-    /// All that is in them can be used.
+    /// Everything in them is valid.
     Whole(T),
-    /// This can be used, and the rest cannot, for a reason.
+    /// A part is valid; the reason why the rest is not.
     Part(T, String),
-    /// Nothing can be used, for a reason.
+    /// Nothing is valid, and why.
     Nothing(String),
 }
 
-/// Makes something of the contents of files, in their order; or decides what it means that they are gone.
+/// Builds a value from the contents of files, in order; `None` means that they are gone.
 type Make<T> = dyn Fn(Option<&[Vec<u8>]>) -> Made<T> + Send + Sync;
 
-/// Something made of files, as they are now as far as they can be used.
+/// A value built from files: the newest version that is valid.
 pub struct Reloaded<T> {
     current: Arc<RwLock<Arc<T>>>,
     files: Arc<Files<T>>,
@@ -41,9 +40,9 @@ struct Files<T> {
 /// Why files cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Unread {
-    /// One is not there, or not for this program.
+    /// A file does not exist, or may not be read.
     Gone(String),
-    /// The system cannot say: a disk fails, or there are no file descriptors left.
+    /// The operating system failed: a disk error, say, or no file descriptors left.
     Unknown(String),
 }
 
@@ -51,7 +50,7 @@ impl<T> Reloaded<T> {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// When one cannot be read, or not all of it can be used.
+    /// When a file cannot be read, or is not entirely valid.
     pub fn load(
         paths: Vec<PathBuf>,
         make: impl Fn(Option<&[Vec<u8>]>) -> Made<T> + Send + Sync + 'static,
@@ -71,8 +70,8 @@ impl<T> Reloaded<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the files again and again, for ever. `tell` is told at the beginning and after each change what is in use now,
-    /// and whether that is all that the files have.
+    /// Watches the files forever. Calls `tell` at the start and after each change with the value in use, and whether it is
+    /// everything that the files contain.
     pub async fn keep_current(self, tell: impl Fn(&T, bool)) {
         let mut used = Ok(self.files.first.clone());
         let mut seen = used.clone();
@@ -89,7 +88,7 @@ impl<T> Reloaded<T> {
         }
     }
 
-    /// Uses what can be used. Says whether that is all.
+    /// Puts what is valid into use. Returns whether that is everything.
     fn change_to(&self, contents: &Result<Vec<Vec<u8>>, Unread>) -> bool {
         let files = list(&self.files.paths);
         let made = match contents {
@@ -135,7 +134,7 @@ impl<T> fmt::Debug for Reloaded<T> {
     }
 }
 
-/// The contents of the files. They are few and small, and read from a local disk or memory.
+/// The contents of the files: few and small, on a local disk or in memory.
 fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Unread> {
     let unread = |path: &Path, error: &io::Error| {
         use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
@@ -147,7 +146,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Unread> {
         }
     };
     let read = |path: &PathBuf| {
-        // A pipe can be read once, and keeps whoever reads it waiting.
+        // A pipe can be read only once, and blocks its reader.
         if !std::fs::metadata(path).map_err(|error| unread(path, &error))?.is_file() {
             return Err(Unread::Gone(format!("cannot read {}: it is no regular file", path.display())));
         }

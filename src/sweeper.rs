@@ -1,10 +1,10 @@
-//! Writes down which leases have run out.
+//! Records expired leases.
 //!
-//! Nothing depends on it: from the moment its lease runs out a reservation holds nothing, in every read and for every
-//! operation. The sweeper sees to it that the journal says so soon, also for accounts where nothing else happens.
+//! Nothing depends on it: from its expiry on a reservation holds nothing, in every read and for every operation. The sweeper
+//! makes the journal say so soon, even in accounts where nothing else happens.
 //!
-//! Accounts come in the order in which their leases ran out, a few in each transaction, and share what one transaction may
-//! write: however much there is to do in one, the others have their turn. Several replicas may sweep at once: each looks
+//! Accounts are processed in the order of their expiries, a few per transaction, and share what one transaction may write:
+//! an account with many expired leases does not delay the others. Several replicas may sweep concurrently: each checks
 //! again under the locks.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -17,15 +17,15 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How many accounts go into one transaction at most.
+/// The most accounts in one transaction.
 const ACCOUNTS_AT_ONCE: usize = 50;
 
-/// How often open reservations are counted at most.
+/// The shortest interval between two counts of open reservations.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
-/// Counting takes up no more than this part of the time.
+/// Counting takes at most one part in so many of the time.
 const COUNT_SHARE: u32 = 100;
 
-/// Sweeps, for ever: as long as there is something to write down without a pause, and then every so often.
+/// Sweeps forever: without a pause while there is anything to record, else at each interval.
 pub async fn sweep(ledger: Ledger, metrics: Metrics, interval: Duration) {
     let writer = Writer::new(&ledger);
     loop {
@@ -45,8 +45,8 @@ pub async fn sweep(ledger: Ledger, metrics: Metrics, interval: Duration) {
     }
 }
 
-/// Goes through all accounts in which leases may have run out, and returns how many leases it wrote down. What could not be
-/// written, or was too much, is found again by the next sweep.
+/// Visits all accounts that may have expired leases, and returns how many leases it recorded. The next sweep finds what could
+/// not be written, or was too much.
 async fn sweep_once(ledger: &Ledger, writer: &Writer) -> Result<u64, LedgerError> {
     let mut written = 0;
     let mut last: Option<DueAccount> = None;
@@ -60,7 +60,7 @@ async fn sweep_once(ledger: &Ledger, writer: &Writer) -> Result<u64, LedgerError
     }
 }
 
-/// Writes down what has run out in some accounts; in each by itself where one of them fails.
+/// Records the expired leases of some accounts; if that fails, of each account separately.
 async fn write_lapsed(writer: &Writer, account_ids: BTreeSet<AccountId>) -> Result<u64, LedgerError> {
     match writer.write_lapsed(account_ids.clone()).await {
         Err(LedgerError::Refused(_) | LedgerError::Contention(_) | LedgerError::Corrupt(_)) => {}
@@ -76,8 +76,7 @@ async fn write_lapsed(writer: &Writer, account_ids: BTreeSet<AccountId>) -> Resu
     Ok(written)
 }
 
-/// Counts the open reservations every so often, for ever: those that stay open for longer than any lease are a sign that
-/// something is wrong.
+/// Counts the open reservations periodically, forever: one that is older than any lease is a sign of a fault.
 pub async fn count(ledger: Ledger, metrics: Metrics) {
     loop {
         let begin = Instant::now();

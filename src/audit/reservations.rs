@@ -11,7 +11,7 @@ use crate::accounting::{EntryType, ReservationState, Timestamp};
 pub(super) struct ReservationsAudit {
     /// What those that are open hold.
     pub(super) held: i128,
-    /// When the first lease of those that are open runs out.
+    /// When the first lease of those that are open expires.
     pub(super) first_expire_time: Option<Timestamp>,
     current: Option<Current>,
 }

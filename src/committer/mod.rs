@@ -1,17 +1,16 @@
-//! Group commit: a bounded queue, a batch, one transaction, an answer to each caller.
+//! Group commit: a bounded queue, a batch, one transaction, an answer for each caller.
 //!
-//! Each account belongs to one writer, by the hash of its id. A writer takes what has queued up while it was committing
-//! and posts it as one batch: the load makes the batch, and no timer adds delay. Alone, an operation is committed at
-//! once; under load, hundreds share the cost of one commit.
+//! Each account belongs to one writer, by the hash of its id. A writer takes everything that queued up during its last
+//! commit and posts it as one batch: the load makes the batch, and no timer adds delay. An operation that is alone commits
+//! immediately; under load, hundreds share the cost of one commit.
 //!
-//! * The transaction belongs to the writer, not to the call: a caller who goes away takes nothing with him. If he has
-//!   gone before his operation was begun, it is not begun.
-//! * The queue is bounded: a full one refuses at once, and nothing waits without a bound. Accounts take turns in it, so
-//!   that one that is flooded keeps no other waiting.
-//! * Where more leases have run out in an account than one transaction writes down, its operations go back to the front of its
-//!   line until that is done; the others of the batch are answered.
-//! * A batch which the database refuses is posted again one operation at a time, so that a bad one does not fail its
-//!   neighbours.
+//! * The transaction belongs to the writer, not to the call: a caller that disconnects cancels nothing that has started.
+//!   An operation that has not started is dropped.
+//! * The queue is bounded: a full queue refuses immediately. Accounts take turns, so a flooded account does not delay the
+//!   others.
+//! * If more leases have expired in an account than one transaction records, its operations go back to the front of its
+//!   line until all are recorded; the rest of the batch is answered.
+//! * If the database rejects a batch, its operations are posted one by one, so that a bad one does not fail the others.
 
 mod queue;
 
@@ -40,13 +39,13 @@ use queue::{Queue, QueueError};
 /// Why an operation was not answered.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SubmitError {
-    /// The queue is full. Nothing has happened.
+    /// The queue is full. Nothing was written.
     #[error("the queue is full")]
     Full,
-    /// The service is shutting down. Nothing has happened.
+    /// The service is shutting down. Nothing was written.
     #[error("the service is shutting down")]
     Closed,
-    /// The writer failed in a way it never should. What was under way may or may not have happened.
+    /// The writer panicked. The operation may or may not have been applied.
     #[error("the writer failed")]
     WriterFailed,
     /// The book could not be written.
@@ -54,18 +53,18 @@ pub enum SubmitError {
     Ledger(#[source] Arc<LedgerError>),
 }
 
-/// How much the committer takes on.
+/// The committer's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitterSettings {
-    /// How many writers there are, and so transactions at once.
+    /// The number of writers, and so of concurrent transactions.
     pub writers: usize,
-    /// How many operations wait in all queues together at most.
+    /// The most operations that wait, in all queues together.
     pub queue_max: usize,
-    /// How many operations go into one transaction at most.
+    /// The most operations in one transaction.
     pub batch_max: usize,
 }
 
-/// The way in: gives operations to the writers.
+/// Hands operations to the writers.
 #[derive(Debug, Clone)]
 pub struct Committer {
     queues: Queues,
@@ -75,14 +74,14 @@ pub struct Committer {
 /// One for each writer.
 type Queues = Arc<[Arc<Queue<Job>>]>;
 
-/// The writers, to be closed and waited for.
+/// The writers' tasks, to be stopped and awaited.
 #[derive(Debug)]
 pub struct Writers {
     tasks: JoinSet<()>,
     queues: Queues,
 }
 
-/// What an operation comes to; `None` if it is not its turn yet.
+/// The result of an operation; `None` if it must be posted again.
 type Answer = Option<Result<Outcome, SubmitError>>;
 
 #[derive(Debug)]
@@ -119,7 +118,7 @@ impl Committer {
         (Self { queues: Arc::clone(&queues), metrics: metrics.clone() }, Writers { tasks, queues })
     }
 
-    /// Carries out an operation, and returns its answer once it is durable.
+    /// Applies an operation, and returns its answer once it is durable.
     ///
     /// # Errors
     /// When the queue is full, the service is shutting down, or the book could not be written.
@@ -137,7 +136,7 @@ impl Committer {
 }
 
 impl Writers {
-    /// Takes no more operations, answers those that were taken, and returns when all are answered.
+    /// Stops accepting operations, and returns when all accepted ones are answered.
     pub async fn finish(mut self) {
         for queue in self.queues.iter() {
             queue.close();
@@ -152,7 +151,7 @@ fn writer_of(account_id: &AccountId, writers: usize) -> usize {
     usize::try_from(hasher.finish() % writers as u64).unwrap_or(0) // fits: less than `writers`
 }
 
-/// A writer: takes what has queued up, posts it, answers, and begins again, until it is closed and all is answered.
+/// Takes what has queued up, posts it and answers, again and again, until the queue is closed and empty.
 async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics: Metrics) {
     loop {
         let jobs = queue.take(batch_max).await;
@@ -168,7 +167,7 @@ async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics
         let (commands, replies): (Vec<_>, Vec<_>) =
             still_waited_for.map(|job| (job.command, job.reply)).unzip();
         let commands: Arc<[Command]> = commands.into();
-        // A panic fails this batch and not the writer: it has no answers, which callers learn from their dropped replies.
+        // A panic fails this batch, not the writer: its callers find their reply channels closed.
         let answers = AssertUnwindSafe(post(&writer, &commands).instrument(span))
             .catch_unwind()
             .await
@@ -177,7 +176,7 @@ async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics
         let mut unanswered = Vec::new();
         for ((command, reply), answer) in commands.iter().zip(replies).zip(answers) {
             match answer {
-                Some(answer) => drop(reply.send(answer)), // a caller who has gone needs no answer
+                Some(answer) => drop(reply.send(answer)), // the caller may have disconnected
                 None => unanswered.push(Job::new(command.clone(), reply)),
             }
         }
@@ -188,7 +187,7 @@ async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics
     }
 }
 
-/// Posts commands as one batch, and one by one where the batch as such is refused.
+/// Posts commands as one batch, or one by one if the batch is rejected.
 async fn post(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Answer> {
     match writer.post_some(Arc::clone(commands)).await {
         Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
@@ -201,8 +200,8 @@ async fn post(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Answer> {
     }
 }
 
-/// Posts commands in order, each in its own transaction. A database that is away, an account whose lock cannot be had, or
-/// one whose turn it is not yet, is waited for once, not once for each operation.
+/// Posts commands in order, each in its own transaction. A database that is unavailable, an account that stays locked, or
+/// one that is not ready yet is waited for once, not once per operation.
 async fn post_one_by_one(writer: &Writer, commands: &[Command]) -> Vec<Answer> {
     let mut unavailable = None;
     let mut of_account: HashMap<&AccountId, Answer> = HashMap::new();

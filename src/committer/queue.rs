@@ -1,7 +1,7 @@
-//! The queue of a writer: bounded, in order within an account, and turn by turn between accounts.
+//! The queue of a writer: bounded, first in first out within an account, round robin between accounts.
 //!
-//! An account that is flooded waits for itself. Whatever comes for another one is in the next batch; and since an account may
-//! fill no more than half of the queue, there is room for it.
+//! A flooded account delays only itself. An operation on any other account is in the next batch; and as no account may fill
+//! more than half of the queue, there is room for it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,36 +12,36 @@ use tokio::sync::Notify;
 
 use crate::accounting::AccountId;
 
-/// What waits, of some accounts.
+/// The jobs that wait, by account.
 #[derive(Debug)]
 pub(super) struct Queue<Job> {
     state: Mutex<State<Job>>,
-    /// Told when there is something to take for the one who takes.
+    /// Notifies the consumer of new jobs.
     arrived: Notify,
     length_max: usize,
 }
 
-/// Why a job was not taken in. Comes with nothing, since the job is of no use any more.
+/// Why a job was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueueError {
-    /// There is no room, or none for this account.
+    /// The queue, or the account's share of it, is full.
     Full,
-    /// The queue takes in nothing more.
+    /// The queue is closed.
     Closed,
 }
 
 #[derive(Debug)]
 struct State<Job> {
-    /// What waits of each account; of none nothing.
+    /// The line of each account that has any jobs.
     lines: HashMap<AccountId, VecDeque<Job>>,
-    /// The accounts of which something waits, in the order in which it is their turn.
+    /// The accounts with waiting jobs, in the order of their turns.
     turns: VecDeque<AccountId>,
     length: usize,
     is_closed: bool,
 }
 
 impl<Job> Queue<Job> {
-    /// An empty queue for up to `length_max` jobs, and half as many of one account.
+    /// An empty queue for up to `length_max` jobs, at most half of them for one account.
     pub(super) fn new(length_max: usize) -> Self {
         let state = State { lines: HashMap::new(), turns: VecDeque::new(), length: 0, is_closed: false };
         Self { state: Mutex::new(state), arrived: Notify::new(), length_max }
@@ -62,7 +62,7 @@ impl<Job> Queue<Job> {
         Ok(())
     }
 
-    /// Puts a job that was taken back to the front of its account's line: there was room for it.
+    /// Puts a job back to the front of its account's line.
     pub(super) fn put_back(&self, account_id: &AccountId, job: Job) {
         let mut state = self.lock();
         state.line(account_id).push_front(job);
@@ -71,8 +71,8 @@ impl<Job> Queue<Job> {
         self.arrived.notify_one();
     }
 
-    /// Takes up to `max` jobs, one of each account in turn, as soon as there are any. Only one may take at a time. Returns none
-    /// when the queue is closed and empty.
+    /// Takes up to `max` jobs, one of each account in turn, as soon as there are any. There must be one consumer only.
+    /// Returns none when the queue is closed and empty.
     pub(super) async fn take(&self, max: usize) -> Vec<Job> {
         loop {
             {
@@ -85,13 +85,13 @@ impl<Job> Queue<Job> {
         }
     }
 
-    /// Takes in nothing more. What waits can still be taken.
+    /// Closes the queue. Waiting jobs can still be taken.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.arrived.notify_one();
     }
 
-    /// Nothing panics while it holds the lock; were it so, the lines would still be whole.
+    /// No code panics while it holds the lock; even then the lines would be consistent.
     fn lock(&self) -> MutexGuard<'_, State<Job>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +108,7 @@ impl<Job> State<Job> {
         Ok(())
     }
 
-    /// The line of an account, which is to be given a job. A new one has its turn after all others.
+    /// The line of an account. A new line gets its turn after all others.
     fn line(&mut self, account_id: &AccountId) -> &mut VecDeque<Job> {
         if !self.lines.contains_key(account_id) {
             self.turns.push_back(account_id.clone());

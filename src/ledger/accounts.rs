@@ -1,4 +1,4 @@
-//! Reads of accounts: as they stand, as they stood, and those in which leases have run out.
+//! Reads of accounts: now, at a time in the past, and those with expired leases.
 
 use diesel::{
     data_types::PgTimestamp,
@@ -8,7 +8,7 @@ use diesel::{
 use super::{Ledger, LedgerError, read::read, rows};
 use crate::accounting::{AccountId, Balance, Timestamp};
 
-/// An account at a moment.
+/// An account at one point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountView {
     /// Its money.
@@ -21,12 +21,12 @@ pub struct AccountView {
     pub update_time: Timestamp,
 }
 
-/// An account in which leases may have run out that are not written down.
+/// An account that may have expired leases which are not recorded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueAccount {
     /// The account.
     pub account_id: AccountId,
-    /// No lease ran out before this.
+    /// No lease expired before this.
     pub expire_time: Timestamp,
 }
 
@@ -36,8 +36,8 @@ type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp);
 /// The types of [`AccountNowRow`]'s columns, in order.
 type AccountNowColumns = (BigInt, BigInt, BigInt, Timestamptz, Timestamptz);
 
-/// Finds the newest entry of `asked.account_id` whose time is not after `asked.time`, by halving: its sequence is `low` where
-/// that equals `high`. The times of an account's entries never decrease, and its sequences have no gaps, so the primary key
+/// Finds the newest entry of `asked.account_id` that is not later than `asked.time`, by binary search: its sequence is `low`
+/// in the row where `low = high`. Within an account times never decrease and sequences have no gaps, so the primary key
 /// serves as an index on time.
 macro_rules! halving {
     ($name:literal, $time:literal) => {
@@ -60,8 +60,8 @@ macro_rules! halving {
 }
 
 read! {
-    /// An account as it stands now: what leases that have run out still hold is taken off, whether or not that was written
-    /// down. An account without entries is not there yet.
+    /// An account as it stands now. What expired leases still hold is subtracted, whether or not the expiry is recorded.
+    /// An account without entries does not exist yet.
     AccountNow {
         account_id: String,
     } -> AccountNowColumns,
@@ -76,12 +76,12 @@ read! {
 }
 
 read! {
-    /// An account as it stood at a time, or now, if that is yet to come: one statement, so all of one moment of the book.
+    /// An account as it stood at a time; a time in the future means now. One statement, so one snapshot of the book.
     ///
-    /// Whatever is written into an account begins with the leases that have run out, in the order in which they did. So the times
-    /// at which entries took effect, of an EXPIRE entry the end of the lease, never decrease along sequences either, and the
-    /// balance is that of the newest entry which had taken effect. If that is the newest of all, what open reservations hold whose
-    /// leases had run out is taken off.
+    /// Every transaction first records the leases that have expired, in the order of their expiry. So the times at which
+    /// entries took effect (for an EXPIRE entry: the end of the lease) never decrease along sequences, and the balance is
+    /// that of the newest entry that had taken effect. If that is the newest entry of all, what open reservations with
+    /// expired leases hold is subtracted.
     AccountAsOf {
         account_id: String,
         time: PgTimestamp,
@@ -107,7 +107,7 @@ read! {
 }
 
 read! {
-    /// Accounts in which leases may have run out, in the order of the time from which on one may have; those after a place in it.
+    /// Accounts that may have expired leases, ordered by the earliest expiry, from a position in that order on.
     ListDue {
         time: PgTimestamp,
         account_id: String,
@@ -122,16 +122,16 @@ impl Ledger {
     /// An account as it stands. `None` before its first entry.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
         let query = AccountNow { account_id: account_id.to_string() };
         self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
     }
 
-    /// An account as it stood at a moment, which is now if it is yet to come. `None` before its first entry.
+    /// An account as it stood at a time; a time in the future means now. `None` before its first entry.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn account_get_as_of(
         &self,
         account_id: &AccountId,
@@ -141,11 +141,10 @@ impl Ledger {
         self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
     }
 
-    /// Accounts in which leases may have run out that are not written down, those first in which the first ran out first: up
-    /// to `limit` of those that come after `last`.
+    /// Up to `limit` accounts that may have expired leases which are not recorded, by earliest expiry, after `last`.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn due_list(
         &self,
         last: Option<&DueAccount>,

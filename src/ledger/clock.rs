@@ -1,14 +1,14 @@
-//! Whether the database's clock and this machine's agree. The database's is written into the book, where times never go back: a
-//! wrong one, believed once, would stay with an account until the right one has caught up.
+//! Compares the database's clock with this machine's. The database's time is written into the book, where times never go
+//! back: a wrong time, once written, stays with an account until the real time has caught up with it.
 
 use std::time::{Duration, SystemTime};
 
 use crate::accounting::Timestamp;
 
-/// How far the two may be apart: more than clocks that are kept right ever are, and too little to harm a lease.
+/// The largest difference that is tolerated: more than synchronised clocks ever differ, and too little to harm a lease.
 const APART_MAX: Duration = Duration::from_secs(60);
 
-/// By how much the clocks differ, which is too much.
+/// The clocks differ by too much.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the database's clock is {apart} s {direction} this machine's: one of them is wrong",
@@ -19,7 +19,7 @@ pub(super) struct ClocksDiffer {
     ahead_seconds: i64,
 }
 
-/// A time of the database, and those of this machine between which it was told.
+/// A time read from the database, and the times of this machine between which it was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     asked: SystemTime,
@@ -28,16 +28,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// What the database tells now, which it was asked at a time.
+    /// A time that was requested from the database at `asked`, and has just arrived.
     pub(super) fn told_now(asked: SystemTime, database: Timestamp) -> Self {
         Self { asked, told: SystemTime::now(), database }
     }
 
-    /// How far the database's clock is ahead of this machine's, in microseconds; negative where it is behind. However long the
-    /// way there and back took, it makes no difference.
+    /// How far the database's clock is ahead of this machine's, in microseconds; negative if it is behind. The duration of
+    /// the round trip does not matter.
     fn ahead_micros(&self) -> i64 {
         let (asked, told, database) = (micros(self.asked), micros(self.told), self.database.unix_micros());
-        // A clock that was set back meanwhile tells a time before that at which it was asked.
+        // A clock that was set back in between reads earlier than `asked`.
         database.saturating_sub(database.clamp(asked.min(told), told.max(asked)))
     }
 
@@ -46,7 +46,7 @@ impl Reading {
         self.ahead_micros() / 1_000_000
     }
 
-    /// Refuses clocks that differ.
+    /// Fails if the clocks differ by too much.
     pub(super) fn must_agree(&self) -> Result<(), ClocksDiffer> {
         if Duration::from_micros(self.ahead_micros().unsigned_abs()) <= APART_MAX {
             return Ok(());

@@ -16,7 +16,7 @@ use crate::{
     schema::tables::ledger_entries,
 };
 
-/// Which entries of an account, as bounds of their sequences: above `after`, up to `last`.
+/// A range of an account's sequences: above `after`, up to and including `last`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntrySpan {
     /// The sequence right before the first entry.
@@ -25,10 +25,10 @@ pub struct EntrySpan {
     pub last: i64,
 }
 
-/// Which entries of a span.
+/// A filter on the entries of a span.
 #[derive(Debug, Clone, Default)]
 pub struct EntryQuery {
-    /// Only these types; all when empty.
+    /// Only these types; all if empty.
     pub entry_types: Vec<EntryType>,
     /// Only this reference.
     pub reference: Option<Reference>,
@@ -39,13 +39,13 @@ pub struct EntryQuery {
 pub struct EntryPage {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Where to go on: the same span without what has been looked through. `None` at the end.
+    /// The part of the span that has not been scanned; `None` at the end.
     pub rest: Option<EntrySpan>,
 }
 
 read! {
-    /// Finds the sequence of the newest entry before a time by halving: the times of an account's entries never decrease,
-    /// and its sequences have no gaps, so the primary key serves as an index on time.
+    /// The sequence of the newest entry before a time, by binary search: within an account times never decrease and
+    /// sequences have no gaps, so the primary key serves as an index on time.
     LastSequenceBefore {
         account_id: String,
         time: PgTimestamp,
@@ -67,7 +67,7 @@ impl Ledger {
     /// The entry with a sequence.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn entry_get(
         &self,
         account_id: &AccountId,
@@ -78,11 +78,11 @@ impl Ledger {
         self.read_one(query).await?.map(Entry::try_from).transpose()
     }
 
-    /// The sequences of an account's entries written at `from` or later and before `until`. `None` if there is no such
-    /// account.
+    /// The span of an account's entries written at or after `from` and before `until`. `None` if the account does not
+    /// exist.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn entry_span(
         &self,
         account_id: &AccountId,
@@ -101,11 +101,11 @@ impl Ledger {
         Ok(Some(EntrySpan { after, last }))
     }
 
-    /// Up to `limit` entries of a span, newest first. Looks through a bounded part of it: sequences have no gaps, so
-    /// what has been looked through is known without counting.
+    /// Up to `limit` entries of a span, newest first. Scans a bounded part of it: sequences have no gaps, so the scanned
+    /// part is known without counting.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn entry_list(
         &self,
         account_id: &AccountId,
@@ -149,7 +149,7 @@ impl Ledger {
         self.read(select).await
     }
 
-    /// The sequence of the newest entry written before a moment; 0 if there is none.
+    /// The sequence of the newest entry written before a time; 0 if there is none.
     async fn last_sequence_before(
         &self,
         account_id: &AccountId,
@@ -162,7 +162,7 @@ impl Ledger {
 }
 
 impl EntrySpan {
-    /// The part of the span up to a sequence, if that has any entries.
+    /// The part of the span up to a sequence; `None` if it is empty.
     pub(super) fn up_to(self, last: i64) -> Option<Self> {
         Some(Self { last, ..self }).filter(|rest| rest.last > rest.after)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with the database, sorted by what to do about it.
+//! Errors of the book, classified by what to do about them.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tokio_postgres::error::SqlState;
@@ -9,40 +9,41 @@ use crate::{
     database::{Cause, NoAnswer, error::DatabaseError},
 };
 
-/// Why the book could not be read or written. A business refusal is not an error: it is an answer.
+/// Why the book could not be read or written. A refusal for a business reason is an answer, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The database cannot be reached, or cannot write just now. What was under way may or may not have happened.
+    /// The database cannot be reached, or takes no writes at the moment. Operations in progress may or may not have been
+    /// applied.
     #[error("the database is unavailable")]
     Unavailable(#[source] Cause),
-    /// More reads wait for a connection than may, or one has waited for too long.
+    /// Too many reads wait for a connection, or a read has waited too long.
     #[error("too many reads wait for a connection")]
     Overloaded,
-    /// Another transaction was in the way for too long, or again and again. Nothing has happened.
+    /// Other transactions held the locks for too long, or conflicted repeatedly. Nothing was written.
     #[error("the locks could not be had in time")]
     Contention(#[source] Cause),
-    /// The database refused a statement: a constraint of the book, or a mistake of this program. Nothing has happened.
+    /// The database rejected a statement: a constraint of the book, or a bug in this program. Nothing was written.
     #[error("the database refused a statement")]
     Refused(#[source] Cause),
-    /// A row of the book is not as this program writes it.
+    /// A row of the book is not one that this program writes.
     #[error("the book holds {0}")]
     Corrupt(String),
 }
 
-/// What an error of the database asks for.
+/// What to do about an error of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Run the transaction again: another one was quicker, and is there to be read now.
+    /// Run the transaction again: a concurrent one won, and its rows can be read now.
     RunAgain,
-    /// Connect again, then run the transaction again: if it was committed, its keys answer.
+    /// Reconnect, then run the transaction again: if it was committed, its keys find the answers.
     Reconnect,
-    /// Let others wait no longer.
+    /// Give up, so that others need not wait.
     GiveUp,
-    /// Find out which command it was.
+    /// Run the commands one by one, to find the one that fails.
     Isolate,
 }
 
-/// The constraints that a concurrent transaction can violate: it wrote the same key, payment or account first.
+/// Constraints that are violated when a concurrent transaction wrote the same key, payment or account first.
 const RACED_CONSTRAINTS: [&str; 6] = [
     "accounts_pkey",
     "external_credits_pkey",
@@ -52,11 +53,11 @@ const RACED_CONSTRAINTS: [&str; 6] = [
     "refusals_pkey",
 ];
 
-/// Sorts an error of the database by what to do about it.
+/// Classifies an error of the database.
 pub(super) fn remedy(error: &DatabaseError) -> Remedy {
     match (&error.code, &error.error) {
         (Some(code), error) => remedy_by_code(code, constraint(error)),
-        // There was no answer, or none that came over a wire that is listened to.
+        // There was no answer, or it came over a connection whose codes are not recorded.
         (None, DieselError::DatabaseError(kind, _)) => remedy_without_code(*kind),
         (
             None,
@@ -78,7 +79,7 @@ pub(super) fn remedy(error: &DatabaseError) -> Remedy {
     }
 }
 
-/// Whether the server says that it takes no writes.
+/// Whether the server reports that it is read-only.
 pub(super) fn says_read_only(error: &DatabaseError) -> bool {
     error.code == Some(SqlState::READ_ONLY_SQL_TRANSACTION)
 }
@@ -91,10 +92,10 @@ fn constraint(error: &DieselError) -> Option<&str> {
 fn remedy_by_code(code: &SqlState, constraint: Option<&str>) -> Remedy {
     match code.code() {
         "23505" if constraint.is_some_and(|name| RACED_CONSTRAINTS.contains(&name)) => Remedy::RunAgain,
-        "40001" | "40P01" => Remedy::RunAgain, // it could not be put in order; a deadlock
-        "55P03" | "57014" => Remedy::GiveUp,   // the time for a lock, or for a statement, is over
-        "25006" | "58030" => Remedy::Reconnect, // it takes no writes; a disk fails
-        // The connection; no room on a disk, in memory or for connections; the server goes or comes.
+        "40001" | "40P01" => Remedy::RunAgain, // serialization failure; deadlock
+        "55P03" | "57014" => Remedy::GiveUp,   // lock timeout; statement timeout
+        "25006" | "58030" => Remedy::Reconnect, // read-only; I/O error
+        // Connection errors; out of disk, memory or connections; the server shuts down or starts.
         code if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => Remedy::Reconnect,
         _ => Remedy::Isolate,
     }
@@ -135,7 +136,7 @@ impl From<DatabaseError> for LedgerError {
     }
 }
 
-/// Where nothing is run again, and the text alone is shown.
+/// For statements that are not retried: the code is not needed.
 impl From<DieselError> for LedgerError {
     fn from(error: DieselError) -> Self {
         DatabaseError::from(error).into()
@@ -148,7 +149,7 @@ impl From<ClocksDiffer> for LedgerError {
     }
 }
 
-/// Where Diesel is not in between, the SQLSTATE tells.
+/// Without Diesel in between, the error has its SQLSTATE.
 impl From<tokio_postgres::Error> for LedgerError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(code) = error.code().map(SqlState::code) else { return Self::Unavailable(error.into()) };
@@ -166,15 +167,15 @@ impl From<Invalid> for LedgerError {
     }
 }
 
-/// How a transaction ends other than by a commit.
+/// Why a transaction ends without a commit.
 pub(super) enum TransactionEnd {
-    /// There is nothing to write: everything was answered before, or named what is not there.
+    /// There is nothing to write: every command was answered before, or names something that does not exist.
     NothingToWrite,
     /// Some accounts have no row to lock yet.
     AccountsMissing,
     /// The database failed.
     Database(DatabaseError),
-    /// The book is not as it should be.
+    /// The book is inconsistent, or the clocks differ.
     Ledger(LedgerError),
 }
 

@@ -44,8 +44,7 @@ use crate::{
 use clock::Reading;
 use statements::{ProveCommit, prepare_writes};
 
-/// How long the commit may take that is to prove that commits are possible: long for a commit, and short for whoever is to
-/// learn that they are not.
+/// How long the commit that proves readiness may take: long for a commit, short for a readiness probe.
 const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// The book.
@@ -53,7 +52,7 @@ const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
 pub struct Ledger {
     writers: Connections,
     readers: Connections,
-    /// The turn to prove that commits are possible.
+    /// Held while a commit proves readiness: one at a time.
     proof: Arc<Semaphore>,
     limits: Limits,
     allows_unsafe_database: bool,
@@ -62,11 +61,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The book in a database, over at most `writers` connections for transactions and `readers` for reads: reads
-    /// never keep a transaction waiting.
+    /// Opens the book in a database, over at most `writers` connections for transactions and `readers` for reads, so that
+    /// reads never block a transaction.
     ///
     /// # Errors
-    /// When the database cannot be reached now.
+    /// When the database cannot be reached.
     pub async fn connect(
         database_url: &DatabaseUrl,
         writers: u32,
@@ -91,7 +90,7 @@ impl Ledger {
         })
     }
 
-    /// The same book, whether or not its server may lose what it has committed.
+    /// Sets whether to serve a database that may lose committed data.
     #[must_use]
     pub fn allow_unsafe_database(self, is_allowed: bool) -> Self {
         Self { allows_unsafe_database: is_allowed, ..self }
@@ -103,17 +102,17 @@ impl Ledger {
         &self.limits
     }
 
-    /// How the pools of connections stand.
+    /// The state of the connection pools.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolSample> {
         vec![self.writers.sample("write"), self.readers.sample("read")]
     }
 
-    /// Makes a commit that changes nothing, as proof that one is possible now, and soon. While one has not been answered, no
-    /// other is made: a server that waits for its standby keeps each of them.
+    /// Proves that commits are possible, by one that changes nothing. A proof that has not been answered keeps others from
+    /// starting: a server that waits for its standby would keep a backend for each.
     ///
     /// # Errors
-    /// When it is not.
+    /// When no commit is possible in time.
     pub async fn prove_commit(&self) -> Result<(), LedgerError> {
         let proof = timeout(PROOF_PATIENCE, self.commit_nothing()).await;
         proof.map_err(|_| LedgerError::Unavailable(format!("no commit within {PROOF_PATIENCE:?}").into()))?
@@ -142,8 +141,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// How many seconds the database's clock was ahead of this machine's when a commit was last proven; negative where it was
-    /// behind.
+    /// How many seconds the database's clock was ahead of this machine's at the last proof; negative if it was behind.
     #[must_use]
     pub fn clock_ahead_seconds(&self) -> i64 {
         self.clock_ahead.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! How an operation was answered.
+//! Reads of operations: how each was answered.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::{
 };
 
 impl Ledger {
-    /// How an operation was answered. `None` if nothing has happened under its key.
+    /// The answer to an operation. `None` if its key has not been used.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn operation_get(
         &self,
         account_id: &AccountId,

@@ -1,5 +1,5 @@
-//! How the book is read outside of the transaction: fixed texts, prepared once per connection, each run in a session of the
-//! pool for reads, and once more where the connection was lost.
+//! How the book is read outside the transaction: statements with fixed texts, prepared once per connection, run in a session
+//! of the pool for reads, and retried once if the connection is lost.
 
 use diesel_async::{AsyncPgConnection, methods::LoadQuery};
 use tracing::Instrument as _;
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::telemetry::spans;
 
-/// How many entries one page looks through at most: a rare type in a long journal takes several pages, not one long query.
+/// The most entries that one page scans: a rare type in a long journal takes several pages instead of one long query.
 pub(super) const SCANNED_MAX: i64 = 10_000;
 
-/// Declares a read: its fields, the row that it returns, its binds in order, and its text with `{}` for each bind.
+/// Declares a read: its fields, the type of its rows, its binds in order, and its text with `{}` for each bind.
 macro_rules! read {
     (
         $(#[$doc:meta])*
@@ -58,7 +58,7 @@ impl Ledger {
         Ok(self.read(query).await?.pop())
     }
 
-    /// Runs a read, and once more where its connection was lost: reading twice does no harm.
+    /// Runs a read, and retries once if the connection is lost: reads are safe to repeat.
     pub(super) async fn read<Q, T>(&self, query: Q) -> Result<Vec<T>, LedgerError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! Reads of reservations, as they are now.
+//! Reads of reservations, as they stand now.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::accounting::{AccountId, IdempotencyKey, Reservation, ReservationState
 pub struct ReservationPage {
     /// The reservations.
     pub reservations: Vec<Reservation>,
-    /// Where to go on, as in [`EntryPage`](super::EntryPage).
+    /// The rest of the span, as in [`EntryPage`](super::EntryPage).
     pub rest: Option<EntrySpan>,
 }
 
-/// A reservation, and the time in its account when it was read.
+/// A reservation, and the account's time when it was read.
 type ReservationNowColumns = (ReservationColumns, Timestamptz);
 
 read! {
@@ -41,11 +41,11 @@ read! {
 }
 
 read! {
-    /// The reservations that entries of a span opened, newest first: all of them, or those in one state.
+    /// The reservations that the entries of a span opened, newest first: all, or those in one state.
     ListReservations {
         account_id: String,
         span: EntrySpan,
-        /// The state's number, or 0 for all of them.
+        /// The number of the state; 0 for all.
         state: i16,
         limit: i64,
     } -> ReservationNowColumns,
@@ -62,7 +62,7 @@ read! {
 }
 
 read! {
-    /// The open reservations that entries of a span opened, newest first. Looks at no other.
+    /// The open reservations that the entries of a span opened, newest first. Reads no others.
     ListOpenReservations {
         account_id: String,
         span: EntrySpan,
@@ -78,7 +78,7 @@ read! {
 }
 
 read! {
-    /// How many reservations are open, and the age of the oldest in seconds. Goes through the index of those that are open.
+    /// The number of open reservations, and the age of the oldest in seconds. Scans the index of open reservations.
     CountOpenReservations {} -> (BigInt, BigInt),
     [],
     "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0)::bigint \
@@ -86,10 +86,10 @@ read! {
 }
 
 impl Ledger {
-    /// A reservation, as it is now.
+    /// A reservation, as it stands now.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn reservation_get(
         &self,
         account_id: &AccountId,
@@ -100,11 +100,11 @@ impl Ledger {
         row.map(reservation_at).transpose()
     }
 
-    /// Up to `limit` reservations that entries of a span opened, newest first, as they are now: all of them, or those in
-    /// one state. Looks through a bounded part of the span, unless it is asked for those that are open.
+    /// Up to `limit` reservations that the entries of a span opened, newest first, as they stand now: all, or those in one
+    /// state. Scans a bounded part of the span, except for open reservations.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn reservation_list(
         &self,
         account_id: &AccountId,
@@ -132,11 +132,10 @@ impl Ledger {
         Ok(ReservationPage { reservations, rest: span.up_to(last) })
     }
 
-    /// How many reservations are open, those included whose leases have run out and that do not know yet, and how long the
-    /// oldest has been.
+    /// The number of open reservations and the age of the oldest. Counts those whose expiry is not recorded yet.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn open_reservations(&self) -> Result<(i64, Duration), LedgerError> {
         let (count, oldest_seconds): (i64, i64) =
             self.read_one(CountOpenReservations {}).await?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rows of the book as the domain's types, and back.
+//! Converts between the rows of the book and the domain's types.
 
 use std::sync::Arc;
 
@@ -133,7 +133,7 @@ pub(crate) fn timestamp(timestamp: PgTimestamp) -> Timestamp {
 
 pub(crate) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
     match timestamp.unix_micros() {
-        i64::MAX => PgTimestamp(i64::MAX), // infinity, and what comes so near to it that it has become that
+        i64::MAX => PgTimestamp(i64::MAX), // infinity, and times too close to it to be told apart
         micros => PgTimestamp(micros.saturating_sub(POSTGRES_EPOCH_MICROS)),
     }
 }
@@ -149,10 +149,10 @@ fn metadata(value: Value) -> Result<Metadata, LedgerError> {
 }
 
 impl EntryRow {
-    /// The answer that the row is to its key.
+    /// The answer to the key of this row.
     ///
     /// # Errors
-    /// When the row is not as this program writes it.
+    /// When the row is not one that this program writes.
     pub(crate) fn recorded(mut self) -> Result<Recorded, LedgerError> {
         let fingerprint = self.fingerprint.take().unwrap_or_default();
         let answer = Answer::Applied(Arc::new(self.try_into()?));
@@ -247,10 +247,10 @@ impl TryFrom<ReservationRow> for Reservation {
 }
 
 impl RefusalRow {
-    /// The answer that the row is to its key.
+    /// The answer to the key of this row.
     ///
     /// # Errors
-    /// When the row is not as this program writes it.
+    /// When the row is not one that this program writes.
     pub(crate) fn recorded(mut self) -> Result<Recorded, LedgerError> {
         let fingerprint = std::mem::take(&mut self.fingerprint);
         let answer = Answer::Refused(Arc::new(self.try_into()?));
@@ -272,12 +272,12 @@ impl TryFrom<RefusalRow> for Refusal {
     }
 }
 
-/// Metadata as the book keeps it: nothing where there is none.
+/// Metadata as the book stores it: NULL if there is none.
 pub(crate) fn metadata_json(metadata: &Metadata) -> Option<String> {
     (!metadata.is_empty()).then(|| metadata_object(metadata).to_string())
 }
 
-/// Metadata as a JSON object of texts.
+/// Metadata as a JSON object of strings.
 pub(crate) fn metadata_object(metadata: &Metadata) -> Value {
     metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
 }

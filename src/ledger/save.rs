@@ -1,4 +1,4 @@
-//! Writes what was decided and commits it: one statement for each sort of row, and only for the sorts that there are.
+//! Writes the changes and commits: one statement for each table that has any.
 
 use diesel::result::QueryResult;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -18,7 +18,7 @@ use crate::{
     database::pipeline::{execute, in_one_go},
 };
 
-/// Carries out a statement, unless it has no rows to write.
+/// Runs a statement, unless it has no rows to write.
 macro_rules! unless_empty {
     ($connection:ident, $rows:expr, $statement:expr) => {
         async {
@@ -30,10 +30,9 @@ macro_rules! unless_empty {
     };
 }
 
-/// Writes all changes, takes away the rows of accounts that were opened in vain, and commits.
+/// Writes all changes, deletes the rows of accounts that got no entry, and commits.
 ///
-/// Until then, whoever else needs such an account waits for the row that is not there yet; then he makes his own, and finds
-/// the refusals.
+/// Until the commit, other transactions wait for such an account's row. Then they insert their own, and find the refusals.
 pub(super) async fn write_and_commit(
     connection: &AsyncPgConnection,
     changes: &Changes,
@@ -44,7 +43,7 @@ pub(super) async fn write_and_commit(
         in_one_go!(entries, execute(connection, "COMMIT"))?;
         return Ok(());
     }
-    // COMMIT waits until each is known to be written: together they are not one statement.
+    // COMMIT waits until all are known to have succeeded: they are several statements.
     in_one_go!(
         entries,
         unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),

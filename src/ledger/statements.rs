@@ -143,8 +143,8 @@ statement! {
 }
 
 statement! {
-    /// The open reservations of accounts whose leases have run out by a time, so many of each account, those that ran out
-    /// first; and of each account the one whose lease runs out next.
+    /// The open reservations of accounts whose leases have expired by a time, so many of each account, those that expired
+    /// first; and of each account the one whose lease expires next.
     ReadLapsed {
         account_ids: &'a str => Text,
         times: PgTimestamp => Timestamptz,

@@ -1,8 +1,8 @@
-//! One who writes: the only transaction of the service, run in a session of the pool, and again where that helps.
+//! The only transaction of the service: run in a session of the pool, and retried where that helps.
 //!
 //! # Round trips
 //!
-//! A statement goes out with the one before it, without waiting for its answer, unless it needs that answer:
+//! Statements are pipelined: each is sent without waiting for the answer to the one before, unless it needs that answer.
 //!
 //! | round trip                                                          | statements | when                       |
 //! | ------------------------------------------------------------------- | ---------- | -------------------------- |
@@ -12,35 +12,35 @@
 //! | prior: entries, and other answers, under these keys                 | 2          | always                     |
 //! | prior: payments; reservations                                       | 1 each     | if any is named            |
 //! | **and back**                                                        |            | always                     |
-//! | lapsed: reservations whose leases ran out, **and back**             | 1          | if there may be any        |
+//! | lapsed: reservations with expired leases, **and back**              | 1          | if there may be any        |
 //! | entries: those that refunds and replays point to, **and back**      | 1          | if any                     |
 //! | [`decide`]: pure; nothing has been written yet                      | 0          | always                     |
 //! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                     |
-//! | close: accounts that were opened in vain                            | 1          | if any                     |
+//! | close: accounts that got no entry                                   | 1          | if any                     |
 //! | **and back**                                                        |            | unless only entries        |
 //! | COMMIT, or ROLLBACK if nothing was to be written; **and back**      | 1          | always                     |
 //!
-//! Two for any number of charges, three for reservations, and at most seven for any batch of whatever is in it: for one
-//! with new accounts, two to find that out. A single operation is a batch of one.
+//! That makes two round trips for any number of charges, three for reservations, and at most seven for any batch; a batch
+//! with new accounts needs two more to find that out. A single operation is a batch of one.
 //!
-//! COMMIT goes out behind the entries before it is known that they could be written. That is safe because they and
-//! the balances are one statement: it is carried out whole, or it fails and the server turns COMMIT into ROLLBACK.
+//! COMMIT is sent right behind the entries, before they are known to be written. That is safe because entries and balances
+//! are one statement: it succeeds as a whole, or it fails and the server turns COMMIT into ROLLBACK.
 //!
-//! # Why it is right
+//! # Why it is correct
 //!
-//! * An account's operations are put in order by the lock of its row. READ COMMITTED is enough: the locking statement
-//!   itself reads the newest balances, and the prior answers are read by a later statement, whose snapshot has all
-//!   that was committed while the locks were waited for.
-//! * Deadlocks cannot happen: accounts are opened before any is locked; opened, locked and credited for payments in
-//!   sorted order, in every process.
-//! * The unique indexes are the last word. Who loses a race (the same payment in two accounts, say) runs again, and
-//!   finds the winner's rows.
-//! * Nothing is written until all is decided, so a refusal has nothing to undo.
-//! * The number of an entry is that of the last one and one more, and is unique in its account. Whatever was decided about
-//!   a balance that has changed since cannot be written, even if all of the above failed.
-//! * Nothing is decided at a time that this machine's clock does not confirm within a minute: times never go back, so a wrong
-//!   one would stay.
-//! * After a lost connection the transaction is simply run again: if the lost COMMIT did happen, its keys answer.
+//! * The lock of an account's row puts its operations in order. READ COMMITTED is enough: the locking statement
+//!   itself reads the newest balances, and prior answers are read by a later statement, whose snapshot includes
+//!   everything that was committed while it waited for the locks.
+//! * Deadlocks cannot happen: every process opens accounts before it locks any, and opens accounts, locks accounts and
+//!   inserts payments in sorted order.
+//! * The unique indexes decide every race. The loser (of a race for the same payment in two accounts, say) runs again,
+//!   and finds the winner's rows.
+//! * Nothing is written until everything is decided, so a refusal has nothing to undo.
+//! * An entry's sequence is the last one plus one, and unique in its account. A decision about a balance that has changed
+//!   since cannot be written, even if all of the above failed.
+//! * Nothing is decided unless the database's clock agrees with this machine's within a minute: times never go back, so a
+//!   wrong one would stay.
+//! * After a lost connection the transaction is run again: if the lost COMMIT did happen, its keys find the answers.
 
 use std::{
     collections::BTreeSet,
@@ -65,7 +65,7 @@ use crate::{
     telemetry::spans,
 };
 
-/// How often a transaction is run at most, before its callers are told.
+/// The most runs of a transaction before its callers get an error.
 const RUNS_MAX: u32 = 4;
 
 /// What a transaction decided.
@@ -73,11 +73,11 @@ const RUNS_MAX: u32 = 4;
 struct Decided {
     /// The answers to its commands.
     answers: Vec<Option<Outcome>>,
-    /// How many leases it wrote down as having run out.
+    /// How many expired leases it recorded.
     expired: u64,
 }
 
-/// One who writes. A transaction that has not been answered keeps it from beginning another.
+/// Runs one transaction at a time: one that has not been answered keeps the next from starting.
 #[derive(Clone, Debug)]
 pub struct Writer {
     ledger: Ledger,
@@ -85,29 +85,28 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// One who writes into this book.
+    /// A writer of this book.
     #[must_use]
     pub fn new(ledger: &Ledger) -> Self {
         Self { ledger: ledger.clone(), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Answers commands in order, each by itself, and makes their changes durable together: when this returns, every
-    /// entry is on disk. Run again after an error, it answers what was done already, and does the rest.
+    /// Answers commands in order, each independently, and makes their changes durable together: when this returns, every
+    /// entry is on disk. It can be repeated after an error: commands that were applied are answered, the rest is applied.
     ///
-    /// Commands on accounts in which more leases have run out than one transaction writes down are not answered yet: they are
-    /// to be posted again, and each time there are fewer of those leases.
+    /// If more leases have expired in an account than one transaction records, commands on it get `None`: post them again;
+    /// fewer expired leases remain each time.
     ///
     /// # Errors
-    /// When the database is away or has not answered an earlier transaction, when others keep the locks, or when it refuses a
-    /// statement. In the last two cases nothing has happened.
+    /// When the database is unavailable or has not answered an earlier transaction, when others hold the locks, or when it
+    /// rejects a statement. In the last two cases nothing was written.
     pub async fn post_some(&self, commands: Arc<[Command]>) -> Result<Vec<Option<Outcome>>, LedgerError> {
         let account_ids: BTreeSet<&AccountId> = commands.iter().map(Command::account_id).collect();
         let account_ids = account_ids.into_iter().cloned().collect();
         Ok(self.carry_out(Work { account_ids, commands, locking: Locking::Wait }).await?.answers)
     }
 
-    /// Writes down which leases have run out in those of some accounts that nobody else is at work on, up to a bound, and
-    /// returns how many.
+    /// Records expired leases of accounts, up to a bound, and returns how many. Skips accounts that others have locked.
     ///
     /// # Errors
     /// As [`Self::post_some`].
@@ -117,7 +116,7 @@ impl Writer {
         Ok(self.carry_out(work).await?.expired)
     }
 
-    /// Runs the transaction, and again where that helps.
+    /// Runs the transaction, and retries it where that helps.
     async fn carry_out(&self, mut work: Work) -> Result<Decided, LedgerError> {
         let (mut decided, mut runs) = (Decided::default(), 0);
         if work.account_ids.is_empty() {
@@ -152,8 +151,7 @@ impl Writer {
         }
     }
 
-    /// Runs the transaction in a session. `decided` holds what the run before it decided, if there was one, and then what this
-    /// one did.
+    /// Runs the transaction once, in a session. Takes what the previous run decided, and returns what this one did.
     async fn run(
         &self,
         work: Work,
@@ -209,8 +207,8 @@ async fn transact(
     ended
 }
 
-/// Where the answer to a COMMIT was lost and it did happen, the next run finds this program's own entries: to the caller
-/// they are no replays. Only an entry equal in all, the time to the microsecond included, is such a one.
+/// If a COMMIT happened but its answer was lost, the next run finds the entries of the previous one: for the caller they are
+/// not replays. Only an entry that is equal in every field, the time to the microsecond included, counts as one's own.
 fn own_what_was_committed(answers: &mut [Option<Outcome>], decided: &[Option<Outcome>]) {
     for (answer, before) in answers.iter_mut().zip(decided) {
         if let (
@@ -224,7 +222,7 @@ fn own_what_was_committed(answers: &mut [Option<Outcome>], decided: &[Option<Out
     }
 }
 
-/// How long to wait before a transaction is run again: longer each time, and never the same for two.
+/// The pause before a transaction is run again: longer each time, and random, so that two do not meet again.
 fn pause(runs: u32) -> Duration {
     Duration::from_millis(fastrand::u64(1..=5 * 4_u64.pow(runs)))
 }

@@ -37,7 +37,7 @@ const CONNECTIONS_MAX: usize = 32;
 /// How long a connection may last. Prometheus connects again.
 const AGE_MAX: Duration = Duration::from_secs(120);
 
-/// Serves `/metrics`, for ever. The service goes on without it.
+/// Serves `/metrics`, forever. The service goes on without it.
 pub async fn serve_metrics(listener: TcpListener, metrics: Metrics) {
     let router = Router::new().route("/metrics", get(scrape)).with_state(metrics);
     let listener = Bounded { listener, connections: VecDeque::new() };

@@ -68,7 +68,7 @@ pub fn call<'a>(method: &Method, parent: impl FnOnce() -> TraceParent<'a>) -> Sp
     span
 }
 
-/// Writes down how a call was answered.
+/// Records how a call was answered.
 pub fn answered(call: &Span, code: &'static str, is_our_fault: bool, request_id: &str) {
     call.record("rpc.response.status_code", code);
     call.record("billing.request_id", request_id);
