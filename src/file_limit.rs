@@ -1,12 +1,12 @@
-//! How many files, and so connections, the process may have open.
+//! The limit on open files, and so on connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is kept for all that is no caller's connection: the database's, files that are read again, the runtime's own.
+/// Files reserved for everything but callers' connections: the database, files that are reloaded, the runtime.
 const RESERVED: usize = 256;
 
-/// Raises the process's own limit of open files as far as it may, and returns how many connections of callers fit into it:
-/// `wanted`, or fewer.
+/// Raises the process's limit on open files as far as allowed, and returns how many callers' connections fit: `wanted`, or
+/// fewer.
 #[must_use]
 pub fn fit_connections(wanted: usize) -> usize {
     let hard = getrlimit(Resource::Nofile).maximum;

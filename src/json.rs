@@ -1,10 +1,10 @@
-//! Integers of 64 bits and more in JSON: as texts, since many readers have only floats for numbers. `ProtoJSON` does the same.
+//! Integers of 64 bits and more in JSON: as strings, since many parsers read numbers as floats. `ProtoJSON` does the same.
 
 use std::fmt::Display;
 
 use serde::{Serialize, Serializer};
 
-/// Serializes a value as the text that it is displayed as.
+/// Serializes a value as its `Display` text.
 pub(crate) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }

@@ -1,4 +1,4 @@
-//! The credentials file: who there is, and how each proves it.
+//! The credentials file: the callers, their roles and their credentials.
 //!
 //! ```text
 //! # name     roles              credential
@@ -7,7 +7,7 @@
 //! ops        coordinator,admin  dns:ops.example.internal
 //! ```
 //!
-//! A caller may have several credentials, such as an old and a new token while they change over; all with the same roles.
+//! A caller may have several credentials, such as an old and a new token during a rotation; all have the same roles.
 
 use std::{collections::HashMap, fmt};
 
@@ -16,7 +16,7 @@ use subtle::ConditionallySelectable as _;
 use super::{Caller, InvalidRoles, Roles, token::TokenHash};
 use crate::accounting::CallerName;
 
-/// Everybody who may call.
+/// All callers.
 #[derive(Debug, Default)]
 pub struct Credentials {
     callers: Vec<Caller>,
@@ -24,7 +24,7 @@ pub struct Credentials {
     names: HashMap<String, usize>,
 }
 
-/// The names that a client certificate is for: its subject alternative names.
+/// The subject alternative names of a client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateNames {
     /// DNS names.
@@ -33,11 +33,11 @@ pub struct CertificateNames {
     pub uris: Vec<String>,
 }
 
-/// All that is wrong with a credentials file. Quotes no credential.
+/// All errors in a credentials file. Quotes no credential.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct CredentialsError(Vec<String>);
 
-/// How much of what is wrong is said: enough for whoever mends it, also where the file is something else altogether.
+/// The most errors that are reported: enough to correct the file, even if it is something else entirely.
 const SAID_MAX: usize = 20;
 
 /// One line of the file.
@@ -48,13 +48,13 @@ struct Line {
 
 enum Credential {
     Token(TokenHash),
-    /// A name of a certificate, with its kind before it, as in the file.
+    /// A name of a certificate, prefixed with its kind, as in the file.
     Name(String),
 }
 
 impl Credentials {
-    /// Parses the file: all that can be used of it, and what is wrong with the rest, by line. A line that is wrong lets nobody
-    /// in, and keeps nobody out whom another line lets in.
+    /// Parses the file: the valid lines, and the errors in the others. An invalid line grants nothing, and takes nothing away
+    /// that another line grants.
     #[must_use]
     pub fn parse(file: &[u8]) -> (Self, Option<CredentialsError>) {
         let mut credentials = Self::default();
@@ -91,7 +91,7 @@ impl Credentials {
         let known = self.callers.iter().position(|known| known.name == caller.name);
         let place = match known {
             Some(place) if self.callers[place].roles != caller.roles => {
-                // Not by its name, which may be a token that somebody has put into the wrong column.
+                // Does not quote the name, which may be a token in the wrong column.
                 return Err("the name has other roles above".into());
             }
             Some(place) => place,
@@ -111,7 +111,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// Whose token it is. Takes as long for a right one as for a wrong one, whoever's it is.
+    /// The caller that a token belongs to. Takes equally long for every token, known or not.
     #[must_use]
     pub fn caller_of_token(&self, token: &str) -> Option<&Caller> {
         let hash = TokenHash::of(token);
@@ -122,7 +122,7 @@ impl Credentials {
         self.callers.get(usize::try_from(found).ok()?)
     }
 
-    /// Whose certificate it is: the caller of its first name that is known, DNS names first.
+    /// The caller that a certificate belongs to: that of its first known name, DNS names first.
     #[must_use]
     pub fn caller_of_certificate(&self, names: &CertificateNames) -> Option<&Caller> {
         let dns = names.dns.iter().map(|name| format!("dns:{}", name.to_ascii_lowercase()));

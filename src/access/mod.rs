@@ -10,38 +10,38 @@ pub use token::Token;
 
 use crate::accounting::CallerName;
 
-/// A part of what can be done. None includes another, but all read.
+/// What a caller may do. No role includes another, but all may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Reads.
+    /// May read.
     Reader,
-    /// Moves money, as far as the rules of the ledger let anybody.
+    /// May move money, within the rules of the ledger.
     Coordinator,
-    /// Grants money.
+    /// May grant money.
     Admin,
 }
 
-/// The roles of a caller: at least one, each once, in no order. Written as their names with commas between them.
+/// The roles of a caller: at least one. Written as their names, separated by commas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     bits: u8,
 }
 
-/// Why a text is no set of roles.
+/// Why a text is not a set of roles.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRoles {
-    /// One of them does not exist, or there are none.
+    /// A role does not exist, or there are none.
     #[error("a role must be reader, coordinator or admin; several have commas between them")]
     Unknown,
-    /// One is named twice.
+    /// A role is named twice.
     #[error("a role is named twice")]
     Repeated,
 }
 
-/// Who calls.
+/// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The name, which is kept with each entry that it asks for.
+    /// Its name, which is stored with each entry that it causes.
     pub name: CallerName,
     /// What it may do.
     pub roles: Roles,
@@ -76,7 +76,7 @@ impl fmt::Display for Role {
 }
 
 impl Roles {
-    /// Whether the role is one of them.
+    /// Whether the role is among them.
     #[must_use]
     pub fn contain(self, role: Role) -> bool {
         self.bits & role.bit() != 0

@@ -1,4 +1,4 @@
-//! Bearer tokens. Only their SHA-256 is ever stored: who reads the credentials file cannot call.
+//! Bearer tokens. Only their SHA-256 is stored: reading the credentials file is not enough to call.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// What every token begins with, so that scanners for leaked secrets find it.
+/// The prefix of every token, so that secret scanners find leaked ones.
 const PREFIX: &str = "billing_";
 
-/// A new token. Shown once, and never kept.
+/// A new token. Shown once, and never stored.
 pub struct Token(String);
 
-/// The SHA-256 of a token. A slow hash would gain nothing: a token is 256 random bits, which nobody guesses.
+/// The SHA-256 of a token. A slow hash would gain nothing: a token is 256 random bits, and cannot be guessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TokenHash([u8; 32]);
 
 impl Token {
-    /// A token that nobody can guess.
+    /// Generates a token from 256 random bits.
     ///
     /// # Errors
     /// When the operating system has no random bytes.
@@ -27,13 +27,13 @@ impl Token {
         Ok(Self(format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(secret))))
     }
 
-    /// The token, for whoever is to call with it.
+    /// The token itself, for the caller.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What stands for it in the credentials file.
+    /// Its form in the credentials file.
     #[must_use]
     pub fn credential(&self) -> String {
         format!("sha256:{}", TokenHash::of(&self.0))
@@ -60,7 +60,7 @@ impl TokenHash {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Compares in a time that tells nothing of where two hashes differ.
+    /// Compares in constant time.
     pub(super) fn constant_time_eq(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }

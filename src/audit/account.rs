@@ -1,4 +1,4 @@
-//! One account: what its row says, against what its entries and reservations come to.
+//! One account: compares its row with its entries and reservations.
 
 use super::{
     AccountFact, Difference, Row,
@@ -8,7 +8,7 @@ use super::{
     reservations::{ReservationsAudit, time_or_none},
 };
 
-/// An account, as far as it has been read.
+/// The state of an account's audit.
 #[derive(Debug)]
 pub(super) struct AccountAudit {
     pub(super) account_id: String,
@@ -31,7 +31,7 @@ impl AccountAudit {
         }
     }
 
-    /// Takes what is said of it next.
+    /// Takes its next fact.
     pub(super) fn observe(&mut self, row: Row, report: &mut dyn FnMut(Difference)) {
         let findings = &mut Findings { account_id: &self.account_id, report };
         match row {
@@ -49,7 +49,7 @@ impl AccountAudit {
         }
     }
 
-    /// Judges what can be judged only when all has been read. Returns what is posted and held in it.
+    /// Checks what can only be checked at its end. Returns what is posted and held.
     pub(super) fn finish(mut self, report: &mut dyn FnMut(Difference)) -> (i128, i128) {
         let findings = &mut Findings { account_id: &self.account_id, report };
         self.entries.settle_newest(findings);
@@ -101,7 +101,7 @@ impl AccountAudit {
     }
 }
 
-/// An account without entries is only a row to lock.
+/// An account without entries is only a lock.
 fn check_empty(row: &AccountFact, findings: &mut Findings<'_>) {
     let AccountFact { posted, held, last_sequence, .. } = row;
     if (*posted, *held, *last_sequence) != (0, 0, 0) {

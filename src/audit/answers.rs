@@ -1,11 +1,11 @@
-//! One key, one answer.
+//! Checks that each key has one answer.
 
 use super::{
     AnswerFact, AnswerTable,
     check::{Check, Findings, Place},
 };
 
-/// The key that came last.
+/// The previous key.
 #[derive(Debug, Default)]
 pub(super) struct AnswersAudit {
     last: Option<AnswerFact>,

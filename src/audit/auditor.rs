@@ -1,30 +1,30 @@
-//! Takes the facts of a book in their order, and reports what does not hold.
+//! Takes the facts of a book in order, and reports differences.
 
 use super::{Difference, Fact, Row, account::AccountAudit};
 
-/// The audit of a book, as far as it has been read.
+/// The state of the audit of a book.
 #[derive(Debug, Default)]
 pub struct Auditor {
     totals: Totals,
     account: Option<AccountAudit>,
 }
 
-/// What was audited. Sums are in micro-USD, of all accounts together.
+/// Totals over all accounts. Sums are in micro-USD.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
-    /// How many accounts have a row.
+    /// Accounts that have a row.
     pub accounts: u64,
-    /// How many entries there are.
+    /// Entries.
     pub entries: u64,
-    /// How many reservations there are.
+    /// Reservations.
     pub reservations: u64,
-    /// How many keys have been answered.
+    /// Keys with an answer.
     pub answers: u64,
-    /// What is posted, by the entries.
+    /// Posted, according to the entries.
     pub posted: i128,
-    /// What is held, by the entries.
+    /// Held, according to the entries.
     pub held: i128,
-    /// How many differences were reported.
+    /// Differences reported.
     pub differences: u64,
 }
 
@@ -40,14 +40,14 @@ impl Auditor {
         account.observe(row, &mut counting(&mut self.totals.differences, report));
     }
 
-    /// Judges the last account, and returns what was audited.
+    /// Finishes the last account, and returns the totals.
     #[must_use]
     pub fn finish(mut self, report: &mut dyn FnMut(Difference)) -> Totals {
         self.finish_account(report);
         self.totals
     }
 
-    /// What has been audited so far.
+    /// The totals so far.
     #[must_use]
     pub fn totals(&self) -> &Totals {
         &self.totals
@@ -71,7 +71,7 @@ impl Auditor {
     }
 }
 
-/// Passes reports on, and counts them.
+/// Counts reports and forwards them.
 fn counting<'a>(
     differences: &'a mut u64,
     report: &'a mut dyn FnMut(Difference),

@@ -1,4 +1,4 @@
-//! The checks by name, and what they find.
+//! The checks, and the differences that they find.
 
 use std::fmt;
 
@@ -70,7 +70,7 @@ checks! {
     ReservationsHold "RESERVATIONS_HOLD" "What the entries of an account left held is what its open reservations hold.",
 }
 
-/// Where in an account.
+/// A place in an account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
@@ -98,22 +98,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// Something that the book says in one place, and otherwise in another.
+/// A contradiction within the book.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Difference {
-    /// What does not hold.
+    /// The check that failed.
     pub check: Check,
     /// The account.
     pub account_id: String,
-    /// Where in it.
+    /// The place in the account.
     pub place: Place,
-    /// What follows from the rest of the book.
+    /// The value that follows from the rest of the book.
     pub expected: String,
-    /// What is there.
+    /// The value found.
     pub found: String,
 }
 
-/// What is found in one account, on its way to whoever reports it.
+/// Reports the differences of one account.
 pub(super) struct Findings<'a> {
     pub(super) account_id: &'a str,
     pub(super) report: &'a mut dyn FnMut(Difference),

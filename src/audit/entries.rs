@@ -1,4 +1,4 @@
-//! The journal of one account: numbers, running sums, signs, facts, refunds, and what points to entries.
+//! The journal of one account: sequences, running sums, signs, facts, refunds, and rows that refer to entries.
 
 use super::{
     ClaimFact, EntryFact, RefundFact, ReplayFact,
@@ -7,18 +7,18 @@ use super::{
 };
 use crate::accounting::{EntryType, Timestamp};
 
-/// A journal, as far as it has been read.
+/// The state of a journal's audit.
 #[derive(Debug, Default)]
 pub(super) struct EntriesAudit {
     pub(super) posted: Running,
     pub(super) held: Running,
-    /// What was available after the newest entry; `None` if its figures were reported.
+    /// Available after the newest entry; `None` if its figures were reported.
     available: Option<i128>,
     pub(super) first_time: Option<Timestamp>,
     newest: Option<Newest>,
 }
 
-/// The newest entry, and what has pointed to it.
+/// The newest entry, and the rows that refer to it.
 #[derive(Debug)]
 struct Newest {
     entry: EntryFact,
@@ -43,7 +43,7 @@ impl EntriesAudit {
         self.newest = Some(Newest { entry, entry_type, refunded: 0, claims: 0 });
     }
 
-    /// Takes a refund, after the entry that it gives back.
+    /// Takes a refund, after the charge that it refers to.
     pub(super) fn observe_refund(&mut self, refund: &RefundFact, findings: &mut Findings<'_>) {
         let RefundFact { refunded_sequence, sequence, amount } = *refund;
         let charge = self.newest.as_mut().filter(|newest| newest.entry.sequence == refunded_sequence);
@@ -61,7 +61,7 @@ impl EntriesAudit {
         findings.report(Check::RefundCharge, Place::Sequence(sequence), expected, found);
     }
 
-    /// Takes the claim of a payment, after the entry that it points to.
+    /// Takes the claim of a payment, after the entry that it refers to.
     pub(super) fn observe_claim(&mut self, claim: &ClaimFact, findings: &mut Findings<'_>) {
         let claimed = self.newest.as_mut().filter(|newest| {
             newest.entry.sequence == claim.sequence
@@ -93,7 +93,7 @@ impl EntriesAudit {
         }
     }
 
-    /// Judges what has pointed to the newest entry, when no more can.
+    /// Checks the rows that refer to the newest entry, at its end.
     pub(super) fn settle_newest(&mut self, findings: &mut Findings<'_>) {
         let Some(Newest { entry, entry_type, refunded, claims }) = &self.newest else { return };
         let charged = -i128::from(entry.amount);
@@ -122,7 +122,7 @@ impl EntriesAudit {
         let expected = i128::from(self.last_sequence().unwrap_or_default()) + 1;
         if expected != i128::from(entry.sequence) {
             findings.report(Check::EntrySequence, entry.place(), expected, entry.sequence);
-            // What is missing is not known, so neither is what it added up to.
+            // The missing entries are unknown, and so is their sum.
             self.posted.go_on_from(entry.posted_after.wrapping_sub(entry.amount));
             self.held.go_on_from(entry.held_after.wrapping_sub(entry.held_delta));
             self.available = None;
@@ -133,7 +133,7 @@ impl EntriesAudit {
         }
     }
 
-    /// Whether the entry's balance follows from the one before.
+    /// Checks that the entry's balance follows from the previous one.
     fn check_sums(&mut self, entry: &EntryFact, findings: &mut Findings<'_>) -> bool {
         let posted = self.posted.step(entry.amount, entry.posted_after);
         if let Some(expected) = posted {
@@ -183,7 +183,7 @@ fn has_signs_of(entry_type: EntryType, amount: i64, held_delta: i64) -> bool {
     }
 }
 
-/// The facts that should be there and are not, or the other way round.
+/// The facts that are missing, or should not be there.
 fn wrong_facts(entry: &EntryFact, entry_type: EntryType) -> Vec<(&'static str, &'static str)> {
     let mut wrong = Vec::new();
     let mut check = |what: &'static str, must: bool, is: bool| {

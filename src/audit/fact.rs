@@ -1,34 +1,34 @@
-//! What the book says, row by row, as its columns have it: nothing has been judged yet, so a fact can be wrong in any way.
+//! The rows of the book as they were read: nothing has been checked, so a fact may be wrong in any way.
 
 use crate::accounting::Timestamp;
 
-/// A row of the book, or of one of its tables in another order. Sums are in micro-USD.
+/// A row of the book. Sums are in micro-USD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// The account.
     pub account_id: String,
-    /// What is said of it.
+    /// The fact.
     pub row: Row,
 }
 
-/// What a fact says.
+/// The kinds of facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
     /// The account's own row.
     Account(AccountFact),
     /// An entry.
     Entry(Box<EntryFact>),
-    /// An entry once more, beside the charge that it gives back.
+    /// A refund, next to the charge that it refers to.
     Refund(RefundFact),
-    /// The claim of a payment, beside the entry that it points to.
+    /// The claim of a payment, next to the entry that it refers to.
     Claim(ClaimFact),
-    /// A key answered with the entry of another key, beside that entry.
+    /// A key answered with the entry of another key, next to that entry.
     Replay(ReplayFact),
-    /// A key that was answered.
+    /// A key with an answer.
     Answer(AnswerFact),
     /// A reservation.
     Reservation(ReservationFact),
-    /// An entry once more, beside the reservation that it opened, changed or ended.
+    /// An entry, next to the reservation that it opened, changed or ended.
     Step(StepFact),
 }
 
@@ -44,7 +44,7 @@ pub struct AccountFact {
     pub next_expire_time: Option<Timestamp>,
 }
 
-/// A row of `ledger_entries`: its figures, and which of its other facts there are.
+/// A row of `ledger_entries`: its figures, and which of its optional columns are set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the columns have comments in the schema")]
 #[allow(clippy::struct_excessive_bools, reason = "which columns are NULL")]
@@ -62,14 +62,14 @@ pub struct EntryFact {
     pub has_fingerprint: bool,
     pub has_actor: bool,
     pub has_reason: bool,
-    /// How many of the six facts about a reservation there are.
+    /// How many of the six columns about a reservation are set.
     pub reservation_facts: i32,
     pub has_reservation_id: bool,
     pub reservation_state: Option<i16>,
     pub has_close_time: bool,
 }
 
-/// What a refund gives back.
+/// A refund and its charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct RefundFact {
@@ -95,7 +95,7 @@ pub struct ReplayFact {
     pub idempotency_key: String,
 }
 
-/// A key, and the table that has its answer.
+/// A key, and the table that holds its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct AnswerFact {
@@ -103,7 +103,7 @@ pub struct AnswerFact {
     pub table: AnswerTable,
 }
 
-/// Where answers are.
+/// The tables that hold answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerTable {
     /// `ledger_entries`.
@@ -124,7 +124,7 @@ pub struct ReservationFact {
     pub status: Status,
 }
 
-/// How a reservation stands, or stood after an entry.
+/// The state of a reservation, now or after an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct Status {
@@ -145,17 +145,17 @@ pub struct StepFact {
     pub amount: i64,
     pub held_delta: i64,
     pub create_time: Timestamp,
-    /// Whether the entry's key is the reservation's id, as that of the entry that opened it is; `None` if it has no key.
+    /// Whether the entry's key is the reservation's id, as for the entry that opened it; `None` if it has no key.
     pub is_named_so: Option<bool>,
-    /// How the reservation stood after it; `None` where a part of that is missing.
+    /// The reservation after the entry; `None` if a part of it is missing.
     pub status: Option<Status>,
 }
 
-/// Where a fact stands: by account, part of the account, sequence or name, table, and sequence.
+/// The position of a fact: account, part of the account, sequence or name, table, and sequence.
 pub type Order<'a> = (&'a str, u8, i64, &'a str, u8, i64);
 
 impl Fact {
-    /// Where the fact stands among all others. Names are compared bytewise, as the database does.
+    /// The position of the fact. Names are compared bytewise, as in the database.
     #[must_use]
     pub fn order(&self) -> Order<'_> {
         let account = self.account_id.as_str();

@@ -1,12 +1,12 @@
-//! The audit: does the book say the same everywhere? Pure: no SQL, no clock, and no more memory for a larger book.
+//! The audit: is the book consistent? Pure: no SQL, no clock, and constant memory whatever the size of the book.
 //!
-//! The rows of a book come as [`Fact`]s in one order ([`Fact::order`]), as if all tables were merged: account after
-//! account; of each its row, its entries with what points to them, its keys, its reservations with their entries. So
-//! whatever belongs together comes together, and the [`Auditor`] remembers one account, one entry, one key and one
-//! reservation at a time, whether the account has three entries or three million.
+//! The rows of a book arrive as [`Fact`]s in one order ([`Fact::order`]), as if all tables were merged: account by account;
+//! for each account its row, its entries with the rows that refer to them, its keys, and its reservations with their
+//! entries. Rows that belong together arrive together, so the [`Auditor`] keeps one account, one entry, one key and one
+//! reservation in memory at a time, whether the account has three entries or three million.
 //!
-//! One damage is one [`Difference`], as far as that can be told: after a figure that does not follow from the one before
-//! it, the auditor goes on from whichever of the two the next entry follows from.
+//! As far as possible one damage is reported as one [`Difference`]: after a figure that does not follow from its
+//! predecessor, the auditor continues from whichever of the two the next entry agrees with.
 
 mod account;
 mod answers;

@@ -1,4 +1,4 @@
-//! The reservations of one account, each against the entries that opened, changed and ended it.
+//! The reservations of one account: compares each with the entries that opened, changed and ended it.
 
 use super::{
     ReservationFact, Status, StepFact,
@@ -6,12 +6,12 @@ use super::{
 };
 use crate::accounting::{EntryType, ReservationState, Timestamp};
 
-/// All reservations so far, and the one that is being read.
+/// All reservations so far, and the current one.
 #[derive(Debug, Default)]
 pub(super) struct ReservationsAudit {
-    /// What those that are open hold.
+    /// The sum that open reservations hold.
     pub(super) held: i128,
-    /// When the first lease of those that are open expires.
+    /// The earliest expiry of the open reservations.
     pub(super) first_expire_time: Option<Timestamp>,
     current: Option<Current>,
 }
@@ -22,7 +22,7 @@ struct Current {
     reservation_id: String,
     row: Option<ReservationFact>,
     first: Option<StepFact>,
-    /// How it stood after its newest entry that says so.
+    /// Its state after its newest entry that has one.
     status: Option<Status>,
 }
 
@@ -41,11 +41,11 @@ impl ReservationsAudit {
         current.first.get_or_insert(step);
     }
 
-    /// Judges the reservation that was read last, when there are no more entries of it.
+    /// Finishes the current reservation.
     pub(super) fn settle(&mut self, findings: &mut Findings<'_>) {
         let Some(current) = self.current.take() else { return };
         current.check(findings);
-        // Where row and entries differ, that was reported: here the entries are believed.
+        // A difference between row and entries has been reported; from here on the entries count.
         let status = current.status.or(current.row.map(|row| row.status));
         if let Some(status) = status.filter(|status| status.state == ReservationState::Open.number()) {
             self.held += i128::from(status.held);
@@ -94,7 +94,7 @@ impl Current {
         }
     }
 
-    /// What was held and captured before the next entry; `None` where that is not known.
+    /// Held and captured before the next entry; `None` if unknown.
     fn before(&self, is_first: bool) -> Option<(i128, i128)> {
         if is_first {
             return Some((0, 0));
@@ -149,7 +149,7 @@ fn state(number: i16) -> String {
     ReservationState::from_number(number).map_or_else(|| number.to_string(), |state| state.name().to_owned())
 }
 
-/// A time in words, where there may be none.
+/// An optional time as text.
 pub(super) fn time_or_none(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "none".to_owned(), |time| time.to_string())
 }

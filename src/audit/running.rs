@@ -1,7 +1,7 @@
-//! A running sum, compared with what was recorded at each step.
+//! A running sum, compared with the recorded value at each step.
 
-/// The sum so far, and what was last recorded. They differ only right after a step at which they did: then it is for the
-/// next step to say which of the two was wrong, so that one wrong figure is reported once.
+/// The sum so far, and the last recorded value. They differ only right after a step where a difference was found: the next
+/// step shows which of the two was wrong, so that one wrong figure is reported once.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Running {
     sum: i128,
@@ -9,7 +9,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Goes a step further. Returns what should have been recorded, if it was something else.
+    /// Adds a step. Returns the expected value if the recorded one differs.
     pub(super) fn step(&mut self, delta: i64, written: i64) -> Option<i128> {
         let written = i128::from(written);
         let (sum, from_written) = (self.sum + i128::from(delta), self.written + i128::from(delta));
@@ -21,7 +21,7 @@ impl Running {
         Some(sum)
     }
 
-    /// Goes on from what is recorded, where steps are missing.
+    /// Continues from the recorded value, after missing steps.
     pub(super) fn go_on_from(&mut self, written: i64) {
         *self = Self { sum: written.into(), written: written.into() };
     }
@@ -31,7 +31,7 @@ impl Running {
         self.sum
     }
 
-    /// Whether a figure is the sum, or the one recorded last, which was reported if it is not the sum.
+    /// Whether a figure equals the sum or the last recorded value.
     pub(super) fn is(&self, figure: i64) -> bool {
         [self.sum, self.written].contains(&figure.into())
     }

@@ -1,4 +1,4 @@
-//! The server's side of a session: the process that works for it, and whether it still does.
+//! The backend of a session: the server process, and whether it is still running a statement.
 
 use diesel::{
     data_types::PgTimestamp,
@@ -8,14 +8,14 @@ use diesel::{
     sql_types::{Bool, Integer, Timestamptz},
 };
 
-/// A process of the server: one that works for a session.
+/// A backend: the server process of a session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backend {
     pub(crate) pid: i32,
     pub(crate) start: PgTimestamp,
 }
 
-/// The process that works for this session.
+/// The backend of this session.
 #[derive(QueryId)]
 pub(crate) struct OwnBackend;
 
@@ -30,7 +30,7 @@ impl Query for OwnBackend {
     type SqlType = (Integer, Timestamptz);
 }
 
-/// Whether a process of the same role is in this server, and carries out a statement.
+/// Whether a backend of the same role exists on this server and is running a statement.
 #[derive(QueryId)]
 pub(crate) struct IsAtWork(pub(crate) Backend);
 

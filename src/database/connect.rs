@@ -1,4 +1,4 @@
-//! Connects to the first server of a URL that will do, waiting for none of them without a bound.
+//! Connects to the first suitable server of a URL. Every step has a timeout.
 
 use std::{
     error::Error,
@@ -31,42 +31,42 @@ use super::{
     url::{CONNECT_TIMEOUT_DEFAULT, DatabaseUrl, server_name},
 };
 
-/// How long the end of a program waits for its sessions.
+/// How long a program that ends waits for its sessions to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To write: no standby will do.
+    /// To write: not to a standby.
     Write,
     /// To read: as the URL says.
     Read,
-    /// To see whether there is a database, and with which schema: any server will do.
+    /// To inspect a database: any server.
     Look,
 }
 
-/// A session as the driver has it.
+/// A session of the driver.
 pub(crate) struct Link {
     pub(crate) client: Client,
     pub(crate) first_error: FirstError,
-    /// The task that talks to the server. With it the session ends.
+    /// The task that talks to the server. The session ends with it.
     pub(crate) driver: JoinSet<()>,
 }
 
 impl Link {
-    /// The client alone, with which the session ends once all is answered.
+    /// The client alone. When it is dropped, the session ends once everything is answered.
     fn into_client(mut self) -> Client {
         self.driver.detach_all();
         self.client
     }
 }
 
-/// How many sessions of this process are open.
+/// The number of open sessions of this process.
 static OPEN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
-/// Counts a session while its driver lasts.
+/// Counts a session while its driver runs.
 struct Open;
 
 impl Open {
@@ -82,37 +82,37 @@ impl Drop for Open {
     }
 }
 
-/// Waits until the drivers of all sessions that were dropped have taken leave of their servers, but not for long. A runtime that ends
-/// before that breaks their connections off.
+/// Waits, for a limited time, until the drivers of dropped sessions have closed their connections. If the runtime ended
+/// first, it would cut them.
 pub async fn sessions_closed() {
     let _ = timeout(CLOSE_PATIENCE, OPEN.subscribe().wait_for(|open| *open == 0)).await;
 }
 
-/// Connects to the first server that will do, in the order of the URL.
+/// Connects to the first suitable server, in the order of the URL.
 pub(crate) async fn connect(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<AsyncPgConnection> {
     let begin = async |link: Link| Ok(AsyncPgConnection::try_from(link.into_client()).await?);
     Connector::new(url).connect(purpose, begin).await
 }
 
-/// The same without Diesel, for what Diesel cannot do: COPY, and rows as they come. The session ends with the client.
+/// The same without Diesel, for what Diesel cannot do: COPY, and streams of rows. The session ends with the client.
 pub(crate) async fn connect_without_diesel(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<Client> {
     Connector::new(url).connect(purpose, async |link: Link| Ok(link.into_client())).await
 }
 
-/// Connects as often as it is told to, with at most one attempt at a time to each server. An attempt that is given up may
-/// leave a process behind in a server that hangs; many at once would leave many.
+/// Connects repeatedly, with at most one attempt at a time to each server. An abandoned attempt may leave a process behind on a
+/// server that hangs; many attempts would leave many.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     url: DatabaseUrl,
-    /// One for each server.
+    /// One per server.
     doors: Arc<[Door]>,
 }
 
-/// The way to a server, for one at a time.
+/// Admits one connection attempt at a time to a server.
 #[derive(Debug)]
 struct Door {
     turn: Semaphore,
-    /// Whether the last attempt was not answered.
+    /// Whether the last attempt got no answer.
     was_silent: AtomicBool,
 }
 
@@ -122,7 +122,7 @@ impl Connector {
         Self { url: url.clone(), doors: doors.collect() }
     }
 
-    /// Connects to the first server that will do, in the order of the URL. `begin` is a part of the attempt.
+    /// Connects to the first suitable server, in the order of the URL. `begin` is part of the attempt.
     pub(crate) async fn connect<T>(
         &self,
         purpose: Purpose,
@@ -149,7 +149,7 @@ impl Connector {
 }
 
 impl Door {
-    /// Waits for a turn; but not behind an attempt on a server that did not answer the one before.
+    /// Waits for a turn, unless the server did not answer the last attempt.
     async fn turn(&self, patience: Duration) -> Option<SemaphorePermit<'_>> {
         if self.was_silent.load(Ordering::Relaxed) {
             return self.turn.try_acquire().ok();
@@ -157,7 +157,7 @@ impl Door {
         timeout(patience, self.turn.acquire()).await.ok()?.ok()
     }
 
-    /// Carries out a part of an attempt.
+    /// Runs a part of an attempt, with a timeout.
     async fn in_time<T>(
         &self,
         patience: Duration,
@@ -192,7 +192,7 @@ async fn connect_to_server<T>(
     Err(failure)
 }
 
-/// Connects to the one address of a server. Boxed, since the compiler cannot see through it that what waits for it may be sent.
+/// Connects to the one address of a server. Boxed, since the compiler cannot prove the future `Send` otherwise.
 fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Link>> {
     let name = match server.get_hosts().first() {
         Some(Host::Tcp(name)) => name.as_str(),
@@ -217,7 +217,7 @@ fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Li
     .boxed()
 }
 
-/// Refuses a server that takes no writes where some are to be made, or takes some where it should not.
+/// Rejects a read-only server where a writable one is wanted, and the reverse.
 async fn check_target(client: &Client, target: TargetSessionAttrs) -> Attempt<()> {
     if target == TargetSessionAttrs::Any {
         return Ok(());
@@ -231,7 +231,7 @@ async fn check_target(client: &Client, target: TargetSessionAttrs) -> Attempt<()
     }
 }
 
-/// The same server, once for each of its addresses.
+/// The server's configuration, once for each of its addresses.
 async fn addresses(server: &Config) -> Attempt<Vec<Config>> {
     let ([Host::Tcp(name)], []) = (server.get_hosts(), server.get_hostaddrs()) else {
         return Ok(vec![server.clone()]);

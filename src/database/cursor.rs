@@ -1,4 +1,4 @@
-//! Cursors: rows read page by page, so that no result is ever in memory as a whole, here or on the server.
+//! Cursors: rows read page by page, so that no result is ever in memory as a whole, on either side.
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 
-/// How many rows are fetched at once: enough that the way there and back costs little, and few enough to be forgotten.
+/// Rows per page: enough to make the round trip cheap, and few enough to need little memory.
 const PAGE_ROWS: usize = 2_000;
 
 /// A statement with rows of these columns, and a `{}` in its text for each bind.
@@ -69,7 +69,7 @@ pub(crate) async fn declare(
     Ok(())
 }
 
-/// Fetches the next page of a cursor, and tells whether it was the last one.
+/// Fetches the next page of a cursor, and whether it was the last.
 pub(crate) async fn fetch<Columns, Row>(
     connection: &AsyncPgConnection,
     cursor: &str,

@@ -1,6 +1,6 @@
-//! Statements sent in one go: the next one goes out before the answer to the one before it has come.
+//! Pipelining: a statement is sent before the answer to the previous one has arrived.
 //!
-//! The server carries them out one after the other, each with a snapshot of its own, and each only if none before it in
+//! The server runs the statements one after the other, each with a snapshot of its own, and each only if none before it in
 //! the transaction has failed.
 
 use diesel::result::QueryResult;
@@ -8,10 +8,9 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 /// Sends statements in this order, and waits for all answers, or for the first failure.
 ///
-/// Each future is polled in turn, and sends its statement when it is first polled; `unconstrained`, because the runtime
-/// may otherwise tell one to wait for the next turn while those behind it go on. A statement that must first be prepared
-/// lets others behind it go first unless they are prepared statements, too: BEGIN may be sent in front of such a one,
-/// COMMIT not behind it.
+/// The futures are polled in order, and each sends its statement when it is first polled; `unconstrained`, because the
+/// runtime's budget could otherwise suspend one while those after it go on. A statement that must first be prepared is
+/// overtaken by later ones that are not prepared statements: BEGIN may be sent before such a one, but COMMIT not after it.
 macro_rules! in_one_go {
     ($($statement:expr),+ $(,)?) => {
         tokio::task::unconstrained(async { tokio::try_join!(biased; $($statement),+) }).await

@@ -1,4 +1,4 @@
-//! Opens the socket to a server, so that one that went away without a word is noticed.
+//! Opens the socket to a server, with keepalive, so that a server that vanishes is noticed.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_postgres::{Config, config::Host};
 
-/// A socket of either kind.
+/// A TCP or Unix socket.
 pub(crate) type Socket = Box<dyn Duplex>;
 
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

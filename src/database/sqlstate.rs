@@ -1,5 +1,5 @@
-//! What the server says has gone wrong, by its code, the SQLSTATE: texts are in the server's language. Diesel keeps the texts alone, so
-//! codes are read off the wire, as they come.
+//! The SQLSTATE of errors. Texts depend on the server's language, and Diesel keeps only the text, so codes are read from the
+//! wire as they arrive.
 
 use std::{
     io,
@@ -15,12 +15,12 @@ use tokio_postgres::{
     tls::{ChannelBinding, TlsConnect, TlsStream},
 };
 
-/// The letter of an error, and the length of what stands before the body of a message: a letter, and the length of the rest.
+/// The tag of an error message, and the length of a message's head: a tag, and the length of the rest.
 const ERROR: u8 = b'E';
 const HEAD: usize = 5;
 
-/// The first error that the server has told a session since it was last forgotten. Those that follow it in a transaction only say
-/// that there was one.
+/// The first error that a session received since it was last cleared. Later errors in a transaction only say that it has
+/// failed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FirstError(Arc<Mutex<Option<SqlState>>>);
 
@@ -37,31 +37,31 @@ impl FirstError {
         self.lock().get_or_insert(code);
     }
 
-    /// Nothing panics while it holds the lock.
+    /// No code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Option<SqlState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A stream of messages from the server, whose errors are told.
+/// A stream of messages from the server; records the codes of errors.
 pub(crate) struct Overheard<S> {
     stream: S,
     messages: Messages,
 }
 
 impl<S> Overheard<S> {
-    /// `is_asked_for_tls`: whether the first byte is no message, but answers the question whether there is TLS.
+    /// `is_asked_for_tls`: whether the first byte is the answer to a request for TLS, and not a message.
     pub(crate) fn new(stream: S, first_error: &FirstError, is_asked_for_tls: bool) -> Self {
         Self { stream, messages: Messages::new(first_error.clone(), usize::from(is_asked_for_tls)) }
     }
 }
 
-/// Where in the messages of the server a stream is.
+/// The position of a stream within the server's messages.
 struct Messages {
     first_error: FirstError,
-    /// How many bytes to leave out.
+    /// How many bytes to skip.
     rest: usize,
-    /// The head of a message, and of an error the rest, as far as it has come.
+    /// The head of a message, and the body of an error, as far as received.
     kept: Vec<u8>,
 }
 
@@ -92,7 +92,7 @@ impl Messages {
         }
     }
 
-    /// The length of the message, once its head has come.
+    /// The length of the message, once its head is complete.
     fn length(&self) -> Option<usize> {
         let (_, rest) = self.kept.split_first()?;
         let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk()?)).ok()?;
@@ -100,7 +100,7 @@ impl Messages {
     }
 }
 
-/// The code of an error: of its fields, each a letter and a text that ends with a zero, the one with the letter C.
+/// The code of an error: the field with the tag `C`. A field is a tag and a zero-terminated text.
 fn code(fields: &[u8]) -> Option<SqlState> {
     let code = fields.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"C"))?;
     Some(SqlState::from_code(std::str::from_utf8(code).ok()?))
@@ -139,7 +139,7 @@ impl<S: TlsStream + Unpin> TlsStream for Overheard<S> {
     }
 }
 
-/// Begins TLS, and overhears what is inside it instead of what is outside.
+/// Starts TLS, and reads the messages inside it.
 pub(crate) struct OverheardTls<T> {
     pub(crate) tls: T,
     pub(crate) first_error: FirstError,

@@ -1,4 +1,4 @@
-//! A ledger for Beancount. What each customer has at the end is asserted on the day after the last entry.
+//! A ledger for Beancount. Asserts each customer's final balance on the day after the last entry.
 
 use std::io::{self, Write};
 
@@ -25,7 +25,7 @@ impl<W: Write> Beancount<W> {
         Ok(Self { out, last: None })
     }
 
-    /// Opens the accounts of the customer, with what was there before.
+    /// Opens the accounts of the customer, with the opening balance.
     fn open_customer(&mut self, entry: &Entry) -> io::Result<()> {
         writeln!(self.out)?;
         let date = chart::date(entry)?;
@@ -39,7 +39,7 @@ impl<W: Write> Beancount<W> {
         Ok(())
     }
 
-    /// Asserts what the customer of the last entry has after it: there is no more of it.
+    /// Asserts the final balance of the customer whose last entry was written.
     fn close_customer(&mut self) -> io::Result<()> {
         let Some(entry) = self.last.take() else { return Ok(()) };
         let Some(date) = entry.create_time.date().and_then(|date| date.tomorrow().ok()) else {

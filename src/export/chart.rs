@@ -1,7 +1,7 @@
 //! The chart of accounts, and the postings of each entry.
 //!
-//! The service owes its customers what they have: a liability. A bookkeeper counts it as negative, so the balance of
-//! `Liabilities:Customers:<account>` is what is posted, with the other sign.
+//! The service owes its customers their balances: a liability, which bookkeeping counts as negative. So the balance of
+//! `Liabilities:Customers:<account>` is what is posted, with the opposite sign.
 //!
 //! | account                             | moved by                                                             |
 //! | ----------------------------------- | -------------------------------------------------------------------- |
@@ -15,13 +15,13 @@
 //! | `Expenses:Goodwill`                 | `ADMIN_CREDIT`                                                       |
 //! | `Income:Usage`                      | `CHARGE` and `CAPTURE`; `REFUND` takes back                          |
 //! | `Equity:Imported`                   | money that history moved by entries which only hold                  |
-//! | `Equity:Opening-Balances`           | what was there before the first entry, if that is not the account's first |
+//! | `Equity:Opening-Balances`           | the balance before the first exported entry                          |
 
 use std::io;
 
 use crate::accounting::{CreditKind, Entry, EntryType};
 
-/// All accounts but those of customers.
+/// All accounts except those of customers.
 pub(super) const ACCOUNTS: [&str; 9] = [
     "Assets:Stripe",
     "Assets:Deposits",
@@ -40,7 +40,7 @@ pub(super) const CUSTOMERS: &str = "Liabilities:Customers";
 const IMPORTED: &str = "Equity:Imported";
 const OPENING: &str = "Equity:Opening-Balances";
 
-/// What a transaction adds to one account. Wide enough: what is available may change by more than int64 holds.
+/// What a transaction adds to one account: 128 bits, since available may change by more than int64 holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Posting {
     pub(super) account: Account,
@@ -50,15 +50,15 @@ pub(super) struct Posting {
 /// An account of a posting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Account {
-    /// What the customer can spend.
+    /// Available to the customer.
     Available,
-    /// What is held of the customer's money.
+    /// Held for the customer.
     Held,
     /// One that all customers share.
     Shared(&'static str),
 }
 
-/// The accounts of a customer at one moment, as a bookkeeper counts them.
+/// The balances of a customer's accounts, with the signs of bookkeeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owed {
     pub(super) available: i128,
@@ -72,7 +72,7 @@ pub(super) fn postings(entry: &Entry) -> Vec<Posting> {
     moving([(counter, amount), (Account::Available, held_delta - amount), (Account::Held, -held_delta)])
 }
 
-/// The postings that bring about what was owed before an entry.
+/// The postings that open with the balance before an entry.
 pub(super) fn opening_postings(entry: &Entry) -> Vec<Posting> {
     let Owed { available, held } = owed_before(entry);
     let counter = Account::Shared(OPENING);
@@ -99,7 +99,7 @@ pub(super) fn owed_before(entry: &Entry) -> Owed {
 }
 
 impl Owed {
-    /// What is owed on a customer's account; nothing that is known of a shared one.
+    /// The balance of a customer's account; `None` for a shared account.
     pub(super) fn on(self, account: Account) -> Option<i128> {
         match account {
             Account::Available => Some(self.available),
@@ -109,7 +109,7 @@ impl Owed {
     }
 }
 
-/// What else a bookkeeper may want to know of an entry, by name.
+/// Further facts of an entry for bookkeeping, by name.
 pub(super) fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
     let Entry { account_id, note, reservation, .. } = entry;
     let mut facts = vec![("customer", account_id.to_string()), ("time", entry.create_time.to_string())];
@@ -134,7 +134,7 @@ pub(super) fn date(entry: &Entry) -> io::Result<String> {
     create_time.date().map(|date| date.to_string()).ok_or_else(none)
 }
 
-/// The postings that move something, or one that moves nothing.
+/// The postings that move money, or one that moves nothing.
 fn moving(postings: [(Account, i128); 3]) -> Vec<Posting> {
     let all = postings.map(|(account, micro_usd)| Posting { account, micro_usd });
     let mut moving: Vec<Posting> = all.into_iter().filter(|posting| posting.micro_usd != 0).collect();

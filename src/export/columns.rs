@@ -69,7 +69,7 @@ pub(super) struct Columns<'a, Metadata> {
 }
 
 impl<'a, Metadata> Columns<'a, Metadata> {
-    /// The row of an entry, with what callers wrote passed through `text`.
+    /// The row of an entry; texts of callers pass through `text`.
     pub(super) fn of(entry: &'a Entry, metadata: Metadata, text: fn(&'a str) -> Cow<'a, str>) -> Self {
         let reservation = entry.reservation.as_ref();
         let status: Option<&ReservationStatus> = reservation.map(|after| &after.status);

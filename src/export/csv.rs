@@ -13,8 +13,8 @@ use super::{
 };
 use crate::accounting::{Entry, Metadata};
 
-/// A text that begins so is a formula to some spreadsheet; those of full width are in some languages. Blanks in front are taken
-/// off by some.
+/// Characters with which a formula begins in some spreadsheet, including full-width forms. Some spreadsheets strip leading
+/// blanks first.
 const FORMULA_BEGINNINGS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// A table that is being written.
@@ -23,7 +23,7 @@ pub(super) struct Csv<W: Write>(csv::Writer<W>);
 impl<W: Write> Csv<W> {
     pub(super) fn begin(mut out: W) -> io::Result<Self> {
         writeln!(out, "{}", NAMES.join(","))?;
-        // Also what has no comma in it is quoted: a spreadsheet may split at semicolons, tabs or blanks as well.
+        // Fields without a comma are quoted, too: a spreadsheet may split at semicolons, tabs or blanks.
         let mut writer = csv::WriterBuilder::new();
         Ok(Self(writer.has_headers(false).quote_style(QuoteStyle::NonNumeric).from_writer(out)))
     }
@@ -40,14 +40,14 @@ impl<W: Write> Document for Csv<W> {
     }
 }
 
-/// The error of the output itself, which tells a closed pipe from a full disk.
+/// The error of the output itself: a closed pipe, say, or a full disk.
 fn io_error(error: csv::Error) -> io::Error {
     let said = error.to_string();
     if let csv::ErrorKind::Io(error) = error.into_kind() { error } else { io::Error::other(said) }
 }
 
-/// A text that no spreadsheet runs: an apostrophe is put in front of one that could be a formula, and of one that begins with a
-/// blank or an apostrophe. Taking one apostrophe off the front gives the text back.
+/// Makes a text safe for spreadsheets: puts an apostrophe in front if it could be a formula, or begins with a blank or an
+/// apostrophe. Removing one leading apostrophe restores the text.
 fn safe(text: &str) -> Cow<'_, str> {
     let is_unsafe =
         |c: char| FORMULA_BEGINNINGS.contains(&c) || c == '\'' || c.is_whitespace() || c.is_control();

@@ -1,4 +1,4 @@
-//! What every format can do: write entries, one at a time, and end.
+//! What every format does: write entries, one at a time, and finish.
 
 use std::io;
 
@@ -6,13 +6,13 @@ use crate::accounting::Entry;
 
 /// A journal that is being written.
 pub trait Document {
-    /// Writes an entry. They come by account and sequence.
+    /// Writes an entry. Entries are ordered by account and sequence.
     ///
     /// # Errors
     /// When it cannot be written.
     fn entry(&mut self, entry: &Entry) -> io::Result<()>;
 
-    /// Writes what comes after the last entry.
+    /// Finishes the document.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,5 +1,5 @@
-//! A journal for hledger. Each posting to a customer's account asserts the balance after it, so hledger checks the book once
-//! more when it reads it.
+//! A journal for hledger. Each posting to a customer's account asserts the balance after it, so hledger checks the book
+//! again when it reads the journal.
 
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ impl<W: Write> Hledger<W> {
         Ok(Self { out, account_id: None })
     }
 
-    /// Declares the accounts of the customer, and opens them with what was there before.
+    /// Declares the accounts of the customer, and opens them with the opening balance.
     fn open_customer(&mut self, entry: &Entry) -> io::Result<()> {
         self.account_id = Some(entry.account_id.clone());
         writeln!(self.out)?;

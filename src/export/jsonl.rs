@@ -1,4 +1,4 @@
-//! JSON Lines: an object for each entry. Sequences and sums are texts, as in `ProtoJSON`.
+//! JSON Lines: an object for each entry. Sequences and sums are strings, as in `ProtoJSON`.
 
 use std::{
     borrow::Cow,

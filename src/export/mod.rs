@@ -1,9 +1,9 @@
-//! The journal in formats that others read: tables for people and programs, and double-entry bookkeeping. Pure: entries in,
-//! text out, one entry at a time.
+//! The journal in other formats: tables for people and programs, and double-entry bookkeeping. Pure: entries in, text out,
+//! one entry at a time.
 //!
-//! * [`Format::Csv`] and [`Format::Jsonl`] have the entries as they are: integers in micro-USD, in columns that say so.
-//! * [`Format::Hledger`] and [`Format::Beancount`] have them as balanced transactions in USD, with an account for where
-//!   the money came from or went to: `chart` has the chart of accounts.
+//! * [`Format::Csv`] and [`Format::Jsonl`] write entries unchanged: integers in micro-USD, in columns whose names say so.
+//! * [`Format::Hledger`] and [`Format::Beancount`] write balanced transactions in USD, with an account for the source or
+//!   destination of the money: `chart` has the chart of accounts.
 
 mod beancount;
 mod chart;
@@ -21,7 +21,7 @@ use std::{
 
 pub use document::Document;
 
-/// How the journal is written.
+/// A format of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated values, with a header.

@@ -1,15 +1,15 @@
-//! Names of customers as parts of account names: each format takes other characters, so the rest is written as bytes in
-//! hexadecimal behind a mark. The mark itself is written so, too, so that the name can be had back.
+//! Account ids as parts of account names. Each format allows different characters; all others are encoded as a mark and the
+//! byte in hexadecimal. The mark itself is encoded, too, so that the encoding is reversible.
 
 use std::fmt::Write as _;
 
-/// What an account id is called in hledger: letters, digits and `-_.@/` stay, another byte is `%` and two digits.
+/// An account id in hledger: letters, digits and `-_.@/` stay; any other byte becomes `%` and two digits.
 pub(super) fn hledger(account_id: &str) -> String {
     encoded(account_id, '%', |byte| byte.is_ascii_alphanumeric() || b"-_.@/".contains(&byte))
 }
 
-/// What an account id is called in Beancount, where a name begins with a capital and has letters, digits and dashes: `C-`,
-/// then letters and digits as they are, and another byte as `-` and two digits.
+/// An account id in Beancount, where a name begins with a capital and has letters, digits and dashes: `C-`, then letters and
+/// digits unchanged, and any other byte as `-` and two digits.
 pub(super) fn beancount(account_id: &str) -> String {
     format!("C-{}", encoded(account_id, '-', |byte| byte.is_ascii_alphanumeric()))
 }

@@ -35,7 +35,7 @@ pub enum MigrationError {
     /// The database cannot be reached.
     #[error("cannot connect to the database")]
     Connect(#[from] diesel::ConnectionError),
-    /// The lock could not be had: another process has been migrating for minutes.
+    /// The lock was not free in time: another process has been migrating for minutes.
     #[error("the migration lock could not be had")]
     Lock(#[source] diesel::result::Error),
     /// A migration failed, or the table of migrations cannot be read. It was rolled back.
@@ -43,16 +43,16 @@ pub enum MigrationError {
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Runs the pending migrations under a lock, and returns their names. Safe to run anywhere, any number of times at
-/// once: the others wait, and find nothing to do. Needs a multi-threaded runtime.
+/// Runs the pending migrations under a lock, and returns their names. Safe to run concurrently from several places: the
+/// others wait, and find nothing to do. Needs a multi-threaded runtime.
 ///
 /// # Errors
-/// When the database cannot be reached or cannot hold the book, the lock cannot be had, or a migration fails.
+/// When the database cannot be reached or cannot hold the book, the lock is not free in time, or a migration fails.
 pub async fn migrate(database_url: &DatabaseUrl) -> Result<Vec<String>, MigrationError> {
     check_database(database_url, DatabaseUse::Migrate).await?;
     let mut connection = connect(database_url, Purpose::Write).await?;
-    // The session ends with the connection, and the lock with the session. Waiting for this lock may take as long as
-    // another's migrations; waiting for a table must not make the service wait behind it.
+    // The lock ends with the session, and the session with the connection. Waiting for this lock may take as long as the
+    // migrations of another process; waiting for a table must be short, since the service queues behind it.
     connection
         .batch_execute(
             "SET statement_timeout = '10min'; \
@@ -66,8 +66,8 @@ pub async fn migrate(database_url: &DatabaseUrl) -> Result<Vec<String>, Migratio
     Ok(done.into_iter().map(|version| version.to_string()).collect())
 }
 
-/// The names of the migrations that are still to run. Changes nothing, and needs no right but to read: Diesel's own way would
-/// make the table of migrations where there is none.
+/// The names of the pending migrations. Reads only, so the right to read is enough; Diesel's own function would create the
+/// table of migrations if it does not exist.
 ///
 /// # Errors
 /// When the database cannot be reached, or the table of migrations cannot be read.

@@ -1,4 +1,4 @@
-//! The tables of the book: made by migrations, checked before they are used, and named for Diesel.
+//! The tables of the book: created by migrations, checked before use, and declared for Diesel.
 
 mod migrate;
 mod requirements;

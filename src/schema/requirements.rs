@@ -1,5 +1,5 @@
-//! What the book asks of a database, checked before anything is made, served or read in it. All that is missing is told at once,
-//! each with its remedy.
+//! What the book requires of a database. Checked before anything is created, served or read there; everything that is missing
+//! is reported at once, each with its remedy.
 
 use std::fmt::Write as _;
 
@@ -14,16 +14,16 @@ use crate::database::{
 /// What a command uses a database for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseUse {
-    /// To make the schema.
+    /// To create the schema.
     Migrate,
     /// To serve.
     Serve {
-        /// Whether it may be one that loses what was committed.
+        /// Whether to serve a database that may lose committed data.
         allow_unsafe: bool,
     },
     /// To read the whole book.
     Read,
-    /// To take history into the book.
+    /// To import history.
     Import,
     /// To read the history of a replaced system.
     Source,
@@ -31,16 +31,16 @@ pub enum DatabaseUse {
 
 use DatabaseUse::{Import, Migrate, Read, Serve, Source};
 
-/// Why a database is not used.
+/// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RequirementError {
     /// The database cannot be reached.
     #[error("cannot connect to the database")]
     Connect(#[from] diesel::ConnectionError),
-    /// It cannot be looked at.
+    /// The requirements cannot be checked.
     #[error("cannot look at the database")]
     Look(#[source] Cause),
-    /// It is not as it must be.
+    /// It does not meet the requirements.
     #[error("the database is not as it must be:\n  {}", .0.join("\n  "))]
     Unmet(Vec<String>),
 }
@@ -57,14 +57,14 @@ impl From<tokio_postgres::Error> for RequirementError {
     }
 }
 
-/// Checks all that a use asks of a database.
+/// Checks all requirements of a use.
 ///
 /// # Errors
-/// With everything that is wrong, or when the database cannot be reached.
+/// With all unmet requirements, or when the database cannot be reached.
 pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Result<(), RequirementError> {
     let (client, refused) = match database_use {
         Serve { .. } | Read | Source => (connect_without_diesel(url, Purpose::Look).await?, None),
-        // Of several hosts it is the primary that counts; where none takes writes, one may be able to say why.
+        // Of several hosts the primary counts; if none takes writes, any of them may be able to say why.
         Migrate | Import => match connect_without_diesel(url, Purpose::Write).await {
             Ok(client) => (client, None),
             Err(refused) => (connect_without_diesel(url, Purpose::Look).await?, Some(refused)),
@@ -85,8 +85,8 @@ pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Res
     refused.map_or(Ok(()), |refused| Err(refused.into()))
 }
 
-/// The settings, as an expression of SQL, by which a server may lose or damage what was committed: empty if there is none.
-/// They may change while it runs.
+/// An SQL expression for the settings with which a server may lose or damage committed data; empty if there are none. They may
+/// change while the server runs.
 macro_rules! unsafe_settings {
     () => {
         "(SELECT coalesce(string_agg(s.name || ' = ' || current_setting(s.name), ', '), '') FROM (VALUES \
@@ -97,7 +97,7 @@ macro_rules! unsafe_settings {
 }
 pub(crate) use unsafe_settings;
 
-/// What is wrong with a database that has unsafe settings.
+/// The problem of a database with unsafe settings.
 pub(crate) fn unsafe_problem(settings: &str) -> String {
     format!(
         "it may lose what it has committed ({settings}): set this right, or use --allow-unsafe-database for tests"
@@ -114,7 +114,7 @@ async fn problems(client: &Client, database_use: DatabaseUse) -> Result<Vec<Stri
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// One statement for all requirements of a use: a row for each problem.
+/// One statement for all requirements of a use. It returns a row for each problem.
 fn query(database_use: DatabaseUse) -> String {
     let mut query = definitions(database_use);
     for (n, requirement) in requirements(database_use).into_iter().enumerate() {
@@ -124,7 +124,7 @@ fn query(database_use: DatabaseUse) -> String {
     query
 }
 
-/// The requirements of a use, each a query for what is wrong.
+/// The requirements of a use, each a query that returns problems.
 fn requirements(database_use: DatabaseUse) -> Vec<&'static str> {
     match database_use {
         Migrate => vec![VERSION, ENCODING, WRITABLE, NO_OTHER_BOOK, CREATE, NO_FOREIGN_TABLES, OWNER],
@@ -171,7 +171,7 @@ const READ: [Right; 6] = [
     ("external_credits", "SELECT", &[]),
     ("external_replays", "SELECT", &[]),
 ];
-/// Beside those to read.
+/// In addition to those to read.
 const SERVE: [Right; 9] = [
     ("accounts", "INSERT", &[]),
     ("accounts", "DELETE", &[]), // of a row that was made only to be locked
@@ -214,7 +214,7 @@ const SOURCE: [Right; 2] = [("balances", "SELECT", &[]), ("ledger_entries", "SEL
 
 fn rights(database_use: DatabaseUse) -> Vec<Right> {
     match database_use {
-        // Who makes tables owns them.
+        // The owner of the tables has all rights.
         Migrate | Read => READ.to_vec(),
         Serve { .. } => [&[MIGRATIONS][..], &READ, &SERVE].concat(),
         Import => [&[MIGRATIONS][..], &IMPORT].concat(),
@@ -222,12 +222,12 @@ fn rights(database_use: DatabaseUse) -> Vec<Right> {
     }
 }
 
-/// What the requirements are told in: the catalogs, which everybody may read, whatever else a role may not.
+/// The relations that requirements are written in. They use the catalogs only, which every role may read.
 ///
 /// * `wanted`: the rights, by table and column.
-/// * `homes`: the schemas with a book, which is told by two of its tables; of a replaced system likewise.
-/// * `seen`: the tables that this session finds under their names.
-/// * `path`: the schemas that it looks in, also those that it may not use.
+/// * `homes`: the schemas that hold a book (or a replaced system), recognised by two of its tables.
+/// * `seen`: the tables that this session finds by name.
+/// * `path`: the schemas in its search path, including those that it may not use.
 fn definitions(database_use: DatabaseUse) -> String {
     let mut wanted = String::new();
     for (table, privilege, columns) in rights(database_use) {
@@ -270,7 +270,7 @@ const ENCODING: &str = "\
         ENCODING ''UTF8'' TEMPLATE template0', current_setting('server_encoding')) \
     WHERE current_setting('server_encoding') <> 'UTF8'";
 
-/// Others are converted.
+/// Other encodings are converted.
 const SOURCE_ENCODING: &str = "\
     SELECT 'its encoding is SQL_ASCII, so nobody knows what its texts are: restore a dump of it into a database with the \
         encoding that they have' \
@@ -282,7 +282,7 @@ const WRITABLE: &str = "\
             default_transaction_read_only, wherever it was set', quote_ident(current_user)) END \
     WHERE pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean";
 
-/// A schema that may not be used is passed over, and the next one with a book in it would be taken for the book.
+/// PostgreSQL skips a schema that the role may not use; the next one with a book would be taken for the book.
 const USAGE: &str = "\
     SELECT format('it is in schema %I, which %I may not use: GRANT USAGE ON SCHEMA %1$I TO %2$I', nspname, current_user) \
     FROM homes WHERE NOT usable AND (nspname IN (SELECT nspname FROM path) OR NOT EXISTS (SELECT FROM home))";
@@ -317,7 +317,7 @@ const COMMIT_PROOF: &str = "\
     FROM pg_proc WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype \
         AND NOT has_function_privilege(oid, 'EXECUTE')";
 
-/// What row-level security hides looks as if it were not there: an answer, say, that was given.
+/// Rows that row-level security hides seem not to exist: an answer that was given, for example.
 const ALL_ROWS: &str = "\
     SELECT format('row-level security hides rows of %s from %I: ALTER TABLE %1$s DISABLE ROW LEVEL SECURITY, or ALTER ROLE \
         %2$I BYPASSRLS', full_name, current_user) \
@@ -333,7 +333,7 @@ const TRIGGERS: &str = "\
     WHERE relname IN ('ledger_entries', 'external_credits') \
         AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = seen.oid AND tgname = trigger AND tgenabled = 'A')";
 
-/// The unique indexes are the last word where two write at once.
+/// The unique indexes decide between concurrent writers.
 const INDEXES: &str = "\
     SELECT format('%s has no valid unique index %s: restore it as the migrations make it', full_name, index) \
     FROM seen, LATERAL (SELECT relname || '_pkey' UNION ALL \

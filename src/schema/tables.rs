@@ -1,4 +1,4 @@
-//! The tables that the query DSL reads, as the migrations make them. A test compares them with the database.
+//! The tables that the query DSL reads, as the migrations create them. A test compares them with the database.
 
 diesel::table! {
     /// The journal: one immutable row for each applied operation.
@@ -31,7 +31,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// Operations answered "no" for a business reason.
+    /// Operations that were refused for a business reason.
     refusals (account_id, idempotency_key) {
         account_id -> Text,
         idempotency_key -> Text,

@@ -1,7 +1,7 @@
-//! All that the book says, merged into one list by account: each table by a cursor, in the order of an index where one is.
+//! The facts of the book, merged by account: each table is read by a cursor, in the order of an index where one exists.
 //!
-//! The journal is read in four orders: as it is, its keys by key, its refunds by what they give back, and its entries about
-//! reservations by reservation. That is more to read than once, and what makes it possible to remember nothing.
+//! The journal is read in four orders: by sequence, by key, refunds by charge, and entries about reservations by
+//! reservation. Reading it four times is what keeps memory constant.
 
 use std::vec;
 
@@ -22,7 +22,7 @@ use crate::{
     ledger::rows::timestamp,
 };
 
-/// What is read by a cursor of its own.
+/// A source with a cursor of its own.
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Accounts,
@@ -55,7 +55,7 @@ pub(super) struct Facts([Stream; SOURCES.len()]);
 struct Stream {
     source: Source,
     page: vec::IntoIter<Fact>,
-    /// The next one.
+    /// The next fact.
     head: Option<Fact>,
     is_last_page: bool,
 }
@@ -71,7 +71,7 @@ impl Facts {
         Ok(facts)
     }
 
-    /// The next fact: the first in order of those that the sources have next.
+    /// The next fact: the smallest of the sources' next facts.
     pub(super) async fn next(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
         let with_head = self.0.iter_mut().filter(|stream| stream.head.is_some());
         match with_head.min_by(|a, b| a.order().cmp(&b.order())) {
@@ -90,7 +90,7 @@ impl Stream {
         self.head.as_ref().map(Fact::order)
     }
 
-    /// Takes the next fact, and gets the one after it ready.
+    /// Takes the next fact, and fetches the one after it.
     async fn advance(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
         let mut next = self.page.next();
         if next.is_none() && !self.is_last_page {
@@ -118,7 +118,7 @@ impl Source {
         }
     }
 
-    /// The query, with `{accounts}` for the choice of accounts.
+    /// The query, with `{accounts}` in place of the account filter.
     fn query(self) -> &'static str {
         match self {
             Self::Accounts => {

@@ -1,7 +1,7 @@
-//! The whole book as it stands at one moment, for readers of all of it: read page by page, whatever its size.
+//! A snapshot of the whole book, read page by page, whatever its size.
 //!
-//! One session, one transaction: REPEATABLE READ, so that all of it is of the same moment, and READ ONLY, so that a standby
-//! can do it. It takes no lock but the one that keeps tables from being dropped, which no operation waits for.
+//! One session and one transaction: REPEATABLE READ, so that every row is of the same snapshot, and READ ONLY, so that a
+//! standby can serve it. It takes only ACCESS SHARE locks, which no operation waits for.
 
 mod facts;
 
@@ -24,7 +24,7 @@ use crate::{
 };
 use facts::Facts;
 
-/// What the session is set to.
+/// The settings of the session.
 ///
 /// * Nothing waits without a bound; but the reader may be a person with a pager, and a page may need a sort first.
 /// * Cursors are read to their end, so they are planned for that.
@@ -44,24 +44,24 @@ const SESSION_SETTINGS: &str = "\
 /// The cursor of [`Snapshot::entries`].
 const ENTRIES: &str = "entries";
 
-/// The book at one moment.
+/// A snapshot of the book.
 pub struct Snapshot {
     connection: AsyncPgConnection,
 }
 
-/// Which entries are wanted; all by default.
+/// A selection of entries; all by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only those of these accounts; of all if there are none.
+    /// Only entries of these accounts; all accounts if empty.
     pub account_ids: Vec<AccountId>,
-    /// Only those written at this time or later.
+    /// Only entries written at or after this time.
     pub from: Option<Timestamp>,
-    /// Only those written before this time.
+    /// Only entries written before this time.
     pub until: Option<Timestamp>,
 }
 
 impl Snapshot {
-    /// The book as it stands now.
+    /// Takes a snapshot.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -73,20 +73,20 @@ impl Snapshot {
         Ok(Self { connection })
     }
 
-    /// About how many entries there are, as of the last time that the server counted.
+    /// The approximate number of entries, from the server's statistics.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn entries_estimate(&mut self) -> Result<u64, LedgerError> {
         let text = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'ledger_entries'::regclass";
         let estimate: i64 = Sql::<BigInt>::new(text, Vec::new()).get_result(&mut self.connection).await?;
         Ok(u64::try_from(estimate).unwrap_or_default()) // -1: it has not counted yet
     }
 
-    /// Those of some accounts that the book knows nothing of: there is no row of theirs, and no entry.
+    /// Those of some accounts that the book does not know: they have no row and no entry.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn unknown_accounts(&mut self, account_ids: &[AccountId]) -> Result<Vec<String>, LedgerError> {
         let text = "SELECT id FROM unnest({}) AS id \
                     WHERE NOT EXISTS (SELECT FROM accounts WHERE account_id = id) \
@@ -95,10 +95,10 @@ impl Snapshot {
         Ok(Sql::<Text>::new(text, binds).load(&mut self.connection).await?)
     }
 
-    /// All that the book says of all accounts, or of some, in the order in which it is audited. Once per snapshot.
+    /// The facts of all accounts, or of some, in the order of the audit. Once per snapshot.
     ///
     /// # Errors
-    /// When the database or the reader fails on the way.
+    /// When the database or the reader fails.
     pub async fn facts<E: From<LedgerError>>(
         &mut self,
         account_ids: &[AccountId],
@@ -112,10 +112,10 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The chosen entries by account and sequence, until the reader has had enough. Once per snapshot.
+    /// The selected entries by account and sequence, until the reader stops. Once per snapshot.
     ///
     /// # Errors
-    /// When the database fails on the way, an entry is not as this program writes it, or the reader fails.
+    /// When the database or the reader fails, or an entry is not one that this program writes.
     pub async fn entries<E: From<LedgerError>>(
         &mut self,
         selection: &Selection,
