@@ -1,4 +1,4 @@
-//! How messages become bytes: as prost does it, with buffers of the size that our messages have.
+//! A prost codec with buffers that fit our messages.
 
 use std::marker::PhantomData;
 
@@ -6,10 +6,10 @@ use prost::Message;
 use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::ProstCodec;
 
-/// What a message is encoded into, or decoded from, at first. Larger ones get more. tonic's own 8 KiB, asked for twice for
-/// each call, are more than malloc keeps ready.
+/// The initial size of a buffer. Larger messages grow it. tonic's default of 8 KiB, allocated twice per call, exceeds what
+/// malloc caches.
 const BUFFER_BYTES: usize = 512;
-/// From which size on a stream of messages is sent before it has ended: tonic's own value. No method streams.
+/// The size at which a stream is flushed: tonic's default. No method streams.
 const YIELD_BYTES: usize = 32 * 1024;
 
 /// A codec for small messages.

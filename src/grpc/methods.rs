@@ -2,15 +2,15 @@
 
 use crate::{access::Role, telemetry::Method};
 
-/// The path of health. It is open to everybody, since a kubelet has no credentials, and is never refused for too much load: it
-/// tells nothing but whether the service is well.
+/// The path prefix of health. It needs no credentials, since a kubelet has none, and is never refused for overload; it reveals
+/// nothing but the health of the service.
 pub(super) const HEALTH: &str = "/grpc.health.v1.Health/";
 
 const ANY_ROLE: &[Role] = &[Role::Reader, Role::Coordinator, Role::Admin];
 const COORDINATOR: &[Role] = &[Role::Coordinator];
 const ADMIN: &[Role] = &[Role::Admin];
 
-/// Every method of the ledger, and the roles any one of which is enough to call it.
+/// Every method of the ledger, and the roles, any of which may call it.
 pub(super) const METHODS: [(&str, &[Role]); 14] = [
     ("Credit", COORDINATOR),
     ("Charge", COORDINATOR),
@@ -29,15 +29,15 @@ pub(super) const METHODS: [(&str, &[Role]); 14] = [
 ];
 pub(super) const LEDGER: &str = "/billing.v1.BillingService/";
 
-/// Whatever is no method of the ledger or of health: reflection, and paths that somebody made up.
+/// Everything else: reflection, and unknown paths.
 const OTHER: Method = Method { grpc_service: "other", grpc_method: "other" };
 
-/// A method of the ledger, by its name, and the roles that may call it.
+/// A method of the ledger by its name, with the roles that may call it.
 pub(super) fn method_of_ledger(name: &str) -> Option<(&'static str, &'static [Role])> {
     METHODS.into_iter().find(|(method, _)| *method == name)
 }
 
-/// The method of a path, by a name that no caller has made up.
+/// The method of a path. Unknown paths have one common name, so that callers cannot invent labels.
 pub(super) fn method(path: &str) -> Method {
     if let Some(name) = path.strip_prefix(LEDGER) {
         let known = METHODS.into_iter().find(|(method, _)| *method == name);

@@ -1,11 +1,11 @@
-//! Serves the ledger, health and reflection: here stands which layers a call passes, and in which order.
+//! The server: the ledger, health and reflection, and the layers that every call passes, in order.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use tonic_health::pb::health_server::HealthServer;
 
-/// Why serving ended before it was to.
+/// Why the server failed.
 pub use tonic::transport::Error as ServeError;
 
 use super::{
@@ -22,28 +22,28 @@ use crate::{
     access::Credentials, committer::Committer, ledger::Ledger, reload::Reloaded, telemetry::Metrics,
 };
 
-/// When the server stops: how long clients have to take notice, and how long the last answers to leave.
+/// During a shutdown: how long clients have to notice, and how long the last responses have to leave.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// Who may connect, and how.
+/// The settings of the server.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     /// The bounds of connections.
     pub connections: ConnectionSettings,
-    /// Who may call; everybody if there are none.
+    /// The callers; anybody may call if there are none.
     pub credentials: Option<Reloaded<Credentials>>,
-    /// TLS, if there is any.
+    /// TLS, if configured.
     pub tls: Option<Reloaded<Tls>>,
 }
 
-/// Serves the ledger, health and reflection until `shutdown`, then lets the calls under way finish. That may take as
-/// long as a client likes: bound it. Connections without calls are not waited for.
+/// Serves the ledger, health and reflection until `shutdown`, then waits for the calls in progress. A client can make that take
+/// any time: use a timeout. Does not wait for idle connections.
 ///
 /// # Errors
 /// When the listener fails.
 ///
 /// # Panics
-/// Never: the descriptors for reflection are compiled in, and every test that starts a server reads them.
+/// Never: the descriptors for reflection are compiled in, and every test that starts a server parses them.
 pub async fn serve(
     listener: TcpListener,
     settings: ServerSettings,
@@ -68,7 +68,7 @@ pub async fn serve(
         .layer(RequestBufferLayer::new())
         .layer(back_pressure.clone())
         .add_service(HealthServer::new(health.service()))
-        // Both, since clients know one or the other.
+        // Both versions: clients use one or the other.
         .add_service(reflection().build_v1().expect("compiled-in descriptors are sound"))
         .add_service(reflection().build_v1alpha().expect("compiled-in descriptors are sound"))
         .add_service(billing)
@@ -83,8 +83,8 @@ pub async fn serve(
     }
 }
 
-/// Waits until the server was told to stop and no call is under way. The server itself waits for every connection to be closed
-/// by its client, and there are clients that sleep, hang, or are gone.
+/// Waits until the server has been told to stop and no call is in progress. tonic itself waits until clients close their
+/// connections, and some clients sleep, hang or are gone.
 async fn all_answered(
     stopped: oneshot::Receiver<()>,
     errors: &ErrorsLayer,
@@ -97,7 +97,7 @@ async fn all_answered(
     sleep(FAREWELL).await;
 }
 
-/// What reflection knows: the contract, health, and the details that errors carry, so that tools can show them.
+/// Reflection: the contract, health, and the messages in error details, so that tools can display them.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -1,4 +1,4 @@
-//! Every failure as one gRPC status: the only mapping. What caused it stays inside, as the status's source, for the log.
+//! The mapping of every failure to a gRPC status. The cause stays internal, as the source of the status, for the log.
 
 use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
 
@@ -17,46 +17,46 @@ use super::connection::REQUEST_BYTES_MAX;
 /// The domain of every reason.
 const DOMAIN: &str = "billing.v1";
 
-/// Why a call is not answered with what it asked for.
+/// Why a call fails.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// A field is wrong.
+    /// A field is invalid.
     Invalid(Invalid),
-    /// The key names another request.
+    /// The key belongs to another request.
     KeyReused(KeyReused),
-    /// What is asked for is not there.
+    /// The requested item does not exist.
     NotFound(NotFound),
-    /// No, for a business reason.
+    /// Refused for a business reason.
     Refused(Arc<Refusal>),
-    /// The operation was not answered.
+    /// The operation was not carried out, or its outcome is unknown.
     Submit(SubmitError),
     /// The book could not be read.
     Ledger(LedgerError),
-    /// The caller is not let in.
+    /// The caller is denied access.
     Denied(Denial),
-    /// More calls are under way than may be.
+    /// Too many calls are in progress.
     TooManyCalls,
     /// The caller's deadline passed.
     DeadlineExceeded,
-    /// The deadline of the caller, or the service's own patience, passed before all of the request had come.
+    /// The caller's deadline, or the service's own, passed before the whole request had arrived.
     HalfSent,
-    /// The caller broke its request off.
+    /// The caller aborted its request.
     BrokenOff,
-    /// The request has more bytes than are taken.
+    /// The request is too large.
     RequestTooLarge,
-    /// The request is no message of the method's.
+    /// The request is not a valid message of the method.
     RequestMalformed,
     /// The request is compressed.
     CompressionUnsupported,
-    /// The request is flagged as compressed, and does not say how.
+    /// The request is flagged as compressed, but declares no encoding.
     CompressionUndeclared,
-    /// There is no such method.
+    /// The method does not exist.
     Unimplemented,
-    /// A handler panicked, with this text.
+    /// A handler panicked, with this message.
     Panicked(String),
 }
 
-/// Why a caller is not let in.
+/// Why a caller is denied access.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denial {
     /// It sent no credentials.
@@ -64,41 +64,41 @@ pub(super) enum Denial {
         "credentials are required: send the metadata `authorization: Bearer <token>`, or use a client certificate"
     )]
     NoCredentials,
-    /// What it sent as credentials is something else.
+    /// Its authorization metadata is malformed.
     #[error("the metadata authorization must be `Bearer <token>`")]
     NotBearer,
-    /// Nobody has this token.
+    /// The token is unknown.
     #[error("the bearer token is not known")]
     UnknownToken,
     /// Its certificate is not valid.
     #[error("the client certificate is not valid: {0}")]
     InvalidCertificate(String),
-    /// Nobody has the names of its certificate.
+    /// None of the names in its certificate is known.
     #[error("no name of the client certificate is known")]
     UnknownCertificate,
-    /// It is known, and may not do this.
+    /// It lacks the role.
     #[error("{method} needs the role {}, and {} has {}", names(.needed), .caller.name, .caller.roles)]
     Role {
-        /// Who calls.
+        /// The caller.
         caller: Caller,
-        /// The method that it calls.
+        /// The method.
         method: &'static str,
-        /// The roles one of which it would need.
+        /// The roles, one of which it needs.
         needed: &'static [Role],
     },
 }
 
-/// The names of roles, as in a sentence.
+/// The names of roles, for a sentence.
 fn names(roles: &[Role]) -> String {
     roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")
 }
 
-/// What a handler that panicked said.
+/// The message of a panic.
 #[derive(Debug, thiserror::Error)]
 #[error("a handler panicked: {0}")]
 struct Panic(String);
 
-/// That a caller did not do its part, and the code that says so.
+/// Marks a failure as the caller's fault, with the code for the log and the metrics.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller did not keep to the protocol")]
 struct CallersFault(Code);
@@ -131,7 +131,7 @@ impl From<Failure> for Status {
                 "the deadline passed, and the outcome is unknown: call again with the same key",
                 [],
             ),
-            // The answer is that of any deadline, but it was not the service that was late.
+            // The status is that of any deadline, but the caller was late, not the service.
             Failure::HalfSent => of_caller(Code::Cancelled, Self::from(Failure::DeadlineExceeded)),
             Failure::BrokenOff => status(Code::Cancelled, "CANCELLED", "the request was broken off", []),
             Failure::RequestTooLarge => {
@@ -150,7 +150,7 @@ impl From<Failure> for Status {
                 status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
                 status
             }
-            // INTERNAL, as the gRPC specification of compression has it.
+            // INTERNAL, as the gRPC specification of compression requires.
             Failure::CompressionUndeclared => {
                 let message = "the request is flagged as compressed, but there is no grpc-encoding";
                 let status = status(Code::Internal, "COMPRESSION_UNDECLARED", message, []);
@@ -260,19 +260,18 @@ fn of_denial(denial: Denial) -> Status {
     }
 }
 
-/// A failure whose code, as gRPC has it, sounds like one of the service's and is the caller's. The log and the metrics have it
-/// under another.
+/// A failure of the caller whose gRPC code looks like a failure of the service. Log and metrics use another code.
 fn of_caller(code: Code, status: Status) -> Status {
     caused_by(Arc::new(CallersFault(code)), status)
 }
 
-/// The code of a failure as the log and the metrics have it.
+/// The code of a failure for the log and the metrics.
 pub(super) fn code_at_fault(failed: &Status) -> Code {
     let fault = failed.source().and_then(|source| source.downcast_ref::<CallersFault>());
     fault.map_or(failed.code(), |fault| fault.0)
 }
 
-/// What it was goes to the log, and only there.
+/// The cause goes to the log, and only there.
 fn internal(error: Arc<dyn StdError + Send + Sync>) -> Status {
     let status = status(
         Code::Internal,
@@ -318,7 +317,7 @@ fn error_info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> Er
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
-/// The name of a code, as the specification of gRPC has it.
+/// The name of a code in the gRPC specification.
 pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -12,7 +12,7 @@ use super::{
     error::{Error, Result, refused},
 };
 
-/// The user that the server runs as when this process is root's.
+/// The user that the server runs as when this process runs as root.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) uid: u32,

@@ -1,4 +1,4 @@
-//! Finds the machine's own PostgreSQL.
+//! Finds the PostgreSQL that is installed on this machine.
 
 use std::env;
 use std::fs;
@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 
 const OLDEST_VERSION: u32 = 15;
 
-/// The programs that fit the cluster, or without one the first that are new enough.
+/// The programs of the cluster's version, or without a cluster the first that are new enough.
 pub(super) fn find_bin_dir(cluster: &Path) -> Result<PathBuf> {
     let made_by: Option<u32> =
         fs::read_to_string(cluster.join("PG_VERSION")).ok().and_then(|version| version.trim().parse().ok());
@@ -24,7 +24,7 @@ pub(super) fn find_bin_dir(cluster: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Follows a link to the server's program, since the other programs may be linked elsewhere.
+/// Follows a link to the server's program: the other programs are next to its target.
 fn resolve_bin_dir(dir: &Path) -> Option<PathBuf> {
     let program = dir.join("postgres").canonicalize().ok()?;
     program.parent().filter(|dir| dir.join("initdb").exists()).map(Path::to_owned)

@@ -1,4 +1,4 @@
-//! The data of a server, and the programs of PostgreSQL that work on them.
+//! The cluster of a server: its data, and the PostgreSQL programs that work on it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -21,10 +21,10 @@ use super::error::{Error, Result, refused};
 pub(super) const PORT: &str = "5432";
 /// How long a start waits for the server of a killed service to stop.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked at whether a lock is free.
+/// How often a lock is tried.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The data of a server, and what every program that works on them is run with.
+/// The data of a server, and what its programs are run with.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) dir: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Prepares to work on the cluster of a data directory, which may not exist yet, once nothing else does.
+    /// Opens the cluster of a data directory, which may not exist yet, once nothing else works on it.
     pub(super) fn open(data_dir: &Path) -> Result<Self> {
         let [dir, socket_dir, log_path] =
             ["cluster", "socket", "postgres.log"].map(|name| data_dir.join(name));
@@ -49,7 +49,7 @@ impl Cluster {
         Ok(Self { dir, socket_dir, bin_dir, account, log_path, log })
     }
 
-    /// Makes the cluster under another name until all of it is on disk, so that half a cluster is never used.
+    /// Creates the cluster under a temporary name until all of it is on disk, so that a partial cluster is never used.
     pub(super) fn initialise(&self) -> Result<()> {
         info!(cluster = %self.dir.display(), "making the cluster of the private PostgreSQL");
         let unfinished = self.dir.with_extension("new");
@@ -90,7 +90,7 @@ impl Cluster {
         Ok(command)
     }
 
-    /// A command that shares only the locked log with this process, and that a Ctrl-C in the terminal misses.
+    /// A command that shares only the locked log with this process, and does not receive Ctrl-C from the terminal.
     ///
     /// `Command::uid` drops the supplementary groups of root as well.
     fn command(&self, program: &str) -> Result<Command> {
@@ -137,7 +137,7 @@ impl Cluster {
     }
 }
 
-/// Makes the command end by a fast shutdown when this process is gone, even by `kill -9`.
+/// Makes the server shut down (fast) when this process ends, even by `kill -9`.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "only the child itself can ask for a death signal, between fork and exec")]
 fn stop_with_this_process(command: &mut Command) {
@@ -152,7 +152,7 @@ fn stop_with_this_process(command: &mut Command) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// Locks a file, which exists from then on, until its last duplicate is closed.
+/// Locks a file, creating it if needed, until its last duplicate is closed.
 pub(super) fn lock(path: &Path, patience: Duration, locked: Error) -> Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());

@@ -1,8 +1,8 @@
-//! Makes sure that a data directory is this service's own before anything in it is touched.
+//! Verifies that a data directory belongs to this service before anything in it is touched.
 //!
-//! Root may write everywhere, so a link, or a directory that somebody else could swap for one, would let others choose
-//! what root creates, gives away and removes. Once the directory and, for root, the way to it are safe, nobody else can
-//! change what is in it.
+//! Root may write everywhere, so a symbolic link, or a directory that another user could replace with one, would let others
+//! choose what root creates, chowns and removes. Once the directory and, for root, the path to it are safe, nobody else can
+//! change its contents.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -16,12 +16,12 @@ use super::{
     error::{Error, Result, refused},
 };
 
-/// All that this service puts into the directory.
+/// Everything that this service puts into the directory.
 const OURS: [&str; 6] = ["cluster", "cluster.new", "socket", "lock", "postgres.log", "postgres.log.old"];
 const STICKY: u32 = 0o1000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// The data directory, made if it is missing, under its real name.
+/// The canonical path of the data directory, which is created if it does not exist.
 pub(super) fn claim(dir: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(dir).map_err(refused("find", dir))?;
     let dir: PathBuf = absolute.components().collect(); // after a trailing slash, a link would be followed
@@ -44,7 +44,7 @@ pub(super) fn claim(dir: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Refuses root a way on which somebody else could put something in the place of a directory.
+/// For root: fails if another user could replace a directory of the path.
 fn check_way(path: &Path) -> Result<()> {
     for step in path.ancestors() {
         let Some(found) = look_at(step)? else { continue };
@@ -59,7 +59,7 @@ fn check_way(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fails if somebody else was faster, and whatever the umask, the server's user may pass.
+/// Fails if the directory exists by now. Whatever the umask, the server's user may enter it.
 fn create(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;
@@ -68,7 +68,7 @@ fn create(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(0o711))
 }
 
-/// Refuses a directory with a link in the place of what is this service's, or with something else but no cluster.
+/// Fails if a file of this service is a link, or if there is something else but no cluster.
 fn check_content(dir: &Path) -> Result<()> {
     let cluster = dir.join("cluster");
     let us = geteuid().as_raw();
@@ -113,7 +113,7 @@ fn check_owner(path: &Path, found: &Metadata, wanted: &[u32]) -> Result<()> {
     Err(Error::Foreign(path.to_owned(), found.uid(), wanted[0]))
 }
 
-/// What is there, even if it is a link.
+/// The metadata of a path, without following a link.
 fn look_at(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found)),

@@ -11,11 +11,11 @@ use tracing::warn;
 
 use super::error::{Result, refused};
 
-/// From which size on the log is put aside, in the place of what was put aside before.
+/// The size above which the log is rotated; the previous rotation is overwritten.
 const BYTES_MAX: u64 = 10 << 20;
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Looks at the log until it is dropped.
+/// Watches the log until it is dropped.
 #[derive(Debug)]
 pub(super) struct LogKeeper(#[expect(dead_code, reason = "its end ends the thread")] Sender<Infallible>);
 
@@ -41,8 +41,8 @@ impl LogKeeper {
     }
 }
 
-/// Empties a log that is too long, even if the disk has no room for a copy. Every process appends to the one file, whose
-/// lock must stay, so it cannot be renamed. What is written between the copy and the end of the file is lost.
+/// Truncates a log that is too large, even if the disk has no room for a copy. All processes append to this one file and hold
+/// its lock, so it cannot be renamed. Lines written between copying and truncating are lost.
 fn bound(log: &File, path: &Path) -> io::Result<()> {
     if log.metadata()?.len() < BYTES_MAX {
         return Ok(());

@@ -1,17 +1,17 @@
-//! Runs a private, durable PostgreSQL server from the machine's own binaries.
+//! Runs a private, durable PostgreSQL server from the binaries that are installed on this machine.
 //!
-//! `billing serve` uses it when it is given no database. `fsync` and `synchronous_commit` stay on, so the data
-//! are as safe as in any other PostgreSQL. The server listens on a Unix socket only.
+//! `billing serve` uses it when no database is given. `fsync` and `synchronous_commit` stay on, so the data are as safe as
+//! in any other PostgreSQL. The server listens on a Unix socket only.
 //!
-//! | in the data directory | |
+//! | path in the data directory | contents |
 //! |---|---|
-//! | `cluster/` | the data; called `cluster.new/` until they are complete |
-//! | `socket/` | the server's socket, in a directory that only the server's user (and root) may enter |
+//! | `cluster/` | the data; `cluster.new/` until they are complete |
+//! | `socket/` | the server's socket; only the server's user (and root) may enter |
 //! | `lock` | locked by the service that uses the directory |
-//! | `postgres.log` | what the server reports; locked until the last process that writes to it has ended |
-//! | `postgres.log.old` | what was reported earlier, put aside when the log had grown large |
+//! | `postgres.log` | the server's log; locked until the last process that writes to it has ended |
+//! | `postgres.log.old` | the previous log, rotated when it had grown large |
 //!
-//! A directory without a cluster must have nothing else in it, and nobody else may write to it.
+//! A directory without a cluster must be empty, and no other user may write to it.
 
 mod account;
 mod binaries;
@@ -40,14 +40,14 @@ pub use error::PrivatePostgresError;
 use error::{Error, Result, refused};
 use log::LogKeeper;
 
-/// What the parts of a URL keep as it is.
+/// The characters that a part of a URL need not encode.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 /// How long a stop waits: first for a fast shutdown, then for an immediate one.
 const SHUTDOWN_PATIENCE: [(Signal, Duration); 2] =
     [(Signal::INT, Duration::from_secs(30)), (Signal::QUIT, Duration::from_secs(10))];
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A running server. It stops when this value is dropped and, on Linux, when this process ends in any way.
+/// A running server. It stops when this value is dropped and, on Linux, when this process ends in any way whatsoever.
 #[derive(Debug)]
 pub struct PrivatePostgres {
     cluster: Cluster,
@@ -109,11 +109,11 @@ impl PrivatePostgres {
         self.shut_down()
     }
 
-    /// Sees that the server has not ended. A crash of one of its sessions is no end: it recovers from that by itself.
+    /// Fails if the server has ended. The crash of a backend is not an end: the server recovers from it.
     ///
     /// # Errors
     ///
-    /// With how it ended, if it has.
+    /// With the exit status, if it has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         match self.wait(Duration::ZERO)? {
             None => Ok(()),
@@ -123,7 +123,7 @@ impl PrivatePostgres {
 
     /// Waits for the report in the server's pid file, as `pg_ctl` does; a crash may have left one behind.
     ///
-    /// There is no deadline, because recovery after a crash takes the time it takes.
+    /// There is no timeout, because crash recovery may take any time.
     fn wait_until_ready(&mut self, left_behind: &str) -> Result<()> {
         let reported = |pid_file: &str| {
             pid_file != left_behind && pid_file.lines().nth(7).is_some_and(|status| status.trim() == "ready")
@@ -150,7 +150,7 @@ impl PrivatePostgres {
         Err(Error::NotStopped)
     }
 
-    /// How the server ended, if it does so within this time.
+    /// The exit status of the server, if it ends within this time.
     fn wait(&mut self, patience: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now() + patience;
         loop {

@@ -1,4 +1,4 @@
-//! The log: what of it is written to standard error, and whether for a person or for a program.
+//! The log on standard error: its level and its format.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -14,18 +14,18 @@ use tracing_subscriber::{
 
 use super::Traces;
 
-/// Whom the log is for.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Whoever is there: a person at a terminal, else a program.
+    /// Human on a terminal, JSON elsewhere.
     Auto,
-    /// A person.
+    /// For people.
     Human,
-    /// A program: one JSON object on each line.
+    /// For programs: one JSON object per line.
     Json,
 }
 
-/// A format that there is not.
+/// An unknown format.
 #[derive(Debug, thiserror::Error)]
 #[error("the format must be auto, human or json")]
 pub struct UnknownLogFormat;
@@ -53,9 +53,8 @@ impl LogFormat {
     }
 }
 
-/// Logs to standard error: what this program says at the level that was asked for, and of its libraries only warnings. Their
-/// details would drown ours, and nobody promises that there are no secrets in them.
-/// Spans go to the collector, if there is one, and never to the log.
+/// Starts logging to standard error: this program's events at the given level, and only warnings of libraries. Their details
+/// would drown ours, and might contain secrets. Spans go to the collector, if there is one, and never to the log.
 pub fn start_log(level: LevelFilter, format: LogFormat, traces: Option<&Traces>) {
     let levels = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -81,8 +80,8 @@ where
     }
 }
 
-/// Whether standard error is to be coloured, by the same rule as help and mistakes of usage: a terminal that can, unless
-/// `NO_COLOR`, `CLICOLOR` or `TERM` say otherwise.
+/// Whether to colour standard error, by the same rule as for help and usage errors: on a capable terminal, unless `NO_COLOR`,
+/// `CLICOLOR` or `TERM` say otherwise.
 fn has_colours() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }

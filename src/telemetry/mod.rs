@@ -1,4 +1,4 @@
-//! What the service tells of itself to those who watch over it.
+//! Observability: the log, metrics and traces.
 
 mod log;
 mod metrics;

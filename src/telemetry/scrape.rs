@@ -1,7 +1,7 @@
-//! Where Prometheus scrapes.
+//! The endpoint that Prometheus scrapes.
 //!
-//! A scrape takes milliseconds, and whoever connects may leave it at that. So connections are few, and where there is no place
-//! for one more, the oldest gives way: the newest is always served.
+//! A scrape takes milliseconds, but a client may connect and then do nothing. So the number of connections is small, and a
+//! new connection replaces the oldest if there are too many: the newest is always served.
 
 use std::{
     collections::VecDeque,
@@ -29,10 +29,10 @@ use tokio::{
 
 use super::Metrics;
 
-/// As `OpenMetrics` has it, which Prometheus asks for.
+/// The content type of `OpenMetrics`, which Prometheus requests.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How many connections there are at once at most.
+/// The most concurrent connections.
 const CONNECTIONS_MAX: usize = 32;
 /// How long a connection may last. Prometheus connects again.
 const AGE_MAX: Duration = Duration::from_secs(120);
@@ -56,10 +56,10 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
     }
 }
 
-/// A listener that bounds how many connections there are.
+/// A listener that bounds the number of connections.
 struct Bounded {
     listener: TcpListener,
-    /// The connections that have not ended, the oldest first: dropping one of these cuts its connection.
+    /// The open connections, oldest first: dropping one of these cuts its connection.
     connections: VecDeque<oneshot::Sender<()>>,
 }
 
@@ -83,7 +83,7 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that reads nothing more once it is cut or too old, and so ends.
+/// A connection that ends once it is cut or too old.
 struct Connection {
     stream: TcpStream,
     cut: oneshot::Receiver<()>,

@@ -1,4 +1,4 @@
-//! The spans of a call, and how they hang together.
+//! The spans of a call, and their relations.
 //!
 //! ```text
 //! billing.v1.BillingService/Credit    the call; a part of its caller's trace, if there is one
@@ -8,8 +8,7 @@
 //! └── read                            of the calls that only read
 //! ```
 //!
-//! There is no account, key, amount or name of a caller in them. Without a collector nobody asks for them, and `tracing` knows
-//! that: making one is then a look at a flag.
+//! They contain no account, key, amount or caller. Without a collector they are disabled, and creating one only checks a flag.
 
 use opentelemetry::{
     propagation::{Extractor, TextMapPropagator as _},
@@ -21,10 +20,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Method;
 
-/// What spans are told from the log by.
+/// The target that separates spans from the log.
 pub(super) const TARGET: &str = "otlp";
 
-/// What a caller says of its own trace: headers of W3C Trace Context.
+/// The caller's trace context: headers of W3C Trace Context.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TraceParent<'a> {
     /// `traceparent`.
@@ -77,14 +76,14 @@ pub fn answered(call: &Span, code: &'static str, is_our_fault: bool, request_id:
     }
 }
 
-/// The trace of the call under way, for the log, if it is recorded.
+/// The trace id of the current call, for the log, if it is recorded.
 #[must_use]
 pub fn trace_id() -> Option<String> {
     let context = context(&Span::current());
     context.is_sampled().then(|| context.trace_id().to_string())
 }
 
-/// An operation that waits for a writer, as its trace has it. The wait ends when this is dropped.
+/// The span of an operation that waits for a writer. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Waiting {
     call: Span,
@@ -92,15 +91,15 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Begins to wait, on behalf of the call that is under way.
+    /// Starts the span, as a child of the current call.
     #[must_use]
     pub fn begin() -> Self {
         Self { call: Span::current(), queue: of_a_trace(|| info_span!(target: TARGET, "queue")) }
     }
 }
 
-/// A batch of operations that have waited. It belongs to the first call that is recorded: in a trace of its own it would be
-/// recorded or not whatever they are.
+/// The span of a batch. It belongs to the first call that is recorded: in a trace of its own it would be sampled independently
+/// of its calls.
 pub fn batch<'a>(operations: impl Iterator<Item = &'a Waiting> + Clone) -> Span {
     let mut recorded = operations.clone().filter(|waited| context(&waited.call).is_sampled()).peekable();
     let Some(first) = recorded.peek() else { return Span::none() };
@@ -126,13 +125,13 @@ pub fn transaction() -> Span {
     )
 }
 
-/// A read, and a second one where the first was lost.
+/// A read, including its retry.
 #[must_use]
 pub fn read() -> Span {
     of_a_trace(|| info_span!(target: TARGET, "read", otel.kind = "client", db.system.name = "postgresql"))
 }
 
-/// A span of the call under way, if that is traced: what the service does of itself is no trace.
+/// A span of the current call, if that is traced: the service starts no traces of its own.
 fn of_a_trace(span: impl FnOnce() -> Span) -> Span {
     if Span::current().is_disabled() { Span::none() } else { span() }
 }

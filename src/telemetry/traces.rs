@@ -1,4 +1,4 @@
-//! Where spans go: over OTLP to a collector, on a thread of their own, and how many of them.
+//! The export of spans: over OTLP to a collector, on a thread of its own, with sampling.
 
 use std::{env, fmt, io, str::FromStr, time::Duration};
 
@@ -14,56 +14,56 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use super::spans::TARGET;
 
-/// How long the collector may take to take some spans.
+/// The timeout of one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the last spans may take to leave when the service ends.
+/// How long the last export may take when the service ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many calls a batch's span may name: all of its calls, by default.
+/// The most links of a batch's span: by default one for each of its calls.
 const LINKS_MAX: u32 = 512;
 
-/// Where a collector is.
+/// The address of a collector.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpEndpoint(String);
 
-/// Not where a collector is. Does not repeat it: there may be a password in it.
+/// An invalid address. Not quoted: it may contain a password.
 #[derive(Debug, thiserror::Error)]
 #[error("must be the http:// URL of a collector's gRPC port, such as http://127.0.0.1:4317")]
 pub struct InvalidOtlpEndpoint;
 
-/// How many of the traces that begin here are recorded, from none to all.
+/// The ratio of traces that begin here and are recorded, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleRatio(f64);
 
-/// No such ratio.
+/// An invalid ratio.
 #[derive(Debug, thiserror::Error)]
 #[error("must be a number from 0 to 1")]
 pub struct InvalidSampleRatio;
 
-/// Which spans go where.
+/// The settings of tracing.
 #[derive(Debug, Clone)]
 pub struct TraceSettings {
-    /// Where they go.
+    /// The collector.
     pub endpoint: OtlpEndpoint,
-    /// How many.
+    /// The sampling ratio.
     pub sample_ratio: SampleRatio,
 }
 
-/// Why there can be no traces.
+/// Why tracing cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// There is no thread for them.
+    /// The thread cannot be started.
     #[error("no thread can be started for them")]
     Runtime(#[from] io::Error),
-    /// The exporter does not want its settings, some of which come from the environment.
+    /// The exporter rejects its settings, some of which come from the environment.
     #[error("the exporter cannot be made")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// Spans on their way to a collector.
+/// The exporter of spans.
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
-    /// Its connection to the collector lives here and not among the calls, so that a slow collector slows none of them.
+    /// Runs the connection to the collector, so that a slow collector delays no call.
     runtime: Runtime,
 }
 
@@ -92,10 +92,10 @@ impl FromStr for SampleRatio {
 }
 
 impl Traces {
-    /// Begins to send what is recorded. Nobody waits for the collector: what it does not take is lost, and the log says so.
+    /// Starts exporting. Nothing waits for the collector: spans that it does not accept are dropped, and logged.
     ///
     /// # Errors
-    /// When that cannot be.
+    /// When the thread or the exporter cannot be started.
     pub fn start(settings: &TraceSettings) -> Result<Self, TracesError> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -131,7 +131,7 @@ impl Traces {
             .with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
     }
 
-    /// Sends what is left, within a bound.
+    /// Exports the remaining spans, with a timeout.
     pub fn finish(self) {
         if let Err(error) = self.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
             tracing::warn!(%error, "the last spans could not be sent");
@@ -140,12 +140,12 @@ impl Traces {
     }
 }
 
-/// As the caller does, if it traces; else by the ratio.
+/// Samples as the caller does, if it traces; else by the ratio.
 fn sampler(SampleRatio(ratio): SampleRatio) -> Sampler {
     Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)))
 }
 
-/// Who sends them: with what `OTEL_RESOURCE_ATTRIBUTES` adds, and under `OTEL_SERVICE_NAME` if there is one.
+/// The resource: the attributes of `OTEL_RESOURCE_ATTRIBUTES`, and the name in `OTEL_SERVICE_NAME` if set.
 fn resource() -> Resource {
     let name = env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
     Resource::builder()

@@ -1,5 +1,5 @@
-//! Connections: how many, from whom, and for how long. Whatever a client does or leaves undone, it takes up no more than
-//! its place, and not for ever.
+//! Accepts connections, within bounds on their number and age. Whatever a client does or fails to do, it occupies one place,
+//! and for a limited time.
 
 use std::{
     io,
@@ -27,24 +27,24 @@ use super::{
 };
 use crate::reload::Reloaded;
 
-/// How long a client may take from connecting to the end of HTTP/2's greeting, the TLS handshake included.
+/// How long a client may take from connecting to the end of the HTTP/2 preface, TLS handshake included.
 const GREETING_MAX: Duration = Duration::from_secs(10);
-/// With which bytes HTTP/2 begins (RFC 9113, section 3.4).
+/// The HTTP/2 connection preface (RFC 9113, section 3.4).
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long to wait after a connection could not be accepted, so that it is not tried in vain all the time.
+/// The pause after a failed accept, to avoid a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections the kernel keeps that are not accepted yet, if it is willing to. Beyond them a client is not even
-/// answered, and tries again only after a second: with the usual 128, any burst of clients would see that.
+/// The listen backlog, if the kernel allows it. Beyond it the kernel drops connection attempts, and clients retry only after a
+/// second: with the usual 128, any burst of clients would meet that.
 const BACKLOG: u32 = 4_096;
 
 /// A connection with a client.
 pub(crate) struct Connection {
     transport: Transport,
     peer: Peer,
-    /// What the server has not read yet of the greeting, which was read before it knew of the connection.
+    /// The part of the preface that the server has not read yet; it was consumed before the server got the connection.
     greeting: &'static [u8],
-    /// When the connection is cut, since it has grown too old.
+    /// When the connection is cut, because of its age.
     end: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
@@ -54,10 +54,10 @@ enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Listens on an address, ready for many clients at once. Needs a runtime.
+/// Listens on an address, with a large backlog. Needs a runtime.
 ///
 /// # Errors
-/// When the address is in use, or none of this machine's.
+/// When the address is in use, or not one of this machine's.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?; // connections of an earlier run may still be closing
@@ -65,8 +65,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts connections for as long as the stream is held. It has those that have begun to speak HTTP/2: a server that shuts
-/// down waits for no others.
+/// Accepts connections until the stream is dropped. Yields only those that have sent the HTTP/2 preface: a server that shuts
+/// down does not wait for others.
 pub(crate) fn accept(
     listener: TcpListener,
     settings: ConnectionSettings,
@@ -82,7 +82,7 @@ pub(crate) fn accept(
             };
             match client {
                 Ok((client, _)) => {
-                    // Where there is no place the connection is dropped, and so closed.
+                    // Without a free place the connection is dropped, and so closed.
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                     let (accepted, tls) = (accepted.clone(), tls.clone());
                     tokio::spawn(async move {
@@ -121,7 +121,7 @@ impl Connection {
     }
 }
 
-/// A client that has begun to speak HTTP/2, within TLS if there is any. Until then it costs no more than its socket.
+/// Waits for the HTTP/2 preface, within TLS if configured. Until then a client costs no more than its socket.
 async fn greeted(
     mut client: TcpStream,
     tls: Option<Reloaded<Tls>>,
@@ -136,7 +136,7 @@ async fn greeted(
     Ok((Transport::Tls(Box::new(stream)), Some(certificates)))
 }
 
-/// Reads the greeting, as far as it is one.
+/// Reads the preface, and fails at the first wrong byte.
 async fn read_greeting(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut greeting = [0; GREETING.len()];
     let mut length = 0;
@@ -160,7 +160,7 @@ impl Connected for Connection {
     }
 }
 
-/// Passes a call on to the transport.
+/// Forwards a method to the transport.
 macro_rules! delegate {
     ($connection:expr, $method:ident($($argument:expr),*)) => {
         match &mut $connection.get_mut().transport {

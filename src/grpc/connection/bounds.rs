@@ -1,4 +1,4 @@
-//! What a connection may take: here stands every bound that a client meets before its call reaches a method.
+//! The bounds of a connection: everything that limits a client before its call reaches a method.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use tonic::transport::Server;
 pub(crate) const REQUEST_BYTES_MAX: usize = 256 * 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
-/// How many streams of a connection may fail by the client's fault, or be taken back before they are looked at, until the
-/// connection is ended. tonic leaves the first without a bound.
+/// How many streams of a connection may fail by the client's fault, or be reset before they are accepted, until the connection
+/// is closed. tonic leaves the first unbounded by default.
 const STREAM_ERRORS_MAX: usize = 128;
 const STREAMS_TAKEN_BACK_MAX: usize = 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -19,23 +19,23 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The bounds of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionSettings {
-    /// How many there are at once at most. Further ones are closed at once.
+    /// The most concurrent connections. Further ones are closed immediately.
     pub connections_max: usize,
-    /// After how long a connection is asked to end. It is cut when it has not after as long again.
+    /// The age at which a connection is asked to close. It is cut at twice that age.
     pub age_max: Duration,
 }
 
-/// How many calls of health one connection may have under way: a client asks for a few names, one after the other.
+/// Concurrent health checks per connection: a client checks a few names, one after the other.
 pub(super) const CHECKS_PER_CONNECTION_MAX: usize = 16;
-/// How many streams one connection may watch: there are four names to watch, and a client may begin anew before the end of a
-/// stream has arrived here.
+/// Concurrent health streams per connection: there are four names to watch, and a client may reopen a stream before the end of
+/// the old one has arrived here.
 pub(super) const WATCHES_PER_CONNECTION_MAX: usize = 8;
-/// How many pages may wait until a connection reads them.
+/// Unread pages per connection.
 pub(super) const PAGES_PER_CONNECTION_MAX: usize = 4;
-/// How many bytes the requests of one connection may hold, beyond what is free.
+/// Bytes of buffered requests per connection, beyond what is free.
 pub(super) const BYTES_PER_CONNECTION_MAX: usize = 1024 * 1024;
 
-/// Places of which a connection, or all of them together, has `N`.
+/// A budget of `N` places.
 #[derive(Debug, Clone)]
 pub(crate) struct Places<const N: usize>(pub(crate) Arc<Semaphore>);
 
@@ -45,7 +45,7 @@ impl<const N: usize> Default for Places<N> {
     }
 }
 
-/// A server, before it has any services, that bounds what a connection may take.
+/// A server without services that enforces the bounds.
 pub(crate) fn bounded(connections: ConnectionSettings) -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)

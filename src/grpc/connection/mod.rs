@@ -1,4 +1,4 @@
-//! What is true of a connection: how it is accepted, how much it may take, who is at its other end.
+//! Connections: how they are accepted, their bounds, their peers and TLS.
 
 mod accept;
 mod bounds;

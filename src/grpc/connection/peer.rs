@@ -1,4 +1,4 @@
-//! The other end of a connection, as its calls know it: who it is, and what it may still take.
+//! The peer of a connection, as its calls see it: its certificates, and its remaining budgets.
 
 use tonic::codegen::http;
 
@@ -10,23 +10,23 @@ use super::{
     tls::ClientChain,
 };
 
-/// The client of a connection. Its places are those of the connection, whatever number of calls share them.
+/// The peer of a connection. All calls of the connection share its budgets.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Peer {
-    /// Its certificates, if there is TLS.
+    /// Its certificates, if the connection uses TLS.
     pub(crate) certificates: Option<ClientChain>,
-    /// For pages that it has not read.
+    /// For unread pages.
     pub(crate) pages: Places<PAGES_PER_CONNECTION_MAX>,
-    /// For streams of health that it watches.
+    /// For health streams.
     pub(crate) watches: Places<WATCHES_PER_CONNECTION_MAX>,
-    /// For calls of health that are under way.
+    /// For health checks in progress.
     pub(crate) checks: Places<CHECKS_PER_CONNECTION_MAX>,
-    /// For bytes of requests that have not all come.
+    /// For bytes of buffered requests.
     pub(crate) bytes: Places<BYTES_PER_CONNECTION_MAX>,
 }
 
 impl Peer {
-    /// The client that sent a request; one without a connection, in tests, has places of its own.
+    /// The peer that sent a request. A request without a connection (in tests) gets budgets of its own.
     pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
         request.extensions().get().cloned().unwrap_or_default()
     }

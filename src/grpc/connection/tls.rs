@@ -1,4 +1,4 @@
-//! TLS for callers: this server's certificate, and theirs. Made anew when the files change, for connections from then on.
+//! TLS for callers: this server's certificate, and theirs. Rebuilt when the files change, for new connections.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -20,10 +20,10 @@ use x509_cert::der::Decode as _;
 
 use crate::{access::CertificateNames, reload::Reloaded};
 
-/// After how long a client's certificate is judged again under the same authorities: it may have expired.
+/// How often a client's certificate is verified again under the same authorities: it may have expired.
 const VERDICT_MAX: Duration = Duration::from_secs(1);
 
-/// What a handshake needs.
+/// The configuration of handshakes.
 #[derive(Debug)]
 pub struct Tls {
     pub(crate) config: Arc<ServerConfig>,
@@ -31,7 +31,7 @@ pub struct Tls {
     expiry: i64,
 }
 
-/// The certificates that a client sent, judged for as long as its connection lives.
+/// The certificates that a client sent, verified again while its connection lasts.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientChain(Arc<JudgedChain>);
 
@@ -39,26 +39,26 @@ pub(crate) struct ClientChain(Arc<JudgedChain>);
 struct JudgedChain {
     chain: Vec<CertificateDer<'static>>,
     tls: Reloaded<Tls>,
-    /// By which authorities, when, and how.
+    /// The last verification: with which authorities, when, and its result.
     judged: Mutex<(Arc<Tls>, Instant, ClientCertificate)>,
 }
 
-/// The certificate of whoever is at the other end of a connection.
+/// The certificate of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ClientCertificate {
-    /// It sent none, or was not asked for one.
+    /// None was sent, or requested.
     None,
-    /// One that is good, for these names.
+    /// Valid, with these names.
     Valid(CertificateNames),
-    /// One that is not, and why.
+    /// Invalid, and why.
     Invalid(String),
 }
 
 impl Tls {
-    /// TLS with PEM files: this server's certificate chain, its key, and the authorities of clients if there are any.
+    /// Builds TLS from PEM files: this server's certificate chain, its key, and the authorities of clients, if any.
     ///
     /// # Errors
-    /// With what is wrong with which of them.
+    /// With the invalid file, and why it is.
     pub fn from_pem(chain: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> Result<Self, String> {
         let chain = certificates(chain).map_err(|why| format!("the certificate: {why}"))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "the key: no private key in PEM form")?;
@@ -82,7 +82,7 @@ impl Tls {
         self.expiry
     }
 
-    /// Judges the certificates that a client sent.
+    /// Verifies the certificates that a client sent.
     fn judge(&self, chain: &[CertificateDer<'_>]) -> ClientCertificate {
         let (Some(verifier), [end_entity, intermediates @ ..]) = (&self.clients, chain) else {
             return ClientCertificate::None;
@@ -96,7 +96,7 @@ impl Tls {
 }
 
 impl ClientChain {
-    /// What a client sent in its handshake. A chain that is no good then is not kept: that is what it stays.
+    /// The chain from a client's handshake. An invalid chain stays invalid, and is not stored.
     pub(crate) fn new(chain: Option<&[CertificateDer<'static>]>, tls: Reloaded<Tls>) -> Self {
         let chain = chain.unwrap_or_default();
         let current = tls.current();
@@ -106,7 +106,7 @@ impl ClientChain {
         Self(Arc::new(JudgedChain { chain, tls, judged: Mutex::new((current, Instant::now(), verdict)) }))
     }
 
-    /// What it is worth now: authorities change, and certificates expire.
+    /// Its validity now: authorities change, and certificates expire.
     pub(crate) fn judge(&self) -> ClientCertificate {
         let JudgedChain { chain, tls, judged } = &*self.0;
         let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,9 +157,9 @@ fn names(certificate: &CertificateDer<'_>) -> ClientCertificate {
     }
 }
 
-/// Lets every client finish its handshake that has the key to its certificate. Whether the certificate is any good is judged
-/// right after it, by [`Tls::judge`]: whoever has a bad one is then told so by a status with a reason, where a failed
-/// handshake would look like a network that is down, which callers try again and again.
+/// Lets every client that has the key of its certificate complete the handshake. [`Tls::judge`] verifies the certificate right
+/// after: a client with an invalid one then gets a status with a reason, whereas a failed handshake would look like a network
+/// failure, which callers retry.
 #[derive(Debug)]
 struct JudgedLater(Arc<dyn ClientCertVerifier>);
 

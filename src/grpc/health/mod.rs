@@ -1,4 +1,4 @@
-//! Health by the real ability to commit.
+//! Health: alive, and ready if a commit is possible.
 
 mod port;
 mod streams;
@@ -15,9 +15,9 @@ pub use port::serve_health;
 use crate::{ledger::Ledger, telemetry::Metrics};
 use streams::BoundedHealth;
 
-/// Says that the process is alive. Needs no database: restarting the service does not mend one.
+/// The names for liveness. Independent of the database: restarting the service does not repair one.
 const ALIVE: [&str; 2] = ["", "liveness"];
-/// Says that a commit is possible now.
+/// The names for readiness: a commit is possible now.
 const READY: [&str; 2] = ["readiness", "billing.v1.BillingService"];
 /// How often a commit is tried.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Health(HealthReporter);
 
 impl Health {
-    /// The health of a service that does not serve yet.
+    /// The health of a service that is not serving yet.
     pub async fn not_serving() -> Self {
         let health = Self(HealthReporter::new());
         health.set(&ALIVE, false).await;
@@ -35,7 +35,7 @@ impl Health {
         health
     }
 
-    /// Says that the process is alive, and from then on whether a commit is possible, for ever.
+    /// Reports liveness, and then readiness, forever.
     pub async fn watch(&self, ledger: &Ledger, metrics: &Metrics) {
         self.set(&ALIVE, true).await;
         let mut was_ready = None; // so that a service that never gets ready says why
@@ -55,13 +55,13 @@ impl Health {
         }
     }
 
-    /// Says under every name that the service is going away.
+    /// Reports not serving under every name.
     pub async fn leave(&self) {
         self.set(&READY, false).await;
         self.set(&ALIVE, false).await;
     }
 
-    /// Ends the streams of those who watch, which would keep the server from ending.
+    /// Ends all watch streams, which would keep the server from stopping.
     pub async fn end_watches(&mut self) {
         for name in ALIVE.into_iter().chain(READY) {
             self.0.clear_service_status(name).await;

@@ -1,4 +1,4 @@
-//! A port for health alone, in plain text and open to everybody, for a kubelet: it speaks neither TLS nor bearer tokens.
+//! A port for health only, without TLS and credentials: kubelets have neither.
 
 use tokio::net::TcpListener;
 use tonic_health::pb::health_server::HealthServer;
@@ -9,13 +9,13 @@ use crate::grpc::{
     layers::{ErrorsLayer, RequestBufferLayer},
 };
 
-/// How many connections there are at once at most. They are kubelets and load balancers, which are few; and so many always fit
-/// into the files that are kept for all but callers (`file_limit.rs`).
+/// The most concurrent connections. Kubelets and load balancers are few, and this many fit into the files that `file_limit.rs`
+/// reserves.
 const CONNECTIONS_MAX: usize = 64;
 const STREAMS_PER_CONNECTION_MAX: u32 = 16;
 
-/// Serves health until it is dropped: to the very end of a shutdown, so that who asks meanwhile is told of it. The ledger and
-/// reflection are not there, whoever calls.
+/// Serves health until it is dropped: to the very end of a shutdown, so that probes see it. Serves neither the ledger nor
+/// reflection.
 ///
 /// # Errors
 /// When the listener fails.

@@ -1,5 +1,5 @@
-//! Health, with a bound on the streams that one connection watches: they need no credentials, and stay for as long as their
-//! client likes. A service that is not known is watched, too, as the protocol has it, in case that it comes to be; here none does.
+//! Health with a bound on the watch streams of a connection: they need no credentials, and last as long as the client wants.
+//! As the protocol requires, an unknown service can be watched, in case it appears later; here none does.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use tonic_health::{
 
 use crate::grpc::{connection::Peer, status::Failure};
 
-/// Health, within the bound.
+/// Health with bounded streams.
 pub(crate) struct BoundedHealth(pub(crate) HealthService);
 
 #[tonic::async_trait]
@@ -37,7 +37,7 @@ impl Health for BoundedHealth {
         let place = peer.watches.0.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
         let (answer, is_known) = match self.0.watch(request).await {
             Err(unknown) if unknown.code() == Code::NotFound => {
-                // Ends with the service itself.
+                // Ends when the service does.
                 (self.0.watch(Request::new(HealthCheckRequest::default())).await?, false)
             }
             answer => (answer?, true),
@@ -46,7 +46,7 @@ impl Health for BoundedHealth {
     }
 }
 
-/// A stream that is watched, and its place.
+/// A watch stream, and its place.
 pub(crate) struct Watch {
     stream: WatchStream,
     is_known: bool,

@@ -1,4 +1,4 @@
-//! Requests as commands, and answers as messages: the only place where one becomes the other.
+//! Converts requests to commands, and answers to messages: the only place that does.
 
 use std::collections::BTreeMap;
 
@@ -168,7 +168,7 @@ fn ttl(duration: Option<&ProtoDuration>) -> Result<Option<Ttl>, Invalid> {
     Ttl::from_micros(micros).map(Some).ok_or_else(too_short)
 }
 
-/// Which state a list asks for; `None` for every one.
+/// The state that a list is filtered by; `None` for all.
 pub(crate) fn reservation_state(number: i32) -> Result<Option<ReservationState>, Invalid> {
     if number == 0 {
         return Ok(None);
@@ -203,7 +203,7 @@ fn entry_type(number: i32) -> Option<EntryType> {
     EntryType::from_number(i16::try_from(number).ok()?)
 }
 
-/// Which entries a list asks for.
+/// The filter of a list of entries.
 pub(crate) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQuery, Invalid> {
     let types = request.entry_types.iter().map(|number| {
         let most = EntryType::ALL.len();
@@ -219,7 +219,7 @@ pub(crate) fn entry_query(request: &proto::ListEntriesRequest) -> Result<EntryQu
     })
 }
 
-/// How many entries a page has at most.
+/// The most items on a page.
 pub(crate) fn page_size(page_size: i32) -> Result<usize, Invalid> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(PAGE_SIZE_DEFAULT),
@@ -243,7 +243,7 @@ fn nanos(field: &'static str, nanos: i32) -> Result<i64, Invalid> {
     Ok(nanos.into())
 }
 
-/// The whole microsecond at or before a moment.
+/// A time, rounded down to whole microseconds.
 pub(crate) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Result<Timestamp, Invalid> {
     let second = Timestamp::from_unix_micros(time.seconds.saturating_mul(1_000_000));
     if !(Timestamp::FIRST..=Timestamp::LAST).contains(&second) {
@@ -252,7 +252,7 @@ pub(crate) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Res
     Ok(Timestamp::from_unix_micros(second.unix_micros() + nanos(field, time.nanos)? / 1_000))
 }
 
-/// From when until when a list asks for entries: the whole microseconds at or after both moments.
+/// The time range of a list, both ends rounded up to whole microseconds.
 pub(crate) fn times(
     request: &proto::ListEntriesRequest,
 ) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
@@ -266,7 +266,7 @@ pub(crate) fn times(
     Ok((from, until))
 }
 
-/// The whole microsecond at or after a moment, if there is one.
+/// A time, rounded up to whole microseconds, if it is set.
 fn timestamp_ceiling(
     field: &'static str,
     time: Option<&ProtoTimestamp>,

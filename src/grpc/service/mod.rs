@@ -1,4 +1,4 @@
-//! One short method for each call: parse, ask, render.
+//! The methods: each parses its request, asks the committer or the ledger, and renders the answer.
 
 mod convert;
 mod page;
@@ -28,7 +28,7 @@ pub(crate) struct BillingService {
     metrics: Metrics,
 }
 
-/// What the answer to a mutating call is made of.
+/// The parts of the response to a mutating call.
 struct Applied {
     entry: Option<proto::Entry>,
     replayed: bool,
@@ -46,7 +46,7 @@ impl BillingService {
         Self { committer, ledger, metrics }
     }
 
-    /// Carries out a mutating call.
+    /// Runs a mutating call.
     async fn post<R>(&self, request: Request<R>) -> Result<Applied, Failure>
     where
         Command: TryFrom<R, Error = Invalid>,
@@ -178,7 +178,7 @@ impl BillingService {
     }
 }
 
-/// Counts what became of an operation, and adds up what it moved.
+/// Counts the result of an operation, and adds up the money that it moved.
 fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, SubmitError>) {
     let (result, reason) = match answer {
         Ok(Outcome::Applied { replayed: true, .. }) => ("replayed", ""),

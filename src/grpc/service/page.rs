@@ -1,19 +1,19 @@
-//! A page of a list while it is being filled: bounded by count and by size, read in parts.
+//! A page of a list: bounded in items and bytes, read in parts.
 
 use prost::Message;
 
 use crate::ledger::EntrySpan;
 
-/// How large a page is at most, unless its first item alone is larger. Small, since clients may leave some unread.
+/// The most bytes of a page, unless its first item alone is larger. Small, since clients may leave pages unread.
 const PAGE_BYTES_MAX: usize = 128 * 1024;
-/// How many items are read at first, and at once when it is known how large they are. A thousand of the largest would be tens of
-/// megabytes, most of them for later pages.
+/// The items in the first read, and the most in later reads, when their size is known. A thousand of the largest items would be
+/// tens of megabytes, most of them for later pages.
 const READ_AT_FIRST: usize = 20;
 const READ_AT_ONCE: usize = 250;
-/// What an item takes up in a page beside its own bytes: its field's number, and its length as a varint.
+/// The overhead of an item: its field's tag, and its length as a varint.
 const ITEM_OVERHEAD: usize = 6;
 
-/// Items, newest first, and where to go on.
+/// Items, newest first, and the rest of the span.
 #[derive(Debug)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
@@ -29,7 +29,7 @@ impl<T: Message> Page<T> {
         Self { items: Vec::new(), rest: Some(span), size, bytes: 0, is_full: size == 0 }
     }
 
-    /// What to read next, and how many items of it; `None` when the page is done.
+    /// The next span to read, and how many items of it; `None` when the page is complete.
     pub(crate) fn wants(&self) -> Option<(EntrySpan, usize)> {
         let room = match self.items.len() {
             0 => READ_AT_FIRST,
@@ -39,7 +39,7 @@ impl<T: Message> Page<T> {
         self.rest.filter(|_| !self.is_full).map(|span| (span, wanted))
     }
 
-    /// Takes what was read, each with its sequence, and where that reading ended. Leaves what does not fit for the next page.
+    /// Adds what was read, each item with its sequence, and where the read ended. Items that do not fit go to the next page.
     pub(crate) fn take(&mut self, read: impl Iterator<Item = (i64, T)>, rest: Option<EntrySpan>) {
         let (span, wanted) = (self.rest, self.wants().map_or(0, |(_, wanted)| wanted));
         let before = self.items.len();
@@ -53,7 +53,7 @@ impl<T: Message> Page<T> {
             self.items.push(item);
         }
         self.rest = rest;
-        // Fewer than were wanted: as much of the span was looked through as one page may.
+        // Fewer than requested: the read scanned as much of the span as one page may.
         self.is_full = self.items.len() == self.size || self.items.len() - before < wanted;
     }
 }

@@ -1,4 +1,4 @@
-//! Page tokens: where to go on, tied to the request that they were given for.
+//! Page tokens: the rest of a list, bound to the request that they were issued for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -9,12 +9,12 @@ use crate::{
     ledger::EntrySpan,
 };
 
-/// A request for a page of a list.
+/// A request of a paged list.
 pub(crate) trait Paged: prost::Message + Clone {
-    /// The method that it is a request of.
+    /// The method.
     const METHOD: &'static str;
 
-    /// The request without what may change from page to page.
+    /// The request without the fields that may change from page to page.
     fn without_page(&self) -> Self;
 }
 
@@ -33,16 +33,16 @@ paged!(ListEntriesRequest: "ListEntries", ListReservationsRequest: "ListReservat
 
 const WORD_BYTES: usize = 8;
 
-/// The token for the rest of the list that `request` asks for.
+/// The token for the rest of the list.
 pub(crate) fn write(rest: EntrySpan, request: &impl Paged) -> String {
     let bytes = [rest.after.to_be_bytes(), rest.last.to_be_bytes(), check(rest, request)].concat();
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The part of the list that a token asks for.
+/// The rest of the list that a token stands for.
 ///
 /// # Errors
-/// When it is no token, or one given for another request.
+/// When it is not a token, or was issued for another request.
 pub(crate) fn parse(token: &str, request: &impl Paged) -> Result<EntrySpan, Invalid> {
     let invalid = |problem| Invalid::field("page_token", problem);
     let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
@@ -56,8 +56,8 @@ pub(crate) fn parse(token: &str, request: &impl Paged) -> Result<EntrySpan, Inva
     Ok(rest)
 }
 
-/// Tells requests apart by their method and all that must stay the same from page to page, and a token from one that was cut or changed. It
-/// keeps no secrets: whoever makes up a token sees the part of the list that it asks for, and could have asked for it anyway.
+/// A checksum over the method, the fields that must not change from page to page, and the token itself. It protects no secret:
+/// a forged token shows a part of a list that its caller may read anyway.
 fn check<R: Paged>(rest: EntrySpan, request: &R) -> [u8; WORD_BYTES] {
     let digest = Sha256::new()
         .chain_update(R::METHOD)
