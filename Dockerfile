@@ -13,10 +13,12 @@ COPY .cargo .cargo
 COPY migrations migrations
 COPY proto proto
 COPY src src
+# The commit that `billing --version` names: there is no git here.
+ARG REVISION=unknown
 # Both caches stay with the builder: after a change only this crate is compiled. What is copied out of a cache would be gone with it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target,sharing=locked \
-    cargo build --locked --release && \
+    BILLING_COMMIT="$REVISION" cargo build --locked --release && \
     install -D target/release/billing /out/billing
 
 # libc, libm, libgcc_s, CA certificates, and the user nonroot. To pin it, add the digest that you have tested.

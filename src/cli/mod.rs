@@ -45,7 +45,7 @@ const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"]
 /// A prepaid-credit ledger over gRPC and PostgreSQL.
 // Not `Debug`, nor what it is made of: a URL may hold a password.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(version = env!("BILLING_VERSION"), args_conflicts_with_subcommands = true, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -27,7 +27,7 @@ async fn in_the_image_the_program_migrates_serves_and_stops_without_rights_and_w
     root.mount(CREDENTIALS, &line);
 
     let version = printed(root.command(&["--version"])).await;
-    assert_eq!(version, format!("billing {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(version.starts_with(concat!("billing ", env!("CARGO_PKG_VERSION"), " (commit ")), "{version}");
     let mut migrate = root.command(&["migrate"]);
     migrate.env("DATABASE_URL", &wire.url);
     assert!(printed(migrate).await.starts_with("The schema is up to date now."));
@@ -95,6 +95,14 @@ fn all_that_the_build_copies_is_there_and_is_all_that_docker_is_shown() {
     shown.sort_unstable();
     assert_eq!(copied, shown);
     assert!(copied.into_iter().all(|path| root.join(path).exists()));
+}
+
+#[test]
+fn the_image_is_built_with_the_revision_that_it_is_labelled_with() {
+    let dockerfile = Dockerfile::read();
+    assert_eq!(dockerfile.build().one("ARG"), "REVISION=unknown");
+    let build = dockerfile.build().one("RUN");
+    assert!(build.contains("BILLING_COMMIT=\"$REVISION\" cargo build"), "{build}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The program among others: its environment, its terminal, and the signals that end it.
 
 use std::{
+    path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -40,6 +41,29 @@ fn a_log_level_is_one_by_its_name() {
             );
         }
     }
+}
+
+/// The commit that this program is built from, as far as anybody can tell.
+fn commit() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = option_env!("BILLING_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned);
+    let checked_out = || {
+        let git = waiting::run(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root));
+        String::from_utf8(git.stdout).unwrap()
+    };
+    let commit = named.or_else(|| root.join(".git").exists().then(checked_out));
+    commit.unwrap_or("unknown".into()).chars().take(7).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_names_the_commit_and_the_schema_that_it_migrates_to() {
+    on_a_book(async |book| {
+        let schema = book.number("SELECT max(version)::bigint FROM __diesel_schema_migrations").await;
+        let expected =
+            format!("billing {} (commit {}, schema {schema})\n", env!("CARGO_PKG_VERSION"), commit());
+        assert_eq!(run(&[], &["--version"]), (0, expected));
+    })
+    .await;
 }
 
 /// Every variable that help names, and those that are read without being a flag's.
