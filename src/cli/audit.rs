@@ -32,11 +32,11 @@ const LISTED_MAX: usize = 100;
 pub(super) const AFTER_HELP: &str = "\
 Exit status:
   0   everything adds up
-  1   the book could not be read, or not to its end
+  1   the book could not be read to its end
   2   differences were found
   64  wrong usage
 
-docs/AUDIT.md has every check by name. The role of deploy/postgres/auditor-role.sql has all the rights that it needs.
+docs/AUDIT.md explains every check. deploy/postgres/auditor-role.sql makes a role with just the rights that this command needs.
 
 Examples:
   billing audit                                  the database of DATABASE_URL
@@ -48,7 +48,7 @@ Examples:
 pub(super) struct AuditFlags {
     #[command(flatten)]
     database: DatabaseFlags,
-    /// Write JSON Lines: {"difference": ...} for each, as it is found, and {"summary": ...} at the end.
+    /// Write JSON Lines: {"difference": ...} for each difference as it is found, then {"summary": ...}.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

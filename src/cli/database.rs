@@ -10,7 +10,7 @@ use crate::{
 /// Not `Debug`: a URL may hold a password.
 #[derive(Args)]
 pub(super) struct DatabaseFlags {
-    /// The PostgreSQL database; for what only reads, a standby will do.
+    /// URL of the PostgreSQL database. Commands that only read can use a standby.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
 }

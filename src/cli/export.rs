@@ -24,16 +24,16 @@ use crate::{
 
 pub(super) const AFTER_HELP: &str = "\
 Formats:
-  csv        a table with a header; sums in whole micro-USD. A text that could be a formula has an apostrophe in front
-  jsonl      an object for each entry, with the same names; sums and sequences are texts, as in ProtoJSON
-  hledger    balanced transactions in USD, and after each what the customer has
-  beancount  the same for Beancount
+  csv        a table with a header; amounts in micro-USD; an apostrophe in front of text that could be a formula
+  jsonl      one object for each entry, with the same names; amounts and sequences are strings, as in ProtoJSON
+  hledger    balanced transactions in USD, with a balance assertion on each customer's posting
+  beancount  balanced transactions in USD, with a balance assertion for each account
 
-docs/EXPORT.md has the columns, the chart of accounts, and how account ids are written in each format.
+docs/EXPORT.md has the columns, the chart of accounts, and how each format writes account ids.
 
 Exit status:
-  0   done, or the reader had enough
-  1   the book could not be read, or not to its end; a file is left as it was
+  0   done, or the reader of the output closed it
+  1   the book could not be read to its end; an existing file is unchanged
   64  wrong usage
 
 Examples:
@@ -47,19 +47,19 @@ Examples:
 pub(super) struct ExportFlags {
     #[command(flatten)]
     database: DatabaseFlags,
-    /// csv, jsonl, hledger or beancount.
+    /// Output format: csv, jsonl, hledger or beancount.
     #[arg(long)]
     format: Format,
     #[command(flatten)]
     accounts: AccountFlags,
-    /// Only entries written at this time or later: 2026-11-24T07:28:25Z, or a date, which begins in UTC.
+    /// Only entries written at or after this time: 2026-11-24T07:28:25Z, or a date, which begins at midnight UTC.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     from: Option<Timestamp>,
-    /// Only entries written before this time, which must not be earlier than the other.
+    /// Only entries written before this time. It must not be earlier than --from.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     until: Option<Timestamp>,
-    /// Where to write: a file, which is replaced when the export is complete and not before, and keeps its mode and owner; a
-    /// device or a pipe, which is written into as it is; or - for standard output, which is the default.
+    /// File, device or pipe to write to, or - for standard output. A file is replaced only when the export is complete, and keeps
+    /// its mode and owner. [default: -]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

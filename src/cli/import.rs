@@ -28,13 +28,13 @@ const EXIT_LEFT_OUT: u8 = 2;
 const LISTED_MAX: usize = 100;
 
 pub(super) const AFTER_HELP: &str = "\
-Run it again as often as you like: it takes what is missing, and no row twice. A run that was killed is gone on with by the
-next. See `billing preflight` first, and docs/MIGRATION.md for all of the way.
+Run it as often as you like: each run imports what is missing, and no row twice. A run continues where a killed one stopped.
+Run `billing preflight` first; docs/MIGRATION.md describes the whole migration.
 
 Exit status:
-  0   all of the source, as it was when the run began, is in the book
-  1   a database failed on the way: run it again
-  2   accounts were left out, and are listed
+  0   the book has everything that the source had when the run began
+  1   a database failed: run it again
+  2   some accounts were left out; they are listed
   64  wrong usage
 
 Examples:
@@ -47,7 +47,7 @@ pub(super) struct ImportFlags {
     source: SourceFlags,
     #[command(flatten)]
     database: DatabaseFlags,
-    /// Write JSON Lines: an object for each finding, as it is found, and {"summary": ...} at the end.
+    /// Write JSON Lines: an object for each finding as it is found, then {"summary": ...}.
     #[arg(long)]
     json: bool,
 }

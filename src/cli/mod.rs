@@ -2,6 +2,8 @@
 
 mod accounts;
 mod audit;
+#[cfg(test)]
+mod configuration_page;
 mod database;
 mod destination;
 mod execution;
@@ -51,9 +53,10 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     serve: ServeFlags,
-    /// What to log.
+    /// Least severe level to log. `debug` adds the calls that fail by their caller's fault.
     #[arg(
         long,
+        help_heading = "Log",
         env = "BILLING_LOG_LEVEL",
         default_value = "info",
         global = true,
@@ -62,30 +65,37 @@ pub struct Cli {
         value_parser = PossibleValuesParser::new(LOG_LEVELS).try_map(|level| level.parse::<LevelFilter>())
     )]
     log_level: LevelFilter,
-    /// How to log: human, json, or auto, which is human on a terminal and JSON elsewhere.
-    #[arg(long, env = "BILLING_LOG_FORMAT", default_value = "auto", global = true, value_name = "FORMAT")]
+    /// Format of the log: human, json, or auto, which is human on a terminal and json elsewhere.
+    #[arg(
+        long,
+        help_heading = "Log",
+        env = "BILLING_LOG_FORMAT",
+        default_value = "auto",
+        global = true,
+        value_name = "FORMAT"
+    )]
     log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve gRPC (the default).
+    /// Serve the ledger over gRPC. The default command.
     Serve(Box<ServeFlags>),
-    /// Bring the schema of a database up to date. Safe to run from several places at once.
+    /// Bring the schema of a database up to date. Several may run at once.
     Migrate(DatabaseFlags),
-    /// Check that the whole book adds up. Reads only, and may run beside the service or on a standby.
+    /// Check that the whole book adds up. Only reads; runs beside the service or on a standby.
     #[command(after_help = audit::AFTER_HELP)]
     Audit(audit::AuditFlags),
-    /// Write the journal for spreadsheets, programs and bookkeeping.
+    /// Write the journal as CSV, JSON Lines or double-entry bookkeeping. Only reads.
     #[command(after_help = export::AFTER_HELP)]
     Export(export::ExportFlags),
-    /// Look through a replaced system's database before an import: what is in it, and what an import will do. Reads only.
+    /// Report what an import would find in the replaced system's database, and what it would do. Only reads.
     #[command(after_help = preflight::AFTER_HELP)]
     Preflight(preflight::PreflightFlags),
-    /// Take the history of a replaced system into the book. May run again and again, and beside both systems.
+    /// Import the history of a replaced system. Each run imports what is missing; both systems may go on meanwhile.
     #[command(after_help = import::AFTER_HELP)]
     Import(import::ImportFlags),
-    /// Bearer tokens for callers.
+    /// Make bearer tokens for callers.
     #[command(subcommand)]
     Token(TokenCommand),
 }

@@ -10,7 +10,7 @@ use crate::{
 /// Not `Debug`: a URL may hold a password.
 #[derive(Args)]
 pub(super) struct SourceFlags {
-    /// The PostgreSQL database of the replaced system; a standby will do. It is only read.
+    /// URL of the replaced system's PostgreSQL database, primary or standby. It is only read.
     #[arg(long, env = "BILLING_SOURCE_URL", hide_env_values = true, value_name = "URL")]
     source: String,
 }

@@ -13,17 +13,17 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token. Prints the token to standard error, for the caller, and to standard output its line for the credentials
-    /// file, which nobody can call with: `billing token new checkout coordinator >> credentials`.
+    /// Make a token. Prints the token on standard error, for the caller, and its line for the credentials file on standard output;
+    /// the line has only a hash. `billing token new checkout coordinator >> credentials`.
     New(TokenFlags),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct TokenFlags {
-    /// The caller's name, which is kept with each entry that it asks for: 1 to 64 visible ASCII characters.
+    /// Name of the caller, kept with each entry that it asks for: 1 to 64 visible ASCII characters.
     #[arg(value_parser = caller_name)]
     name: CallerName,
-    /// What it may do: reader, coordinator or admin, or several of them with commas between.
+    /// What the caller may do: reader, coordinator or admin, or several separated by commas.
     #[arg(value_name = "ROLE[,ROLE]")]
     roles: Roles,
 }

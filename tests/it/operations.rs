@@ -1,14 +1,12 @@
 //! `docs/OPERATIONS.md` is what an operator has at night: its commands are run, and its tables are compared with the program.
 
-use std::{collections::BTreeSet, env, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::support::{
     check::check_book,
     cluster,
     console::{commands, without_times},
-    process::Process,
     shell::Shell,
-    waiting::run,
 };
 
 const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
@@ -27,38 +25,6 @@ fn rows(table: &str) -> Vec<Vec<String>> {
     let cells =
         |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
     rows.map(cells).collect()
-}
-
-/// The flags by `--help`: name, variable and default.
-fn flags_by_help() -> BTreeSet<[String; 3]> {
-    let mut command = Process::command();
-    let help = run(command.env_clear().args(["serve", "--help"]));
-    let help = String::from_utf8(help.stdout).unwrap();
-    let noted = |line: &str, name: &str| {
-        let (_, rest) = line.split_once(&format!("[{name}: "))?;
-        Some(rest.split_once(']')?.0.trim_end_matches('=').to_owned())
-    };
-    let flags = help.lines().filter(|line| line.trim_start().starts_with("--"));
-    let flag = |line: &str| {
-        let name = line.split_whitespace().next().unwrap();
-        let default = match name {
-            "--writers" => Some("one for each processor, at least 2".into()), // here it is this machine's
-            _ => noted(line, "default"),
-        };
-        [name.into(), noted(line, "env").unwrap(), default.unwrap_or("–".into())]
-    };
-    flags.map(flag).collect()
-}
-
-#[test]
-fn the_table_of_flags_is_that_of_the_program() {
-    let table = rows(between("<!-- flags:begin", "<!-- flags:end"));
-    let by_page: BTreeSet<[String; 3]> =
-        table.iter().map(|row| [row[0].clone(), row[1].clone(), row[2].clone()]).collect();
-    let by_help = flags_by_help();
-    assert!(by_help.len() > 15, "{by_help:?}");
-    assert_eq!(by_page, by_help);
-    assert!(table.iter().all(|row| row.len() == 4 && !row[3].is_empty()), "a flag without a reason");
 }
 
 /// The program's messages at info, warn and error, by its source: the last text of each call of a macro of tracing.

@@ -32,18 +32,18 @@ const EXIT_INEXACT: u8 = 2;
 const EXIT_INCOMPLETE: u8 = 3;
 
 pub(super) const AFTER_HELP: &str = "\
-It reads the whole journal five times, in one transaction that keeps VACUUM from its work meanwhile: ask a standby, if
-there is one. SELECT on ledger_entries and balances is all that it needs. Sorts go to the server's disk.
+It reads the whole journal five times, in one long transaction that holds VACUUM back: use a standby if there is one. It
+needs SELECT on ledger_entries and balances. Large sorts spill to the server's disk.
 
 Exit status:
   0   an import will be exact
-  2   an import will be complete, but not exact: each irregularity is listed. So is what leaves every balance right, and
-      yet a person must decide about: repeated payments, deposits without a session, odd amounts, and the like
-  3   some accounts will be left out, until their rows are changed at the source
-  1   the source could not be read, or not to its end
+  2   an import will be complete, but not exact, or a person has to decide about something, such as a repeated payment;
+      each irregularity is listed
+  3   an import will leave some accounts out until their rows are changed at the source
+  1   the source could not be read to its end
   64  wrong usage
 
-docs/MIGRATION.md has every kind of irregularity by name, and what an import does about it.
+docs/MIGRATION.md explains every irregularity, and what an import does about it.
 
 Examples:
   billing preflight --source postgres://reader@old/coordinator
@@ -53,8 +53,8 @@ Examples:
 pub(super) struct PreflightFlags {
     #[command(flatten)]
     source: SourceFlags,
-    /// Write JSON Lines: {"type": ...} for each type, {"irregularity": ...} for each, as it is found, and {"summary": ...}
-    /// at the end.
+    /// Write JSON Lines: {"type": ...} for each type, {"irregularity": ...} for each irregularity as it is found, then
+    /// {"summary": ...}.
     #[arg(long)]
     json: bool,
 }
