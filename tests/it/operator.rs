@@ -1,4 +1,5 @@
-//! The built program as an operator would use it: `grpcurl`, `buf curl`, and the commands of the README as they stand.
+//! The built program as an operator would use it: `grpcurl`, `buf curl`, and the commands of the README and its like as they
+//! stand.
 
 use std::{
     fs,
@@ -12,8 +13,8 @@ use crate::support::{
     waiting::run,
 };
 
-/// The address that the README's commands call.
-const README_ADDRESS: &str = "localhost:50051";
+/// The address that the commands of the pages call.
+const PAGE_ADDRESS: &str = "localhost:50051";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -47,9 +48,9 @@ impl Service {
         &self.process.as_ref().unwrap().address
     }
 
-    /// What a command prints, with a README's address replaced by the real one.
+    /// What a command prints, with a page's address replaced by the real one.
     fn run(&self, command: &str) -> String {
-        let command = command.replace(README_ADDRESS, self.address());
+        let command = command.replace(PAGE_ADDRESS, self.address());
         assert!(!command.contains(":50051") && !command.contains(":9464"), "not at this service: {command}");
         let mut bash = Command::new("bash");
         let output = run(bash.args(["-c", &format!("exec 2>&1\n{command}")]).current_dir(root()));
@@ -73,17 +74,16 @@ impl Drop for Service {
 #[test]
 fn grpcurl_needs_no_files_to_list_describe_call_and_check() {
     let service = Service::start("grpcurl");
-    let listed = service.grpcurl(&format!("{README_ADDRESS} list"));
+    let listed = service.grpcurl(&format!("{PAGE_ADDRESS} list"));
     for name in ["billing.v1.BillingService", "grpc.health.v1.Health"] {
         assert!(listed.contains(name), "{listed}");
     }
-    let methods = service.grpcurl(&format!("{README_ADDRESS} list billing.v1.BillingService"));
+    let methods = service.grpcurl(&format!("{PAGE_ADDRESS} list billing.v1.BillingService"));
     assert_eq!(methods.lines().count(), 14, "{methods}");
-    let described = service.grpcurl(&format!("{README_ADDRESS} describe billing.v1.Entry"));
+    let described = service.grpcurl(&format!("{PAGE_ADDRESS} describe billing.v1.Entry"));
     assert!(described.contains("int64 refunded_sequence"), "{described}");
     for name in ["", "liveness", "readiness", "billing.v1.BillingService"] {
-        let request =
-            format!("-d '{{\"service\": \"{name}\"}}' {README_ADDRESS} grpc.health.v1.Health/Check");
+        let request = format!("-d '{{\"service\": \"{name}\"}}' {PAGE_ADDRESS} grpc.health.v1.Health/Check");
         let mut answer = service.grpcurl(&request);
         for _ in 0..50 {
             if !answer.contains("NOT_SERVING") {
@@ -102,7 +102,7 @@ fn buf_curl_calls_it_by_reflection_v1() {
     let credit = format!(
         "{} curl --http2-prior-knowledge --protocol grpc -d '{{\"idempotency_key\": \"order-1\", \"account_id\": \
          \"ann\", \"amount_micro_usd\": \"5\", \"entry_type\": \"ENTRY_TYPE_DEPOSIT\"}}' \
-         http://{README_ADDRESS}/billing.v1.BillingService/Credit",
+         http://{PAGE_ADDRESS}/billing.v1.BillingService/Credit",
         tool("buf").display()
     );
     for expected in ["\"postedMicroUsd\": \"5\"", "\"replayed\": true"] {
@@ -131,7 +131,12 @@ fn shows_what_really_happens(name: &str, page: &str, commands_min: usize) {
 
 #[test]
 fn the_readme_shows_what_really_happens() {
-    shows_what_really_happens("readme", "README.md", 10);
+    shows_what_really_happens("readme", "README.md", 4);
+}
+
+#[test]
+fn the_tutorial_shows_what_really_happens() {
+    shows_what_really_happens("tutorial", "docs/TUTORIAL.md", 15);
 }
 
 #[test]
