@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Account, AccountId, CreditKind, Entry, ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Refusal,
-    RefusalReason, Reservation, ReservationAfter, ReservationState, Timestamp, command::Command,
+    Account, AccountId, CreditKind, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey, MicroUsd,
+    Refusal, RefusalReason, Reservation, ReservationAfter, ReservationState, Timestamp, envelope::Envelope,
     posting::Posting,
 };
 
@@ -54,12 +54,12 @@ pub enum Answer {
     Refused(Arc<Refusal>),
 }
 
-/// An entry that a refund may name, and what has been given back of it.
+/// An entry that a later operation refers to, and what has been given back of it.
 #[derive(Debug, Clone)]
-pub struct Charge {
-    /// The entry; whether it took money is for the rules to say.
+pub struct Original {
+    /// The entry, of any type.
     pub entry: Arc<Entry>,
-    /// The sum of all its refunds.
+    /// The sum of its refunds.
     pub refunded: MicroUsd,
 }
 
@@ -102,7 +102,7 @@ pub struct ExternalReplay {
 struct AccountBook {
     account: Account,
     answers: HashMap<IdempotencyKey, Recorded>,
-    charges: HashMap<i64, Charge>,
+    originals: HashMap<i64, Original>,
     reservations: HashMap<IdempotencyKey, Reservation>,
     is_changed: bool,
     /// Reservations whose leases have run out, to be ended first.
@@ -116,7 +116,7 @@ impl Book {
         let book = AccountBook {
             account,
             answers: HashMap::new(),
-            charges: HashMap::new(),
+            originals: HashMap::new(),
             reservations: HashMap::new(),
             is_changed: false,
             lapsed: Vec::new(),
@@ -155,10 +155,10 @@ impl Book {
         }
     }
 
-    /// Puts in an entry that a refund names, and what has been given back of it.
-    pub fn put_charge(&mut self, charge: Charge) {
-        if let Some(book) = self.accounts.get_mut(&charge.entry.account_id) {
-            book.charges.insert(charge.entry.sequence, charge);
+    /// Puts in an entry that a command refers to, and what has been given back of it.
+    pub fn put_original(&mut self, original: Original) {
+        if let Some(book) = self.accounts.get_mut(&original.entry.account_id) {
+            book.originals.insert(original.entry.sequence, original);
         }
     }
 
@@ -184,10 +184,10 @@ impl Book {
         self.accounts.get(account_id)?.answers.get(key)
     }
 
-    /// The entry with a sequence, as something to refund.
+    /// The entry with a sequence, and what has been given back of it.
     #[must_use]
-    pub fn charge(&self, account_id: &AccountId, sequence: i64) -> Option<&Charge> {
-        self.accounts.get(account_id)?.charges.get(&sequence)
+    pub fn original(&self, account_id: &AccountId, sequence: i64) -> Option<&Original> {
+        self.accounts.get(account_id)?.originals.get(&sequence)
     }
 
     /// A reservation as it stands.
@@ -234,9 +234,14 @@ impl Book {
     }
 
     /// Writes the entry of an operation, or returns `None` where the balance would leave int64.
-    pub(super) fn post(&mut self, command: &Command, posting: Posting, now: Timestamp) -> Option<Arc<Entry>> {
-        let book = self.accounts.get_mut(command.account_id())?;
-        let entry = Arc::new(posting.entry(command, &book.account, now)?);
+    pub(super) fn post(
+        &mut self,
+        envelope: &Envelope,
+        posting: Posting,
+        now: Timestamp,
+    ) -> Option<Arc<Entry>> {
+        let book = self.accounts.get_mut(&envelope.account_id)?;
+        let entry = Arc::new(posting.entry(envelope, &book.account, now)?);
         book.account.balance = entry.balance_after;
         book.account.last_sequence = entry.sequence;
         book.account.update_time = entry.create_time;
@@ -244,13 +249,15 @@ impl Book {
         if let Some(after) = &entry.reservation {
             book.keep_reservation(&entry, after);
         }
-        if let Some(charge) = entry.refunded_sequence.and_then(|sequence| book.charges.get_mut(&sequence)) {
+        if let Some(original) = entry.refunded_sequence.and_then(|sequence| book.originals.get_mut(&sequence))
+        {
             // Cannot overflow: judged to be at most what was charged.
-            charge.refunded = MicroUsd::new(charge.refunded.get() + entry.amount.get());
+            original.refunded = MicroUsd::new(original.refunded.get() + entry.amount.get());
         }
-        book.charges.insert(entry.sequence, Charge { entry: Arc::clone(&entry), refunded: MicroUsd::ZERO });
-        self.record(command, Answer::Applied(Arc::clone(&entry)));
-        if let Some((kind, external_id)) = command.external_payment() {
+        book.originals
+            .insert(entry.sequence, Original { entry: Arc::clone(&entry), refunded: MicroUsd::ZERO });
+        self.record(envelope, Answer::Applied(Arc::clone(&entry)));
+        if let (EntryType::Credit(kind), Some(external_id)) = (entry.entry_type, &entry.external_id) {
             let credit = ExternalCredit {
                 account_id: entry.account_id.clone(),
                 sequence: entry.sequence,
@@ -259,45 +266,45 @@ impl Book {
             self.put_external_credit(kind, external_id.clone(), credit.clone());
             self.changes.external_credits.push((kind, external_id.clone(), credit));
         }
-        self.changes.entries.push((Arc::clone(&entry), command.fingerprint().clone()));
+        self.changes.entries.push((Arc::clone(&entry), envelope.fingerprint.clone()));
         Some(entry)
     }
 
     /// Remembers that an operation was refused.
     pub(super) fn refuse(
         &mut self,
-        command: &Command,
+        envelope: &Envelope,
         reason: &RefusalReason,
         now: Timestamp,
     ) -> Arc<Refusal> {
-        let refusal = Arc::new(reason.refusal(command.account_id(), now));
-        self.record(command, Answer::Refused(Arc::clone(&refusal)));
+        let refusal = Arc::new(reason.refusal(&envelope.account_id, now));
+        self.record(envelope, Answer::Refused(Arc::clone(&refusal)));
         self.changes.refusals.push(Refused {
-            key: command.key().clone(),
-            fingerprint: command.fingerprint().clone(),
+            key: envelope.key.clone(),
+            fingerprint: envelope.fingerprint.clone(),
             refusal: Arc::clone(&refusal),
         });
         refusal
     }
 
     /// Remembers that an operation was answered with the entry of another key.
-    pub(super) fn answer_with(&mut self, command: &Command, entry: Arc<Entry>, now: Timestamp) {
-        self.record(command, Answer::Applied(Arc::clone(&entry)));
+    pub(super) fn answer_with(&mut self, envelope: &Envelope, entry: Arc<Entry>, now: Timestamp) {
+        self.record(envelope, Answer::Applied(Arc::clone(&entry)));
         self.changes.external_replays.push(ExternalReplay {
-            key: command.key().clone(),
-            fingerprint: command.fingerprint().clone(),
+            key: envelope.key.clone(),
+            fingerprint: envelope.fingerprint.clone(),
             entry,
             create_time: now,
         });
     }
 
-    fn record(&mut self, command: &Command, answer: Answer) {
-        let recorded = Recorded { fingerprint: command.fingerprint().clone(), answer };
-        self.put_answer(command.account_id(), command.key().clone(), recorded);
+    fn record(&mut self, envelope: &Envelope, answer: Answer) {
+        let recorded = Recorded { fingerprint: envelope.fingerprint.clone(), answer };
+        self.put_answer(&envelope.account_id, envelope.key.clone(), recorded);
     }
 }
 
-impl Charge {
+impl Original {
     /// What is left to give back. What was taken is a negative amount; history from before this ledger may have others.
     #[must_use]
     pub fn left(&self) -> MicroUsd {

@@ -24,10 +24,12 @@ mod command;
 mod decide;
 mod entry;
 mod entry_type;
+mod envelope;
 mod fingerprint;
 mod identifier;
 mod invalid;
 mod limits;
+mod method;
 mod money;
 mod movement;
 mod note;
@@ -36,11 +38,12 @@ mod posting;
 mod refusal;
 mod reservation;
 mod timestamp;
+mod verdict;
 
 pub use account::Account;
-pub use book::{Answer, Book, Changes, Charge, ExternalCredit, ExternalReplay, Recorded, Refused};
+pub use book::{Answer, Book, Changes, ExternalCredit, ExternalReplay, Original, Recorded, Refused};
 pub use command::Command;
-pub use decide::{NotFound, Outcome, decide};
+pub use decide::{Outcome, decide};
 pub use entry::{Entry, ReservationAfter};
 pub use entry_type::{CreditKind, EntryType};
 pub use fingerprint::{Fingerprint, KeyReused};
@@ -50,8 +53,10 @@ pub use limits::Limits;
 pub use money::{Amount, Balance, MicroUsd, Usd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
 pub use operation::{
-    AdminCredit, Capture, ChargeName, Credit, Extend, Operation, OveragePolicy, Refund, Reserve,
+    AdminCredit, Capture, Charge, ChargeName, Credit, Expire, Extend, Operation, OveragePolicy, References,
+    Refund, Release, Reserve,
 };
 pub use refusal::{Refusal, RefusalReason};
 pub use reservation::{Reservation, ReservationState, ReservationStatus};
 pub use timestamp::{Timestamp, Ttl};
+pub use verdict::NotFound;

@@ -1,8 +1,8 @@
 //! What an operation writes into the journal, before it has a place there.
 
 use super::{
-    Account, Actor, Command, Entry, EntryType, ExternalId, IdempotencyKey, MicroUsd, Reason,
-    ReservationAfter, Timestamp, movement::Movement,
+    Account, Actor, Entry, EntryType, ExternalId, IdempotencyKey, MicroUsd, Reason, ReservationAfter,
+    Timestamp, envelope::Envelope, movement::Movement,
 };
 
 /// What an operation writes into the journal, before it has a place there.
@@ -38,23 +38,23 @@ impl Posting {
     }
 
     /// The entry in its place, or `None` where the balance would leave int64.
-    pub(super) fn entry(self, command: &Command, account: &Account, now: Timestamp) -> Option<Entry> {
+    pub(super) fn entry(self, envelope: &Envelope, account: &Account, now: Timestamp) -> Option<Entry> {
         Some(Entry {
-            account_id: command.account_id().clone(),
+            account_id: envelope.account_id.clone(),
             sequence: account.last_sequence.checked_add(1)?,
             entry_type: self.entry_type,
             amount: self.amount,
             held_delta: self.held_delta,
             balance_after: account.balance.after(self.amount, self.held_delta)?,
-            idempotency_key: Some(command.key().clone()),
+            idempotency_key: Some(envelope.key.clone()),
             external_id: self.external_id,
-            note: command.note().clone(),
+            note: envelope.note.clone(),
             actor: self.actor,
             reason: self.reason,
             reservation: self.reservation,
             refunded_sequence: self.refunded_sequence,
             create_time: account.time(now),
-            caller: command.caller().cloned(),
+            caller: envelope.caller.clone(),
         })
     }
 }

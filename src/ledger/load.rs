@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     accounting::{
-        Account, AccountId, Answer, Book, Charge, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
-        ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Recorded, Reservation, Timestamp,
+        Account, AccountId, Answer, Book, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
+        ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Original, Recorded, Reservation, Timestamp,
     },
     database::pipeline::{execute, in_one_go},
 };
@@ -154,7 +154,7 @@ async fn read_other_answers(
 /// The keys of commands, and those by which they name charges.
 fn keys(commands: &[Command]) -> impl Iterator<Item = (&str, &str)> {
     commands.iter().flat_map(|command| {
-        let charge_key = match command.refunded() {
+        let charge_key = match command.references().charge {
             Some(ChargeName::Key(key)) => Some(key),
             Some(ChargeName::Sequence(_)) | None => None,
         };
@@ -171,7 +171,7 @@ async fn read_payments(
 ) -> QueryResult<Vec<PaymentRow>> {
     let (credit_types, external_ids): (Vec<_>, Vec<_>) = commands
         .iter()
-        .filter_map(Command::external_payment)
+        .filter_map(|command| command.references().payment)
         .map(|(kind, external_id)| (EntryType::Credit(kind).number(), external_id.as_str()))
         .unzip();
     if external_ids.is_empty() {
@@ -186,7 +186,9 @@ async fn read_reservations(
 ) -> QueryResult<Vec<ReservationRow>> {
     let (account_ids, reservation_ids): (Vec<_>, Vec<_>) = commands
         .iter()
-        .filter_map(|command| Some((command.account_id().as_str(), command.reservation_id()?.as_str())))
+        .filter_map(|command| {
+            Some((command.account_id().as_str(), command.references().reservation_id?.as_str()))
+        })
         .unzip();
     if reservation_ids.is_empty() {
         return Ok(Vec::new());
@@ -335,18 +337,21 @@ async fn read_pointed_entries(
         let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
         let rows = ReadEntries { account_ids, sequences }.load::<(EntryRow, i64)>(&mut &*connection).await?;
         for (row, refunded) in rows {
-            book.put_charge(Charge { entry: Arc::new(row.try_into()?), refunded: MicroUsd::new(refunded) });
+            book.put_original(Original {
+                entry: Arc::new(row.try_into()?),
+                refunded: MicroUsd::new(refunded),
+            });
         }
     }
     for Replay { account_id, key, fingerprint, sequence } in pointers.replays {
-        let Some(charge) = book.charge(&account_id, sequence) else {
+        let Some(original) = book.original(&account_id, sequence) else {
             return Err(LedgerError::Corrupt(format!("a key answered with no entry: {key}")).into());
         };
-        let answer = Answer::Applied(Arc::clone(&charge.entry));
+        let answer = Answer::Applied(Arc::clone(&original.entry));
         book.put_answer(&account_id, key, Recorded { fingerprint, answer });
     }
     for Payment { kind, external_id, account_id, sequence } in pointers.payments {
-        let entry = book.charge(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
+        let entry = book.original(&account_id, sequence).map(|original| Arc::clone(&original.entry));
         book.put_external_credit(kind, external_id, ExternalCredit { account_id, sequence, entry });
     }
     Ok(())
@@ -357,7 +362,7 @@ fn pointed_entries(commands: &[Command], pointers: &Pointers, book: &Book) -> BT
     let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
     let payments = pointers.payments.iter().map(|payment| (payment.account_id.clone(), payment.sequence));
     let charges = commands.iter().filter_map(|command| {
-        let sequence = match command.refunded()? {
+        let sequence = match command.references().charge? {
             ChargeName::Sequence(sequence) => *sequence,
             ChargeName::Key(key) => match &book.answer(command.account_id(), key)?.answer {
                 Answer::Applied(entry) => entry.sequence,

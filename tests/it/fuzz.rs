@@ -267,10 +267,10 @@ fn keeps_to_its_bounds(command: &Command) {
     let is_note =
         |(name, value): (&String, &String)| !name.is_empty() && is_text(name, 64) && is_text(value, 512);
     assert!(metadata.len() <= 50 && metadata.iter().all(is_note), "{command:?}");
-    assert!(command.ttl().is_none_or(|ttl| ttl.micros() > 0), "{command:?}");
+    assert!(command.references().ttl.is_none_or(|ttl| ttl.micros() > 0), "{command:?}");
     let amount = match command.operation() {
         Operation::Credit(credit) => Some(credit.amount()),
-        Operation::Charge(amount) => Some(*amount),
+        Operation::Charge(charge) => Some(charge.amount),
         Operation::Refund(refund) => Some(refund.amount),
         Operation::AdminCredit(grant) => {
             let (actor, reason) = (grant.actor.as_str(), grant.reason.as_str());

@@ -10,9 +10,9 @@ use std::{
 
 use billing::{
     accounting::{
-        Account, AccountId, Answer, Balance, Book, Changes, Charge, ChargeName, Command, CreditKind, Entry,
-        EntryType, ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Outcome,
-        Recorded, Refusal, Reservation, ReservationState, ReservationStatus, Timestamp, decide,
+        Account, AccountId, Answer, Balance, Book, Changes, ChargeName, Command, CreditKind, Entry,
+        EntryType, ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Original,
+        Outcome, Recorded, Refusal, Reservation, ReservationState, ReservationStatus, Timestamp, decide,
     },
     audit::{
         AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, RefundFact, ReplayFact,
@@ -188,7 +188,7 @@ impl MemoryJournal {
             book.put_account((*account_id).clone(), self.accounts[*account_id].account());
         }
         for command in commands {
-            let id = command.reservation_id().map(|id| (command.account_id().clone(), id.clone()));
+            let id = command.references().reservation_id.map(|id| (command.account_id().clone(), id.clone()));
             if let Some(reservation) = id.and_then(|id| self.reservations.get(&id)) {
                 book.put_reservation(reservation.clone());
             }
@@ -205,13 +205,13 @@ impl MemoryJournal {
         for (account_id, sequence) in self.named_entries(commands, &book) {
             if let Some(entry) = self.entries.get(&(account_id.clone(), sequence)) {
                 let refunded = self.refunded(&account_id, sequence);
-                book.put_charge(Charge { entry: Arc::clone(entry), refunded });
+                book.put_original(Original { entry: Arc::clone(entry), refunded });
             }
         }
-        for (kind, external_id) in commands.iter().filter_map(Command::external_payment) {
+        for (kind, external_id) in commands.iter().filter_map(|command| command.references().payment) {
             let payment = (kind, external_id.clone());
             if let Some((account_id, sequence)) = self.payments.get(&payment).cloned() {
-                let entry = book.charge(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
+                let entry = book.original(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
                 book.put_external_credit(kind, payment.1, ExternalCredit { account_id, sequence, entry });
             }
         }
@@ -258,10 +258,10 @@ impl MemoryJournal {
             }
         }
         for command in commands {
-            if let Some(ChargeName::Sequence(sequence)) = command.refunded() {
+            if let Some(ChargeName::Sequence(sequence)) = command.references().charge {
                 named.insert((command.account_id().clone(), *sequence));
             }
-            let payment = command.external_payment().map(|(kind, external_id)| (kind, external_id.clone()));
+            let payment = command.references().payment.map(|(kind, external_id)| (kind, external_id.clone()));
             named.extend(payment.and_then(|payment| self.payments.get(&payment).cloned()));
         }
         named.retain(|(account_id, _)| book.account(account_id).is_some());
@@ -422,7 +422,7 @@ pub fn limits(debt_max: i64) -> Limits {
 /// The keys that commands are called under or refund.
 fn named_keys(commands: &[Command]) -> BTreeSet<Key> {
     let named = |command: &Command| {
-        let refunded = match command.refunded() {
+        let refunded = match command.references().charge {
             Some(ChargeName::Key(key)) => Some(key.clone()),
             Some(ChargeName::Sequence(_)) | None => None,
         };

@@ -4,8 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use billing::{
     accounting::{
-        AccountId, Actor, AdminCredit, Amount, Capture, ChargeName, Command, Credit, CreditKind, ExternalId,
-        IdempotencyKey, Note, Operation, Outcome, OveragePolicy, Reason, Refund, Reserve, Ttl,
+        AccountId, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Command, Credit, CreditKind,
+        ExternalId, IdempotencyKey, Note, Operation, Outcome, OveragePolicy, Reason, Refund, Reserve, Ttl,
     },
     ledger::Ledger,
 };
@@ -75,7 +75,10 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
 
         // BEGIN, lock, prior; then write, COMMIT.
         assert_eq!(costs(&wire, &ledger, "credit", |_| deposit(None)).await, [2, 2, 2]);
-        assert_eq!(costs(&wire, &ledger, "charge", |_| Operation::Charge(amount(1))).await, [2, 2, 2]);
+        assert_eq!(
+            costs(&wire, &ledger, "charge", |_| Operation::Charge(Charge { amount: amount(1) })).await,
+            [2, 2, 2]
+        );
         // One more: COMMIT waits until all of several statements are known to be carried out.
         let payments = |name: &str| deposit(Some(&format!("pay-{name}")));
         assert_eq!(costs(&wire, &ledger, "payment", payments).await, [3, 3, 3]);
@@ -91,7 +94,7 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
         };
         assert_eq!(costs(&wire, &ledger, "capture", captures).await, [3, 3, 3]);
         // Refusals instead of entries.
-        let refusals = |_: &str| Operation::Charge(amount(1_000_000_000));
+        let refusals = |_: &str| Operation::Charge(Charge { amount: amount(1_000_000_000) });
         assert_eq!(costs(&wire, &ledger, "refusal", refusals).await, [3, 3, 3]);
         // Replays: nothing is written, so it ends with ROLLBACK.
         let commands: Vec<_> =
@@ -126,8 +129,12 @@ async fn a_batch_of_everything_costs_seven_round_trips_at_most() {
                 command(&account, &key("order"), deposit(Some(&key("pay")))),
                 command(&account, &key("order-again"), deposit(Some(&key("pay")))),
                 command(&account, &key("grant"), Operation::AdminCredit(grant)),
-                command(&account, &key("job"), Operation::Charge(amount(7))),
-                command(&account, &key("job-too-large"), Operation::Charge(amount(100_000))),
+                command(&account, &key("job"), Operation::Charge(Charge { amount: amount(7) })),
+                command(
+                    &account,
+                    &key("job-too-large"),
+                    Operation::Charge(Charge { amount: amount(100_000) }),
+                ),
                 command(
                     &account,
                     &key("refund-1"),
@@ -159,7 +166,10 @@ async fn no_statement_is_prepared_twice_on_a_connection() {
         let ledger = one_connection(&wire).await;
         for kind in ["one", "two", "three"] {
             costs(&wire, &ledger, kind, |name| deposit(Some(&format!("{kind}-{name}")))).await;
-            costs(&wire, &ledger, &format!("{kind}-job"), |_| Operation::Charge(amount(1))).await;
+            costs(&wire, &ledger, &format!("{kind}-job"), |_| {
+                Operation::Charge(Charge { amount: amount(1) })
+            })
+            .await;
             let requests = wire_after(&wire, &ledger, kind).await;
             let mut prepared: HashMap<_, usize> = HashMap::new();
             for request in requests.iter().filter(|request| request.prepares) {
@@ -180,8 +190,12 @@ async fn wire_after(wire: &Wire, ledger: &Ledger, kind: &str) -> Vec<Request> {
     for n in 0..5 {
         let batch = [
             command("ann", &format!("{kind}-order-{n}"), deposit(Some(&format!("{kind}-pay-{n}")))),
-            command("ann", &format!("{kind}-job-{n}"), Operation::Charge(amount(1))),
-            command("ann", &format!("{kind}-large-{n}"), Operation::Charge(amount(1_000_000_000))),
+            command("ann", &format!("{kind}-job-{n}"), Operation::Charge(Charge { amount: amount(1) })),
+            command(
+                "ann",
+                &format!("{kind}-large-{n}"),
+                Operation::Charge(Charge { amount: amount(1_000_000_000) }),
+            ),
             command(
                 "ann",
                 &format!("{kind}-refund-{n}"),

@@ -1,9 +1,10 @@
 //! The model's calls as the service's commands, and the service's answers in the model's words.
 
 use billing::accounting::{
-    self, AccountId, Actor, AdminCredit, Amount, Capture, ChargeName, Command, Credit, CreditKind, EntryType,
-    Extend, ExternalId, IdempotencyKey, Metadata, NotFound, Note, Operation, Outcome, OveragePolicy, Reason,
-    Refund, Refusal, ReservationState, ReservationStatus, Reserve, Timestamp, Ttl,
+    self, AccountId, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Command, Credit, CreditKind,
+    EntryType, Extend, ExternalId, IdempotencyKey, Metadata, NotFound, Note, Operation, Outcome,
+    OveragePolicy, Reason, Refund, Refusal, Release, ReservationState, ReservationStatus, Reserve, Timestamp,
+    Ttl,
 };
 
 use crate::model::{After, Answer, Call, Entry, Of, Reservation, Status, What};
@@ -54,7 +55,7 @@ fn operation(what: &What) -> Operation {
             let credit = Credit::new(parsed(*amount), credit_kind(kind), external_id);
             Operation::Credit(credit.expect("a Stripe deposit has an external id"))
         }
-        What::Charge { amount } => Operation::Charge(parsed(*amount)),
+        What::Charge { amount } => Operation::Charge(Charge { amount: parsed(*amount) }),
         What::Refund { amount, of } => {
             Operation::Refund(Refund { amount: parsed(*amount), charge: charge_name(of) })
         }
@@ -72,7 +73,9 @@ fn operation(what: &What) -> Operation {
             overage_policy: overage_policy(policy),
             keep_open: *keep_open,
         }),
-        What::Release { reservation_id } => Operation::Release(self::reservation_id(reservation_id)),
+        What::Release { reservation_id } => {
+            Operation::Release(Release { reservation_id: self::reservation_id(reservation_id) })
+        }
         What::Extend { reservation_id, additional, ttl } => {
             let additional = (*additional != 0).then(|| parsed(*additional));
             let extend = Extend::new(self::reservation_id(reservation_id), additional, ttl.map(lasting));

@@ -6,10 +6,10 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use crate::{
     accounting::{
-        AccountId, Actor, AdminCredit, Amount, Balance, CallerName, Capture, ChargeName, Command, Credit,
-        CreditKind, Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note, Operation,
-        OveragePolicy, Reason, Reference, Refund, Refusal, Reservation, ReservationAfter, ReservationState,
-        Reserve, Timestamp, Ttl,
+        AccountId, Actor, AdminCredit, Amount, Balance, CallerName, Capture, Charge, ChargeName, Command,
+        Credit, CreditKind, Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note,
+        Operation, OveragePolicy, Reason, Reference, Refund, Refusal, Release, Reservation, ReservationAfter,
+        ReservationState, Reserve, Timestamp, Ttl,
     },
     grpc::proto::{self, refund_request},
     ledger::{AccountView, EntryQuery},
@@ -43,7 +43,7 @@ impl TryFrom<proto::ChargeRequest> for Command {
 
     fn try_from(request: proto::ChargeRequest) -> Result<Self, Invalid> {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
-        let operation = Operation::Charge(amount(request.amount_micro_usd)?);
+        let operation = Operation::Charge(Charge { amount: amount(request.amount_micro_usd)? });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
@@ -120,7 +120,9 @@ impl TryFrom<proto::ReleaseRequest> for Command {
 
     fn try_from(request: proto::ReleaseRequest) -> Result<Self, Invalid> {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
-        let operation = Operation::Release(IdempotencyKey::parse_of_reservation(&request.reservation_id)?);
+        let operation = Operation::Release(Release {
+            reservation_id: IdempotencyKey::parse_of_reservation(&request.reservation_id)?,
+        });
         let note = Note::parse(&request.reference, Metadata::new())?;
         Ok(Self::new(account_id, key, operation, note))
     }

@@ -1,0 +1,104 @@
+//! What may be done to an account. Each operation has a file that describes it: its fields, what it refers to, and its rule.
+
+mod admin_credit;
+mod capture;
+mod charge;
+mod credit;
+mod expire;
+mod extend;
+mod refund;
+mod release;
+mod reserve;
+
+pub use admin_credit::AdminCredit;
+pub use capture::{Capture, OveragePolicy};
+pub use charge::Charge;
+pub use credit::Credit;
+pub use expire::Expire;
+pub use extend::Extend;
+pub use refund::{ChargeName, Refund};
+pub use release::Release;
+pub use reserve::Reserve;
+
+use super::{
+    CreditKind, ExternalId, Fingerprint, IdempotencyKey, Limits, RefusalReason, Ttl,
+    method::Method,
+    verdict::{Situation, Verdict},
+};
+
+/// What to do to the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Adds money.
+    Credit(Credit),
+    /// Takes money immediately.
+    Charge(Charge),
+    /// Gives back all or part of a charge or capture.
+    Refund(Refund),
+    /// Grants money by decision of an operator.
+    AdminCredit(AdminCredit),
+    /// Holds money; the key becomes the reservation's id.
+    Reserve(Reserve),
+    /// Charges what was used of a reservation.
+    Capture(Capture),
+    /// Frees what a reservation holds.
+    Release(Release),
+    /// Raises what a reservation holds, or renews its lease.
+    Extend(Extend),
+    /// Records that a reservation's lease has expired. The service's own.
+    Expire(Expire),
+}
+
+/// What an operation refers to beside its account: what has to be read before it can be judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct References<'a> {
+    /// The charge that it gives back.
+    pub charge: Option<&'a ChargeName>,
+    /// The reservation that it changes or ends.
+    pub reservation_id: Option<&'a IdempotencyKey>,
+    /// Whether it opens a reservation, under its own key.
+    pub opens_reservation: bool,
+    /// The payment of another system that it credits.
+    pub payment: Option<(CreditKind, &'a ExternalId)>,
+    /// The lease that the caller asks for.
+    pub ttl: Option<Ttl>,
+}
+
+/// Everything in which one operation differs from another.
+pub(super) trait Describe {
+    /// The method that asks for it.
+    fn method(&self) -> Method;
+
+    /// Adds its fields to a fingerprint. The pattern names every field, so that a new one cannot be forgotten.
+    fn fields(&self, fingerprint: Fingerprint) -> Fingerprint;
+
+    /// What it refers to.
+    fn references(&self) -> References<'_> {
+        References::default()
+    }
+
+    /// Why a configured limit forbids it.
+    fn forbidden_by(&self, _: &Limits) -> Option<RefusalReason> {
+        None
+    }
+
+    /// The rule: what it does to its account, or why not. Its key is new, and no limit forbids it.
+    fn judge(&self, situation: &Situation<'_>) -> Verdict;
+}
+
+impl Operation {
+    /// Its description.
+    pub(super) fn describe(&self) -> &dyn Describe {
+        match self {
+            Self::Credit(credit) => credit,
+            Self::Charge(charge) => charge,
+            Self::Refund(refund) => refund,
+            Self::AdminCredit(grant) => grant,
+            Self::Reserve(reserve) => reserve,
+            Self::Capture(capture) => capture,
+            Self::Release(release) => release,
+            Self::Extend(extend) => extend,
+            Self::Expire(expire) => expire,
+        }
+    }
+}
