@@ -12,8 +12,8 @@ use super::{
     connection::{ConnectionSettings, REQUEST_BYTES_MAX, Tls, accept, bounded},
     health::Health,
     layers::{
-        AuthorizeLayer, BackPressureLayer, ErrorsLayer, LogLayer, LogRateLimit, MeasureLayer,
-        RequestBufferLayer, TraceLayer,
+        AuthorizeLayer, BackPressureLayer, ErrorsLayer, Log, LogRateLimit, Measure, RequestBufferLayer,
+        Trace, observe,
     },
     proto::{self, billing_service_server::BillingServiceServer},
     service::BillingService,
@@ -60,9 +60,9 @@ pub async fn serve(
     let log_rate_limit = Arc::new(LogRateLimit::default());
     let (stop, stopped) = oneshot::channel();
     let serving = bounded(settings.connections)
-        .layer(TraceLayer(settings.credentials.clone()))
-        .layer(LogLayer(Arc::clone(&log_rate_limit)))
-        .layer(MeasureLayer::new(metrics))
+        .layer(observe(Trace(settings.credentials.clone())))
+        .layer(observe(Log(Arc::clone(&log_rate_limit))))
+        .layer(observe(Measure::new(metrics)))
         .layer(errors.clone())
         .layer(AuthorizeLayer(settings.credentials))
         .layer(RequestBufferLayer::new())

@@ -5,22 +5,18 @@
 //! some are written ([`LogRateLimit`]).
 
 use std::{
-    convert::Infallible,
     error::Error as StdError,
-    future::Future,
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::Instant,
 };
 
 use tonic::{Code, Status, codegen::http};
 use tonic_types::StatusExt as _;
-use tower::{Layer, Service};
 use tracing::Level;
 
 use super::{
     log_rate_limit::LogRateLimit,
+    observe::Observe,
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
@@ -32,16 +28,9 @@ use crate::{
     telemetry::{Method, spans},
 };
 
-/// Puts [`Log`] around a service.
-#[derive(Debug, Clone)]
-pub(crate) struct LogLayer(pub(crate) Arc<LogRateLimit>);
-
 /// Gives calls an id, and logs those that fail.
 #[derive(Debug, Clone)]
-pub(crate) struct Log<S> {
-    inner: S,
-    limit: Arc<LogRateLimit>,
-}
+pub(crate) struct Log(pub(crate) Arc<LogRateLimit>);
 
 /// Where authorization leaves the caller's name for the log: a call that fails has no other way to tell it.
 #[derive(Debug, Clone, Default)]
@@ -57,65 +46,30 @@ impl CallerSlot {
     }
 }
 
-impl<S> Layer<S> for LogLayer {
-    type Service = Log<S>;
+impl Observe for Log {
+    type Call = Call;
 
-    fn layer(&self, inner: S) -> Log<S> {
-        Log { inner, limit: Arc::clone(&self.0) }
-    }
-}
-
-impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Log<S>
-where
-    S: Service<http::Request<RequestBody>, Response = http::Response<ResponseBody>, Error = Infallible>,
-    S::Future: Unpin,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = Logged<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<RequestBody>) -> Self::Future {
-        let call = Call {
+    fn begin<B>(&self, request: &mut http::Request<B>) -> Call {
+        let caller = CallerSlot::default();
+        request.extensions_mut().insert(caller.clone());
+        Call {
             id: RequestId::of(request.headers()),
             method: method(request.uri().path()),
-            caller: CallerSlot::default(),
-            limit: Arc::clone(&self.limit),
-        };
-        request.extensions_mut().insert(call.caller.clone());
-        Logged { answer: self.inner.call(request), call }
-    }
-}
-
-/// An answer, and the call that it ends.
-pub(crate) struct Logged<F> {
-    answer: F,
-    call: Call,
-}
-
-impl<F, Body> Future for Logged<F>
-where
-    F: Future<Output = Result<http::Response<Body>, Infallible>> + Unpin,
-{
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let mut answer = Pin::new(&mut self.answer).poll(context);
-        if let Poll::Ready(Ok(answer)) = &mut answer {
-            if let Some(failed) = answer.extensions().get::<Status>() {
-                self.call.log(failed);
-            }
-            answer.headers_mut().insert(REQUEST_ID, self.call.id.header());
+            caller,
+            limit: Arc::clone(&self.0),
         }
-        answer
+    }
+
+    fn end<B>(call: &mut Call, answer: &mut http::Response<B>) {
+        if let Some(failed) = answer.extensions().get::<Status>() {
+            call.log(failed);
+        }
+        answer.headers_mut().insert(REQUEST_ID, call.id.header());
     }
 }
 
 /// What is known of a call before it is answered.
-struct Call {
+pub(crate) struct Call {
     id: RequestId,
     method: Method,
     caller: CallerSlot,

@@ -1,16 +1,10 @@
 //! Counts and times every call, under the names of gRPC's own metrics.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::time::Instant;
 
 use tonic::{Code, codegen::http};
-use tower::{Layer, Service};
 
+use super::observe::Observe;
 use crate::{
     grpc::{
         methods::{METHODS, method},
@@ -19,11 +13,11 @@ use crate::{
     telemetry::{Method, Metrics},
 };
 
-/// Puts [`Measure`] around a service.
+/// Measures calls.
 #[derive(Debug, Clone)]
-pub(crate) struct MeasureLayer(Metrics);
+pub(crate) struct Measure(Metrics);
 
-impl MeasureLayer {
+impl Measure {
     pub(crate) fn new(metrics: Metrics) -> Self {
         for (grpc_method, _) in METHODS {
             let method = Method { grpc_service: "billing.v1.BillingService", grpc_method };
@@ -35,74 +29,26 @@ impl MeasureLayer {
     }
 }
 
-/// Measures calls.
-#[derive(Debug, Clone)]
-pub(crate) struct Measure<S> {
-    inner: S,
-    metrics: Metrics,
-}
+impl Observe for Measure {
+    type Call = Call;
 
-impl<S> Layer<S> for MeasureLayer {
-    type Service = Measure<S>;
-
-    fn layer(&self, inner: S) -> Measure<S> {
-        Measure { inner, metrics: self.0.clone() }
-    }
-}
-
-impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Measure<S>
-where
-    S: Service<http::Request<RequestBody>, Response = http::Response<ResponseBody>, Error = Infallible>,
-    S::Future: Unpin,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = Measured<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
+    fn begin<B>(&self, request: &mut http::Request<B>) -> Call {
+        let method = method(request.uri().path());
+        self.0.call_started(&method);
+        Call { metrics: self.0.clone(), method, begin: Instant::now(), code: Code::Cancelled }
     }
 
-    fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
-        let call = Call::begin(&self.metrics, method(request.uri().path()));
-        Measured { answer: self.inner.call(request), call }
-    }
-}
-
-/// An answer, and the call that it ends.
-pub(crate) struct Measured<F> {
-    answer: F,
-    call: Call,
-}
-
-impl<F, Body> Future for Measured<F>
-where
-    F: Future<Output = Result<http::Response<Body>, Infallible>> + Unpin,
-{
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let answer = Pin::new(&mut self.answer).poll(context);
-        if let Poll::Ready(Ok(answer)) = &answer {
-            self.call.code = answer.extensions().get().map_or_else(|| code(answer.headers()), code_at_fault);
-        }
-        answer
+    fn end<B>(call: &mut Call, answer: &mut http::Response<B>) {
+        call.code = answer.extensions().get().map_or_else(|| code(answer.headers()), code_at_fault);
     }
 }
 
 /// A call under way. It is counted as ended when it is dropped: by then it has a code, or its caller has gone.
-struct Call {
+pub(crate) struct Call {
     metrics: Metrics,
     method: Method,
     begin: Instant,
     code: Code,
-}
-
-impl Call {
-    fn begin(metrics: &Metrics, method: Method) -> Self {
-        metrics.call_started(&method);
-        Self { metrics: metrics.clone(), method, begin: Instant::now(), code: Code::Cancelled }
-    }
 }
 
 impl Drop for Call {
