@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::accounting::{
         AccountId, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Credit, CreditKind, Extend,
-        ExternalId, OveragePolicy, Reason, Refund, Release, Ttl,
+        ExternalId, OveragePolicy, Reason, Refund, Release, Reserve, Ttl,
     };
 
     fn amount(micro_usd: i64) -> Amount {
@@ -138,7 +138,6 @@ mod tests {
 
     #[test]
     fn each_field_that_differs_is_named_and_no_other() {
-        let key = |text| ChargeName::Key(IdempotencyKey::parse("charge_idempotency_key", text).unwrap());
         let plain = || note("", &[]);
         let deposit = || credit(5, CreditKind::Deposit, "");
         let cases = [
@@ -190,20 +189,64 @@ mod tests {
         }
     }
 
-    /// Written out: a change here would turn the replays of every earlier operation into conflicts.
+    fn key(text: &str) -> ChargeName {
+        ChargeName::Key(IdempotencyKey::parse("charge_idempotency_key", text).unwrap())
+    }
+
+    fn reserve(ttl: Option<i64>) -> Operation {
+        Operation::Reserve(Reserve { amount: amount(5), ttl: ttl.and_then(Ttl::from_micros) })
+    }
+
+    fn expire(reservation: &str) -> Operation {
+        Operation::Expire(Expire { reservation_id: reservation_id(reservation) })
+    }
+
+    fn hex(fingerprint: &Fingerprint) -> String {
+        fingerprint.as_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// Written out: a change here would turn the replays of every earlier operation into conflicts. After the method's number
+    /// comes each field's, with its value or the beginning of its SHA-256.
     #[test]
     fn the_bytes_of_a_fingerprint_never_change() {
-        let fingerprint = fingerprint(credit(5, CreditKind::StripeDeposit, "cs_1"), note("r", &[("n", "v")]));
-        let hex: String =
-            fingerprint.as_bytes().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
-        let pinned = concat!(
-            "01",                 // Credit
-            "010000000000000005", // amount 5
-            "020000000000000001", // STRIPE_DEPOSIT
-            "03df49cb665346890a", // SHA-256 of cs_1
-            "04454349e422f05297", // SHA-256 of r
-            "05b1e6cf832fd2f39a", // SHA-256 of the metadata
-        );
-        assert_eq!(hex, pinned);
+        let cases = [
+            (
+                credit(5, CreditKind::StripeDeposit, "cs_1"),
+                "Credit",
+                "0101000000000000000502000000000000000103df49cb665346890a",
+            ),
+            (credit(5, CreditKind::Deposit, ""), "Credit", "01010000000000000005020000000000000002"),
+            (Operation::Charge(Charge { amount: amount(5) }), "Charge", "02010000000000000005"),
+            (refund(ChargeName::Sequence(7)), "Refund", "03010000000000000005060000000000000007"),
+            (refund(key("k")), "Refund", "03010000000000000005078254c329a92850f6"),
+            (admin("ann", "why"), "AdminCredit", "040100000000000000050849915e0d7d4b402e092be23c585f15e5fd"),
+            (reserve(None), "Reserve", "05010000000000000005"),
+            (reserve(Some(7)), "Reserve", "050100000000000000050a0000000000000007"),
+            (capture(OveragePolicy::Reject, false), "Capture", "060b82f3e9c695dc6b8d010000000000000005"),
+            (
+                capture(OveragePolicy::CollectAvailable, false),
+                "Capture",
+                "060b82f3e9c695dc6b8d0100000000000000050c0000000000000002",
+            ),
+            (
+                capture(OveragePolicy::AllowDebt, true),
+                "Capture",
+                "060b82f3e9c695dc6b8d0100000000000000050c00000000000000030d0000000000000001",
+            ),
+            (release("r1"), "Release", "070b82f3e9c695dc6b8d"),
+            (
+                extend("r1", Some(5), Some(7)),
+                "ExtendReservation",
+                "080b82f3e9c695dc6b8d0a00000000000000070e0000000000000005",
+            ),
+            (expire("r1"), "expiry", "090b82f3e9c695dc6b8d"),
+        ];
+        for (operation, method, pinned) in cases {
+            let plain = fingerprint(operation.clone(), note("", &[]));
+            assert_eq!(hex(&plain), pinned, "{operation:?}");
+            assert_eq!(plain.method_name(), method);
+            let noted = fingerprint(operation.clone(), note("r", &[("n", "v")]));
+            assert_eq!(hex(&noted), format!("{pinned}04454349e422f0529705b1e6cf832fd2f39a"), "{operation:?}");
+        }
     }
 }

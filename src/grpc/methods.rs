@@ -7,44 +7,66 @@ use crate::{access::Role, telemetry::Method};
 pub(super) const HEALTH: &str = "/grpc.health.v1.Health/";
 
 const ANY_ROLE: &[Role] = &[Role::Reader, Role::Coordinator, Role::Admin];
-const COORDINATOR: &[Role] = &[Role::Coordinator];
-const ADMIN: &[Role] = &[Role::Admin];
 
-/// Every method of the ledger, and the roles, any of which may call it.
-pub(super) const METHODS: [(&str, &[Role]); 14] = [
-    ("Credit", COORDINATOR),
-    ("Charge", COORDINATOR),
-    ("Refund", COORDINATOR),
-    ("AdminCredit", ADMIN),
-    ("Reserve", COORDINATOR),
-    ("Capture", COORDINATOR),
-    ("Release", COORDINATOR),
-    ("ExtendReservation", COORDINATOR),
-    ("GetAccount", ANY_ROLE),
-    ("GetEntry", ANY_ROLE),
-    ("ListEntries", ANY_ROLE),
-    ("GetOperation", ANY_ROLE),
-    ("GetReservation", ANY_ROLE),
-    ("ListReservations", ANY_ROLE),
+/// A method of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rpc {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// The roles, any of which may call it.
+    pub(super) roles: &'static [Role],
+    /// Whether it moves or holds money.
+    pub(super) writes: bool,
+    /// Whether it answers with a page of a list.
+    pub(super) is_list: bool,
+}
+
+/// Every method of the ledger.
+pub(super) const METHODS: [Rpc; 14] = [
+    writes("Credit", &[Role::Coordinator]),
+    writes("Charge", &[Role::Coordinator]),
+    writes("Refund", &[Role::Coordinator]),
+    writes("AdminCredit", &[Role::Admin]),
+    writes("Reserve", &[Role::Coordinator]),
+    writes("Capture", &[Role::Coordinator]),
+    writes("Release", &[Role::Coordinator]),
+    writes("ExtendReservation", &[Role::Coordinator]),
+    reads("GetAccount"),
+    reads("GetEntry"),
+    lists("ListEntries"),
+    reads("GetOperation"),
+    reads("GetReservation"),
+    lists("ListReservations"),
 ];
+
+const fn writes(name: &'static str, roles: &'static [Role]) -> Rpc {
+    Rpc { name, roles, writes: true, is_list: false }
+}
+
+const fn reads(name: &'static str) -> Rpc {
+    Rpc { name, roles: ANY_ROLE, writes: false, is_list: false }
+}
+
+const fn lists(name: &'static str) -> Rpc {
+    Rpc { is_list: true, ..reads(name) }
+}
+
 pub(super) const LEDGER: &str = "/billing.v1.BillingService/";
+pub(super) const SERVICE: &str = "billing.v1.BillingService";
 
 /// Everything else: reflection, and unknown paths.
 const OTHER: Method = Method { grpc_service: "other", grpc_method: "other" };
 
-/// A method of the ledger by its name, with the roles that may call it.
-pub(super) fn method_of_ledger(name: &str) -> Option<(&'static str, &'static [Role])> {
-    METHODS.into_iter().find(|(method, _)| *method == name)
+/// The method of the ledger with a path.
+pub(super) fn rpc(path: &str) -> Option<Rpc> {
+    let name = path.strip_prefix(LEDGER)?;
+    METHODS.into_iter().find(|rpc| rpc.name == name)
 }
 
 /// The method of a path. Unknown paths have one common name, so that callers cannot invent labels.
 pub(super) fn method(path: &str) -> Method {
-    if let Some(name) = path.strip_prefix(LEDGER) {
-        let known = METHODS.into_iter().find(|(method, _)| *method == name);
-        return known.map_or(OTHER, |(grpc_method, _)| Method {
-            grpc_service: "billing.v1.BillingService",
-            grpc_method,
-        });
+    if path.starts_with(LEDGER) {
+        return rpc(path).map_or(OTHER, |rpc| Method { grpc_service: SERVICE, grpc_method: rpc.name });
     }
     let grpc_service = "grpc.health.v1.Health";
     match path.strip_prefix(HEALTH) {
@@ -65,20 +87,37 @@ mod tests {
     use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 
     #[test]
-    fn every_method_of_the_contract_has_its_role() {
+    fn every_method_of_the_contract_is_in_the_table() {
         let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
         let ledger =
             set.file.iter().flat_map(|file| &file.service).find(|service| service.name() == "BillingService");
         let methods: BTreeSet<_> =
             ledger.unwrap().method.iter().map(|method| method.name().to_owned()).collect();
-        assert_eq!(methods, METHODS.iter().map(|(method, _)| (*method).to_owned()).collect());
-        for (name, roles) in METHODS {
-            let reads = name.starts_with("Get") || name.starts_with("List");
-            assert_eq!(roles == ANY_ROLE, reads, "{name}");
-            assert_eq!(method_of_ledger(name), Some((name, roles)));
+        assert_eq!(methods, METHODS.iter().map(|rpc| rpc.name.to_owned()).collect());
+        for known in METHODS {
+            let (is_get, is_list) = (known.name.starts_with("Get"), known.name.starts_with("List"));
+            assert_eq!((known.writes, known.is_list), (!is_get && !is_list, is_list), "{known:?}");
+            assert_eq!(rpc(&format!("{LEDGER}{}", known.name)), Some(known));
         }
         for unknown in ["Mint", "credit", "", "Credit/"] {
-            assert_eq!(method_of_ledger(unknown), None, "{unknown}");
+            assert_eq!(rpc(&format!("{LEDGER}{unknown}")), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_page_on_security_has_the_roles_of_every_method() {
+        let page = include_str!("../../docs/SECURITY.md");
+        let row = |name: &str| {
+            page.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{name}`")))
+        };
+        for Rpc { name, roles, .. } in METHODS {
+            let row = row(name).unwrap_or_else(|| panic!("{name} is not there"));
+            let cells: Vec<bool> = row.split('|').skip(2).take(3).map(|cell| cell.trim() == "yes").collect();
+            assert_eq!(
+                cells,
+                [Role::Reader, Role::Coordinator, Role::Admin].map(|role| roles.contains(&role)),
+                "{name}"
+            );
         }
     }
 }

@@ -362,13 +362,7 @@ fn pointed_entries(commands: &[Command], pointers: &Pointers, book: &Book) -> BT
     let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
     let payments = pointers.payments.iter().map(|payment| (payment.account_id.clone(), payment.sequence));
     let charges = commands.iter().filter_map(|command| {
-        let sequence = match command.references().charge? {
-            ChargeName::Sequence(sequence) => *sequence,
-            ChargeName::Key(key) => match &book.answer(command.account_id(), key)?.answer {
-                Answer::Applied(entry) => entry.sequence,
-                Answer::Refused(_) => return None,
-            },
-        };
+        let sequence = command.references().charge?.sequence(book, command.account_id())?;
         Some((command.account_id().clone(), sequence))
     });
     replays.chain(payments).chain(charges).filter(|(id, _)| book.account(id).is_some()).collect()

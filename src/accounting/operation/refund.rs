@@ -2,7 +2,8 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, Answer, EntryType, Fingerprint, IdempotencyKey, Invalid, Original, RefusalReason,
+    AccountId, Amount, Answer, Book, EntryType, Fingerprint, IdempotencyKey, Invalid, Original,
+    RefusalReason,
     fingerprint::Field,
     method::Method,
     posting::Posting,
@@ -37,6 +38,18 @@ impl ChargeName {
             return Err(Invalid::field("charge_sequence", format!("must be at least 1, not {sequence}")));
         }
         Ok(Self::Sequence(sequence))
+    }
+
+    /// The sequence of the named entry. `None` if no entry was written under the key.
+    #[must_use]
+    pub fn sequence(&self, book: &Book, account_id: &AccountId) -> Option<i64> {
+        match self {
+            Self::Sequence(sequence) => Some(*sequence),
+            Self::Key(key) => match &book.answer(account_id, key)?.answer {
+                Answer::Applied(entry) => Some(entry.sequence),
+                Answer::Refused(_) => None,
+            },
+        }
     }
 }
 
@@ -78,13 +91,6 @@ impl Describe for Refund {
 impl Refund {
     fn find_charge<'book>(&self, situation: &Situation<'book>) -> Option<&'book Original> {
         let (book, account_id) = (situation.book, situation.account_id());
-        let sequence = match &self.charge {
-            ChargeName::Sequence(sequence) => *sequence,
-            ChargeName::Key(key) => match &book.answer(account_id, key)?.answer {
-                Answer::Applied(entry) => entry.sequence,
-                Answer::Refused(_) => return None,
-            },
-        };
-        book.original(account_id, sequence)
+        book.original(account_id, self.charge.sequence(book, account_id)?)
     }
 }

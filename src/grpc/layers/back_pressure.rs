@@ -28,7 +28,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use crate::grpc::connection::Peer;
+use crate::grpc::{connection::Peer, methods::rpc};
 
 /// How many pages may wait for all connections: what they take up is a small part of a small machine's memory.
 const PAGES_MAX: usize = 64;
@@ -37,8 +37,6 @@ const READING_MAX: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How much of an answer is given away at once. HTTP/2 keeps all that it is given, whether or not the client takes it.
 const PIECE_BYTES: usize = 16 * 1024;
-/// The methods that answer with pages.
-const LISTS: [&str; 2] = ["/ListEntries", "/ListReservations"];
 
 /// Pages that are being given away, the oldest first.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +110,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
-        if !LISTS.iter().any(|list| request.uri().path().ends_with(list)) {
+        if !rpc(request.uri().path()).is_some_and(|rpc| rpc.is_list) {
             return Either::Left(self.inner.call(request));
         }
         let own = Peer::of(&request).pages;

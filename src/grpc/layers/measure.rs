@@ -7,7 +7,7 @@ use tonic::{Code, codegen::http};
 use super::observe::Observe;
 use crate::{
     grpc::{
-        methods::{METHODS, method},
+        methods::{METHODS, SERVICE, method},
         status::code_at_fault,
     },
     telemetry::{Method, Metrics},
@@ -19,8 +19,8 @@ pub(crate) struct Measure(Metrics);
 
 impl Measure {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        for (grpc_method, _) in METHODS {
-            let method = Method { grpc_service: "billing.v1.BillingService", grpc_method };
+        for rpc in METHODS {
+            let method = Method { grpc_service: SERVICE, grpc_method: rpc.name };
             for number in 0..=16 {
                 metrics.expect_call(&method, name(Code::from_i32(number)));
             }

@@ -7,7 +7,7 @@ pub(super) mod page_token;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    access::{Caller, Role},
+    access::Caller,
     accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
     committer::{Committer, SubmitError},
     grpc::{
@@ -38,10 +38,9 @@ struct Applied {
 
 impl BillingService {
     pub(crate) fn new(committer: Committer, ledger: Ledger, metrics: Metrics) -> Self {
-        for (operation, roles) in METHODS {
-            if !roles.contains(&Role::Reader) {
-                metrics.expect_operation(&OperationResult { operation, result: "key_reused", reason: "" });
-            }
+        for rpc in METHODS.into_iter().filter(|rpc| rpc.writes) {
+            let operation = rpc.name;
+            metrics.expect_operation(&OperationResult { operation, result: "key_reused", reason: "" });
         }
         Self { committer, ledger, metrics }
     }
