@@ -7,9 +7,11 @@ use std::{
     collections::{HashMap, HashSet},
     mem,
     pin::{Pin, pin},
+    time::{Duration, Instant},
 };
 
 use futures_util::{Stream, StreamExt as _};
+use tokio::time::sleep;
 use tokio_postgres::{
     Client, Row, Transaction,
     binary_copy::BinaryCopyInWriter,
@@ -70,10 +72,18 @@ const COPY_TYPES: [Type; 13] = [
 const OPEN_ACCOUNTS: &str = "\
     INSERT INTO accounts (account_id) SELECT unnest($1::text[]) ON CONFLICT (account_id) DO NOTHING";
 
+/// How long to wait for the service to record expired leases, and how often to look.
+const EXPIRY_PATIENCE: Duration = Duration::from_secs(5);
+const EXPIRY_POLL: Duration = Duration::from_millis(100);
+
+const DUE_ACCOUNTS: &str = "\
+    SELECT EXISTS (SELECT FROM accounts WHERE account_id = ANY($1::text[]) AND next_expire_time <= statement_timestamp())";
+
 /// The clock is read outside the locking part, so after each lock was had.
 const LOCK_ACCOUNTS: &str = "\
     SELECT locked.*, clock_timestamp() FROM (\
-        SELECT account_id::text, posted_micro_usd, held_micro_usd::bigint, last_sequence::bigint, create_time, update_time \
+        SELECT account_id::text, posted_micro_usd, held_micro_usd::bigint, last_sequence::bigint, create_time, update_time, \
+            next_expire_time \
         FROM accounts WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR UPDATE\
     ) AS locked";
 
@@ -107,6 +117,10 @@ const TOTALS: &str = "\
         count(*) FILTER (WHERE adjustment_micro_usd <> 0), coalesce(sum(adjustment_micro_usd), 0)::text \
     FROM imported_accounts";
 
+/// Why an account is left out whose leases have expired and are not recorded.
+const UNRECORDED_EXPIRY: &str =
+    "reservations of it have expired, and no service has recorded that: import again while the service runs";
+
 /// The book.
 pub(super) struct Book {
     client: Client,
@@ -115,6 +129,7 @@ pub(super) struct Book {
 /// How accounts stand under their locks, and the time.
 struct Locked {
     standings: HashMap<String, Standing>,
+    next_expire_times: HashMap<String, Timestamp>,
     now: Timestamp,
 }
 
@@ -158,6 +173,19 @@ impl Book {
         Ok(rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed)))
     }
 
+    /// Waits until the service has recorded the leases that have expired in some accounts, but not for long. An entry that is
+    /// written before that would hide the expiry from every reader of the past.
+    async fn wait_for_expiries(&self, account_ids: &[&str]) -> Result<(), HistoryError> {
+        let until = Instant::now() + EXPIRY_PATIENCE;
+        loop {
+            let row = self.client.query_one(DUE_ACCOUNTS, &[&account_ids]).await.map_err(failed)?;
+            if !row.try_get::<_, bool>(0).map_err(failed)? || Instant::now() >= until {
+                return Ok(());
+            }
+            sleep(EXPIRY_POLL).await;
+        }
+    }
+
     /// Writes a chunk, and tells of it when it is committed.
     pub(super) async fn write(
         &mut self,
@@ -165,13 +193,18 @@ impl Book {
         chunk: Chunk,
         tell: Tell<'_>,
     ) -> Result<(), HistoryError> {
-        let transaction = self.client.transaction().await.map_err(failed)?;
         let ids: Vec<&str> =
             chunk.parts.iter().map(|part| accounts[part.index].account_id.as_str()).collect();
+        self.wait_for_expiries(&ids).await?;
+        let transaction = self.client.transaction().await.map_err(failed)?;
         let locked = lock(&transaction, &ids).await.map_err(HistoryError::Book)?;
         let mut added = Vec::new();
         for part in chunk.parts {
             let (index, account) = (part.index, &mut accounts[part.index]);
+            if locked.is_due(account) {
+                account.leave_out(UNRECORDED_EXPIRY.to_owned(), tell);
+                continue;
+            }
             match locked.add(account, part) {
                 Ok(Some(import)) => added.push((index, import)),
                 Ok(None) => {}
@@ -203,6 +236,12 @@ impl Book {
 }
 
 impl Locked {
+    /// Whether leases may have expired in an account that are not recorded.
+    fn is_due(&self, account: &Pending) -> bool {
+        !account.is_left_out
+            && self.next_expire_times.get(account.account_id.as_str()).is_some_and(|next| *next <= self.now)
+    }
+
     /// An account with what is added to it; nothing where it is left out.
     fn add(&self, account: &Pending, part: Part) -> Result<Option<AccountImport>, NoRoom> {
         let standing = self.standings.get(account.account_id.as_str()).copied();
@@ -225,7 +264,11 @@ impl Locked {
 async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Locked, LedgerError> {
     transaction.execute(OPEN_ACCOUNTS, &[&account_ids]).await?;
     let rows = transaction.query(LOCK_ACCOUNTS, &[&account_ids]).await?;
-    let mut locked = Locked { standings: HashMap::new(), now: Timestamp::from_unix_micros(0) };
+    let mut locked = Locked {
+        standings: HashMap::new(),
+        next_expire_times: HashMap::new(),
+        now: Timestamp::from_unix_micros(0),
+    };
     for row in rows {
         let standing = Standing {
             balance: rows::balance(row.try_get(1)?, row.try_get(2)?)?,
@@ -234,7 +277,10 @@ async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Loc
             update_time: row.try_get::<_, PgTime>(5)?.0,
         };
         locked.standings.insert(row.try_get(0)?, standing);
-        locked.now = locked.now.max(row.try_get::<_, PgTime>(6)?.0);
+        if let Some(next) = row.try_get::<_, Option<PgTime>>(6)? {
+            locked.next_expire_times.insert(row.try_get(0)?, next.0);
+        }
+        locked.now = locked.now.max(row.try_get::<_, PgTime>(7)?.0);
     }
     Ok(locked)
 }

@@ -10,6 +10,7 @@ mod catch_up;
 mod collation;
 mod command;
 mod deposits;
+mod expired_leases;
 mod irregular;
 mod killed;
 mod left_out;
