@@ -1,4 +1,4 @@
-//! A prepaid-credit ledger served over gRPC: one operation happens once, and every answer can be had again.
+//! A prepaid-credit ledger served over gRPC: every operation is applied exactly once, however often it is retried.
 //!
 //! Read it from the outside in, or from the inside out; no module imports one to its left:
 //!
@@ -19,7 +19,7 @@
 //! other formats); and [`history`], the journal of the system that this one replaces.
 //!
 //! [`app`] wires them, [`config`] holds the settings, [`cli`] is the program, and [`private_postgres`] runs a database for
-//! those who have none. `docs/ARCHITECTURE.md` has the picture, the invariants and three walkthroughs.
+//! those who have none. `docs/ARCHITECTURE.md` has the picture, the invariants and four walkthroughs.
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // they panic where nobody reads
 
