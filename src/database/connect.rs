@@ -90,7 +90,18 @@ pub async fn sessions_closed() {
 
 /// Connects to the first suitable server, in the order of the URL.
 pub(crate) async fn connect(url: &DatabaseUrl, purpose: Purpose) -> ConnectionResult<AsyncPgConnection> {
-    let begin = async |link: Link| Ok(AsyncPgConnection::try_from(link.into_client()).await?);
+    Ok(connect_overheard(url, purpose).await?.0)
+}
+
+/// The same, with the code of the first error on the connection.
+pub(crate) async fn connect_overheard(
+    url: &DatabaseUrl,
+    purpose: Purpose,
+) -> ConnectionResult<(AsyncPgConnection, FirstError)> {
+    let begin = async |link: Link| {
+        let first_error = link.first_error.clone();
+        Ok((AsyncPgConnection::try_from(link.into_client()).await?, first_error))
+    };
     Connector::new(url).connect(purpose, begin).await
 }
 

@@ -12,7 +12,7 @@ pub(crate) mod error;
 pub(crate) mod pipeline;
 pub(crate) mod pool;
 mod socket;
-mod sqlstate;
+pub(crate) mod sqlstate;
 mod tls;
 mod url;
 

@@ -136,13 +136,6 @@ impl From<DatabaseError> for LedgerError {
     }
 }
 
-/// For statements that are not retried: the code is not needed.
-impl From<DieselError> for LedgerError {
-    fn from(error: DieselError) -> Self {
-        DatabaseError::from(error).into()
-    }
-}
-
 impl From<ClocksDiffer> for LedgerError {
     fn from(differ: ClocksDiffer) -> Self {
         Self::Unavailable(differ.into())

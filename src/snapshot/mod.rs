@@ -5,7 +5,10 @@
 
 mod facts;
 
-use diesel::sql_types::{BigInt, Text};
+use diesel::{
+    result::Error as DieselError,
+    sql_types::{BigInt, Text},
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::{
@@ -13,8 +16,10 @@ use crate::{
     audit::Fact,
     database::{
         DatabaseUrl,
-        connect::{Purpose, connect},
+        connect::{Purpose, connect_overheard},
         cursor::{self, Bind, Sql, fetch},
+        error::DatabaseError,
+        sqlstate::FirstError,
     },
     ledger::{
         LedgerError,
@@ -47,6 +52,7 @@ const ENTRIES: &str = "entries";
 /// A snapshot of the book.
 pub struct Snapshot {
     connection: AsyncPgConnection,
+    first_error: FirstError,
 }
 
 /// A selection of entries; all by default.
@@ -67,10 +73,15 @@ impl Snapshot {
     /// When the database cannot be reached.
     pub async fn take(database_url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
-        let mut connection = connect(database_url, Purpose::Look).await.map_err(unavailable)?;
-        connection.batch_execute(SESSION_SETTINGS).await?;
-        connection.batch_execute("BEGIN").await?;
-        Ok(Self { connection })
+        let connected = connect_overheard(database_url, Purpose::Look).await;
+        let (connection, first_error) = connected.map_err(unavailable)?;
+        let mut snapshot = Self { connection, first_error };
+        // Two messages: a transaction does not take the defaults that are set in its own message.
+        for sql in [SESSION_SETTINGS, "BEGIN"] {
+            let done = snapshot.connection.batch_execute(sql).await;
+            done.map_err(|error| snapshot.failed(error))?;
+        }
+        Ok(snapshot)
     }
 
     /// The approximate number of entries, from the server's statistics.
@@ -79,7 +90,8 @@ impl Snapshot {
     /// When the database is unavailable.
     pub async fn entries_estimate(&mut self) -> Result<u64, LedgerError> {
         let text = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'ledger_entries'::regclass";
-        let estimate: i64 = Sql::<BigInt>::new(text, Vec::new()).get_result(&mut self.connection).await?;
+        let estimate = Sql::<BigInt>::new(text, Vec::new()).get_result::<i64>(&mut self.connection).await;
+        let estimate = estimate.map_err(|error| self.failed(error))?;
         Ok(u64::try_from(estimate).unwrap_or_default()) // -1: it has not counted yet
     }
 
@@ -92,7 +104,8 @@ impl Snapshot {
                     WHERE NOT EXISTS (SELECT FROM accounts WHERE account_id = id) \
                       AND NOT EXISTS (SELECT FROM ledger_entries WHERE account_id = id)";
         let binds = vec![Bind::Texts(texts(account_ids))];
-        Ok(Sql::<Text>::new(text, binds).load(&mut self.connection).await?)
+        let unknown = Sql::<Text>::new(text, binds).load(&mut self.connection).await;
+        unknown.map_err(|error| self.failed(error))
     }
 
     /// The facts of all accounts, or of some, in the order of the audit. Once per snapshot.
@@ -105,8 +118,8 @@ impl Snapshot {
         mut read: impl FnMut(Fact) -> Result<(), E>,
     ) -> Result<(), E> {
         let opened = Facts::open(&self.connection, &texts(account_ids)).await;
-        let mut facts = opened.map_err(LedgerError::from)?;
-        while let Some(fact) = facts.next(&self.connection).await.map_err(LedgerError::from)? {
+        let mut facts = opened.map_err(|error| self.failed(error))?;
+        while let Some(fact) = facts.next(&self.connection).await.map_err(|error| self.failed(error))? {
             read(fact)?;
         }
         Ok(())
@@ -122,10 +135,11 @@ impl Snapshot {
         mut read: impl FnMut(Entry) -> Result<(), E>,
     ) -> Result<(), E> {
         let (query, binds) = selection.query();
-        cursor::declare(&self.connection, ENTRIES, &query, binds).await.map_err(LedgerError::from)?;
+        let declared = cursor::declare(&self.connection, ENTRIES, &query, binds).await;
+        declared.map_err(|error| self.failed(error))?;
         loop {
             let page = fetch::<EntryColumns, EntryRow>(&self.connection, ENTRIES).await;
-            let (rows, is_last) = page.map_err(LedgerError::from)?;
+            let (rows, is_last) = page.map_err(|error| self.failed(error))?;
             for row in rows {
                 read(Entry::try_from(row)?)?;
             }
@@ -133,6 +147,11 @@ impl Snapshot {
                 return Ok(());
             }
         }
+    }
+
+    /// An error, classified by its SQLSTATE.
+    fn failed(&self, error: DieselError) -> LedgerError {
+        DatabaseError { error, code: self.first_error.code() }.into()
     }
 }
 

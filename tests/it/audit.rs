@@ -5,7 +5,7 @@ use std::{
     process::Output,
 };
 
-use billing::audit::Check;
+use billing::{accounting::AccountId, audit::Check, ledger::LedgerError, snapshot::Snapshot};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -471,4 +471,21 @@ fn every_check_is_documented() {
         let row = format!("| `{}` | {} |", check.name(), check.rule());
         assert!(documented.contains(&row), "docs/AUDIT.md lacks: {row}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_fails_says_whether_the_database_is_locked_or_gone() {
+    let book = TestBook::create().await;
+    let account_ids = [AccountId::parse("account_id", "ann").unwrap()];
+    let mut locked = Snapshot::take(&book.database_url()).await.unwrap();
+    let mut other = book.connect().await;
+    other.batch_execute("BEGIN; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let error = locked.unknown_accounts(&account_ids).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Contention(_)), "{error:?}");
+    drop(other);
+
+    let mut gone = Snapshot::take(&book.database_url()).await.unwrap();
+    book.terminate_others().await;
+    let error = gone.unknown_accounts(&account_ids).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
 }
