@@ -54,6 +54,7 @@ mod operator;
 mod operators_night;
 mod outputs;
 mod overload;
+mod pages;
 mod preflight;
 mod private_postgres;
 mod program;

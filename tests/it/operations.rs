@@ -81,21 +81,6 @@ fn every_reason_of_the_contract_is_explained_to_operators_and_to_callers() {
     }
 }
 
-#[test]
-fn every_link_within_the_page_leads_somewhere() {
-    let anchor = |heading: &str| {
-        let kept = heading.trim().to_lowercase().replace(' ', "-");
-        kept.replace(|c: char| c != '-' && !c.is_alphanumeric(), "")
-    };
-    let headings = PAGE.lines().filter_map(|line| line.strip_prefix('#'));
-    let anchors: BTreeSet<String> = headings.map(|heading| anchor(heading.trim_start_matches('#'))).collect();
-    let links: Vec<&str> = PAGE.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
-    assert!(links.len() > 20, "only {} links", links.len());
-    for link in links {
-        assert!(anchors.contains(link), "#{link} is nowhere in {anchors:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_really_happens() {
     let book = cluster::create_empty_database("book_of_operations").await;
