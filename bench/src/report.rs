@@ -60,9 +60,10 @@ fn cases(results: &Results) -> String {
             table.row(case(results, step, samples));
         }
     }
-    let about = "Medians of the rounds. Work is one credit per gRPC call over 10,000 accounts, with so many calls in \
-        flight, unless it says otherwise; reserve + capture counts two. The baseline is the better of 8 and 32 clients \
-        of pgbench on the same number of accounts; for 1 in flight it is the median latency of 1 client.";
+    let about = "Medians of the rounds. Unless a row says otherwise, the work is one credit per gRPC call over 10,000 \
+        accounts, with the given number of calls in flight; reserve + capture counts as two. The baseline is the better \
+        of 8 and 32 clients of pgbench on the same number of accounts; for 1 in flight it is the median latency of 1 \
+        client.";
     section("Speed", about, &table.to_string())
 }
 
@@ -112,9 +113,8 @@ fn ceiling(results: &Results) -> String {
             or_dash(results.median(empty, |sample| sample.caller_core), percent),
         ]);
     }
-    let about = "A unary call that takes, does and answers nothing, by the same client to a tonic server of its own: what \
-        gRPC itself costs on this machine. The last column is how much of its one core the caller used: near 100 % it \
-        is the caller that sets the rate.";
+    let about = "An empty unary call by the same client to a separate tonic server: what gRPC itself costs on this machine. \
+        The last column is how much of its one core the caller used: near 100 % the caller limits the rate.";
     section("Ceiling", about, &table.to_string())
 }
 
@@ -130,7 +130,7 @@ fn open_loop(results: &Results) -> String {
         table.row(cells);
     }
     let about = "Credits that arrive at a fixed rate, a share of what 256 in flight reached. Latency counts from when a call \
-        was due, so a pause is charged with every call that it kept waiting.";
+        was due, so a pause counts against every call that it delayed.";
     section("Latency at a fixed rate", about, &table.to_string())
 }
 
@@ -139,16 +139,16 @@ fn memory(memory: &Memory) -> String {
     let mut row = |what: String, kib: u64| table.row(vec![what, mebibytes(kib as f64)]);
     row("at the start".to_owned(), memory.start);
     row(
-        format!("the most seen in the first run, {} in flight", grouped(memory.in_flight as f64)),
+        format!("peak seen in the first run, {} in flight", grouped(memory.in_flight as f64)),
         memory.sampled_peak,
     );
-    row("the most ever, by the kernel".to_owned(), memory.peak);
+    row("peak since the start, by the kernel".to_owned(), memory.peak);
     for (calls, kib) in memory.half_way().into_iter().chain(memory.after.last().copied()) {
         row(format!("after {} calls", grouped(calls as f64)), kib);
     }
     section(
         "Memory",
-        "One process, 1,024 credits in flight, until the last number of calls.",
+        "One process, 1,024 credits in flight, up to the last number of calls.",
         &table.to_string(),
     )
 }
@@ -186,8 +186,7 @@ fn footprints(results: &Results) -> String {
             or_dash(results.footprint(step.name, |footprint| footprint.batch), |batch| format!("{batch:.1}")),
         ]);
     }
-    let about =
-        "What PostgreSQL wrote while each work ran, warm-up included. A transaction is one that wrote.";
+    let about = "What PostgreSQL wrote during each kind of work, warm-up included. Only transactions that wrote are counted.";
     section("Footprint", about, &table.to_string())
 }
 
