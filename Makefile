@@ -6,6 +6,9 @@ SECONDS := 300
 # Of `make history`: how many rows are imported.
 ROWS := 2000000
 
+# Long tests, one after the other, with what they say as they say it. One that hangs is ended, as by `make test`.
+LONG := .tools/bin/cargo-nextest nextest run --release --profile long --no-capture
+
 .PHONY: help run test chaos flood fuzz history bench check advisories tools
 
 help: ## list these targets
@@ -19,17 +22,17 @@ test: tools ## run every test
 	.tools/bin/cargo-nextest nextest run
 
 chaos: tools ## break replicas, wires and PostgreSQL for SECONDS=300 with SEED=1, and judge what was told by the book
-	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) cargo test --release --test it chaos -- --nocapture
+	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) $(LONG) --test it -E 'test(/^chaos::/)'
 
 flood: tools ## flood one account for half a minute, and compare the others' latency with that of a quiet time
-	FLOOD_SECONDS=30 cargo test --release --test it flood -- --nocapture
+	FLOOD_SECONDS=30 $(LONG) --test it -E 'test(/^flood::/)'
 
-fuzz: ## try millions of arbitrary requests, names, tokens and files; FUZZ_CASES=... of each, from FUZZ_SEED=... on
-	FUZZ_CASES=$${FUZZ_CASES:-2000000} cargo test --release --lib --test it fuzz:: -- --nocapture --test-threads 2
+fuzz: tools ## try millions of arbitrary requests, names, tokens and files; FUZZ_CASES=... of each, from FUZZ_SEED=... on
+	FUZZ_CASES=$${FUZZ_CASES:-2000000} $(LONG) --lib --test it -E 'test(/fuzz::/)'
 
 history: tools ## import ROWS=2000000 rows of the replaced system: whole, killed five times, and beside how fast they are copied
-	HISTORY_ROWS=$(ROWS) cargo test --release --test it -- history_import::whole::a_history_with_every \
-		history_import::killed history_import::rate --include-ignored --nocapture --test-threads 1
+	HISTORY_ROWS=$(ROWS) $(LONG) --run-ignored all --test it \
+		-E 'test(/^history_import::(whole::a_history_with_every|killed|rate)/)'
 
 bench: tools ## measure side by side with what it replaces; ARGS="--quick" in two minutes, ARGS="--help" for more
 	cargo build --release

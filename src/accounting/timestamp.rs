@@ -62,10 +62,9 @@ impl Timestamp {
     /// Parses a time as in RFC 3339, such as `2026-11-24T07:28:25Z`, or a date, at whose beginning in UTC it is.
     ///
     /// # Errors
-    /// When it is neither, or not of the years 1 to 9999.
+    /// When it is neither, is more precise than a microsecond, or is not in the years 1 to 9999.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const PROBLEM: &str =
-            "must be a date or a time such as 2026-11-24 or 2026-11-24T07:28:25Z, in the years 1 to 9999";
+        const PROBLEM: &str = "must be a date or a time such as 2026-11-24 or 2026-11-24T07:28:25.5Z, to the microsecond, in the years 1 to 9999";
         parse_in_any_year(text).filter(|time| (Self::FIRST..=Self::LAST).contains(time)).ok_or(PROBLEM.into())
     }
 
@@ -87,7 +86,8 @@ fn parse_in_any_year(text: &str) -> Option<Timestamp> {
     };
     let local = pieces.date().to_datetime(time).duration_since(date(1970, 1, 1).at(0, 0, 0, 0));
     let micros = local.as_micros() - i128::from(offset.seconds()) * 1_000_000;
-    i64::try_from(micros).ok().map(Timestamp)
+    let is_whole = local.subsec_nanos() % 1_000 == 0;
+    i64::try_from(micros).ok().filter(|_| is_whole).map(Timestamp)
 }
 
 /// As in RFC 3339, in UTC, to the microsecond. What is beyond the year 9999, as PostgreSQL's infinity is, has no such form.
@@ -140,7 +140,8 @@ mod tests {
     fn a_date_is_its_beginning_in_utc() {
         assert_eq!(Timestamp::parse("2026-11-24").unwrap().to_string(), "2026-11-24T00:00:00.000000Z");
         assert_eq!(Timestamp::parse("2026-11-24T02:00:00+02:00"), Timestamp::parse("2026-11-24"));
-        for wrong in ["", "yesterday", "2026-13-01", "2026-11-24T07:28:25"] {
+        let too_precise = "2026-11-24T07:28:25.1234567Z"; // which would be rounded one way or the other
+        for wrong in ["", "yesterday", "2026-13-01", "2026-11-24T07:28:25", too_precise] {
             assert!(Timestamp::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -253,9 +253,11 @@ impl Connections {
     /// How it stands, under this name.
     pub(crate) fn sample(&self, pool: &'static str) -> PoolSample {
         let State { connections, idle_connections: idle, statistics, .. } = self.pool.state();
+        let late = AtomicU32::load(&self.late, Ordering::Relaxed);
         PoolSample {
             pool,
-            busy: connections.saturating_sub(idle),
+            busy: connections.saturating_sub(idle).saturating_sub(late),
+            late,
             idle,
             waits: statistics.get_waited,
             timeouts: statistics.get_timed_out,

@@ -87,20 +87,22 @@ struct Files {
     files: &'static str,
 }
 
-/// A pool of connections, at a moment.
+/// The state of a connection pool.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolSample {
     /// Which: `write` or `read`.
     pub pool: &'static str,
     /// Connections in use.
     pub busy: u32,
-    /// Connections that are not.
+    /// Connections in use whose answer is overdue: their callers have got an error.
+    pub late: u32,
+    /// Connections not in use.
     pub idle: u32,
-    /// How often somebody had to wait for one, ever.
+    /// How many callers have had to wait for one.
     pub waits: u64,
-    /// How often somebody waited in vain, ever.
+    /// How many have waited too long.
     pub timeouts: u64,
-    /// How long all have waited, ever.
+    /// The sum of all waits.
     pub waited: Duration,
 }
 
@@ -321,8 +323,8 @@ impl Collector for Pools {
             None,
             MetricType::Gauge,
         )?;
-        for PoolSample { pool, busy, idle, .. } in &samples {
-            for (state, count) in [("busy", busy), ("idle", idle)] {
+        for PoolSample { pool, busy, late, idle, .. } in &samples {
+            for (state, count) in [("busy", busy), ("late", late), ("idle", idle)] {
                 let labels = [("pool", *pool), ("state", state)];
                 ConstGauge::new(i64::from(*count)).encode(connections.encode_family(&labels)?)?;
             }

@@ -21,6 +21,9 @@ use crate::support::{
 
 const PASSWORD: &str = "s3cret";
 
+/// A free port may be taken before the server has it: then another one is tried.
+const PORTS_TRIED: usize = 5;
+
 /// A PostgreSQL that listens on TCP, and the files of its certificates.
 struct Server {
     postgres: Option<PrivatePostgres>,
@@ -40,11 +43,9 @@ impl Server {
         if let Some(postgres) = self.postgres.take() {
             postgres.stop().unwrap();
         }
-        self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let port = self.port.to_string();
         let files = ["server.crt", "server.key"].map(|name| self.dir.join("cluster").join(name));
         let [certificate_file, key_file] = files.each_ref().map(|file| file.to_str().unwrap());
-        let mut settings = vec![("fsync", "off"), ("listen_addresses", "127.0.0.1"), ("port", port.as_str())];
+        let mut settings = vec![("fsync", "off"), ("listen_addresses", "127.0.0.1")];
         if let Some(Issued { certificate, key }) = certificate {
             let owner = fs::metadata(self.dir.join("cluster")).unwrap();
             for (file, text) in files.iter().zip([certificate, key]) {
@@ -54,7 +55,14 @@ impl Server {
             }
             settings.extend([("ssl", "on"), ("ssl_cert_file", certificate_file), ("ssl_key_file", key_file)]);
         }
-        self.postgres = Some(PrivatePostgres::start(&self.dir, &settings).unwrap());
+        let started = (0..PORTS_TRIED).find_map(|_| {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let text = port.to_string();
+            let settings = [&settings[..], &[("port", text.as_str())]].concat();
+            Some((PrivatePostgres::start(&self.dir, &settings).ok()?, port))
+        });
+        let (postgres, port) = started.expect("a port stays free for as long as a server takes to start");
+        (self.postgres, self.port) = (Some(postgres), port);
     }
 
     /// Keeps an authority's certificate in a file, and returns its path.

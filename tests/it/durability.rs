@@ -12,7 +12,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::support::{
     PostBatch as _,
-    book::{limits, number},
+    book::{limits, number, on_a_book},
     check::check_book,
     dir::Dir,
 };
@@ -98,6 +98,33 @@ async fn a_server_that_begins_to_be_unsafe_is_noticed_while_the_service_runs() {
             operator.set(setting, safe_value).await;
         }
         ledger.prove_commit().await.unwrap();
+    })
+    .await;
+}
+
+/// A trigger tells which setting the session has that writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_what_asks_for_more_than_the_disk_and_nothing_that_asks_for_less() {
+    on_a_book(async |book| {
+        let watch = "CREATE TABLE seen (setting text);
+            CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+            CREATE TRIGGER see AFTER INSERT ON ledger_entries FOR EACH ROW EXECUTE FUNCTION see()";
+        book.run_sql(watch).await.unwrap();
+        for (n, (configured, used)) in
+            [("remote_apply", "remote_apply"), ("remote_write", "on"), ("local", "on"), ("off", "on")]
+                .into_iter()
+                .enumerate()
+        {
+            let name = format!(
+                "SELECT format('ALTER DATABASE %I SET synchronous_commit = {configured}', current_database())"
+            );
+            book.run_sql(&format!("DO $$ BEGIN EXECUTE ({name}); END $$")).await.unwrap();
+            book.ledger().await.post_batch(&[credit(&format!("order-{n}"))]).await.unwrap();
+            let is_used = format!("SELECT count(*) FROM seen WHERE setting = '{used}'");
+            assert_eq!(book.number(&is_used).await, 1, "{configured}");
+            book.run_sql("DELETE FROM seen").await.unwrap();
+        }
     })
     .await;
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     random_books,
-    support::waiting::{PATIENCE, finish_within, output, run},
+    support::waiting::{PATIENCE, finish_within, join_in_time, output, run},
     support::{process::Process, *},
 };
 
@@ -212,7 +212,7 @@ fn hledger(journal: &str, flags: &[&str]) -> String {
     let journal = journal.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(journal.as_bytes()));
     let output = finish_within(PATIENCE, hledger);
-    writer.join().unwrap().unwrap();
+    join_in_time(writer).unwrap();
     assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

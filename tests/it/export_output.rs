@@ -16,7 +16,7 @@ use crate::{
     support::{
         dir::Dir,
         process::Process,
-        waiting::{PATIENCE, finish_within, run, until, wait_for_exit},
+        waiting::{PATIENCE, finish_within, join_in_time, run, until, wait_for_exit},
         *,
     },
 };
@@ -156,7 +156,7 @@ async fn a_fifo_is_written_into() {
     });
     exported(&book, &fifo);
     assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "it was replaced");
-    assert!(reader.join().unwrap().starts_with("account_id,"));
+    assert!(join_in_time(reader).starts_with("account_id,"));
     assert_eq!(names(&dir), ["fifo"]);
 }
 
@@ -176,7 +176,7 @@ async fn the_reader_of_a_fifo_may_leave() {
     });
     exported(&book, &fifo);
     assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "it was replaced");
-    reader.join().unwrap();
+    join_in_time(reader);
 }
 
 /// Devices of the test's own, so that those of the machine are safe from what this test is about.

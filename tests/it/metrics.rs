@@ -96,6 +96,7 @@ async fn every_call_and_operation_is_counted_under_its_name() {
             "billing_leases_swept_total 1".to_owned(),
             r#"billing_sweeps_total{result="failed"} 0"#.to_owned(),
             r#"billing_pool_timeouts_total{pool="read"} 0"#.to_owned(),
+            r#"billing_pool_connections{pool="write",state="late"} 0"#.to_owned(),
         ] {
             assert!(metrics.lines().any(|line| line == expected), "no {expected} in\n{metrics}");
         }

@@ -333,3 +333,22 @@ async fn what_a_source_or_a_book_lacks_is_named_to_whoever_imports() {
     let refused = refusal_of(&["import", "--source", &source.url, "--database-url", &book_url]);
     assert_names(&refused, &["GRANT INSERT, SELECT", "public.imported_accounts", "public.ledger_entries"]);
 }
+
+/// Another `current_setting`, which a session finds first, says what an older server would say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_old_is_refused_by_every_command() {
+    let book = TestBook::create().await;
+    let old = "CREATE SCHEMA old;
+        CREATE FUNCTION old.current_setting(name text) RETURNS text LANGUAGE sql RETURN CASE name
+            WHEN 'server_version_num' THEN '140012' WHEN 'server_version' THEN '14.12'
+            ELSE pg_catalog.current_setting(name) END";
+    book.run_sql(old).await.unwrap();
+    let url = with_search_path(&book.url, "old,pg_catalog,public");
+    let problem = ["PostgreSQL is 14.12: it must be 15 or newer"];
+    for args in
+        [&["migrate"][..], &["audit"], &["export", "--format", "csv"], &["import", "--source", &book.url]]
+    {
+        assert_names(&refusal(args, &url), &problem);
+    }
+    assert_names(&refusal_to_serve(&url), &problem);
+}

@@ -98,6 +98,7 @@ async fn standby_is_away(
         let proofs = probes.join_all().await;
         assert!(proofs.iter().all(|is_proven| !is_proven), "a commit is answered without the standby");
     }
+    assert_eq!(late(&beside), 1, "one proof waits for the standby");
     let keys: Vec<(String, String, Duration)> = callers.join_all().await.into_iter().flatten().collect();
     for account in 0..ACCOUNTS {
         let account = format!("account-{account}");
@@ -111,6 +112,7 @@ async fn standby_is_away(
     come_back().await;
     wait_for(&mut readiness, "readiness", Serving).await;
     timeout(Duration::from_secs(5), beside.prove_commit()).await.unwrap().unwrap();
+    assert_eq!(late(&beside), 0);
     assert!(keys.len() > ACCOUNTS);
     let mut done = 0;
     for (account, key, _) in &keys {
@@ -144,6 +146,11 @@ async fn start(dir: &Path, standby_dir: &Path) -> (PrivatePostgres, PrivatePostg
         sleep(Duration::from_millis(20)).await;
     }
     panic!("the standby does not become synchronous");
+}
+
+/// How many sessions are late, by the metrics.
+fn late(ledger: &Ledger) -> u32 {
+    ledger.pools().iter().map(|pool| pool.late).sum()
 }
 
 async fn prove(ledger: Ledger) -> bool {

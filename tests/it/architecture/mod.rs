@@ -163,7 +163,8 @@ const CRATES: [(&str, &[&str]); 24] = [
 
 /// What waits for a process without a bound, or is a port that somebody else may have; and the files of `tests/it` that may
 /// name it. `support/waiting.rs` has what waits with a bound, and `Process` does not use the default ports.
-const NOT_IN_TESTS: [(&str, &[&str]); 10] = [
+const NOT_IN_TESTS: [(&str, &[&str]); 11] = [
+    (".join()", &["support/waiting.rs"]), // of a thread
     (".output()", &[]),
     (".status().unwrap()", &[]),
     (".wait()", &["configurations.rs", "idempotency.rs", "metrics.rs", "support/process.rs"]), // for a barrier; after SIGKILL

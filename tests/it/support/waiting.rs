@@ -42,6 +42,16 @@ pub fn wait_for_exit(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// Waits until a thread ends, and returns what it came to.
+pub fn join_in_time<T>(thread: thread::JoinHandle<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    while !thread.is_finished() {
+        assert!(Instant::now() < deadline, "a thread does not end within {PATIENCE:?}");
+        thread::sleep(POLL_INTERVAL);
+    }
+    thread.join().unwrap()
+}
+
 /// Waits until a process ends, and returns what it has written into its pipes meanwhile. One that does not end is killed, and
 /// fails the test with what it has written.
 pub fn finish_within(patience: Duration, child: Child) -> Output {
