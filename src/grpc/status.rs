@@ -12,7 +12,7 @@ use crate::{
     ledger::LedgerError,
 };
 
-use super::connection::REQUEST_BYTES_MAX;
+use super::connection::{METADATA_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// The domain of every reason.
 const DOMAIN: &str = "billing.v1";
@@ -44,6 +44,8 @@ pub(super) enum Failure {
     BrokenOff,
     /// The request is too large.
     RequestTooLarge,
+    /// The metadata is too large.
+    MetadataTooLarge,
     /// The request is not a valid message of the method.
     RequestMalformed,
     /// The request is compressed.
@@ -137,6 +139,10 @@ impl From<Failure> for Status {
             Failure::RequestTooLarge => {
                 let message = format!("the request is larger than {REQUEST_BYTES_MAX} bytes");
                 status(Code::InvalidArgument, "REQUEST_TOO_LARGE", message, [])
+            }
+            Failure::MetadataTooLarge => {
+                let message = format!("the metadata is larger than {METADATA_BYTES_MAX} bytes");
+                status(Code::InvalidArgument, "METADATA_TOO_LARGE", message, [])
             }
             Failure::RequestMalformed => status(
                 Code::InvalidArgument,
@@ -418,6 +424,7 @@ mod tests {
             (Failure::CompressionUnsupported, Unimplemented, "COMPRESSION_UNSUPPORTED"),
             (Failure::CompressionUndeclared, Internal, "COMPRESSION_UNDECLARED"),
             (Failure::RequestTooLarge, InvalidArgument, "REQUEST_TOO_LARGE"),
+            (Failure::MetadataTooLarge, InvalidArgument, "METADATA_TOO_LARGE"),
             (Failure::RequestMalformed, InvalidArgument, "REQUEST_MALFORMED"),
             (Failure::Unimplemented, Unimplemented, "UNIMPLEMENTED"),
             (Failure::Panicked("secret".into()), Internal, "INTERNAL"),
@@ -427,7 +434,8 @@ mod tests {
             let details = status.get_error_details();
             let info = details.error_info().unwrap();
             assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (code, reason, DOMAIN));
-            let names_a_field = code == InvalidArgument && !reason.starts_with("REQUEST_");
+            let is_of_all = ["REQUEST_", "METADATA_"].iter().any(|part| reason.starts_with(part));
+            let names_a_field = code == InvalidArgument && !is_of_all;
             assert_eq!(details.bad_request().is_some(), names_a_field, "{reason}");
             let retryable = [Unavailable, Aborted, ResourceExhausted].contains(&code);
             assert_eq!(details.retry_info().is_some(), retryable, "{reason}");

@@ -84,6 +84,35 @@ async fn the_largest_request_fits_and_a_larger_one_is_refused() {
     .await;
 }
 
+/// A call with so many bytes of metadata.
+fn with_metadata<T>(bytes: usize, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    for (n, length) in (0..).zip(std::iter::repeat_n(1_024, bytes / 1_024)) {
+        let name: tonic::metadata::MetadataKey<_> = format!("x-note-{n}").parse().unwrap();
+        request.metadata_mut().insert(name, "n".repeat(length).parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_metadata_is_the_callers_mistake() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        let mut client = server.client().await;
+        client.credit(with_metadata(12 * 1_024, deposit("ann", "order-1", 5))).await.answered();
+        for kib in [16, 20, 40, 60] {
+            let answer = client.credit(with_metadata(kib * 1_024, deposit("ann", "order-2", 5))).await;
+            assert_eq!(reason(answer), (Code::InvalidArgument, "METADATA_TOO_LARGE".into()), "{kib} KiB");
+        }
+        // Beyond what HTTP/2 accepts there is no status of ours.
+        let refused =
+            client.credit(with_metadata(80 * 1_024, deposit("ann", "order-2", 5))).await.unwrap_err();
+        assert!(refused.code() == Code::Unknown && refused.message().contains("431"), "{refused:?}");
+        client.credit(deposit("ann", "order-2", 5)).await.answered();
+    })
+    .await;
+}
+
 /// A message with a number where every request has a text.
 #[derive(Clone, PartialEq, prost::Message)]
 struct NoRequest {

@@ -7,7 +7,10 @@ use tonic::transport::Server;
 
 /// The largest request: its largest fields at their limits, with room to spare.
 pub(crate) const REQUEST_BYTES_MAX: usize = 256 * 1024;
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// The largest metadata of a call: names and values, as HTTP/2 counts them.
+pub(crate) const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// What HTTP/2 accepts of it. Beyond that a call gets no gRPC status, so a client cannot tell that it must not retry.
+const HEADER_BYTES_MAX: u32 = 64 * 1024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// How many streams of a connection may fail by the client's fault, or be reset before they are accepted, until the connection
 /// is closed. tonic leaves the first unbounded by default.

@@ -19,7 +19,11 @@ use tonic::{Code, Status, codegen::http};
 use tower::{Layer, Service};
 
 use super::deadline::patience;
-use crate::grpc::{connection::Peer, methods::HEALTH, status::Failure};
+use crate::grpc::{
+    connection::{METADATA_BYTES_MAX, Peer},
+    methods::HEALTH,
+    status::Failure,
+};
 
 /// How many calls may be under way. Each has a bounded place to wait in, in the committer or before the pool of reads; this
 /// bounds those that are still being received.
@@ -104,8 +108,16 @@ fn is_grpc(headers: &http::HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// A place among the calls under way; of health, among those of its connection, since it is answered however many others call.
+/// The size of metadata as HTTP/2 counts it (RFC 9113, section 6.5.2).
+fn metadata_bytes(headers: &http::HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+/// A place among the calls in progress; of health, among those of its connection, since it is answered however many others call.
 fn place<B>(calls: &Arc<Semaphore>, request: &http::Request<B>) -> Result<OwnedSemaphorePermit, Failure> {
+    if metadata_bytes(request.headers()) > METADATA_BYTES_MAX {
+        return Err(Failure::MetadataTooLarge);
+    }
     let places =
         if request.uri().path().starts_with(HEALTH) { Peer::of(request).checks.0 } else { Arc::clone(calls) };
     places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)
