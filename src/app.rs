@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     database::DatabaseUrl,
     grpc::{self, Health, ServerSettings},
+    heap,
     ledger::Ledger,
     sweeper,
     telemetry::{Metrics, serve_metrics},
@@ -56,6 +57,7 @@ pub async fn serve(
     let health = Health::not_serving().await;
     let _health_port = open_health_port(config, &health)?;
     let mut background = keep_files_current(&config.server, &metrics);
+    background.spawn(heap::trim_after_peaks());
     background.spawn(sweeper::count(ledger.clone(), metrics.clone()));
     if let Some(interval) = config.sweep_interval {
         background.spawn(sweeper::sweep(ledger.clone(), metrics.clone(), interval));

@@ -34,6 +34,7 @@ pub mod database;
 pub mod export;
 pub mod file_limit;
 pub mod grpc;
+pub mod heap;
 pub mod history;
 mod json;
 pub mod ledger;

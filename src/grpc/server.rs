@@ -12,8 +12,8 @@ use super::{
     connection::{ConnectionSettings, REQUEST_BYTES_MAX, Tls, accept, bounded},
     health::Health,
     layers::{
-        AuthorizeLayer, BackPressureLayer, ErrorsLayer, Log, LogRateLimit, Measure, RequestBufferLayer,
-        Trace, observe,
+        AuthorizeLayer, BackPressureLayer, CallerShareLayer, ErrorsLayer, Log, LogRateLimit, Measure,
+        RequestBufferLayer, Trace, observe,
     },
     proto::{self, billing_service_server::BillingServiceServer},
     service::BillingService,
@@ -65,6 +65,7 @@ pub async fn serve(
         .layer(observe(Measure::new(metrics)))
         .layer(errors.clone())
         .layer(AuthorizeLayer(settings.credentials))
+        .layer(CallerShareLayer::default())
         .layer(RequestBufferLayer::new())
         .layer(back_pressure.clone())
         .add_service(HealthServer::new(health.service()))

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod back_pressure;
+mod caller_share;
 mod deadline;
 mod errors;
 mod log;
@@ -16,6 +17,7 @@ pub(crate) use authorize::AuthorizeLayer;
 #[cfg(test)]
 pub(crate) use authorize::bearer;
 pub(crate) use back_pressure::BackPressureLayer;
+pub(crate) use caller_share::CallerShareLayer;
 #[cfg(test)]
 pub(crate) use deadline::parse as parse_deadline;
 pub(crate) use errors::ErrorsLayer;

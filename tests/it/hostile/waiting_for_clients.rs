@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use billing::grpc::proto::ListEntriesRequest;
+use billing::grpc::proto::{GetAccountRequest, ListEntriesRequest};
 use prost::Message as _;
 use tonic::Code;
 use tonic_health::pb::{
@@ -26,7 +26,15 @@ use crate::support::{
     *,
 };
 
+const GET: &str = "/billing.v1.BillingService/GetAccount";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
+
+/// A call with a bearer token.
+fn with_token<T>(token: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
 
 /// Fails if an attack that goes on has ever taken so much more memory, in MiB, than there was in use before.
 async fn assert_grows_little(service: &Process, before: u64, growth_max: u64) {
@@ -99,6 +107,80 @@ async fn large_requests_that_are_half_sent_take_a_bounded_part_of_memory() {
         }
         assert_grows_little(&service, before, 40).await;
         bystander.assert_content("half-sent bodies", MEMORY_MAX);
+    })
+    .await;
+}
+
+/// Small answers, many of them, which their caller does not take: each keeps its stream, and none of them the others' calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_answers_that_nobody_takes_take_little_memory_and_keep_no_other_caller_waiting() {
+    on_a_book(async |book| {
+        let [(deaf_token, deaf), (token, web)] = ["deaf", "web"].map(|name| new_token(name, "coordinator"));
+        let dir = Dir::new();
+        let credentials = dir.write("credentials", &[deaf, web].concat());
+        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let mut client = service.client().await;
+        client.credit(with_token(&token, deposit("ann", "order-1", 5))).await.answered();
+        let before = memory(service.id(), "VmRSS");
+
+        let ask = GetAccountRequest { account_id: "ann".into(), as_of: None };
+        let bearer = format!("Bearer {deaf_token}");
+        let (body, headers) = (ask.encode_to_vec(), call_headers(GET, &[("authorization", &bearer)]));
+        let mut connections = Vec::new();
+        for _ in 0..300 {
+            let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
+            for n in 0..128 {
+                let open = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers);
+                let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
+                raw.send(&[open, ask].concat()).await;
+            }
+            connections.push(raw);
+            client.get_account(with_token(&token, ask.clone())).await.unwrap();
+        }
+        assert_grows_little(&service, before, 72).await;
+        let refused = client.get_account(with_token(&deaf_token, ask.clone())).await;
+        assert_eq!(reason(refused), (Code::ResourceExhausted, "OVERLOADED".into()));
+        drop(connections);
+        until("the places of the deaf are free again", async || {
+            client.get_account(with_token(&deaf_token, ask.clone())).await.ok()
+        })
+        .await;
+    })
+    .await;
+}
+
+/// Without credentials nobody can be told from anybody, so this is about what was taken, and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_comes_back_when_an_attack_is_over() {
+    on_a_book(async |book| {
+        let service = Process::serve(&["--database-url", &book.url]);
+        service.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = memory(service.id(), "VmRSS");
+        let ask = GetAccountRequest { account_id: "ann".into(), as_of: None };
+        let (body, headers) = (ask.encode_to_vec(), call_headers(GET, &[]));
+        let mut connections = Vec::new();
+        for _ in 0..300 {
+            let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
+            for n in 0..128 {
+                let open = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers);
+                let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
+                raw.send(&[open, ask].concat()).await;
+            }
+            connections.push(raw);
+        }
+        until("the attack takes memory", async || {
+            (memory(service.id(), "VmRSS") > before + 25).then_some(())
+        })
+        .await;
+        drop(connections);
+        let most = memory(service.id(), "VmHWM");
+        let after = until("memory comes back", async || {
+            Some(memory(service.id(), "VmRSS")).filter(|now| *now < before + 15)
+        })
+        .await;
+        println!("{before} MiB before, at most {most}, {after} after");
+        assert!(most < MEMORY_MAX, "{most}");
     })
     .await;
 }
@@ -202,10 +284,7 @@ async fn a_caller_who_fails_without_end_is_a_few_lines_and_a_count() {
         let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
         let mut client = service.client().await;
         for n in 0..300 {
-            let mut request = tonic::Request::new(deposit("ann", &format!("order-{n}"), 5));
-            let bearer = format!("Bearer {}", token.trim());
-            request.metadata_mut().insert("authorization", bearer.parse().unwrap());
-            client.credit(request).await.unwrap_err();
+            client.credit(with_token(&token, deposit("ann", &format!("order-{n}"), 5))).await.unwrap_err();
         }
         let left_out = until("what was left out is counted", async || {
             service.log().all().into_iter().find(|line| line.contains("more calls failed than have a line"))
