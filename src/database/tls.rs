@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: whether to encrypt and whom to trust, by the `sslmode` and `sslrootcert` of libpq.
+//! TLS to PostgreSQL: whom to trust.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -13,44 +13,6 @@ use rustls::{
     server::ParsedCertificate,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-/// How much TLS is asked for, from nothing to all.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum SslMode {
-    /// None.
-    Disable,
-    /// If the server offers it.
-    Prefer,
-    /// Always; who is at the other end is not asked.
-    Require,
-    /// And its certificate must come from somebody who is trusted.
-    VerifyCa,
-    /// And must be for the host that was asked for.
-    VerifyFull,
-}
-
-impl SslMode {
-    /// The mode with a name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        match name {
-            "disable" => Some(Self::Disable),
-            "prefer" => Some(Self::Prefer),
-            "require" => Some(Self::Require),
-            "verify-ca" => Some(Self::VerifyCa),
-            "verify-full" => Some(Self::VerifyFull),
-            _ => None,
-        }
-    }
-
-    /// The mode as far as the conversation before the encryption goes: what is verified is no part of it.
-    pub(crate) fn negotiated(self) -> tokio_postgres::config::SslMode {
-        match self {
-            Self::Disable => tokio_postgres::config::SslMode::Disable,
-            Self::Prefer => tokio_postgres::config::SslMode::Prefer,
-            Self::Require | Self::VerifyCa | Self::VerifyFull => tokio_postgres::config::SslMode::Require,
-        }
-    }
-}
 
 /// Whom to take for the server.
 pub(crate) enum Trust {

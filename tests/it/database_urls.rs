@@ -163,6 +163,18 @@ fn a_url_leads_where_psql_goes_with_it_or_is_refused() {
         "postgres://u@127.0.0.1:A0/d?options=-csearch_path%3Dx%20-c%20jit%3Doff",
         "postgres://u@127.0.0.1:A0/d?options=-csearch_path=x",
         "postgres://u@127.0.0.1:A0/d?%75ser=me",
+        "postgres://u@127.0.0.1:A0/d?ssl%6dode=disable&us%65r=me",
+        "postgres://u@127.0.0.1:A0/d?%zzser=me",
+        "postgres://u@127.0.0.1:A0/d?user%3Dme",
+        // Repeated, and empty.
+        "postgres://u@127.0.0.1:A0/d?user=me&user=you&options=-cjit%3Don&options=",
+        "postgres://u@127.0.0.1:A0/d?sslmode=require&sslmode=disable",
+        "postgres://u@127.0.0.1:A0/d?sslmode=disable&sslmode=",
+        "postgres://u@127.0.0.1:A0/d?target_session_attrs=",
+        "postgres://u@127.0.0.1:A0/d?connect_timeout=",
+        "postgres://u@127.0.0.1:A0/d?user=&host=&port=&dbname=&hostaddr=127.0.0.1",
+        "postgres://u@127.0.0.1:A0/d?user=&hostaddr=&application_name=",
+        "postgres://u@127.0.0.1:A0/d?nothing=",
         // Several hosts.
         "postgres://u@127.0.0.1:CLOSED,127.0.0.1:B0/d",
         "postgres://u@127.0.0.1,127.0.0.1/d?port=CLOSED,B0",
@@ -186,7 +198,17 @@ fn a_url_leads_where_psql_goes_with_it_or_is_refused() {
         // What psql understands and the program does not, or neither does.
         "postgres://u@127.0.0.1:A0/d?target_session_attrs=primary",
         "postgres://u@127.0.0.1:A0/d?target_session_attrs=prefer-standby",
+        "postgres://u@127.0.0.1:A0/d?target_session_attrs=standby",
         "postgres://u@127.0.0.1:A0/d?service=none",
+        "postgres://u@127.0.0.1:A0/d?sslcert=/dev/null&sslkey=/dev/null&sslmode=disable",
+        "postgres://u@127.0.0.1:A0/d?sslmode=allow",
+        "postgres://u@127.0.0.1:A0/d?ssl=true",
+        "postgres://u@127.0.0.1:A0/d?gssencmode=disable",
+        "postgres://u@127.0.0.1:A0/d?fallback_application_name=me",
+        "postgres://u@127.0.0.1:A0/d?client_encoding=UTF8",
+        "postgres://u@127.0.0.1:A0/d?keepalives_count=1",
+        "postgres://u@127.0.0.1:A0/d?keepalives_retries=1",
+        "postgres://u@127.0.0.1:A0/d?sslnegotiation=postgres",
         "postgres://u@127.0.0.1:A0/d?passfile=/dev/null",
         "postgres://u@127.0.0.1:A0/d?nothing=1",
         "postgres://u@127.0.0.1:A0/d?dbname",
@@ -208,37 +230,66 @@ fn a_url_leads_where_psql_goes_with_it_or_is_refused() {
     let parameters: Vec<_> =
         only_by_psql.iter().filter_map(|text| text.split_once('?')).map(|(_, p)| p).collect();
     let refused = [
-        "%75ser=me",
         "target_session_attrs=primary",
         "target_session_attrs=prefer-standby",
+        "target_session_attrs=standby",
+        "sslcert=/dev/null&sslkey=/dev/null&sslmode=disable",
+        "sslmode=allow",
+        "gssencmode=disable",
+        "fallback_application_name=me",
+        "client_encoding=UTF8",
         "passfile=/dev/null",
     ];
     assert_eq!(parameters, refused);
 }
 
 #[test]
-fn what_is_not_understood_is_refused_by_its_name() {
-    for parameter in [
-        "passfile",
-        "service",
-        "sslcert",
-        "sslkey",
-        "sslcrl",
-        "gssencmode",
-        "requirepeer",
-        "sslmod",
-        "client_encoding",
-        "target_session_attrs",
-        "hostaddr",
-        "port",
-        "tcp_user_timeout",
-        "sslmode",
-        "connect_timeout",
+fn what_is_not_supported_is_refused_by_its_name_with_what_to_do_instead() {
+    for (parameter, instead) in [
+        ("passfile", "write the password into the URL"),
+        ("passfil%65", "write the password into the URL"),
+        ("service", "write the parameters of the service into the URL"),
+        ("sslcert", "use a password"),
+        ("sslkey", "use a password"),
+        ("sslpassword", "use a password"),
+        ("sslcrl", "revocation is not checked"),
+        ("sslcompression", "remove it"),
+        ("sslsni", "remove it"),
+        ("sslnegotiation", "remove it"),
+        ("ssl_min_protocol_version", "TLS is 1.2 or 1.3"),
+        ("ssl", "use sslmode=require"),
+        ("gssencmode", "use TLS and a password"),
+        ("krbsrvname", "use TLS and a password"),
+        ("requirepeer", "sslmode=verify-full"),
+        ("client_encoding", "the encoding is UTF-8"),
+        ("fallback_application_name", "use application_name"),
+        ("replication", "remove it"),
+        ("sslmod", "unknown parameter"),
+        ("keepalives_retries", "unknown parameter"),
+        ("target_session_attrs", "use any, read-write or read-only"),
+        ("sslmode", "use disable, prefer, require, verify-ca or verify-full"),
+        ("ssl%6dode", "use disable, prefer, require, verify-ca or verify-full"),
+        ("hostaddr", "a value"),
+        ("port", "a value"),
+        ("tcp_user_timeout", "a value"),
+        ("connect_timeout", "a value"),
+        ("keepalives", "a value"),
+        ("keepalives_count", "a value"),
+        ("channel_binding", "a value"),
+        ("load_balance_hosts", "a value"),
     ] {
-        let url = format!("postgres://u:s3cret@h/d?{parameter}=s3cret");
-        let output = run(Process::command().args(["audit", "--database-url", &url]));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{said}");
-        assert!(said.contains(parameter) && !said.contains("s3cret"), "{parameter}: {said}");
+        let name = parameter.replace("%65", "e").replace("%6d", "m");
+        let may_be_empty = ["hostaddr", "port"].contains(&parameter);
+        for value in ["s3cret", ""].iter().filter(|value| !value.is_empty() || !may_be_empty) {
+            let url = format!("postgres://u:s3cret@h/d?{parameter}={value}");
+            let output = run(Process::command().args(["audit", "--database-url", &url]));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(64), "{said}");
+            let names_it = ["parameter", "value for"].map(|what| said.contains(&format!("{what} {name}")));
+            assert!(
+                names_it.contains(&true) && said.contains(instead) && !said.contains("s3cret"),
+                "{parameter}: {said}"
+            );
+        }
     }
 }
