@@ -271,8 +271,10 @@ async fn what_is_no_call_of_the_contract_is_answered_in_its_words() {
     attack("malformed calls", MEMORY_MAX, async |service| {
         let good = deposit("ann", "order-1", 5).encode_to_vec();
         let whole = message(0, good.len(), &good);
+        let note = |kib: usize| "n".repeat(kib * 1_024);
         let malformed = (200, Some(Code::InvalidArgument), Some("REQUEST_MALFORMED".to_owned()));
         let too_large = (200, Some(Code::InvalidArgument), Some("REQUEST_TOO_LARGE".to_owned()));
+        let much_metadata = (200, Some(Code::InvalidArgument), Some("METADATA_TOO_LARGE".to_owned()));
         let undeclared = (200, Some(Code::Internal), Some("COMPRESSION_UNDECLARED".to_owned()));
         let compressed = (200, Some(Code::Unimplemented), Some("COMPRESSION_UNSUPPORTED".to_owned()));
         let unknown = (200, Some(Code::Unimplemented), Some("UNIMPLEMENTED".to_owned()));
@@ -285,6 +287,8 @@ async fn what_is_no_call_of_the_contract_is_answered_in_its_words() {
             ("garbage", CREDIT, &[GRPC], message(0, 64, &[0xff; 64]), &malformed),
             ("4 GiB to come", CREDIT, &[GRPC], message(0, u32::MAX as usize, &good), &too_large),
             ("gzip", CREDIT, &[GRPC, ("grpc-encoding", "gzip")], message(1, good.len(), &good), &compressed),
+            ("20 KiB of metadata", CREDIT, &[GRPC, ("x-note", &note(20))], whole.clone(), &much_metadata),
+            ("80 KiB of metadata", CREDIT, &[GRPC, ("x-note", &note(80))], whole.clone(), &(431, None, None)),
             ("no method", "/billing.v1.BillingService/Mint", &[GRPC], whole.clone(), &unknown),
             ("no service", "/billing.v2.BillingService/Credit", &[GRPC], whole.clone(), &unknown),
             ("no path", "/", &[GRPC], whole.clone(), &unknown),

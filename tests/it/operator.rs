@@ -97,6 +97,18 @@ fn grpcurl_needs_no_files_to_list_describe_call_and_check() {
 }
 
 #[test]
+fn grpcurl_is_told_that_metadata_is_too_large() {
+    let service = Service::start("metadata");
+    for (kib, said) in
+        [(20, "metadata is larger than 16384 bytes"), (80, "violates the maximum size (65536 bytes)")]
+    {
+        let note = format!("-H \"x-note: $(printf %0{}d 0)\"", kib * 1_024);
+        let printed = service.grpcurl(&format!("{note} {PAGE_ADDRESS} billing.v1.BillingService/GetAccount"));
+        assert!(printed.contains(said), "{kib} KiB: {printed}");
+    }
+}
+
+#[test]
 fn buf_curl_calls_it_by_reflection_v1() {
     let service = Service::start("buf");
     let credit = format!(
