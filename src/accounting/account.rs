@@ -11,7 +11,7 @@ pub struct Account {
     pub last_sequence: i64,
     /// When the newest entry was written.
     pub update_time: Timestamp,
-    /// No lease runs out before this; `None` if none is running.
+    /// No lease expires before this; `None` if none is running.
     pub next_expire_time: Option<Timestamp>,
 }
 
@@ -22,7 +22,7 @@ impl Account {
         now.max(self.update_time)
     }
 
-    /// Whether a lease may have run out that is not written down.
+    /// Whether a lease may have expired that is not recorded.
     #[must_use]
     pub fn may_have_lapsed(&self, now: Timestamp) -> bool {
         self.next_expire_time.is_some_and(|next| next <= self.time(now))

@@ -45,7 +45,7 @@ pub struct Recorded {
     pub answer: Answer,
 }
 
-/// An answer that stands for ever.
+/// An answer that stands forever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Yes, by this entry.
@@ -105,7 +105,7 @@ struct AccountBook {
     originals: HashMap<i64, Original>,
     reservations: HashMap<IdempotencyKey, Reservation>,
     is_changed: bool,
-    /// Reservations whose leases have run out, to be ended first.
+    /// Reservations whose leases have expired, to be ended first.
     lapsed: Vec<IdempotencyKey>,
     changed_reservations: BTreeSet<IdempotencyKey>,
 }
@@ -132,7 +132,7 @@ impl Book {
         }
     }
 
-    /// Puts in a reservation whose lease has run out, and that does not know yet.
+    /// Puts in a reservation whose lease has expired, and that does not know yet.
     pub fn put_lapsed(&mut self, reservation: Reservation) {
         if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
             book.lapsed.push(reservation.reservation_id.clone());
@@ -140,7 +140,7 @@ impl Book {
         }
     }
 
-    /// Puts in when the first lease runs out, or ran out, of those that were not put in as lapsed.
+    /// Puts in when the first lease expires, or expired, of those that were not put in as lapsed.
     pub fn put_next_expire_time(&mut self, account_id: &AccountId, next: Option<Timestamp>) {
         if let Some(book) = self.accounts.get_mut(account_id) {
             book.is_changed |= book.account.next_expire_time != next;
@@ -200,7 +200,7 @@ impl Book {
         self.accounts.get(account_id)?.reservations.get(reservation_id)
     }
 
-    /// The reservations that were put in as lapsed, in the order in which their leases ran out.
+    /// The reservations that were put in as lapsed, in the order in which their leases expired.
     pub(super) fn take_lapsed(&mut self) -> Vec<Reservation> {
         let mut lapsed = Vec::new();
         for book in self.accounts.values_mut() {

@@ -36,8 +36,8 @@ pub enum Outcome {
 /// Answers commands in order, each knowing the ones before it. The book must hold what they name; it is left holding
 /// what they changed. `now` is the database's clock, read under the locks of all accounts.
 ///
-/// Leases that have run out by then end first, so that no rule needs to know of them: for every other entry, what is held
-/// is what is held. Where more have run out in an account than the book holds, nothing else is decided there yet: `None`.
+/// Leases that have expired by then end first, so that no rule needs to know of them: for every other entry, what is held
+/// is what is held. Where more have expired in an account than the book holds, nothing else is decided there yet: `None`.
 #[must_use]
 pub fn decide(
     book: &mut Book,
@@ -99,7 +99,7 @@ fn applied(book: &Book, entry: Arc<Entry>, replayed: bool) -> Outcome {
     Outcome::Applied { entry, replayed, reservation }
 }
 
-/// Writes down which leases have run out, under the service's own keys.
+/// Records which leases have expired, under the service's own keys.
 fn expire_lapsed(book: &mut Book, now: Timestamp) {
     for reservation in book.take_lapsed() {
         let id = reservation.reservation_id.clone();

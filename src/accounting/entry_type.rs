@@ -34,7 +34,7 @@ pub enum EntryType {
     Release,
     /// A hold raised, or its lease renewed.
     Extend,
-    /// A hold freed because its lease ran out.
+    /// A hold freed because its lease expired.
     Expire,
 }
 

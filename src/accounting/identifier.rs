@@ -78,7 +78,7 @@ identifier! {
     AccountId, 128
 }
 identifier! {
-    /// The name of one operation on one account, for ever: visible ASCII characters, 1..=255 of a caller's, and up to
+    /// The name of one operation on one account, forever: visible ASCII characters, 1..=255 of a caller's, and up to
     /// 270 of the service's own.
     IdempotencyKey, 270
 }
@@ -95,7 +95,7 @@ impl IdempotencyKey {
     /// The longest that a caller may send. The service's own keys hold one of a caller's.
     pub const CALLERS_LENGTH_MAX: usize = 255;
 
-    /// The key under which it is written down that a reservation's lease has run out.
+    /// The key under which it is recorded that a reservation's lease has expired.
     pub(super) fn of_expiry(reservation_id: &Self) -> Self {
         Self(format!("{RESERVED_KEY_PREFIX}expire/{reservation_id}").into())
     }

@@ -5,11 +5,11 @@
 //!            ▼               │
 //! Reserve ► OPEN ── Capture ─┴──────────► CAPTURED
 //!            │ ├─── Release ────────────► RELEASED
-//!            │ └─── its lease runs out ─► EXPIRED ── late Capture ──► CAPTURED
+//!            │ └─── its lease expires ─► EXPIRED ── late Capture ──► CAPTURED
 //!            └─ ExtendReservation: OPEN
 //! ```
 //!
-//! Each end frees exactly what is still held. Once the lease has run out the hold is worth nothing: a late capture finds
+//! Each end frees exactly what is still held. Once the lease has expired the hold is worth nothing: a late capture finds
 //! all that it asks for in excess, and its overage policy says what becomes of it.
 
 use super::{Amount, MicroUsd, RefusalReason, ReservationState, ReservationStatus, Timestamp};
@@ -41,7 +41,7 @@ impl ReservationStatus {
         Movement { amount: MicroUsd::ZERO, held_delta: held, status, uncollected: MicroUsd::ZERO }
     }
 
-    /// Its lease has run out.
+    /// Its lease has expired.
     pub(super) fn expire(&self) -> Movement {
         self.free(self.expired())
     }

@@ -46,7 +46,7 @@ pub enum RefusalReason {
         /// How.
         state: ReservationState,
     },
-    /// The reservation has ended because its lease ran out.
+    /// The reservation has ended because its lease expired.
     ReservationExpired,
     /// The account would owe more than the configured limit.
     DebtLimit {

@@ -5,13 +5,13 @@ use super::{AccountId, IdempotencyKey, MicroUsd, Note, Timestamp};
 /// Where a reservation stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReservationState {
-    /// Money is held until the lease runs out.
+    /// Money is held until the lease expires.
     Open,
     /// Ended by a final capture.
     Captured,
     /// Ended by the caller.
     Released,
-    /// Ended because its lease ran out.
+    /// Ended because its lease expired.
     Expired,
 }
 
@@ -41,9 +41,9 @@ pub struct ReservationStatus {
     pub held: MicroUsd,
     /// What has been captured of it so far.
     pub captured: MicroUsd,
-    /// When its lease runs out, or ran out.
+    /// When its lease expires, or expired.
     pub expire_time: Timestamp,
-    /// When it ended. If its lease ran out: the moment it did, however much later that was written down.
+    /// When it ended. If its lease expired: the moment it did, however much later that was recorded.
     pub close_time: Option<Timestamp>,
 }
 
@@ -81,8 +81,8 @@ impl ReservationState {
 }
 
 impl Reservation {
-    /// The reservation as it is at a moment: if its lease has run out by then, it has ended, whether or not that was
-    /// written down.
+    /// The reservation as it is at a moment: if its lease has expired by then, it has ended, whether or not that was
+    /// recorded.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         let status = if self.status.is_lapsed(now) { self.status.expired() } else { self.status };
@@ -91,12 +91,12 @@ impl Reservation {
 }
 
 impl ReservationStatus {
-    /// Whether its lease has run out, and it does not know yet.
+    /// Whether its lease has expired, and it does not know yet.
     pub(super) fn is_lapsed(&self, now: Timestamp) -> bool {
         self.state == ReservationState::Open && self.expire_time <= now
     }
 
-    /// The same, ended because its lease ran out.
+    /// The same, ended because its lease expired.
     pub(super) fn expired(self) -> Self {
         self.ended(ReservationState::Expired, self.expire_time)
     }

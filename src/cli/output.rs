@@ -1,5 +1,5 @@
 //! What a command says: the only place where a line is written to standard output or standard error. Neither need take it: a
-//! disk is full, or nobody reads any more.
+//! disk is full, or nobody reads any longer.
 
 use std::{
     fmt::Display,

@@ -70,7 +70,7 @@ pub struct Config {
     pub committer: CommitterSettings,
     /// How many connections serve reads.
     pub readers: u32,
-    /// How often expired reservations are written down; `None` for never.
+    /// How often expired reservations are recorded; `None` for never.
     pub sweep_interval: Option<Duration>,
     /// How long to keep serving after a signal to stop.
     pub drain_delay: Duration,

@@ -130,7 +130,7 @@ impl Drop for Session {
 /// A session in use. It goes back to its pool when it is dropped, or is closed.
 pub(crate) type PooledSession = PooledConnection<'static, Sessions>;
 
-/// Waits for an answer of the database, but not for ever: a server that hangs, or a network that swallows what is sent,
+/// Waits for an answer of the database, but not forever: a server that hangs, or a network that swallows what is sent,
 /// is not noticed otherwise. Whether the work is done is not known then.
 pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, NoAnswer> {
     timeout(PATIENCE, work).await.map_err(|_| no_answer(PATIENCE))
@@ -150,7 +150,7 @@ impl Epoch {
     }
 }
 
-/// Makes sessions for a pool, and tells which are of no use any more.
+/// Makes sessions for a pool, and tells which are no longer needed.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     connector: Connector,
@@ -317,7 +317,7 @@ impl Connections {
         }
     }
 
-    /// Returns when the server where sessions are had is not at work for a backend any more: the answer was lost on its way, or
+    /// Returns when the server where sessions are had is not at work for a backend any longer: the answer was lost on its way, or
     /// another server has taken over.
     async fn is_given_up(&self, backend: Backend) {
         while self.is_at_work(backend).await != Some(false) {

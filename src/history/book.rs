@@ -1,7 +1,7 @@
 //! The book, as history is written into it.
 //!
 //! A chunk is one transaction: it locks its accounts in the order of their ids, as the service does, so an import may run
-//! beside it; and it says in `imported_accounts` how far it came.
+//! beside it; and it says in `imported_accounts` how far it got.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -222,7 +222,7 @@ impl Book {
         Ok(())
     }
 
-    /// Has the server count anew, so that what comes now is planned for what is there now.
+    /// Has the server count again, so that what comes now is planned for what is there now.
     pub(super) async fn analyze(&self) -> Result<(), HistoryError> {
         let text = "ANALYZE accounts, ledger_entries, external_credits, imported_accounts";
         self.client.batch_execute(text).await.map_err(failed)

@@ -30,7 +30,7 @@ type ReplayRow = (Vec<u8>, i64);
 type PaymentRow = (i16, String, String, i64);
 type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 
-/// How many leases that have run out one transaction reads at most, of all its accounts together: as many as it writes down
+/// How many expired leases one transaction reads at most, of all its accounts together: as many as it records
 /// in a moment. Of each account it reads one at least.
 const LAPSED_MAX: usize = 1_000;
 
@@ -273,17 +273,17 @@ fn put_other_answer(row: AnswerRow, book: &mut Book, pointers: &mut Pointers) ->
     Ok(())
 }
 
-/// Leases of an account that may have run out.
+/// Leases of an account that may have expired.
 struct Due {
     /// The account's time.
     time: Timestamp,
-    /// How many of those that have run out are still to be put into the book.
+    /// How many of those that have expired are still to be put into the book.
     room: usize,
-    /// When the first lease runs out, or ran out, of those that are not.
+    /// When the first lease expires, or expired, of those that are not.
     next: Option<Timestamp>,
 }
 
-/// Reads the reservations whose leases have run out, of the accounts that may have some. What is read is shared out evenly,
+/// Reads the reservations whose leases have expired, of the accounts that may have some. What is read is shared out evenly,
 /// so that no account waits for another.
 async fn read_lapsed(
     connection: &AsyncPgConnection,

@@ -144,7 +144,7 @@ fn given_in_pieces(
     Body::new(Pieces { pieces, is_whole: false })
 }
 
-/// Gives a body away. Ends early if nobody takes it any more.
+/// Gives a body away. Ends early if nobody takes it any longer.
 async fn give(mut body: Body, given: mpsc::Sender<Result<Frame<Bytes>, Status>>) -> Option<()> {
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         match frame.map(Frame::into_data) {

@@ -34,7 +34,7 @@ impl LogRateLimit {
         lines.count <= LINES_MAX
     }
 
-    /// Says from time to time, for ever, how many lines were left out.
+    /// Says from time to time, forever, how many lines were left out.
     pub(crate) async fn report(&self) {
         loop {
             sleep(REPORT_INTERVAL).await;
@@ -44,7 +44,7 @@ impl LogRateLimit {
         }
     }
 
-    /// Begins anew where lines were counted for long enough. Returns the codes of which too many came, and how many too many.
+    /// Begins again where lines were counted for long enough. Returns the codes of which too many came, and how many too many.
     fn take_left_out(&self, now: Instant) -> Vec<(&'static str, u64)> {
         let mut left_out = Vec::new();
         self.lines().retain(|code, lines| {

@@ -4,7 +4,7 @@
 //! and its time; what the book cannot keep as it was, the entry's metadata does: `note` has the names. What does not add up is
 //! balanced by an entry of its own, an adjustment, which says why.
 //!
-//! An [`AccountImport`] adds the rows of one account, and knows how far it came: [`Imported`].
+//! An [`AccountImport`] adds the rows of one account, and knows how far it got: [`Imported`].
 //!
 //! Before that, a [`Survey`] has what is there, and each [`Irregularity`] by its [`Kind`].
 

@@ -8,7 +8,7 @@ use super::HistoryRow;
 pub const IMPORTED_ID: &str = "imported_id";
 /// The type that the row had there, where it is not the entry's own.
 const IMPORTED_ENTRY_TYPE: &str = "imported_entry_type";
-/// The balance that was written down after the row, where it is not the entry's own.
+/// The balance that was recorded after the row, where it is not the entry's own.
 const IMPORTED_BALANCE_AFTER: &str = "imported_balance_after";
 /// The row's time, where it cannot be the entry's: the entry before it is later, or it is in the future, or before 1970.
 const IMPORTED_CREATE_TIME: &str = "imported_create_time";
