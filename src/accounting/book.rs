@@ -1,4 +1,4 @@
-//! The part of the book that some commands touch: what the rules read, and what they wrote.
+//! The part of the book that a batch of commands concerns: what the rules read, and the changes that they make.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,7 +11,8 @@ use super::{
     posting::Posting,
 };
 
-/// The accounts, earlier answers, charges, payments and reservations that some commands name; and all that [`super::decide()`] adds.
+/// The accounts, earlier answers, originals, payments and reservations that commands name, and the changes that
+/// [`super::decide()`] makes.
 #[derive(Debug, Default)]
 pub struct Book {
     accounts: HashMap<AccountId, AccountBook>,
@@ -19,24 +20,24 @@ pub struct Book {
     changes: Changes,
 }
 
-/// All that was decided and is to be written.
+/// The changes to write.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The entries, in the order in which they were decided.
+    /// The entries, in the order of the decisions.
     pub entries: Vec<(Arc<Entry>, Fingerprint)>,
-    /// The accounts that have changed, as they stand after the last of the entries.
+    /// The changed accounts, after the last entry.
     pub accounts: Vec<(AccountId, Account)>,
-    /// The reservations of the entries, as they stand after the last one.
+    /// The changed reservations, after the last entry.
     pub reservations: Vec<Reservation>,
-    /// The refusals to remember.
+    /// The refusals.
     pub refusals: Vec<Refused>,
-    /// The payments credited.
+    /// The credited payments.
     pub external_credits: Vec<(CreditKind, ExternalId, ExternalCredit)>,
     /// The keys answered with the entry of another key.
     pub external_replays: Vec<ExternalReplay>,
 }
 
-/// How a key was answered.
+/// A key's request and answer.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// What was asked.
@@ -45,12 +46,12 @@ pub struct Recorded {
     pub answer: Answer,
 }
 
-/// An answer that stands forever.
+/// An answer, which never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Yes, by this entry.
+    /// Applied, by this entry.
     Applied(Arc<Entry>),
-    /// No.
+    /// Refused.
     Refused(Arc<Refusal>),
 }
 
@@ -63,14 +64,14 @@ pub struct Original {
     pub refunded: MicroUsd,
 }
 
-/// Who was credited for a payment of another system.
+/// The account that was credited for a payment of another system.
 #[derive(Debug, Clone)]
 pub struct ExternalCredit {
     /// The account.
     pub account_id: AccountId,
     /// The entry's sequence in it.
     pub sequence: i64,
-    /// The entry, where the account is the one that asks.
+    /// The entry, if it is in the account that asks.
     pub entry: Option<Arc<Entry>>,
 }
 
@@ -105,13 +106,13 @@ struct AccountBook {
     originals: HashMap<i64, Original>,
     reservations: HashMap<IdempotencyKey, Reservation>,
     is_changed: bool,
-    /// Reservations whose leases have expired, to be ended first.
+    /// Open reservations whose leases have expired: they are ended first.
     lapsed: Vec<IdempotencyKey>,
     changed_reservations: BTreeSet<IdempotencyKey>,
 }
 
 impl Book {
-    /// Puts in an account. It must be there before anything else of it.
+    /// Adds an account. Everything else about an account is added after it.
     pub fn put_account(&mut self, account_id: AccountId, account: Account) {
         let book = AccountBook {
             account,
@@ -125,14 +126,14 @@ impl Book {
         self.accounts.insert(account_id, book);
     }
 
-    /// Puts in a reservation that a command names.
+    /// Adds a reservation that a command names.
     pub fn put_reservation(&mut self, reservation: Reservation) {
         if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
             book.reservations.insert(reservation.reservation_id.clone(), reservation);
         }
     }
 
-    /// Puts in a reservation whose lease has expired, and that does not know yet.
+    /// Adds an open reservation whose lease has expired.
     pub fn put_lapsed(&mut self, reservation: Reservation) {
         if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
             book.lapsed.push(reservation.reservation_id.clone());
@@ -140,7 +141,7 @@ impl Book {
         }
     }
 
-    /// Puts in when the first lease expires, or expired, of those that were not put in as lapsed.
+    /// Sets the earliest expiry among the open reservations that were not added as lapsed.
     pub fn put_next_expire_time(&mut self, account_id: &AccountId, next: Option<Timestamp>) {
         if let Some(book) = self.accounts.get_mut(account_id) {
             book.is_changed |= book.account.next_expire_time != next;
@@ -148,37 +149,37 @@ impl Book {
         }
     }
 
-    /// Puts in how a key was answered.
+    /// Adds a key's answer.
     pub fn put_answer(&mut self, account_id: &AccountId, key: IdempotencyKey, recorded: Recorded) {
         if let Some(book) = self.accounts.get_mut(account_id) {
             book.answers.insert(key, recorded);
         }
     }
 
-    /// Puts in an entry that a command refers to, and what has been given back of it.
+    /// Adds an entry that a command refers to.
     pub fn put_original(&mut self, original: Original) {
         if let Some(book) = self.accounts.get_mut(&original.entry.account_id) {
             book.originals.insert(original.entry.sequence, original);
         }
     }
 
-    /// Puts in who was credited for a payment.
+    /// Adds the account that was credited for a payment.
     pub fn put_external_credit(&mut self, kind: CreditKind, external_id: ExternalId, credit: ExternalCredit) {
         self.external_credits.insert((kind, external_id), credit);
     }
 
-    /// The account as it stands, with all that was decided so far.
+    /// The account, with all decisions so far.
     #[must_use]
     pub fn account(&self, account_id: &AccountId) -> Option<&Account> {
         self.accounts.get(account_id).map(|book| &book.account)
     }
 
-    /// The accounts, with all that was decided so far.
+    /// The accounts, with all decisions so far.
     pub fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
         self.accounts.iter().map(|(id, book)| (id, &book.account))
     }
 
-    /// How a key was answered, if it was.
+    /// The answer to a key, if there is one.
     #[must_use]
     pub fn answer(&self, account_id: &AccountId, key: &IdempotencyKey) -> Option<&Recorded> {
         self.accounts.get(account_id)?.answers.get(key)
@@ -190,7 +191,7 @@ impl Book {
         self.accounts.get(account_id)?.originals.get(&sequence)
     }
 
-    /// A reservation as it stands.
+    /// A reservation, with all decisions so far.
     #[must_use]
     pub fn reservation(
         &self,
@@ -200,7 +201,7 @@ impl Book {
         self.accounts.get(account_id)?.reservations.get(reservation_id)
     }
 
-    /// The reservations that were put in as lapsed, in the order in which their leases expired.
+    /// Takes the lapsed reservations, in the order of their expiry.
     pub(super) fn take_lapsed(&mut self) -> Vec<Reservation> {
         let mut lapsed = Vec::new();
         for book in self.accounts.values_mut() {
@@ -214,13 +215,13 @@ impl Book {
         lapsed
     }
 
-    /// Who was credited for a payment, if anybody was.
+    /// The account that was credited for a payment, if any.
     #[must_use]
     pub fn external_credit(&self, kind: CreditKind, external_id: &ExternalId) -> Option<&ExternalCredit> {
         self.external_credits.get(&(kind, external_id.clone()))
     }
 
-    /// All that was decided.
+    /// The changes.
     #[must_use]
     pub fn into_changes(self) -> Changes {
         let mut changes = self.changes;
@@ -233,7 +234,7 @@ impl Book {
         changes
     }
 
-    /// Writes the entry of an operation, or returns `None` where the balance would leave int64.
+    /// Adds the entry of an operation. `None` if the balance would overflow int64.
     pub(super) fn post(
         &mut self,
         envelope: &Envelope,
@@ -270,7 +271,7 @@ impl Book {
         Some(entry)
     }
 
-    /// Remembers that an operation was refused.
+    /// Records a refusal.
     pub(super) fn refuse(
         &mut self,
         envelope: &Envelope,
@@ -287,7 +288,7 @@ impl Book {
         refusal
     }
 
-    /// Remembers that an operation was answered with the entry of another key.
+    /// Records that an operation was answered with the entry of another key.
     pub(super) fn answer_with(&mut self, envelope: &Envelope, entry: Arc<Entry>, now: Timestamp) {
         self.record(envelope, Answer::Applied(Arc::clone(&entry)));
         self.changes.external_replays.push(ExternalReplay {
@@ -305,7 +306,7 @@ impl Book {
 }
 
 impl Original {
-    /// What is left to give back. What was taken is a negative amount; history from before this ledger may have others.
+    /// What is left to give back. A debit has a negative amount; imported history may have others.
     #[must_use]
     pub fn left(&self) -> MicroUsd {
         let charged = self.entry.amount.get().saturating_neg();
@@ -335,13 +336,13 @@ impl AccountBook {
 }
 
 impl Changes {
-    /// Whether nothing is to be written.
+    /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
     }
 
-    /// Whether only entries, and the accounts after them, are to be written.
+    /// Whether there are only entries, and the accounts after them.
     #[must_use]
     pub fn are_entries_only(&self) -> bool {
         self.reservations.is_empty()

@@ -1,4 +1,4 @@
-//! The whole business in one pure function.
+//! The entry point of the rules: one pure function that answers commands.
 
 use std::sync::Arc;
 
@@ -9,35 +9,35 @@ use super::{
     verdict::{NotFound, Situation, Verdict},
 };
 
-/// How an operation is answered.
+/// The answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Yes.
+    /// Applied.
     Applied {
         /// The entry that was written.
         entry: Arc<Entry>,
         /// Whether an earlier call wrote it.
         replayed: bool,
-        /// The reservation right after the entry, if it is about one.
+        /// The reservation right after the entry, if the entry concerns one.
         reservation: Option<Reservation>,
     },
-    /// No, now and whenever it is asked again.
+    /// Refused, permanently.
     Refused(Arc<Refusal>),
-    /// No, by the configuration of this service. Nothing is remembered of it: another replica may allow it.
+    /// Forbidden by the configuration of this service. Not recorded: another replica may allow it.
     Declined(Arc<Refusal>),
-    /// A field is not one that this service takes. Nothing is remembered of it.
+    /// A field is invalid for this service. Not recorded.
     Invalid(Invalid),
-    /// The key names another request. Nothing is remembered of this one.
+    /// The key belongs to another request. Not recorded.
     KeyReused(KeyReused),
-    /// What it names is not there. Nothing is remembered of it.
+    /// Something that it refers to does not exist. Not recorded.
     NotFound(NotFound),
 }
 
-/// Answers commands in order, each knowing the ones before it. The book must hold what they name; it is left holding
-/// what they changed. `now` is the database's clock, read under the locks of all accounts.
+/// Answers commands in order; each sees the effects of those before it. The book must hold what they refer to, and collects
+/// their changes. `now` is the database's clock, read under the locks of all accounts.
 ///
-/// Leases that have expired by then end first, so that no rule needs to know of them: for every other entry, what is held
-/// is what is held. Where more have expired in an account than the book holds, nothing else is decided there yet: `None`.
+/// Leases that have expired by then are ended first, so that no rule has to consider them. If more leases have expired in an
+/// account than the book holds, its commands are not decided yet: `None`.
 #[must_use]
 pub fn decide(
     book: &mut Book,
@@ -78,8 +78,8 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
     Outcome::Refused(book.refuse(envelope, &reason, now))
 }
 
-/// The answer to a key that was answered before: the same one, if it is the same request. Comes before any look at the
-/// state of the account, which has moved on since.
+/// The answer to a key that was answered before: the same answer, if the request is the same. Comes before any look at the
+/// state of the account, which has changed since.
 fn repeat(book: &Book, recorded: &Recorded, command: &Command) -> Outcome {
     if recorded.fingerprint != *command.fingerprint() {
         return Outcome::KeyReused(recorded.fingerprint.reused_by(command.fingerprint()));
@@ -90,7 +90,7 @@ fn repeat(book: &Book, recorded: &Recorded, command: &Command) -> Outcome {
     }
 }
 
-/// The answer by an entry: with the reservation as it stood right after it, which is not how it stands now.
+/// The answer by an entry: with the reservation as it stood right after the entry, not as it stands now.
 fn applied(book: &Book, entry: Arc<Entry>, replayed: bool) -> Outcome {
     let reservation = entry.reservation.as_ref().and_then(|after| {
         let reservation = book.reservation(&entry.account_id, &after.reservation_id)?;
@@ -99,7 +99,7 @@ fn applied(book: &Book, entry: Arc<Entry>, replayed: bool) -> Outcome {
     Outcome::Applied { entry, replayed, reservation }
 }
 
-/// Records which leases have expired, under the service's own keys.
+/// Ends reservations whose leases have expired, under the service's own keys.
 fn expire_lapsed(book: &mut Book, now: Timestamp) {
     for reservation in book.take_lapsed() {
         let id = reservation.reservation_id.clone();
@@ -109,8 +109,8 @@ fn expire_lapsed(book: &mut Book, now: Timestamp) {
     }
 }
 
-/// What the configuration or the version of the service says against a command. It is not remembered, and comes after the
-/// look at the key: a replay stays one under any other.
+/// Why the configuration or the version of this service forbids a command. Checked after the key, and not recorded: a replay
+/// is a replay under every configuration.
 fn forbid(limits: &Limits, command: &Command, now: Timestamp) -> Option<Outcome> {
     if let Err(invalid) = command.key().must_be_specific(command.account_id()) {
         return Some(Outcome::Invalid(invalid));

@@ -1,4 +1,4 @@
-//! The journal's rows.
+//! Entries: the rows of the journal.
 
 use super::{
     AccountId, Actor, Balance, CallerName, EntryType, ExternalId, IdempotencyKey, MicroUsd, Note, Reason,
@@ -10,43 +10,43 @@ use super::{
 pub struct Entry {
     /// The account.
     pub account_id: AccountId,
-    /// The number in the account: 1, 2, 3 … without gaps.
+    /// Its number in the account: 1, 2, 3 … without gaps.
     pub sequence: i64,
     /// What the entry records.
     pub entry_type: EntryType,
-    /// What was added to posted.
+    /// The change of posted.
     pub amount: MicroUsd,
-    /// What was added to held.
+    /// The change of held.
     pub held_delta: MicroUsd,
     /// The balance right after this entry.
     pub balance_after: Balance,
-    /// The operation's key; `None` only on history from before this ledger.
+    /// The operation's key; `None` only on imported history.
     pub idempotency_key: Option<IdempotencyKey>,
     /// The payment's id in another system.
     pub external_id: Option<ExternalId>,
     /// What the caller wrote beside it.
     pub note: Note,
-    /// Who granted the money.
+    /// The operator who decided on the credit.
     pub actor: Option<Actor>,
-    /// Why it was granted.
+    /// The operator's reason.
     pub reason: Option<Reason>,
     /// The reservation that it opened, changed or ended.
     pub reservation: Option<ReservationAfter>,
-    /// The charge or capture that it gives back.
+    /// The charge or capture that a refund gives back.
     pub refunded_sequence: Option<i64>,
     /// When it was written. Never earlier than the entry before it.
     pub create_time: Timestamp,
-    /// Who asked for it; `None` where the service asked itself, and of callers without credentials.
+    /// The caller; `None` for entries of the service's own, and for callers without credentials.
     pub caller: Option<CallerName>,
 }
 
-/// A reservation right after an entry, so that the answer can be given again.
+/// A reservation right after an entry: part of the answer, which a replay repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservationAfter {
     /// The reservation.
     pub reservation_id: IdempotencyKey,
-    /// How it stood.
+    /// Its status.
     pub status: ReservationStatus,
-    /// What a capture could not collect.
+    /// The part of a capture that could not be collected.
     pub uncollected: MicroUsd,
 }

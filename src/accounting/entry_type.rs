@@ -1,11 +1,11 @@
-//! What an entry records: one word for it here, in SQL and in the proto.
+//! The types of entries, with the same names here, in SQL and in the proto.
 
-/// Which kind of credit.
+/// A kind of credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CreditKind {
     /// A payment through Stripe, always with an external id: the Checkout session's.
     StripeDeposit,
-    /// A payment by any other way.
+    /// A payment by any other means.
     Deposit,
     /// Money earned by the account.
     Earning,
@@ -15,12 +15,12 @@ pub enum CreditKind {
     InviteCredit,
 }
 
-/// What an entry records.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryType {
     /// Money put in.
     Credit(CreditKind),
-    /// Money taken at once.
+    /// Money taken immediately.
     Charge,
     /// Money given back of a charge or capture.
     Refund,

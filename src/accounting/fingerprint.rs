@@ -1,10 +1,10 @@
-//! What was asked under a key, in a few bytes: tells a replay from a misuse of the key, and names what differs.
+//! The fingerprint of a request: a few bytes that tell a replay from a misuse of the key, and name the fields that differ.
 //!
 //! A fingerprint is the method's number, then a number and eight bytes for each field that is not at its default:
-//! the value itself where it is a number, otherwise the first eight bytes of its SHA-256. Eight bytes a field are
-//! enough: two texts of one caller under one key agree by chance once in 10^19 misuses, and a caller who looks for two
-//! such texts deceives only himself. A field at its default adds nothing, so a later version with one more optional
-//! field still recognises what an earlier version wrote.
+//! the value itself where it is a number, otherwise the first eight bytes of its SHA-256. Eight bytes per
+//! field are enough: two texts of one caller under one key collide once in 10^19 misuses, and a caller who searches for a
+//! collision deceives only itself. A field at its default adds nothing, so a later version with another optional field
+//! still recognises what an earlier version wrote.
 
 use sha2::{Digest, Sha256};
 
@@ -13,16 +13,16 @@ use super::{
     method::{Method, method_name},
 };
 
-/// What was asked under a key.
+/// The fingerprint of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(Vec<u8>);
 
-/// A key used for another request than the one it names.
+/// A key was used for another request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyReused {
-    /// The method that the key names.
+    /// The method of the original request.
     pub method: &'static str,
-    /// The fields in which the request differs from the one that the key names; `method` if it is another method.
+    /// The fields that differ from the original request; `method` if the method differs.
     pub fields: Vec<&'static str>,
 }
 
@@ -54,19 +54,19 @@ impl Fingerprint {
         Self(vec![method as u8])
     }
 
-    /// A fingerprint that is in the book already.
+    /// A fingerprint from the book.
     #[must_use]
     pub fn recorded(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The fingerprint as the book keeps it.
+    /// The fingerprint as the book stores it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What differs when a request with another fingerprint comes under the key that this one was recorded under.
+    /// What differs in a request that reuses the key of this one.
     #[must_use]
     pub fn reused_by(&self, request: &Self) -> KeyReused {
         let method = self.method_name();
@@ -84,7 +84,7 @@ impl Fingerprint {
         KeyReused { method, fields: numbers.into_iter().map(field_name).collect() }
     }
 
-    /// The method that was called, such as `Credit`.
+    /// The method, such as `Credit`.
     #[must_use]
     pub fn method_name(&self) -> &'static str {
         method_name(self.0.first().copied().unwrap_or_default())

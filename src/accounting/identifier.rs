@@ -1,14 +1,14 @@
-//! The names that callers give: of accounts, of operations, of payments. Parsed once, at the edge.
+//! The identifiers that callers choose: of accounts, operations and payments. Parsed once, at the edge.
 
 use std::{fmt, sync::Arc};
 
 use super::{EntryType, Invalid, Problem};
 
-/// Keys that begin so are the service's own, such as `billing/expire/<reservation>`.
+/// The prefix of the service's own keys, such as `billing/expire/<reservation>`.
 pub const RESERVED_KEY_PREFIX: &str = "billing/";
 
-/// Words used as references by many operations at once, and therefore never the name of one, besides the names of the
-/// methods and of the entry types. Compared without regard to case.
+/// Words that cannot identify one operation, because many operations used them as references; in addition to the names of
+/// methods and entry types. Compared case-insensitively.
 const GENERIC_KEYS: [&str; 25] = [
     "admin_reward",
     "charge_refund",
@@ -44,7 +44,7 @@ macro_rules! identifier {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The longest it can be, in bytes.
+            /// The maximum length in bytes.
             pub const LENGTH_MAX: usize = $length_max;
 
             /// Parses the identifier in `field`.
@@ -74,12 +74,12 @@ macro_rules! identifier {
 }
 
 identifier! {
-    /// The caller's opaque name for an account: 1..=128 visible ASCII characters.
+    /// The caller's opaque id of an account: 1..=128 visible ASCII characters.
     AccountId, 128
 }
 identifier! {
-    /// The name of one operation on one account, forever: visible ASCII characters, 1..=255 of a caller's, and up to
-    /// 270 of the service's own.
+    /// The key of one operation on one account, which never expires: 1..=255 visible ASCII characters for a caller's key, up
+    /// to 270 for the service's own.
     IdempotencyKey, 270
 }
 identifier! {
@@ -87,15 +87,15 @@ identifier! {
     ExternalId, 255
 }
 identifier! {
-    /// Who calls, by the name that goes with its credentials: 1..=64 visible ASCII characters.
+    /// The name of a caller, from its credentials: 1..=64 visible ASCII characters.
     CallerName, 64
 }
 
 impl IdempotencyKey {
-    /// The longest that a caller may send. The service's own keys hold one of a caller's.
+    /// The maximum length of a caller's key. The service's own keys contain a caller's.
     pub const CALLERS_LENGTH_MAX: usize = 255;
 
-    /// The key under which it is recorded that a reservation's lease has expired.
+    /// The key of the entry that records the expiry of a reservation.
     pub(super) fn of_expiry(reservation_id: &Self) -> Self {
         Self(format!("{RESERVED_KEY_PREFIX}expire/{reservation_id}").into())
     }
@@ -103,7 +103,7 @@ impl IdempotencyKey {
     /// Parses the id of a reservation: the key under which a caller reserved.
     ///
     /// # Errors
-    /// When it is none that a caller can have used.
+    /// When no caller can have used it.
     pub fn parse_of_reservation(text: &str) -> Result<Self, Invalid> {
         match visible_ascii(text, Self::CALLERS_LENGTH_MAX) {
             Ok(()) => Ok(Self(text.into())),
@@ -114,7 +114,7 @@ impl IdempotencyKey {
     /// Parses the key of a caller's operation.
     ///
     /// # Errors
-    /// When there is none, when it is malformed, and when it is the service's own.
+    /// When it is missing, malformed, or one of the service's own.
     pub fn parse_of_operation(text: &str) -> Result<Self, Invalid> {
         let invalid = |problem| Invalid { field: "idempotency_key", problem };
         if text.is_empty() {
@@ -128,11 +128,11 @@ impl IdempotencyKey {
         Ok(Self(text.into()))
     }
 
-    /// Checks that the key can be the name of one operation on `account_id`. Which words cannot, later versions may know
-    /// more of: this comes after the look at what was answered under the key.
+    /// Checks that the key can identify one operation on `account_id`. Later versions may refuse more words, so this is
+    /// checked after the lookup of the key.
     ///
     /// # Errors
-    /// When it is a word that many operations share: such a key would swallow the second genuine operation.
+    /// When it is a word that many operations share: the second one would be taken for a replay of the first.
     pub fn must_be_specific(&self, account_id: &AccountId) -> Result<(), Invalid> {
         let text = self.as_str();
         if !is_generic(text, account_id) {
@@ -146,7 +146,7 @@ impl IdempotencyKey {
     }
 }
 
-/// Whether a key is a word, or a constant of the account, that the replaced system repeated on purpose.
+/// Whether a key is a word, or derived from the account alone, that the replaced system used for many operations.
 fn is_generic(key: &str, account_id: &AccountId) -> bool {
     let word = key.to_ascii_lowercase();
     let word = word.strip_prefix("entry_type_").unwrap_or(&word);

@@ -2,15 +2,15 @@
 
 use super::{MicroUsd, Ttl};
 
-/// What the operator of the service set.
+/// The limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most that one `AdminCredit` may grant.
+    /// The largest `AdminCredit`.
     pub admin_credit_max: MicroUsd,
-    /// The most that an account may owe through captures that allow debt; at least zero.
+    /// The largest debt that captures with `ALLOW_DEBT` may leave; at least zero.
     pub debt_max: MicroUsd,
-    /// How long a reservation lasts whose caller does not say.
+    /// The lease of a reservation without a ttl.
     pub lease_default: Ttl,
-    /// How long a caller may ask for.
+    /// The longest lease that a caller may ask for.
     pub lease_max: Ttl,
 }

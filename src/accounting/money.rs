@@ -9,28 +9,28 @@ use super::{Invalid, Problem};
 pub struct MicroUsd(i64);
 
 impl MicroUsd {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// A sum of so many micro-USD.
+    /// A sum in micro-USD.
     #[must_use]
     pub const fn new(micro_usd: i64) -> Self {
         Self(micro_usd)
     }
 
-    /// How many micro-USD.
+    /// The number of micro-USD.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// The sum, or `None` where it leaves int64.
+    /// The sum, or `None` on overflow.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The difference, or `None` where it leaves int64.
+    /// The difference, or `None` on overflow.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
@@ -43,7 +43,7 @@ impl fmt::Display for MicroUsd {
     }
 }
 
-/// A sum in micro-USD, to be written in USD: exact, with six decimals. Wide enough for the sum of any accounts.
+/// A sum in micro-USD, displayed in USD with six decimals. Wide enough for the sum of all accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usd(pub i128);
 
@@ -61,7 +61,7 @@ impl From<MicroUsd> for Usd {
     }
 }
 
-/// How much one operation moves: at least one micro-USD, at most [`Amount::MAX`].
+/// The amount of one operation: at least one micro-USD, at most [`Amount::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(i64);
 
@@ -77,7 +77,7 @@ impl Amount {
         Self::in_range(micro_usd).ok_or_else(|| Self::out_of_range(field, 1, micro_usd))
     }
 
-    /// Parses the amount in `field`, where 0 is none.
+    /// Parses the optional amount in `field`; 0 means none.
     ///
     /// # Errors
     /// When it is negative, or above [`Amount::MAX`].
@@ -110,7 +110,7 @@ impl Amount {
     }
 }
 
-/// The money of an account at one moment. Any value of this type has a `held` of at least zero, and `available` fits.
+/// The balance of an account at one point in time. `held` is at least zero, and `available` fits in int64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Balance {
     posted: MicroUsd,
@@ -118,7 +118,7 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// A balance, or `None` if it is one that can never be.
+    /// A balance, or `None` if it is impossible.
     #[must_use]
     pub fn new(posted: MicroUsd, held: MicroUsd) -> Option<Self> {
         posted.checked_sub(held).filter(|_| held >= MicroUsd::ZERO).map(|_| Self { posted, held })
@@ -142,7 +142,7 @@ impl Balance {
         MicroUsd(self.posted.0 - self.held.0) // cannot overflow: checked in `new`
     }
 
-    /// The balance after an entry, or `None` where it would leave int64.
+    /// The balance after an entry, or `None` on overflow.
     #[must_use]
     pub fn after(self, amount: MicroUsd, held_delta: MicroUsd) -> Option<Self> {
         Self::new(self.posted.checked_add(amount)?, self.held.checked_add(held_delta)?)

@@ -9,17 +9,17 @@
 //!            └─ ExtendReservation: OPEN
 //! ```
 //!
-//! Each end frees exactly what is still held. Once the lease has expired the hold is worth nothing: a late capture finds
-//! all that it asks for in excess, and its overage policy says what becomes of it.
+//! Each end frees exactly what is still held. Once the lease has expired nothing is held: the whole amount of a late capture is
+//! in excess of the hold, and follows its overage policy.
 
 use super::{Amount, MicroUsd, RefusalReason, ReservationState, ReservationStatus, Timestamp};
 
 /// What an operation on a reservation does to the account and to the reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Movement {
-    /// What it adds to posted.
+    /// The change of posted.
     pub(super) amount: MicroUsd,
-    /// What it adds to held.
+    /// The change of held.
     pub(super) held_delta: MicroUsd,
     /// The reservation after it.
     pub(super) status: ReservationStatus,
@@ -28,7 +28,7 @@ pub(super) struct Movement {
 }
 
 impl ReservationStatus {
-    /// A reservation that has just been opened.
+    /// Opens a reservation.
     pub(super) fn opened(amount: Amount, expire_time: Timestamp) -> Movement {
         let held = amount.credited();
         let status = Self {
@@ -41,7 +41,7 @@ impl ReservationStatus {
         Movement { amount: MicroUsd::ZERO, held_delta: held, status, uncollected: MicroUsd::ZERO }
     }
 
-    /// Its lease has expired.
+    /// Ends it, because its lease has expired.
     pub(super) fn expire(&self) -> Movement {
         self.free(self.expired())
     }

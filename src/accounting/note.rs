@@ -1,22 +1,22 @@
-//! What people write beside an operation. Never used to recognise a repeated call.
+//! Free text and key-value pairs of callers. Never used to detect a repeated call.
 
 use std::{collections::BTreeMap, fmt};
 
 use super::Invalid;
 
-/// The caller's own notes on an operation, by name.
+/// The caller's own key-value pairs.
 pub type Metadata = BTreeMap<String, String>;
 
 const METADATA_NOTES_MAX: usize = 50;
 const METADATA_NAME_LENGTH_MAX: usize = 64;
 const METADATA_VALUE_LENGTH_MAX: usize = 512;
 
-/// What the caller wrote beside an operation.
+/// The reference and the metadata of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Note {
     /// Free text for people; empty when there is none.
     pub reference: Reference,
-    /// The caller's own notes, by name.
+    /// The caller's own key-value pairs.
     pub metadata: Metadata,
 }
 
@@ -24,7 +24,7 @@ impl Note {
     /// Parses the `reference` and the `metadata` of a request.
     ///
     /// # Errors
-    /// When a text is too long, there are too many, or one has a NUL, which the database cannot keep.
+    /// When a text is too long or contains NUL, which the database cannot store, or there are too many pairs.
     pub fn parse(reference: &str, metadata: Metadata) -> Result<Self, Invalid> {
         let reference = Reference::parse(reference)?;
         if metadata.len() > METADATA_NOTES_MAX {
@@ -42,23 +42,23 @@ impl Note {
     }
 }
 
-/// Free text for people, up to 1,024 bytes; longer only on history from before this ledger.
+/// Free text for people, up to 1,024 bytes; longer only on imported history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reference(String);
 
 impl Reference {
-    /// The longest that a caller may send, in bytes.
+    /// The maximum length that a caller may send, in bytes.
     pub const LENGTH_MAX: usize = 1024;
 
     /// Parses the `reference` of a request.
     ///
     /// # Errors
-    /// When it is too long or has a NUL.
+    /// When it is too long or contains NUL.
     pub fn parse(reference: &str) -> Result<Self, Invalid> {
         text("reference", reference, Self::LENGTH_MAX).map(Self)
     }
 
-    /// A reference that is in the book already, however long.
+    /// A reference from the book, of any length.
     #[must_use]
     pub fn recorded(reference: String) -> Self {
         Self(reference)
@@ -87,7 +87,7 @@ macro_rules! required_text {
             #[doc = concat!("Parses the `", $field, "` of a request.")]
             ///
             /// # Errors
-            /// When it is blank, too long, or has a NUL.
+            /// When it is blank, too long, or contains NUL.
             pub fn parse(content: &str) -> Result<Self, Invalid> {
                 if content.trim().is_empty() {
                     return Err(Invalid::field($field, "is required"));
@@ -105,11 +105,11 @@ macro_rules! required_text {
 }
 
 required_text! {
-    /// Who granted money: 1..=255 bytes, not blank.
+    /// The operator who decided on a credit: 1..=255 bytes, not blank.
     Actor, "actor", 255
 }
 required_text! {
-    /// Why money was granted: 1..=1,024 bytes, not blank.
+    /// The operator's reason: 1..=1,024 bytes, not blank.
     Reason, "reason", 1024
 }
 

@@ -1,11 +1,11 @@
-//! What an operation writes into the journal, before it has a place there.
+//! An entry before it has its place in the journal.
 
 use super::{
     Account, Actor, Entry, EntryType, ExternalId, IdempotencyKey, MicroUsd, Reason, ReservationAfter,
     Timestamp, envelope::Envelope, movement::Movement,
 };
 
-/// What an operation writes into the journal, before it has a place there.
+/// An entry before it has its sequence, its balance and its time.
 pub(super) struct Posting {
     pub(super) entry_type: EntryType,
     pub(super) amount: MicroUsd,
@@ -37,7 +37,7 @@ impl Posting {
         Self { held_delta, reservation, ..Self::new(entry_type, amount) }
     }
 
-    /// The entry in its place, or `None` where the balance would leave int64.
+    /// The entry in its place, or `None` if the balance would overflow int64.
     pub(super) fn entry(self, envelope: &Envelope, account: &Account, now: Timestamp) -> Option<Entry> {
         Some(Entry {
             account_id: envelope.account_id.clone(),

@@ -1,4 +1,4 @@
-//! Operations answered "no" for a business reason.
+//! Refusals for business reasons.
 
 use super::{AccountId, EntryType, Metadata, MicroUsd, ReservationState, Timestamp};
 
@@ -7,9 +7,9 @@ use super::{AccountId, EntryType, Metadata, MicroUsd, ReservationState, Timestam
 pub enum RefusalReason {
     /// The account has less available than the operation takes.
     InsufficientFunds {
-        /// What it has available.
+        /// What is available.
         available: MicroUsd,
-        /// What the operation takes.
+        /// What is required.
         required: MicroUsd,
     },
     /// The refund is more than what is left of the charge.
@@ -29,7 +29,7 @@ pub enum RefusalReason {
         /// Which of the two differs: `account_id` or `amount_micro_usd`. Never the other account's name.
         conflict: &'static str,
     },
-    /// The balance would leave int64.
+    /// The balance would overflow int64.
     BalanceOverflow,
     /// The grant is above the configured cap.
     AdminCreditLimit {
@@ -43,7 +43,7 @@ pub enum RefusalReason {
     },
     /// The reservation has been captured or released already.
     ReservationClosed {
-        /// How.
+        /// Its state.
         state: ReservationState,
     },
     /// The reservation has ended because its lease expired.
@@ -55,12 +55,12 @@ pub enum RefusalReason {
     },
 }
 
-/// An operation answered "no", as it was answered the first time and ever since.
+/// The answer to a refused operation. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The account.
     pub account_id: AccountId,
-    /// The reason's name.
+    /// The name of the reason.
     pub reason: String,
     /// The message, for people.
     pub message: String,
@@ -71,7 +71,7 @@ pub struct Refusal {
 }
 
 impl RefusalReason {
-    /// The answer for this reason.
+    /// The refusal for this reason.
     pub(super) fn refusal(&self, account_id: &AccountId, now: Timestamp) -> Refusal {
         Refusal {
             account_id: account_id.clone(),
@@ -95,7 +95,7 @@ impl RefusalReason {
         "DEBT_LIMIT",
     ];
 
-    /// The reason's name, as in the proto's table of errors.
+    /// The name of the reason, as in the proto's table of errors.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ impl RefusalReason {
         }
     }
 
-    /// The name of this version's that a text is, if it is one.
+    /// A name that this version knows, if the text is one.
     #[must_use]
     pub fn known_name(text: &str) -> Option<&'static str> {
         Self::NAMES.into_iter().find(|name| *name == text)

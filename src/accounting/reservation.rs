@@ -2,10 +2,10 @@
 
 use super::{AccountId, IdempotencyKey, MicroUsd, Note, Timestamp};
 
-/// Where a reservation stands in its life.
+/// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReservationState {
-    /// Money is held until the lease expires.
+    /// It holds money until its lease expires.
     Open,
     /// Ended by a final capture.
     Captured,
@@ -15,7 +15,7 @@ pub enum ReservationState {
     Expired,
 }
 
-/// A reservation, as it stands.
+/// A reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     /// The account.
@@ -28,22 +28,22 @@ pub struct Reservation {
     pub create_time: Timestamp,
     /// What the caller wrote beside it.
     pub note: Note,
-    /// What changes in the course of its life.
+    /// What changes during its life.
     pub status: ReservationStatus,
 }
 
-/// What changes in the course of a reservation's life.
+/// What changes during a reservation's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReservationStatus {
-    /// Where it stands.
+    /// Its state.
     pub state: ReservationState,
     /// What it holds.
     pub held: MicroUsd,
     /// What has been captured of it so far.
     pub captured: MicroUsd,
-    /// When its lease expires, or expired.
+    /// When its lease expires or expired.
     pub expire_time: Timestamp,
-    /// When it ended. If its lease expired: the moment it did, however much later that was recorded.
+    /// When it ended. If its lease expired: the time of expiry, however much later that was recorded.
     pub close_time: Option<Timestamp>,
 }
 
@@ -81,8 +81,7 @@ impl ReservationState {
 }
 
 impl Reservation {
-    /// The reservation as it is at a moment: if its lease has expired by then, it has ended, whether or not that was
-    /// recorded.
+    /// The reservation at a point in time: if its lease has expired by then, it has ended, whether or not that is recorded.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         let status = if self.status.is_lapsed(now) { self.status.expired() } else { self.status };
@@ -91,7 +90,7 @@ impl Reservation {
 }
 
 impl ReservationStatus {
-    /// Whether its lease has expired, and it does not know yet.
+    /// Whether its lease has expired, but the expiry is not recorded.
     pub(super) fn is_lapsed(&self, now: Timestamp) -> bool {
         self.state == ReservationState::Open && self.expire_time <= now
     }

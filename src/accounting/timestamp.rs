@@ -1,4 +1,4 @@
-//! Moments, as the database counts them: whole microseconds.
+//! Points in time and durations in whole microseconds, as in the database.
 
 use std::fmt;
 
@@ -8,27 +8,27 @@ use jiff::{
     tz::Offset,
 };
 
-/// A moment in microseconds since 1970-01-01T00:00:00Z. The database's clock makes it, never the service's.
+/// A point in time, in microseconds since 1970-01-01T00:00:00Z. It comes from the database's clock, never the service's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// How long something lasts: from a microsecond to a hundred years.
+/// A duration from a microsecond to a hundred years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(i64);
 
 impl Ttl {
-    /// The shortest time that there is.
+    /// The shortest duration.
     pub const SHORTEST: Self = Self(1);
-    /// A hundred years. A longer time is a mistake in the unit, and would lead out of the calendar.
+    /// A hundred years. A longer duration is a mistake in the unit, and would leave the calendar.
     pub const LONGEST: Self = Self(36_525 * 24 * 60 * 60 * 1_000_000);
 
-    /// So many microseconds, or `None` if that is no time at all or too long.
+    /// A duration in microseconds, or `None` if it is out of range.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Option<Self> {
         if Self::SHORTEST.0 <= micros && micros <= Self::LONGEST.0 { Some(Self(micros)) } else { None }
     }
 
-    /// How many microseconds.
+    /// The number of microseconds.
     #[must_use]
     pub const fn micros(self) -> i64 {
         self.0
@@ -41,19 +41,19 @@ impl Timestamp {
     /// The last microsecond of the year 9999.
     pub const LAST: Self = Self(253_402_300_799_999_999);
 
-    /// The moment so many microseconds after 1970 began.
+    /// The time that is so many microseconds after 1970-01-01.
     #[must_use]
     pub const fn from_unix_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970 began.
+    /// Microseconds since 1970-01-01.
     #[must_use]
     pub const fn unix_micros(self) -> i64 {
         self.0
     }
 
-    /// The moment so much later, or the last one that there is.
+    /// The time after a duration, or the latest possible one.
     #[must_use]
     pub const fn after(self, ttl: Ttl) -> Self {
         Self(self.0.saturating_add(ttl.0))
@@ -68,7 +68,7 @@ impl Timestamp {
         parse_in_any_year(text).filter(|time| (Self::FIRST..=Self::LAST).contains(time)).ok_or(PROBLEM.into())
     }
 
-    /// The date in UTC, or `None` where it is beyond the year 9999.
+    /// The date in UTC, or `None` after the year 9999.
     #[must_use]
     pub fn date(self) -> Option<Date> {
         let time = jiff::Timestamp::from_microsecond(self.0).ok()?;
@@ -76,7 +76,7 @@ impl Timestamp {
     }
 }
 
-/// Not by way of `jiff::Timestamp`, which ends 26 hours before the year 9999 does.
+/// Does not use `jiff::Timestamp`, which ends 26 hours before the year 9999 does.
 fn parse_in_any_year(text: &str) -> Option<Timestamp> {
     let pieces = Pieces::parse(text).ok().filter(|pieces| pieces.time_zone_annotation().is_none())?;
     let (time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
@@ -90,7 +90,7 @@ fn parse_in_any_year(text: &str) -> Option<Timestamp> {
     i64::try_from(micros).ok().filter(|_| is_whole).map(Timestamp)
 }
 
-/// As in RFC 3339, in UTC, to the microsecond. What is beyond the year 9999, as PostgreSQL's infinity is, has no such form.
+/// RFC 3339 in UTC, with microseconds. Times after the year 9999, such as PostgreSQL's infinity, have no such form.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
@@ -100,7 +100,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// In seconds, with as many decimals as it has.
+/// Seconds, with as many decimals as needed.
 impl fmt::Display for Ttl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);

@@ -1,5 +1,5 @@
-//! Who may call which method. Comes before anything is read of a request: who may not call learns nothing, not even what
-//! an operation was answered before.
+//! Authorization: who may call which method. It comes before the request is read, so a caller without the role cannot even
+//! replay an operation.
 
 use std::{
     convert::Infallible,
@@ -22,11 +22,11 @@ use crate::{
     reload::Reloaded,
 };
 
-/// Puts [`Authorize`] around a service. Without credentials everybody is let in, and nobody has a name.
+/// Puts [`Authorize`] around a service. Without credentials every call is allowed, and has no caller.
 #[derive(Debug, Clone)]
 pub(crate) struct AuthorizeLayer(pub(crate) Option<Reloaded<Credentials>>);
 
-/// Lets callers in by their credentials, and names them to the methods.
+/// Authorizes calls, and attaches the caller to them.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorize<S> {
     inner: S,
@@ -60,7 +60,7 @@ where
         {
             match authorize(&credentials.current(), &request) {
                 Ok(caller) => {
-                    // What nobody needs from here on, nobody can log.
+                    // Nothing after this needs the token, so nothing can log it.
                     request.headers_mut().remove(http::header::AUTHORIZATION);
                     request.extensions_mut().insert(caller);
                 }
@@ -81,7 +81,7 @@ fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result
     }
     let path = request.uri().path();
     if !path.starts_with(LEDGER) {
-        return Ok(caller.clone()); // such as reflection: for whoever is known
+        return Ok(caller.clone()); // reflection, for example: any known caller
     }
     // A method without a line in the table is nobody's.
     let Rpc { name: method, roles: needed, .. } = rpc(path).ok_or(Failure::Unimplemented)?;
@@ -91,12 +91,12 @@ fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result
     Ok(caller.clone())
 }
 
-/// Whether a call is from a caller who is known, or everybody may call.
+/// Whether the caller is known, or no credentials are required.
 pub(crate) fn is_known<B>(credentials: Option<&Reloaded<Credentials>>, request: &http::Request<B>) -> bool {
     credentials.is_none_or(|credentials| authenticate(&credentials.current(), request).is_ok())
 }
 
-/// Who calls: by its token if it sent one, else by its certificate.
+/// The caller: by its token if it sent one, else by its certificate.
 fn authenticate<'a, B>(
     credentials: &'a Credentials,
     request: &http::Request<B>,
@@ -115,7 +115,7 @@ fn authenticate<'a, B>(
     }
 }
 
-/// The token of a header `Bearer <token>`; the scheme in any case (RFC 9110, section 11.1).
+/// The token of a header `Bearer <token>`; the scheme is case-insensitive (RFC 9110, section 11.1).
 pub(crate) fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())

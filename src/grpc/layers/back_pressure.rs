@@ -1,8 +1,8 @@
-//! Pages that clients have not read yet: how many are kept for one and for all of them, and for how long.
+//! Back-pressure of responses: how many unread pages are kept, for one connection and for all, and for how long.
 //!
-//! An answer waits inside the service until its client takes it. That is nothing for a balance, but a page is larger, and one
-//! connection may ask for hundreds at once and read none. So a connection has few places for pages that it has not read, and
-//! where all connections together have too many, the page that has waited longest is dropped: nobody waits for others to read.
+//! A response stays in memory until its client reads it. That does not matter for a balance, but a page is larger, and a
+//! connection may request hundreds and read none. So a connection has few places for unread pages; and if all connections
+//! together have too many, the oldest page is dropped: no client waits for another one to read.
 
 use std::{
     collections::VecDeque,
@@ -30,20 +30,20 @@ use tower::{Layer, Service};
 
 use crate::grpc::{connection::Peer, methods::rpc};
 
-/// How many pages may wait for all connections: what they take up is a small part of a small machine's memory.
+/// Unread pages of all connections together: a small part of a small machine's memory.
 const PAGES_MAX: usize = 64;
-/// How long a client may take to read a page.
+/// The time in which a client must read a page.
 const READING_MAX: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How much of an answer is given away at once. HTTP/2 keeps all that it is given, whether or not the client takes it.
+/// The size of the pieces that are handed to HTTP/2, which buffers whatever it gets, whether or not the client reads.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Pages that are being given away, the oldest first.
+/// The unread pages, oldest first.
 #[derive(Debug, Clone, Default)]
 struct Pages(Arc<Mutex<VecDeque<AbortHandle>>>);
 
 impl Pages {
-    /// Keeps one more. The oldest gives way if they are too many.
+    /// Adds a page, and drops the oldest if there are too many.
     fn add(&self, page: AbortHandle) {
         let mut pages = self.unread();
         if pages.len() >= PAGES_MAX
@@ -77,7 +77,7 @@ impl BackPressureLayer {
         Self(Pages::default())
     }
 
-    /// Waits until no page is unread.
+    /// Waits until all pages are read.
     pub(crate) async fn all_read(&self) {
         while !self.0.unread().is_empty() {
             sleep(POLL_INTERVAL).await;
@@ -124,8 +124,8 @@ where
     }
 }
 
-/// The same body, given away in small pieces, as fast as the client takes them. It is dropped together with its place when
-/// the client has all of it, has gone, has taken too long, or is the slowest of too many.
+/// The same body in small pieces, as fast as the client reads them. Body and place are dropped when the client has read it all,
+/// has disconnected, is too slow, or holds the oldest of too many pages.
 fn given_in_pieces(
     body: Body,
     place: Option<OwnedSemaphorePermit>,
@@ -144,7 +144,7 @@ fn given_in_pieces(
     Body::new(Pieces { pieces, is_whole: false })
 }
 
-/// Gives a body away. Ends early if nobody takes it any longer.
+/// Sends a body in pieces. Ends early if the client disconnects.
 async fn give(mut body: Body, given: mpsc::Sender<Result<Frame<Bytes>, Status>>) -> Option<()> {
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         match frame.map(Frame::into_data) {
@@ -161,7 +161,7 @@ async fn give(mut body: Body, given: mpsc::Sender<Result<Frame<Bytes>, Status>>)
     Some(())
 }
 
-/// What is left of a body that is given away.
+/// The receiving end of a body in pieces.
 struct Pieces {
     pieces: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
     is_whole: bool,

@@ -1,8 +1,8 @@
-//! What a caller is told where no handler tells it: its deadline passed, its request cannot be read, or a handler panicked.
+//! Error translation, and the limits that every call passes: a call whose deadline passes, whose request cannot be read or
+//! whose handler panics still gets a status of the contract.
 //!
-//! tonic has answers of its own for these, but not those that gRPC clients expect, and without details: `CANCELLED` for a
-//! deadline and for a panic, `OUT_OF_RANGE` for a request that is too large, `INTERNAL` for one that cannot be decoded, a bare
-//! `UNIMPLEMENTED` for a method that there is not.
+//! tonic's own answers have no details, and are not what gRPC clients expect: `CANCELLED` for a deadline and for a panic, `OUT_OF_RANGE` for a request that is too large, `INTERNAL` for one that cannot be decoded, a bare
+//! `UNIMPLEMENTED` for an unknown method.
 
 use std::{
     any::Any,
@@ -25,8 +25,8 @@ use crate::grpc::{
     status::Failure,
 };
 
-/// How many calls may be under way. Each has a bounded place to wait in, in the committer or before the pool of reads; this
-/// bounds those that are still being received.
+/// The most calls in progress. The committer and the pool of reads bound those that wait there; this also bounds those that are
+/// still being received.
 const CALLS_MAX: u32 = 16_384;
 
 /// Puts [`Errors`] around a service.
@@ -35,7 +35,7 @@ pub(crate) struct ErrorsLayer {
     calls: Arc<Semaphore>,
 }
 
-/// Answers in the words of the contract whatever happens.
+/// Gives every call an answer of the contract, whatever happens.
 #[derive(Debug, Clone)]
 pub(crate) struct Errors<S> {
     inner: S,
@@ -47,7 +47,7 @@ impl ErrorsLayer {
         Self { calls: Arc::new(Semaphore::new(CALLS_MAX as usize)) }
     }
 
-    /// Waits until no call is under way. From then on there will be none.
+    /// Waits until no call is in progress, and keeps new ones from starting.
     pub(crate) async fn all_answered(&self) {
         if let Ok(places) = self.calls.acquire_many(CALLS_MAX).await {
             places.forget();
@@ -100,8 +100,8 @@ where
     }
 }
 
-/// Whether it is a call of gRPC's, which is told by nothing but its content type. tonic takes any, a form that a browser sends
-/// from a page of somebody else's included.
+/// Whether it is a gRPC call, by its content type. tonic accepts any content type, including that of an HTML form, which a
+/// browser would send from any site.
 fn is_grpc(headers: &http::HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&[][..], http::HeaderValue::as_bytes);
     let rest = content_type.strip_prefix(b"application/grpc");
@@ -113,7 +113,8 @@ fn metadata_bytes(headers: &http::HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
-/// A place among the calls in progress; of health, among those of its connection, since it is answered however many others call.
+/// A place among the calls in progress. Health checks have places of their own, for each connection, so that they are answered
+/// under any load.
 fn place<B>(calls: &Arc<Semaphore>, request: &http::Request<B>) -> Result<OwnedSemaphorePermit, Failure> {
     if metadata_bytes(request.headers()) > METADATA_BYTES_MAX {
         return Err(Failure::MetadataTooLarge);
@@ -123,7 +124,7 @@ fn place<B>(calls: &Arc<Semaphore>, request: &http::Request<B>) -> Result<OwnedS
     places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)
 }
 
-/// Puts a failure that tonic found while it read a request into the words of the contract. Ours have details.
+/// Translates a failure that tonic found while it read a request. Statuses of our own have details already.
 fn in_our_words<Body: Default>(response: http::Response<Body>) -> http::Response<Body> {
     let headers = response.headers();
     let Some(code) = headers.get("grpc-status") else { return response };
@@ -160,7 +161,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
 
-    /// Stands for a handler with a bug.
+    /// A handler with a bug.
     struct Panics;
 
     impl Service<http::Request<()>> for Panics {

@@ -1,8 +1,7 @@
-//! One line in the log for each call that fails, under the id that its answer has, too.
+//! Logs one line for each failed call, with the request id that the caller got.
 //!
-//! The line has the code and the reason, and, where something is wrong inside, what caused it: never what the caller asked
-//! for, nor the message that it is answered with, since there are amounts and keys in both. Of many lines that say the same only
-//! some are written ([`LogRateLimit`]).
+//! The line has the code and the reason, and for internal failures the cause; never the request or the message of the answer,
+//! which contain amounts and keys. Repeated lines are rate-limited ([`LogRateLimit`]).
 
 use std::{
     error::Error as StdError,
@@ -32,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Log(pub(crate) Arc<LogRateLimit>);
 
-/// Where authorization leaves the caller's name for the log: a call that fails has no other way to tell it.
+/// Passes the caller's name from authorization to the log: a failed call has no other way to carry it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallerSlot(Arc<OnceLock<CallerName>>);
 
@@ -68,7 +67,7 @@ impl Observe for Log {
     }
 }
 
-/// What is known of a call before it is answered.
+/// A call in progress.
 pub(crate) struct Call {
     id: RequestId,
     method: Method,
@@ -76,10 +75,10 @@ pub(crate) struct Call {
     limit: Arc<LogRateLimit>,
 }
 
-/// What the lines are found by, wherever this file stands.
+/// The target of the lines, which does not change when this file moves.
 const TARGET: &str = "billing::grpc::log";
 
-/// Writes the line, at a level that `tracing` wants to know when it is compiled.
+/// Writes the line. A macro, since `tracing` needs the level at compile time.
 macro_rules! line {
     ($level:expr, $call:expr, $failed:expr, $message:literal) => {
         tracing::event!(
@@ -98,8 +97,8 @@ macro_rules! line {
 }
 
 impl Call {
-    /// Failures of the service are errors, and what its operators can do something about are warnings. The rest is a matter of
-    /// the caller's, and whoever can connect can cause as much of it as he likes: it is counted, and told to those who ask.
+    /// Failures of the service are errors, and failures that operators can act on are warnings. The rest is the caller's fault,
+    /// and a client can cause any amount of it: it is counted, and logged at DEBUG.
     fn log(&self, failed: &Status) {
         let code = code_at_fault(failed);
         let has_line = || self.limit.admits(code_name(code), Instant::now());
@@ -133,7 +132,7 @@ fn reason(failed: &Status) -> Option<String> {
     failed.get_details_error_info().map(|info| info.reason)
 }
 
-/// An error with all that caused it, in one line.
+/// An error with its chain of causes, on one line.
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

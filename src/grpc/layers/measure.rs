@@ -1,4 +1,4 @@
-//! Counts and times every call, under the names of gRPC's own metrics.
+//! Counts and times every call, with the metric names of the gRPC ecosystem.
 
 use std::time::Instant;
 
@@ -43,7 +43,7 @@ impl Observe for Measure {
     }
 }
 
-/// A call under way. It is counted as ended when it is dropped: by then it has a code, or its caller has gone.
+/// A call in progress. It is counted as handled when it is dropped: by then it has a code, or its caller has disconnected.
 pub(crate) struct Call {
     metrics: Metrics,
     method: Method,
@@ -57,12 +57,12 @@ impl Drop for Call {
     }
 }
 
-/// The code of an answer. One that has anything else to say has it in its headers.
+/// The code of a response: a failure has it in its headers.
 fn code(headers: &http::HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// The name of a code as other gRPC servers' metrics have it.
+/// The name of a code in the metrics of other gRPC servers.
 fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,6 +1,6 @@
-//! Receives a request whole before anybody works on it: within a few seconds, and within what its connection may hold.
+//! Receives a whole request before it is handled, within a few seconds and within the budget of its connection.
 //!
-//! A request that is half sent costs its bytes for a few seconds, and who breaks one off has only himself to answer to.
+//! A half-sent request costs its bytes for a few seconds, and one that is aborted is the caller's own fault.
 
 use std::{
     convert::Infallible,

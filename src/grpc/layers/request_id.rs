@@ -1,15 +1,15 @@
-//! The id by which a call is found again, in its answer, in the log and in the systems of its caller.
+//! The request id: the same in the response, in the log and in the systems of the caller.
 
 use std::fmt;
 
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Where a caller may send it, and where it is answered.
+/// The metadata key, in requests and in responses.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LENGTH_MAX: usize = 64;
 
-/// 1 to 64 visible ASCII characters: the caller's, if it sent any, so that its logs and ours have the same. Who sends more,
-/// or others, gets an id of ours: nobody writes what he likes into the log.
+/// 1 to 64 visible ASCII characters: the caller's id if it is valid, so that its logs and ours match. Otherwise one of our own,
+/// so that no caller can write arbitrary text into the log.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(HeaderValue);
 
@@ -19,13 +19,13 @@ impl RequestId {
         sent.map_or_else(Self::random, |sent| Self(sent.clone()))
     }
 
-    /// Unlikely to be had twice among the calls that anybody looks through.
+    /// Random: unlikely to repeat among the calls that anybody searches.
     fn random() -> Self {
         let digits = format!("{:016x}", fastrand::u64(..));
         Self(HeaderValue::try_from(digits).expect("hexadecimal digits are visible ASCII"))
     }
 
-    /// As an answer has it: marked as never to be kept in HTTP/2's table of headers, since no other answer has the same.
+    /// The header of the response, marked as never-indexed: no other response has the same value.
     pub(crate) fn header(&self) -> HeaderValue {
         let mut header = self.0.clone();
         header.set_sensitive(true);

@@ -1,5 +1,5 @@
-//! A span for each call, in its caller's trace. Who is not known has no say in whether it is recorded. Health has none: it is
-//! asked every second, and says nothing of calls.
+//! A span for each call, in its caller's trace. An unknown caller cannot decide whether it is recorded. Health checks have no
+//! span: they come every second, and tell nothing about calls.
 
 use tonic::{Code, Status, codegen::http};
 use tracing::Span;
@@ -53,7 +53,7 @@ fn span<B>(request: &http::Request<B>, credentials: Option<&Reloaded<Credentials
     })
 }
 
-/// Which codes OpenTelemetry has as an error of the server's.
+/// Whether OpenTelemetry counts the code as an error of the server.
 fn is_our_fault(code: Code) -> bool {
     use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
     [DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown].contains(&code)
