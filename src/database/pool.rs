@@ -1,4 +1,4 @@
-//! Sessions of the database: how many, with which settings, who works in them, and which of them are not used again.
+//! Pools of database sessions: their number, their settings, who works in them, and when they are discarded.
 
 use std::{
     error::Error as StdError,
@@ -37,26 +37,26 @@ use super::{
 };
 use crate::telemetry::PoolSample;
 
-/// How many callers wait for a connection at most: further ones are refused at once.
+/// The most callers that wait for a session. Further ones are refused immediately.
 const WAITING_MAX: usize = 4_096;
-/// How long a caller waits for a connection.
+/// How long a caller waits for a session.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a transaction or a read may take, longer than a server that still answers lets one of its statements take.
+/// The time limit of a transaction or a read: longer than the statement timeout of a server that still answers.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the server is asked whether it is still at work for a session that is late.
+/// How often the server is asked whether it is still working for a late session.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What every session is set to.
+/// The settings of every session.
 ///
-/// * READ COMMITTED, whatever the server's default: a statement after a lock must see what was committed meanwhile.
-/// * A commit is on disk before it is answered, here and on the synchronous standbys. What asks for more than that is kept
-///   (`remote_apply`); what asks for less is not. It is set in any case, even to what it is: a session obeys a change of the
-///   server's configuration in all that it has not set itself.
+/// * READ COMMITTED, whatever the server's default: a statement after a lock must see what was committed in between.
+/// * A commit is on disk before it is answered, here and on the synchronous standbys. A stronger setting (`remote_apply`) is
+///   kept; a weaker one is overridden. It is always set explicitly: a session obeys later changes of the server's
+///   configuration in everything that it has not set itself.
 /// * The schema of the book stays the one that it was found in.
 /// * Nothing waits without a bound: for a lock, for a statement, inside a transaction, for a client that is gone.
-/// * Every statement is an index look-up by the rows of an array. The plan is made once, before there are statistics,
-///   so the planner is kept from others.
+/// * Every statement is an index lookup by the elements of an array. Plans are made once, before there are statistics, so the
+///   other plans are disabled.
 const SESSION_SETTINGS: &str = "\
     SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
@@ -73,21 +73,21 @@ const SESSION_SETTINGS: &str = "\
     SET enable_mergejoin = off; \
     SET jit = off;";
 
-/// A connection, and whether work is under way in it. It is not handed on while any is: after an error or a panic its statement
-/// may still run, and its transaction may still be open. The connection is closed then, and the server rolls back. Nor is it
-/// handed on after its epoch.
+/// A session, and whether work is in progress in it. It is not reused while there is any: after an error or a panic its
+/// statement may still run, and its transaction may still be open. It is closed then, and the server rolls back. Nor is it
+/// reused after its epoch.
 pub(crate) struct Session {
     connection: AsyncPgConnection,
     backend: Backend,
     first_error: FirstError,
-    /// Ends with the session, whatever it waits for; but takes leave of the server where nothing is under way.
+    /// Ends with the session: immediately if work is in progress, else after it has closed the connection properly.
     driver: JoinSet<()>,
     has_work_under_way: bool,
     epoch: u64,
 }
 
 impl Session {
-    /// Carries out a body that sends BEGIN and, unless it fails, COMMIT. Rolls back if it fails.
+    /// Runs a body that sends BEGIN and, unless it fails, COMMIT. Rolls back if it fails.
     pub(crate) async fn transaction<T, E>(
         &mut self,
         body: impl AsyncFnOnce(&AsyncPgConnection) -> Result<T, E>,
@@ -105,7 +105,7 @@ impl Session {
         self.first_error.code()
     }
 
-    /// Carries out one statement, and returns its rows.
+    /// Runs one statement, and returns its rows.
     pub(crate) async fn query<Q, T>(&mut self, query: Q) -> Result<Vec<T>, DatabaseError>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
@@ -127,11 +127,11 @@ impl Drop for Session {
     }
 }
 
-/// A session in use. It goes back to its pool when it is dropped, or is closed.
+/// A session in use. When dropped, it goes back to its pool or is closed.
 pub(crate) type PooledSession = PooledConnection<'static, Sessions>;
 
-/// Waits for an answer of the database, but not forever: a server that hangs, or a network that swallows what is sent,
-/// is not noticed otherwise. Whether the work is done is not known then.
+/// Waits for an answer of the database, with a timeout: a server that hangs, or a network that drops packets, would not be
+/// noticed otherwise. After a timeout the outcome is unknown.
 pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, NoAnswer> {
     timeout(PATIENCE, work).await.map_err(|_| no_answer(PATIENCE))
 }
@@ -140,7 +140,7 @@ fn no_answer(patience: Duration) -> NoAnswer {
     NoAnswer::Unavailable(format!("no answer within {patience:?}").into())
 }
 
-/// How often all sessions were given up. Pools that share it give them up together.
+/// Counts how often all sessions were discarded. Pools that share it discard theirs together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Epoch(Arc<AtomicU64>);
 
@@ -150,7 +150,7 @@ impl Epoch {
     }
 }
 
-/// Makes sessions for a pool, and tells which are no longer needed.
+/// Opens sessions for a pool, and detects those that cannot be reused.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     connector: Connector,
@@ -171,7 +171,7 @@ impl ManageConnection for Sessions {
         Ok(session)
     }
 
-    /// Sees a closed connection without a round trip.
+    /// Detects a closed connection without a round trip.
     async fn is_valid(&self, session: &mut Session) -> ConnectionResult<()> {
         if self.has_broken(session) {
             return Err(ConnectionError::BadConnection("the connection was closed".into()));
@@ -186,10 +186,10 @@ impl ManageConnection for Sessions {
     }
 }
 
-/// What a session does before it is lent out: its statements are prepared then.
+/// Prepares the statements of a new session.
 pub(crate) type Prepare = for<'c> fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<()>>;
 
-/// Sets a session up.
+/// Sets up a session.
 async fn set_up(link: Link, prepare: Prepare) -> Attempt<Session> {
     let Link { client, first_error, driver } = link;
     let mut connection = AsyncPgConnection::try_from(client).await?;
@@ -200,22 +200,22 @@ async fn set_up(link: Link, prepare: Prepare) -> Attempt<Session> {
     Ok(Session { connection, backend, first_error, driver, has_work_under_way: false, epoch: 0 })
 }
 
-/// A pool of sessions. Work is carried out in one by a task of its own: whatever becomes of the caller, it is finished, and the
-/// session is used again. A session that has not answered keeps its place, so that there are never more than `size_max`:
-/// what is sent to a server that hangs, or that waits for its standby, stays there when its connection is closed.
+/// A pool of sessions. Work runs in a task of its own: it is finished even if the caller disconnects, and the session is reused.
+/// A session without an answer keeps its place, so that there are never more than `size_max` backends: a backend that hangs, or
+/// waits for its standby, survives when its connection is closed.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     pool: Pool<Sessions>,
     epoch: Epoch,
     size_max: u32,
     waiting: Arc<Semaphore>,
-    /// How many sessions are late: their callers were told that there is no answer.
+    /// The number of late sessions: their callers have got an error.
     late: Arc<AtomicU32>,
     looking: Arc<Semaphore>,
 }
 
 impl Connections {
-    /// A pool of up to `size_max` sessions. Connects when first asked for one.
+    /// A pool of up to `size_max` sessions, which are opened on demand.
     pub(crate) fn new(
         connector: &Connector,
         purpose: Purpose,
@@ -244,13 +244,13 @@ impl Connections {
         }
     }
 
-    /// Uses no session again that there is now, here or in a pool with the same epoch: their server was found to take no writes.
-    /// After a failover that ended no session, new ones find the server that does.
+    /// Discards all current sessions, here and in pools with the same epoch, because their server turned out to be read-only.
+    /// After a failover that closed no connection, new sessions find the primary.
     pub(crate) fn renew(&self) {
         self.epoch.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How it stands, under this name.
+    /// The state of the pool, for the metrics.
     pub(crate) fn sample(&self, pool: &'static str) -> PoolSample {
         let State { connections, idle_connections: idle, statistics, .. } = self.pool.state();
         let late = AtomicU32::load(&self.late, Ordering::Relaxed);
@@ -265,7 +265,7 @@ impl Connections {
         }
     }
 
-    /// Carries out one statement, and returns its rows, as [`Self::carry_out`].
+    /// Runs one statement, and returns its rows, as [`Self::carry_out`] does.
     pub(crate) async fn query<Q, T>(&self, query: Q) -> Result<Result<Vec<T>, DatabaseError>, NoAnswer>
     where
         Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
@@ -274,7 +274,8 @@ impl Connections {
         self.carry_out(PATIENCE, |mut session| async move { session.query(query).await }).await
     }
 
-    /// Carries out work in a session, and returns what it does. If that takes longer than `patience`, the work goes on alone.
+    /// Runs work in a session, and returns its result. If that takes longer than `patience`, the caller gets an error, and the
+    /// work continues.
     pub(crate) async fn carry_out<T, F>(
         &self,
         patience: Duration,
@@ -291,7 +292,7 @@ impl Connections {
         answer.await.unwrap_or_else(|_| resume_unwind(Box::new("the task of a session panicked")))
     }
 
-    /// Finishes work, whoever still waits for it.
+    /// Finishes work, whether or not the caller still waits.
     async fn finish<T>(
         self,
         work: impl Future<Output = T>,
@@ -300,7 +301,7 @@ impl Connections {
         reply: oneshot::Sender<Result<T, NoAnswer>>,
     ) {
         let mut work = pin!(work);
-        // A caller who has gone needs no answer.
+        // The caller may have disconnected.
         match timeout(patience, &mut work).await {
             Ok(done) => {
                 let _ = reply.send(Ok(done));
@@ -317,29 +318,28 @@ impl Connections {
         }
     }
 
-    /// Returns when the server where sessions are had is not at work for a backend any longer: the answer was lost on its way, or
-    /// another server has taken over.
+    /// Returns when the server is no longer working for a backend: the answer was lost, or another server has taken over.
     async fn is_given_up(&self, backend: Backend) {
         while self.is_at_work(backend).await != Some(false) {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    /// Whether the server is at work for a backend; nothing if that cannot be found out now.
+    /// Whether the server is working for a backend; `None` if that cannot be determined now.
     async fn is_at_work(&self, backend: Backend) -> Option<bool> {
         let _one_at_a_time = self.looking.acquire().await.ok()?;
         let mut look = self.pool.dedicated_connection().await.ok()?;
         in_time(IsAtWork(backend).get_result(&mut look.connection)).await.ok()?.ok()
     }
 
-    /// A session, for as long as it is held.
+    /// Takes a session from the pool.
     async fn get(&self) -> Result<PooledSession, NoAnswer> {
         let _waiting = self.waiting.try_acquire().map_err(|_| NoAnswer::Overloaded)?;
         if self.are_all_late() {
             return Err(NoAnswer::Unavailable("no session has answered".into()));
         }
         self.pool.get_owned().await.map_err(|error| match error {
-            // A pool that has all of its connections is not cut off: they are in use.
+            // A pool with all of its connections is not cut off from the database: they are in use.
             RunError::TimedOut if self.pool.state().connections >= self.size_max && !self.are_all_late() => {
                 NoAnswer::Overloaded
             }
@@ -352,7 +352,7 @@ impl Connections {
     }
 }
 
-/// Counts a session as late, until it is dropped.
+/// Counts a session as late until this is dropped.
 struct Late<'a>(&'a AtomicU32);
 
 impl<'a> Late<'a> {
@@ -368,7 +368,7 @@ impl Drop for Late<'_> {
     }
 }
 
-/// Logs why a pool cannot connect, which the pool itself keeps quiet about.
+/// Logs why a pool cannot connect, which bb8 does not report.
 #[derive(Debug)]
 struct Log;
 

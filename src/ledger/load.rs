@@ -1,4 +1,4 @@
-//! Reads the part of the book that some commands name: locks first, then everything else.
+//! Loads the part of the book that commands refer to: first the locks, then everything else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,35 +30,34 @@ type ReplayRow = (Vec<u8>, i64);
 type PaymentRow = (i16, String, String, i64);
 type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 
-/// How many expired leases one transaction reads at most, of all its accounts together: as many as it records
-/// in a moment. Of each account it reads one at least.
+/// The most expired leases that one transaction reads and records, over all its accounts; but at least one of each account.
 const LAPSED_MAX: usize = 1_000;
 
-/// What becomes of accounts that cannot be locked at once.
+/// How to lock accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Locking {
-    /// Those that others have locked are waited for. Each must have a row.
+    /// Wait for locks of others. Every account must have a row.
     Wait,
-    /// The same, but that rows are made for those that have none.
+    /// The same, but insert the missing rows first.
     Open,
-    /// Those that others have locked are left alone, and so are those without a row.
+    /// Skip accounts that others have locked, and those without a row.
     Skip,
 }
 
-/// What a transaction has to do.
+/// The work of a transaction.
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     /// The accounts, each once, in the order of their ids.
     pub(super) account_ids: Arc<[AccountId]>,
-    /// What to do there.
+    /// The commands.
     pub(super) commands: Arc<[Command]>,
-    /// What becomes of accounts that cannot be locked at once.
+    /// How to lock accounts.
     pub(super) locking: Locking,
 }
 
-/// What a transaction has to decide by.
+/// What a transaction has loaded.
 pub(super) struct Loaded {
-    /// What the commands name.
+    /// What the commands refer to.
     pub(super) book: Book,
     /// The database's time, read under the locks.
     pub(super) now: Timestamp,
@@ -66,9 +65,9 @@ pub(super) struct Loaded {
     pub(super) opened: Vec<String>,
 }
 
-/// Begins the transaction, locks accounts and reads all that commands on them name.
+/// Begins the transaction, locks accounts and reads everything that commands on them refer to.
 ///
-/// Accounts are opened, if asked for, before any is locked: nothing waits for another's new account while it holds one.
+/// Missing accounts are inserted before any is locked, so that no transaction waits for a new account while it holds a lock.
 pub(super) async fn begin_and_load(
     connection: &AsyncPgConnection,
     work: &Work,
@@ -151,7 +150,7 @@ async fn read_other_answers(
     ReadOtherAnswers { account_ids, keys }.load(&mut connection).await
 }
 
-/// The keys of commands, and those by which they name charges.
+/// The keys of commands, and the keys of the charges that they refer to.
 fn keys(commands: &[Command]) -> impl Iterator<Item = (&str, &str)> {
     commands.iter().flat_map(|command| {
         let charge_key = match command.references().charge {
@@ -196,10 +195,10 @@ async fn read_reservations(
     ReadReservations { account_ids, reservation_ids }.load(&mut connection).await
 }
 
-/// Puts accounts into the book, and returns the time.
+/// Adds the accounts to the book, and returns the time.
 fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, TransactionEnd> {
     let Some(now) = rows.iter().map(|row| rows::timestamp(row.6)).max() else {
-        return Err(TransactionEnd::NothingToWrite); // all are locked by others
+        return Err(TransactionEnd::NothingToWrite); // others have locked all of them
     };
     for (account_id, posted, held, last_sequence, update_time, next_expire_time, _) in rows {
         let account = Account {
@@ -213,7 +212,7 @@ fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, Tran
     Ok(now)
 }
 
-/// What earlier operations point to: entries of the same accounts, yet to be read by their sequences.
+/// References of earlier operations to entries, which are read by their sequences later.
 #[derive(Default)]
 struct Pointers {
     replays: Vec<Replay>,
@@ -228,7 +227,7 @@ struct Replay {
     sequence: i64,
 }
 
-/// A payment credited before.
+/// A payment that was credited before.
 struct Payment {
     kind: CreditKind,
     external_id: ExternalId,
@@ -273,18 +272,17 @@ fn put_other_answer(row: AnswerRow, book: &mut Book, pointers: &mut Pointers) ->
     Ok(())
 }
 
-/// Leases of an account that may have expired.
+/// An account that may have expired leases.
 struct Due {
     /// The account's time.
     time: Timestamp,
-    /// How many of those that have expired are still to be put into the book.
+    /// How many more expired leases the book takes.
     room: usize,
-    /// When the first lease expires, or expired, of those that are not.
+    /// The earliest expiry among the other leases.
     next: Option<Timestamp>,
 }
 
-/// Reads the reservations whose leases have expired, of the accounts that may have some. What is read is shared out evenly,
-/// so that no account waits for another.
+/// Reads the reservations with expired leases. Each account gets an equal share, so that none delays the others.
 async fn read_lapsed(
     connection: &AsyncPgConnection,
     now: Timestamp,
@@ -304,7 +302,7 @@ async fn read_lapsed(
     }
     let (account_ids, times) =
         due.iter().map(|(id, due)| (id.as_str(), rows::pg_timestamp(due.time))).unzip();
-    // One more than there is room for tells that there are more.
+    // One more than the share shows whether there are more.
     let limits = vec![i64::try_from(share + 1).unwrap_or(i64::MAX); due.len()];
     let rows = ReadLapsed { account_ids, times, limits }.load::<ReservationRow>(&mut &*connection).await?;
     let reservations = rows.into_iter().map(Reservation::try_from);
@@ -325,7 +323,7 @@ async fn read_lapsed(
     Ok(())
 }
 
-/// Reads the entries that refunds, replays and payments point to, and puts all three into the book.
+/// Reads the entries that refunds, replays and payments refer to, and adds all three to the book.
 async fn read_pointed_entries(
     connection: &AsyncPgConnection,
     commands: &[Command],
@@ -357,7 +355,7 @@ async fn read_pointed_entries(
     Ok(())
 }
 
-/// The entries to read, by account and sequence. Only of accounts which are locked: nobody else's are needed.
+/// The entries to read, by account and sequence. Only entries of locked accounts are needed.
 fn pointed_entries(commands: &[Command], pointers: &Pointers, book: &Book) -> BTreeSet<(AccountId, i64)> {
     let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
     let payments = pointers.payments.iter().map(|payment| (payment.account_id.clone(), payment.sequence));

@@ -1,5 +1,4 @@
-//! What is counted and measured, under names as Prometheus has them. Every label has a known, small set of values: no
-//! account, key or caller is one.
+//! The metrics, with Prometheus names. Every label has a small, known set of values; accounts, keys and callers are none.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -43,7 +42,7 @@ struct Families {
     certificate_expiry: Family<Files, Gauge>,
 }
 
-/// A method of a service, as gRPC's own metrics name them.
+/// A method of a service, with the labels of gRPC's own metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Method {
     /// The service, such as `billing.v1.BillingService`.
@@ -60,14 +59,14 @@ struct MethodAndCode {
     grpc_code: &'static str,
 }
 
-/// How an operation was answered.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OperationResult {
-    /// The method that asked for it, such as `Credit`.
+    /// Its method, such as `Credit`.
     pub operation: &'static str,
     /// `applied`, `replayed`, `refused`, `key_reused`, `not_found` or `unanswered`.
     pub result: &'static str,
-    /// Why it was refused, such as `INSUFFICIENT_FUNDS`; else empty.
+    /// The reason of a refusal, such as `INSUFFICIENT_FUNDS`; otherwise empty.
     pub reason: &'static str,
 }
 
@@ -81,7 +80,7 @@ struct SweepResult {
     result: &'static str,
 }
 
-/// Files that are read again when they change.
+/// Files that are reloaded when they change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Files {
     files: &'static str,
@@ -107,9 +106,9 @@ pub struct PoolSample {
 }
 
 impl Metrics {
-    /// Metrics at their beginning.
+    /// Creates the metrics.
     ///
-    /// `pools` is asked for the pools of connections whenever somebody scrapes.
+    /// `pools` returns the state of the connection pools, at each scrape.
     #[must_use]
     pub fn new(pools: impl Fn() -> Vec<PoolSample> + Send + Sync + 'static) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 16)); // half a millisecond to 16 s
@@ -207,7 +206,7 @@ impl Families {
 }
 
 impl Metrics {
-    /// Everything, as Prometheus reads it.
+    /// All metrics in the Prometheus text format.
     ///
     /// # Errors
     /// Never: text is written into memory.
@@ -217,7 +216,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Shows a method and a code before the first such call, so that Prometheus sees the first one as an increase.
+    /// Creates the series of a method and a code at 0, so that Prometheus sees the first call as an increase.
     pub fn expect_call(&self, method: &Method, code: &'static str) {
         let Method { grpc_service, grpc_method } = *method;
         drop(self.0.calls_handled.get_or_create(&MethodAndCode {
@@ -227,7 +226,7 @@ impl Metrics {
         }));
     }
 
-    /// Shows a result before the first such operation.
+    /// Creates the series of a result at 0.
     pub fn expect_operation(&self, result: &OperationResult) {
         drop(self.0.operations.get_or_create(result));
     }
@@ -247,12 +246,12 @@ impl Metrics {
         self.0.call_seconds.get_or_create(method).observe(took.as_secs_f64());
     }
 
-    /// Counts what became of an operation.
+    /// Counts the result of an operation.
     pub fn operation(&self, result: &OperationResult) {
         self.0.operations.get_or_create(result).inc();
     }
 
-    /// Adds up money that a new entry moved, in micro-USD, whichever way.
+    /// Adds the absolute amount of a new entry, in micro-USD.
     pub fn moved(&self, entry_type: &'static str, micro_usd: u64) {
         self.0.moved.get_or_create(&EntryKind { entry_type }).inc_by(micro_usd);
     }
@@ -268,7 +267,7 @@ impl Metrics {
         self.0.queue_wait.observe(waited.as_secs_f64());
     }
 
-    /// A batch has been posted, well or not.
+    /// A batch has been posted, successfully or not.
     pub fn posted(&self, operations: usize, took: Duration) {
         self.0.batch_size.observe(f64::from(u32::try_from(operations).unwrap_or(u32::MAX)));
         self.0.commit_seconds.observe(took.as_secs_f64());
@@ -284,7 +283,7 @@ impl Metrics {
         self.0.database_clock_ahead.set(ahead_seconds);
     }
 
-    /// How many reservations are open, and how old the oldest is.
+    /// The number of open reservations, and the age of the oldest.
     pub fn set_open_reservations(&self, count: i64, oldest: Duration) {
         self.0.open_reservations.set(count);
         self.0.oldest_reservation_seconds.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
@@ -299,7 +298,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// Files have been read: `credentials` or `tls`, and whether all that is in them is in use.
+    /// `credentials` or `tls` files have been read; whether everything in them is valid.
     pub fn reloaded(&self, files: &'static str, is_whole: bool) {
         self.0.files_usable.get_or_create(&Files { files }).set(i64::from(is_whole));
         self.0.reload_failures.get_or_create(&Files { files }).inc_by(u64::from(!is_whole));
@@ -311,7 +310,7 @@ impl Metrics {
     }
 }
 
-/// Asks for the pools of connections when somebody scrapes: they keep count themselves.
+/// Reads the state of the connection pools at each scrape.
 struct Pools(Box<dyn Fn() -> Vec<PoolSample> + Send + Sync>);
 
 impl Collector for Pools {
