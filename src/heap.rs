@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 /// How often the size of the process is looked at. Giving 100 MiB back takes some 10 ms.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ pub async fn trim_after_peaks() {
         let Some(size) = resident_bytes() else { return };
         smallest = smallest.min(size);
         if size > smallest + GROWTH_MIN {
-            trim();
+            let _ = spawn_blocking(trim).await; // not on a thread that answers calls; it does not panic
         }
         sleep(INTERVAL).await;
     }

@@ -116,7 +116,7 @@ impl Connection {
         client.set_nodelay(true)?;
         let (transport, certificates) = timeout_at(now + GREETING_MAX, greeted(client, tls)).await??;
         let end = Box::pin(sleep_until(now + age_max + age_max));
-        let peer = Peer { certificates, ..Peer::default() };
+        let peer = Peer::new(certificates);
         Ok(Self { transport, peer, greeting: GREETING, end, _place: place })
     }
 }

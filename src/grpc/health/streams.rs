@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -34,7 +35,7 @@ impl Health for BoundedHealth {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-        let place = peer.watches.0.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
+        let place = Arc::clone(&peer.watches.0).try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
         let (answer, is_known) = match self.0.watch(request).await {
             Err(unknown) if unknown.code() == Code::NotFound => {
                 // Ends when the service does.

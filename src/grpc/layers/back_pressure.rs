@@ -113,12 +113,12 @@ where
         if !rpc(request.uri().path()).is_some_and(|rpc| rpc.is_list) {
             return Either::Left(self.inner.call(request));
         }
-        let own = Peer::of(&request).pages;
+        let own = Arc::clone(&Peer::of(&request).pages.0);
         let pages = self.pages.clone();
         let answer = self.inner.call(request); // does nothing until it is polled
         Either::Right(Box::pin(async move {
             // None only where the service is going away.
-            let place = own.0.acquire_owned().await.ok();
+            let place = own.acquire_owned().await.ok();
             Ok(answer.await?.map(|body| given_in_pieces(body, place, READING_MAX, &pages)))
         }))
     }

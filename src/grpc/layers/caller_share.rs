@@ -32,8 +32,12 @@ pub(crate) struct CallerShareLayer(Arc<Mutex<HashMap<CallerName, Arc<Semaphore>>
 impl CallerShareLayer {
     fn places(&self, caller: &CallerName) -> Arc<Semaphore> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner); // a map is consistent at any time
-        let places = places.entry(caller.clone());
-        Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(CALLS_PER_CALLER_MAX))))
+        if let Some(known) = places.get(caller) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(Semaphore::new(CALLS_PER_CALLER_MAX));
+        places.insert(caller.clone(), Arc::clone(&new));
+        new
     }
 }
 

@@ -119,9 +119,8 @@ fn place<B>(calls: &Arc<Semaphore>, request: &http::Request<B>) -> Result<OwnedS
     if metadata_bytes(request.headers()) > METADATA_BYTES_MAX {
         return Err(Failure::MetadataTooLarge);
     }
-    let places =
-        if request.uri().path().starts_with(HEALTH) { Peer::of(request).checks.0 } else { Arc::clone(calls) };
-    places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)
+    let places = if request.uri().path().starts_with(HEALTH) { &Peer::of(request).checks.0 } else { calls };
+    Arc::clone(places).try_acquire_owned().map_err(|_| Failure::TooManyCalls)
 }
 
 /// Translates a failure that tonic found while it read a request. Statuses of our own have details already.

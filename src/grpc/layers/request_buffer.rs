@@ -92,8 +92,8 @@ where
             return Box::pin(self.inner.call(request));
         }
         let mut inner = self.inner.clone();
-        let own = Peer::of(&request).bytes;
-        let mut held = Held { budgets: [own.0, Arc::clone(&self.bytes)], permits: [None, None] };
+        let own = Arc::clone(&Peer::of(&request).bytes.0);
+        let mut held = Held { budgets: [own, Arc::clone(&self.bytes)], permits: [None, None] };
         Box::pin(async move {
             match received(request, &mut held).await {
                 Ok(request) => inner.call(request).await,

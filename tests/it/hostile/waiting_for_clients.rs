@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use billing::grpc::proto::{GetAccountRequest, ListEntriesRequest};
-use prost::Message as _;
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -34,6 +33,18 @@ fn with_token<T>(token: &str, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request
+}
+
+/// A connection of a client that makes so many calls, and takes no answer.
+async fn deaf(service: &Process, calls: u32, headers: &[u8], request: &impl prost::Message) -> Raw {
+    let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
+    let body = request.encode_to_vec();
+    for n in 0..calls {
+        let open = frame(HEADERS, END_HEADERS, 2 * n + 1, headers);
+        let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
+        raw.send(&[open, ask].concat()).await;
+    }
+    raw
 }
 
 /// Fails if an attack that goes on has ever taken so much more memory, in MiB, than there was in use before.
@@ -115,9 +126,10 @@ async fn large_requests_that_are_half_sent_take_a_bounded_part_of_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn small_answers_that_nobody_takes_take_little_memory_and_keep_no_other_caller_waiting() {
     on_a_book(async |book| {
-        let [(deaf_token, deaf), (token, web)] = ["deaf", "web"].map(|name| new_token(name, "coordinator"));
+        let [(deaf_token, deaf_line), (token, line)] =
+            ["deaf", "web"].map(|name| new_token(name, "coordinator"));
         let dir = Dir::new();
-        let credentials = dir.write("credentials", &[deaf, web].concat());
+        let credentials = dir.write("credentials", &[deaf_line, line].concat());
         let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
         let mut client = service.client().await;
         client.credit(with_token(&token, deposit("ann", "order-1", 5))).await.answered();
@@ -125,16 +137,10 @@ async fn small_answers_that_nobody_takes_take_little_memory_and_keep_no_other_ca
 
         let ask = GetAccountRequest { account_id: "ann".into(), as_of: None };
         let bearer = format!("Bearer {deaf_token}");
-        let (body, headers) = (ask.encode_to_vec(), call_headers(GET, &[("authorization", &bearer)]));
+        let headers = call_headers(GET, &[("authorization", &bearer)]);
         let mut connections = Vec::new();
         for _ in 0..300 {
-            let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
-            for n in 0..128 {
-                let open = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers);
-                let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
-                raw.send(&[open, ask].concat()).await;
-            }
-            connections.push(raw);
+            connections.push(deaf(&service, 128, &headers, &ask).await);
             client.get_account(with_token(&token, ask.clone())).await.unwrap();
         }
         assert_grows_little(&service, before, 72).await;
@@ -158,16 +164,10 @@ async fn memory_comes_back_when_an_attack_is_over() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let before = memory(service.id(), "VmRSS");
         let ask = GetAccountRequest { account_id: "ann".into(), as_of: None };
-        let (body, headers) = (ask.encode_to_vec(), call_headers(GET, &[]));
+        let headers = call_headers(GET, &[]);
         let mut connections = Vec::new();
         for _ in 0..300 {
-            let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
-            for n in 0..128 {
-                let open = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers);
-                let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
-                raw.send(&[open, ask].concat()).await;
-            }
-            connections.push(raw);
+            connections.push(deaf(&service, 128, &headers, &ask).await);
         }
         until("the attack takes memory", async || {
             (memory(service.id(), "VmRSS") > before + 25).then_some(())
@@ -191,16 +191,10 @@ async fn pages_that_others_do_not_read_keep_nobody_from_listing() {
         a_large_journal(book).await;
         let service = Process::serve(&["--database-url", &book.url]);
         let ask = ListEntriesRequest { account_id: "old".into(), page_size: 1_000, ..Default::default() };
-        let (body, headers) = (ask.encode_to_vec(), call_headers(LIST, &[]));
-        let mut deaf = Vec::new();
+        let headers = call_headers(LIST, &[]);
+        let mut connections = Vec::new();
         for _ in 0..20 {
-            let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
-            for n in 0..20 {
-                let open = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers);
-                let ask = frame(DATA, END_STREAM, 2 * n + 1, &message(0, body.len(), &body));
-                raw.send(&[open, ask].concat()).await;
-            }
-            deaf.push(raw);
+            connections.push(deaf(&service, 20, &headers, &ask).await);
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut client = service.client().await;
