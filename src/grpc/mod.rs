@@ -5,6 +5,7 @@
 
 mod codec;
 mod connection;
+mod failure;
 #[cfg(test)]
 mod fuzz;
 mod health;

@@ -17,7 +17,7 @@ use tonic_health::{
     server::{HealthService, WatchStream},
 };
 
-use crate::grpc::{connection::Peer, status::Failure};
+use crate::grpc::{connection::Peer, failure::Failure};
 
 /// Health with bounded streams.
 pub(crate) struct BoundedHealth(pub(crate) HealthService);

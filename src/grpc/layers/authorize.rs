@@ -16,8 +16,8 @@ use crate::{
     access::{Caller, Credentials},
     grpc::{
         connection::{ClientCertificate, ClientChain, Peer},
+        failure::{Denial, Failure},
         methods::{HEALTH, LEDGER, Rpc, rpc},
-        status::{Denial, Failure},
     },
     reload::Reloaded,
 };

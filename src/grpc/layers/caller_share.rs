@@ -20,7 +20,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use crate::{access::Caller, accounting::CallerName, grpc::status::Failure};
+use crate::{access::Caller, accounting::CallerName, grpc::failure::Failure};
 
 /// The most calls in progress of one caller: half of the reads that may wait for a connection, and an eighth of all calls.
 const CALLS_PER_CALLER_MAX: usize = 2_048;

@@ -21,8 +21,8 @@ use tower::{Layer, Service};
 use super::deadline::patience;
 use crate::grpc::{
     connection::{METADATA_BYTES_MAX, Peer},
+    failure::Failure,
     methods::HEALTH,
-    status::Failure,
 };
 
 /// The most calls in progress. The committer and the pool of reads bound those that wait there; this also bounds those that are

@@ -27,8 +27,8 @@ use tower::{Layer, Service};
 use super::deadline::patience;
 use crate::grpc::{
     connection::{Peer, REQUEST_BYTES_MAX},
+    failure::Failure,
     methods::HEALTH,
-    status::Failure,
 };
 
 /// How long a request may take to arrive, once it has begun.

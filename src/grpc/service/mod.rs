@@ -11,9 +11,9 @@ use crate::{
     accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
     committer::{Committer, SubmitError},
     grpc::{
+        failure::Failure,
         methods::METHODS,
         proto::{self, get_entry_request, get_operation_response},
-        status::Failure,
     },
     ledger::Ledger,
     telemetry::{Metrics, OperationResult},

@@ -10,6 +10,7 @@
 
 mod account;
 mod deposit;
+mod figures;
 mod finding;
 mod irregularity;
 mod note;
@@ -19,6 +20,7 @@ mod survey;
 
 pub use account::{AccountImport, Claim, Imported, NoRoom, Standing};
 pub use deposit::{Deposit, DepositSurvey, Sessions};
+pub use figures::{AccountFigures, OddRows};
 pub use finding::Finding;
 pub use irregularity::{Effect, Irregularity, Kind, Sum};
 pub use note::{ADJUSTMENT_ACTOR, Adjustment, IMPORTED_ID};
@@ -28,6 +30,5 @@ pub use row::{
     types_of_direction,
 };
 pub use survey::{
-    ACCOUNT_PLACEHOLDER, AccountFigures, OddRows, RESERVE_PLACEHOLDER, References, RepeatedReference, Survey,
-    TypeFigures, Verdict,
+    ACCOUNT_PLACEHOLDER, RESERVE_PLACEHOLDER, References, RepeatedReference, Survey, TypeFigures, Verdict,
 };

@@ -11,7 +11,7 @@ use imports::{Crate, Module};
 
 /// The rooms of the house, from the program down to what knows nothing, and what each may import beside itself: only what
 /// stands below it. The room of a file is the longest of these names that its own begins with.
-const ROOMS: [(&str, &[&str]); 31] = [
+const ROOMS: [(&str, &[&str]); 32] = [
     (
         "cli",
         &[
@@ -77,10 +77,19 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "telemetry",
         ],
     ),
-    ("grpc::health", &["grpc::connection", "grpc::layers", "grpc::status", "ledger", "telemetry"]),
+    ("grpc::health", &["grpc::connection", "grpc::failure", "grpc::layers", "ledger", "telemetry"]),
     (
         "grpc::layers",
-        &["access", "accounting", "grpc::connection", "grpc::methods", "grpc::status", "reload", "telemetry"],
+        &[
+            "access",
+            "accounting",
+            "grpc::connection",
+            "grpc::failure",
+            "grpc::methods",
+            "grpc::status",
+            "reload",
+            "telemetry",
+        ],
     ),
     (
         "grpc::service",
@@ -90,12 +99,13 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "committer",
             "grpc::methods",
             "grpc::proto",
-            "grpc::status",
+            "grpc::failure",
             "ledger",
             "telemetry",
         ],
     ),
-    ("grpc::status", &["access", "accounting", "committer", "grpc::connection", "ledger"]),
+    ("grpc::status", &["accounting", "committer", "grpc::connection", "grpc::failure", "ledger"]),
+    ("grpc::failure", &["access", "accounting", "committer", "ledger"]),
     ("grpc::connection", &["access", "reload"]),
     ("grpc::methods", &["access", "telemetry"]),
     ("grpc::proto", &[]),
