@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::{task::spawn_blocking, time::sleep};
 
-/// How often the size of the process is looked at. Giving 100 MiB back takes some 10 ms.
+/// How often the size of the process is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How much larger it must be than it has been. Less is not worth the page faults.
 const GROWTH_MIN: u64 = 16 * 1024 * 1024;

@@ -20,7 +20,7 @@ pub(super) struct NetworkFlags {
     #[arg(long, env = "BILLING_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
     health_listen: Option<String>,
     /// Maximum number of client connections. Further ones are closed at once. It bounds memory and open files.
-    #[arg(long, env = "BILLING_CONNECTIONS_MAX", default_value = "1024", value_name = "COUNT")]
+    #[arg(long, env = "BILLING_CONNECTIONS_MAX", default_value = "512", value_name = "COUNT")]
     connections_max: String,
     /// Age at which a client is asked to reconnect, so that clients find new replicas. At twice this age its connection is cut.
     #[arg(long, env = "BILLING_CONNECTION_AGE_MAX", default_value = "10m", value_name = "DURATION")]

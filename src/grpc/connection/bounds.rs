@@ -11,7 +11,7 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 256 * 1024;
 pub(crate) const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// What HTTP/2 accepts of it. Beyond that a call gets no gRPC status, so a client cannot tell that it must not retry.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
-/// Streams per connection. A client that reads nothing makes the service keep about 1 KiB for each.
+/// Streams per connection. A client that reads nothing makes the service keep about 2 KiB for each.
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// How many streams of a connection may fail by the client's fault, or be reset before they are accepted, until the connection
 /// is closed. tonic leaves the first unbounded by default.
