@@ -1,11 +1,14 @@
 //! `billing audit` on real PostgreSQL: nothing in a book that adds up, and each damage by its name.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    process::Output,
-};
+use std::{collections::BTreeSet, process::Output};
 
-use billing::{accounting::AccountId, audit::Check, ledger::LedgerError, snapshot::Snapshot};
+use billing::{
+    accounting::AccountId,
+    audit::Check,
+    grpc::proto::{CaptureRequest, ReserveRequest},
+    ledger::LedgerError,
+    snapshot::Snapshot,
+};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -14,8 +17,11 @@ use crate::{
     memory_journal::limits,
     model::{Call, Metadata, Of, What},
     random_books,
-    support::waiting::output,
-    support::{process::Process, *},
+    support::{
+        process::billing,
+        waiting::{ended, printed},
+        *,
+    },
     translation::command,
 };
 
@@ -27,9 +33,7 @@ const TABLES: [&str; 6] =
 type Found = BTreeSet<(String, String)>;
 
 async fn run_audit(url: &str, flags: &[&str]) -> Output {
-    let mut audit = Process::command();
-    audit.args(["audit", "--database-url", url]).args(flags);
-    output(audit).await
+    billing(&[&["audit", "--database-url", url], flags].concat()).await
 }
 
 /// The differences and the summary that an audit prints as JSON Lines.
@@ -115,8 +119,8 @@ async fn nothing_is_found_while_the_service_is_at_work() {
     .await;
 }
 
-fn reserve(account: &str, key: &str, micro_usd: i64) -> billing::grpc::proto::ReserveRequest {
-    billing::grpc::proto::ReserveRequest {
+fn reserve(account: &str, key: &str, micro_usd: i64) -> ReserveRequest {
+    ReserveRequest {
         idempotency_key: key.into(),
         account_id: account.into(),
         amount_micro_usd: micro_usd,
@@ -124,13 +128,8 @@ fn reserve(account: &str, key: &str, micro_usd: i64) -> billing::grpc::proto::Re
     }
 }
 
-fn capture(
-    account: &str,
-    key: &str,
-    reservation: &str,
-    micro_usd: i64,
-) -> billing::grpc::proto::CaptureRequest {
-    billing::grpc::proto::CaptureRequest {
+fn capture(account: &str, key: &str, reservation: &str, micro_usd: i64) -> CaptureRequest {
+    CaptureRequest {
         idempotency_key: key.into(),
         account_id: account.into(),
         reservation_id: reservation.into(),
@@ -175,37 +174,43 @@ async fn write_small_book(book: &TestBook) {
     }
 }
 
-/// Damages, each as SQL, and all that the audit finds then.
+/// A figure in a row of Ann's, by the table, the row and the change, and the check that finds it there.
+const WRONG_FIGURES: [(&str, &str, &str, &str); 27] = [
+    ("accounts", "account", "posted_micro_usd = posted_micro_usd + 1", "ACCOUNT_POSTED"),
+    ("accounts", "account", "held_micro_usd = 9", "ACCOUNT_HELD"),
+    ("accounts", "account", "last_sequence = 10", "ACCOUNT_LAST_SEQUENCE"),
+    ("accounts", "account", "create_time = '2020-01-01'", "ACCOUNT_CREATE_TIME"),
+    ("accounts", "account", "update_time = '2100-01-01'", "ACCOUNT_UPDATE_TIME"),
+    ("accounts", "account", "next_expire_time = '2100-01-01'", "ACCOUNT_NEXT_EXPIRE_TIME"),
+    ("accounts", "account", "next_expire_time = NULL", "ACCOUNT_NEXT_EXPIRE_TIME"),
+    ("ledger_entries", "6", "posted_after = posted_after + 1", "ENTRY_POSTED_AFTER"),
+    ("ledger_entries", "9", "posted_after = posted_after + 1", "ENTRY_POSTED_AFTER"),
+    ("ledger_entries", "6", "amount_micro_usd = 7", "ENTRY_POSTED_AFTER"),
+    ("ledger_entries", "6", "held_after = -1", "ENTRY_HELD_AFTER"),
+    ("ledger_entries", "6", "create_time = '2020-01-01'", "ENTRY_TIME"),
+    ("ledger_entries", "6", "entry_type = 14", "ENTRY_TYPE"),
+    ("ledger_entries", "6", "entry_type = 6", "ENTRY_SIGN"),
+    ("ledger_entries", "6", "fingerprint = NULL", "ENTRY_FACTS"),
+    ("ledger_entries", "7", "reason = NULL", "ENTRY_FACTS"),
+    ("ledger_entries", "5", "uncollected_micro_usd = NULL", "ENTRY_FACTS"),
+    ("ledger_entries", "3", "refunded_sequence = 1", "REFUND_CHARGE"),
+    ("ledger_entries", "3", "refunded_sequence = 5", "REFUND_CHARGE"),
+    ("ledger_entries", "3", "refunded_sequence = 12", "REFUND_CHARGE"),
+    ("reservations", "k6", "state = 3", "RESERVATION_STATE"),
+    ("reservations", "k10", "amount_micro_usd = 9", "RESERVATION_HELD"),
+    ("reservations", "k6", "captured_micro_usd = 9", "RESERVATION_CAPTURED"),
+    ("reservations", "k6", "sequence = 5", "RESERVATION_SEQUENCE"),
+    ("reservations", "k6", "create_time = now()", "RESERVATION_CREATE_TIME"),
+    ("reservations", "k10", "expire_time = '2020-01-01'", "RESERVATION_EXPIRE_TIME"),
+    ("reservations", "k6", "close_time = NULL", "RESERVATION_CLOSE_TIME"),
+];
+
+/// Other damages, each as SQL, and all that the audit finds then.
 const DAMAGES: &[(&str, &[(&str, &str)])] = &[
     ("DELETE FROM accounts WHERE account_id = 'bob'", &[("ACCOUNT_MISSING", "bob account")]),
     (
         "INSERT INTO accounts (account_id, posted_micro_usd) VALUES ('dora', 5)",
         &[("ACCOUNT_WITHOUT_ENTRIES", "dora account")],
-    ),
-    (
-        "UPDATE accounts SET posted_micro_usd = posted_micro_usd + 1 WHERE account_id = 'ann'",
-        &[("ACCOUNT_POSTED", "ann account")],
-    ),
-    ("UPDATE accounts SET held_micro_usd = 9 WHERE account_id = 'ann'", &[("ACCOUNT_HELD", "ann account")]),
-    (
-        "UPDATE accounts SET last_sequence = 10 WHERE account_id = 'ann'",
-        &[("ACCOUNT_LAST_SEQUENCE", "ann account")],
-    ),
-    (
-        "UPDATE accounts SET create_time = '2020-01-01' WHERE account_id = 'ann'",
-        &[("ACCOUNT_CREATE_TIME", "ann account")],
-    ),
-    (
-        "UPDATE accounts SET update_time = '2100-01-01' WHERE account_id = 'ann'",
-        &[("ACCOUNT_UPDATE_TIME", "ann account")],
-    ),
-    (
-        "UPDATE accounts SET next_expire_time = '2100-01-01' WHERE account_id = 'ann'",
-        &[("ACCOUNT_NEXT_EXPIRE_TIME", "ann account")],
-    ),
-    (
-        "UPDATE accounts SET next_expire_time = NULL WHERE account_id = 'ann'",
-        &[("ACCOUNT_NEXT_EXPIRE_TIME", "ann account")],
     ),
     ("DELETE FROM ledger_entries WHERE (account_id, sequence) = ('ann', 6)", &[("ENTRY_SEQUENCE", "ann 7")]),
     (
@@ -213,63 +218,11 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
         &[("ENTRY_SEQUENCE", "ann 6"), ("KEY_ANSWERS", "ann k8")],
     ),
     (
-        "UPDATE ledger_entries SET posted_after = posted_after + 1 WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_POSTED_AFTER", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET posted_after = posted_after + 1 WHERE (account_id, sequence) = ('ann', 9)",
-        &[("ENTRY_POSTED_AFTER", "ann 9")],
-    ),
-    (
-        "UPDATE ledger_entries SET amount_micro_usd = 7 WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_POSTED_AFTER", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET held_after = -1 WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_HELD_AFTER", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET create_time = '2020-01-01' WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_TIME", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET entry_type = 14 WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_TYPE", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET entry_type = 6 WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_SIGN", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET fingerprint = NULL WHERE (account_id, sequence) = ('ann', 6)",
-        &[("ENTRY_FACTS", "ann 6")],
-    ),
-    (
-        "UPDATE ledger_entries SET reason = NULL WHERE (account_id, sequence) = ('ann', 7)",
-        &[("ENTRY_FACTS", "ann 7")],
-    ),
-    (
-        "UPDATE ledger_entries SET uncollected_micro_usd = NULL WHERE (account_id, sequence) = ('ann', 5)",
-        &[("ENTRY_FACTS", "ann 5")],
-    ),
-    (
         "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
              posted_after, held_after, create_time, idempotency_key, fingerprint)
          SELECT account_id, 2, 6, -80, 0, -30, 0, update_time, 'k2', '' FROM accounts WHERE account_id = 'bob';
          UPDATE accounts SET posted_micro_usd = -30, last_sequence = 2 WHERE account_id = 'bob'",
         &[("ENTRY_OVERDRAWN", "bob 2")],
-    ),
-    (
-        "UPDATE ledger_entries SET refunded_sequence = 1 WHERE (account_id, sequence) = ('ann', 3)",
-        &[("REFUND_CHARGE", "ann 3")],
-    ),
-    (
-        "UPDATE ledger_entries SET refunded_sequence = 5 WHERE (account_id, sequence) = ('ann', 3)",
-        &[("REFUND_CHARGE", "ann 3")],
-    ),
-    (
-        "UPDATE ledger_entries SET refunded_sequence = 12 WHERE (account_id, sequence) = ('ann', 3)",
-        &[("REFUND_CHARGE", "ann 3")],
     ),
     (
         "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
@@ -306,28 +259,6 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
          UPDATE reservations SET captured_micro_usd = 14 WHERE reservation_id = 'k6'",
         &[("RESERVATION_STEP", "ann 5")],
     ),
-    ("UPDATE reservations SET state = 3 WHERE reservation_id = 'k6'", &[("RESERVATION_STATE", "ann k6")]),
-    (
-        "UPDATE reservations SET amount_micro_usd = 9 WHERE reservation_id = 'k10'",
-        &[("RESERVATION_HELD", "ann k10")],
-    ),
-    (
-        "UPDATE reservations SET captured_micro_usd = 9 WHERE reservation_id = 'k6'",
-        &[("RESERVATION_CAPTURED", "ann k6")],
-    ),
-    ("UPDATE reservations SET sequence = 5 WHERE reservation_id = 'k6'", &[("RESERVATION_SEQUENCE", "ann k6")]),
-    (
-        "UPDATE reservations SET create_time = now() WHERE reservation_id = 'k6'",
-        &[("RESERVATION_CREATE_TIME", "ann k6")],
-    ),
-    (
-        "UPDATE reservations SET expire_time = '2020-01-01' WHERE reservation_id = 'k10'",
-        &[("RESERVATION_EXPIRE_TIME", "ann k10")],
-    ),
-    (
-        "UPDATE reservations SET close_time = NULL WHERE reservation_id = 'k6'",
-        &[("RESERVATION_CLOSE_TIME", "ann k6")],
-    ),
     (
         "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
              posted_after, held_after, create_time)
@@ -336,6 +267,24 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
         &[("RESERVATIONS_HOLD", "bob account")],
     ),
 ];
+
+/// Every damage, and all that the audit finds then.
+fn damages() -> Vec<(String, Found)> {
+    let figures = WRONG_FIGURES.map(|(table, row, change, check)| {
+        let of_row = match table {
+            "ledger_entries" => format!(" AND sequence = {row}"),
+            "reservations" => format!(" AND reservation_id = '{row}'"),
+            _ => String::new(),
+        };
+        let damage = format!("UPDATE {table} SET {change} WHERE account_id = 'ann'{of_row}");
+        (damage, Found::from([(check.to_owned(), format!("ann {row}"))]))
+    });
+    let others = DAMAGES.iter().map(|(damage, found)| {
+        let found = found.iter().map(|(check, place)| ((*check).to_owned(), (*place).to_owned()));
+        ((*damage).to_owned(), found.collect())
+    });
+    figures.into_iter().chain(others).collect()
+}
 
 /// Nothing of the schema keeps anybody from damaging the book any more.
 const DEFENCELESS: &str = "
@@ -363,16 +312,15 @@ async fn each_damage_is_found_by_its_name_and_nothing_else_is() {
         .map(|table| format!("TRUNCATE {table}; INSERT INTO {table} TABLE undamaged_{table};"))
         .concat();
     book.run_sql(&save).await.unwrap();
-    for (damage, expected) in DAMAGES {
+    let damages = damages();
+    for (damage, expected) in &damages {
         book.run_sql(damage).await.unwrap_or_else(|error| panic!("{damage}: {error}"));
-        let expected: Found =
-            expected.iter().map(|(check, place)| ((*check).to_owned(), (*place).to_owned())).collect();
-        assert_eq!(audit(&book.url).await.0, expected, "{damage}");
+        assert_eq!(audit(&book.url).await.0, *expected, "{damage}");
         book.run_sql(&restore).await.unwrap();
     }
     assert_eq!(audit(&book.url).await.0, Found::new());
-    let checks: HashSet<&str> =
-        DAMAGES.iter().flat_map(|(_, found)| *found).map(|(check, _)| *check).collect();
+    let checks: BTreeSet<&str> =
+        damages.iter().flat_map(|(_, found)| found).map(|(check, _)| check.as_str()).collect();
     assert_eq!(checks, Check::ALL.iter().map(|check| check.name()).collect(), "every check has a damage");
 }
 
@@ -380,14 +328,12 @@ async fn each_damage_is_found_by_its_name_and_nothing_else_is() {
 async fn people_get_a_table_and_a_status_and_only_the_first_hundred() {
     let book = TestBook::create().await;
     write_small_book(&book).await;
-    let output = run_audit(&book.url, &[]).await;
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    let (said, bar) = ended(run_audit(&book.url, &[]).await, 0);
     assert!(
         said.starts_with("Everything adds up.\n2 accounts, 10 entries, 2 reservations, 13 keys\n"),
         "{said}"
     );
-    assert_eq!(output.stderr, b"", "there is no bar where there is no terminal");
+    assert_eq!(bar, "", "there is no bar where there is no terminal");
 
     book.run_sql(
         "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) \
@@ -395,9 +341,7 @@ async fn people_get_a_table_and_a_status_and_only_the_first_hundred() {
     )
     .await
     .unwrap();
-    let output = run_audit(&book.url, &[]).await;
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    let (said, _) = ended(run_audit(&book.url, &[]).await, 2);
     let lines: Vec<&str> = said.lines().collect();
     let row = |cells: [&str; 5]| {
         let [check, account, place, expected, found] = cells;
@@ -408,9 +352,7 @@ async fn people_get_a_table_and_a_status_and_only_the_first_hundred() {
     assert_eq!(lines[1], row(["ACCOUNT_WITHOUT_ENTRIES", "no-001", "account", "nothing", found]));
     assert_eq!(lines[101..104], ["and 20 more: --json has them all", "", "120 differences."], "{said}");
 
-    let output = run_audit(&book.url, &["--account", "ann", "bob"]).await;
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "no other account is looked at");
+    let said = printed(run_audit(&book.url, &["--account", "ann", "bob"]).await); // no other account is looked at
     assert!(said.contains("\n2 accounts, 10 entries, 2 reservations, 12 keys\n"), "{said}");
 }
 
@@ -425,11 +367,9 @@ async fn what_cannot_be_audited_is_said_and_has_another_status() {
         (&book.url, &["--accounts"], 64, "unexpected argument '--accounts'"),
         (&book.url, &["--account", "a b"], 64, "must be visible ASCII characters"),
     ] {
-        let output = run_audit(url, flags).await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{said}");
+        let (printed, said) = ended(run_audit(url, flags).await, status);
         assert!(said.contains(why), "{said}");
-        assert_eq!(output.stdout, b"");
+        assert_eq!(printed, "");
     }
 }
 
@@ -437,20 +377,11 @@ async fn what_cannot_be_audited_is_said_and_has_another_status() {
 async fn a_role_that_may_only_read_can_audit_and_export() {
     on_a_book(async |book| {
         write_small_book(book).await;
-        let database = book.url.split(['/', '?']).nth(3).unwrap();
-        let role = format!("auditor_of_{database}"); // roles belong to the whole server, which other tests use, too
-        book.run_sql(&format!(
-            "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET default_transaction_read_only = on"
-        ))
-        .await
-        .unwrap();
-        book.run_sql(&AUDITOR_GRANTS.replace("billing_auditor", &role)).await.unwrap();
-        let url = book.url.replace("//billing@", &format!("//{role}@"));
+        let read_only = "ALTER ROLE billing_auditor SET default_transaction_read_only = on";
+        let (_, url) = book.create_role(&format!("{read_only}; {AUDITOR_GRANTS}")).await;
         assert_eq!(audit(&url).await.0, Found::new());
-        let mut export = Process::command();
-        export.args(["export", "--format", "csv", "--database-url", &url]);
-        let exported = output(export).await;
-        assert_eq!(String::from_utf8(exported.stdout).unwrap().lines().count(), 11);
+        let exported = printed(billing(&["export", "--format", "csv", "--database-url", &url]).await);
+        assert_eq!(exported.lines().count(), 11);
 
         let mut session = AsyncPgConnection::establish(&url).await.unwrap();
         session.batch_execute("SET default_transaction_read_only = off").await.unwrap();

@@ -14,8 +14,9 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use crate::support::{
     authority::{Authority, Issued},
     book::number,
-    process::Process,
-    waiting::{output, run},
+    dir::Dir,
+    process::{Process, billing},
+    waiting::{ended, run},
     *,
 };
 
@@ -27,15 +28,20 @@ const PORTS_TRIED: usize = 5;
 /// A PostgreSQL that listens on TCP, and the files of its certificates.
 struct Server {
     postgres: Option<PrivatePostgres>,
-    dir: PathBuf,
+    dir: Dir,
     port: u16,
 }
 
 impl Server {
     fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("billing-tls-{}", std::process::id()));
-        PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap().stop().unwrap(); // makes its directory
+        let dir = Dir::new();
+        PrivatePostgres::start(&dir.path().join("data"), &[("fsync", "off")]).unwrap().stop().unwrap();
         Self { postgres: None, dir, port: 0 }
+    }
+
+    /// Where its data are.
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     /// Stops it, and starts it again with another certificate, or without TLS.
@@ -43,11 +49,11 @@ impl Server {
         if let Some(postgres) = self.postgres.take() {
             postgres.stop().unwrap();
         }
-        let files = ["server.crt", "server.key"].map(|name| self.dir.join("cluster").join(name));
+        let files = ["server.crt", "server.key"].map(|name| self.data().join("cluster").join(name));
         let [certificate_file, key_file] = files.each_ref().map(|file| file.to_str().unwrap());
         let mut settings = vec![("fsync", "off"), ("listen_addresses", "127.0.0.1")];
         if let Some(Issued { certificate, key }) = certificate {
-            let owner = fs::metadata(self.dir.join("cluster")).unwrap();
+            let owner = fs::metadata(self.data().join("cluster")).unwrap();
             for (file, text) in files.iter().zip([certificate, key]) {
                 fs::write(file, text).unwrap();
                 fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
@@ -59,7 +65,7 @@ impl Server {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let text = port.to_string();
             let settings = [&settings[..], &[("port", text.as_str())]].concat();
-            Some((PrivatePostgres::start(&self.dir, &settings).ok()?, port))
+            Some((PrivatePostgres::start(&self.data(), &settings).ok()?, port))
         });
         let (postgres, port) = started.expect("a port stays free for as long as a server takes to start");
         (self.postgres, self.port) = (Some(postgres), port);
@@ -67,9 +73,7 @@ impl Server {
 
     /// Keeps an authority's certificate in a file, and returns its path.
     fn root_file(&self, name: &str, authority: &Authority) -> String {
-        let file = self.dir.join(format!("{name}.crt"));
-        fs::write(&file, authority.pem()).unwrap();
-        file.to_str().unwrap().to_owned()
+        self.dir.write(&format!("{name}.crt"), &authority.pem())
     }
 
     fn url(&self, parameters: &str) -> String {
@@ -78,9 +82,7 @@ impl Server {
 
     /// Runs `billing migrate`, which needs no more than a connection.
     async fn migrate(&self, parameters: &str) -> Output {
-        let mut migrate = Process::command();
-        migrate.args(["migrate", "--database-url", &self.url(parameters)]);
-        output(migrate).await
+        billing(&["migrate", "--database-url", &self.url(parameters)]).await
     }
 
     async fn accepts(&self, parameters: &str) {
@@ -100,7 +102,7 @@ impl Server {
     async fn sessions(&self) -> (i64, i64) {
         let port = self.port;
         let url =
-            format!("postgres://billing@/billing?host={}&port={port}", self.dir.join("socket").display());
+            format!("postgres://billing@/billing?host={}&port={port}", self.data().join("socket").display());
         let mut connection = AsyncPgConnection::establish(&url).await.unwrap();
         let count = |ssl: &str| {
             format!(
@@ -109,13 +111,6 @@ impl Server {
             )
         };
         (number(&mut connection, &count("ssl")).await, number(&mut connection, &count("NOT ssl")).await)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.postgres.take());
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -166,9 +161,7 @@ async fn each_sslmode_encrypts_and_verifies_what_it_says_and_a_failure_names_its
 async fn a_wrong_url_is_reported_with_all_else_that_is_wrong_and_without_its_password() {
     let url = format!("postgres://u:{PASSWORD}@h/d?sslmode=verify-full");
     for command in [vec!["serve", "--listen", "nowhere"], vec!["migrate"]] {
-        let output = run(Process::command().args(&command).args(["--database-url", &url]));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{said}");
+        let (_, said) = ended(run(Process::command().args(&command).args(["--database-url", &url])), 64);
         assert!(
             said.contains("--database-url has an sslmode") && said.contains("add sslrootcert=FILE"),
             "{said}"
@@ -182,11 +175,8 @@ async fn a_wrong_url_is_reported_with_all_else_that_is_wrong_and_without_its_pas
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_to_connect_names_every_server_and_its_cause() {
     let url = "postgres://u:s3cret@127.0.0.1:1,nowhere.invalid/d".parse().unwrap();
-    let error = text_of(schema::pending_migrations(&url).await.unwrap_err());
+    let error = schema::pending_migrations(&url).await.unwrap_err();
+    let error = format!("{:#}", anyhow::Error::from(error));
     assert!(error.contains("127.0.0.1:1: ") && error.contains("Connection refused"), "{error}");
     assert!(error.contains("nowhere.invalid:5432: ") && !error.contains(PASSWORD), "{error}");
-}
-
-fn text_of(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
 }

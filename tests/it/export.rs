@@ -1,47 +1,39 @@
 //! `billing export` on real PostgreSQL: what is written is what the journal has, and hledger agrees with the service.
 
 use std::{
-    collections::BTreeMap,
-    fs,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
 use billing::{
     accounting::{EntryType, ReservationState},
     grpc::proto::GetAccountRequest,
 };
-use diesel::{QueryableByName, sql_types::Text};
+use diesel::{dsl, sql_types::Text};
 use diesel_async::RunQueryDsl;
 use serde_json::{Map, Value};
 
 use crate::{
     random_books,
-    support::waiting::{PATIENCE, finish_within, join_in_time, output, run},
-    support::{process::Process, *},
+    support::{
+        dir::Dir,
+        process::{Process, billing},
+        waiting::{PATIENCE, ended, finish_within, join_in_time, printed, run},
+        *,
+    },
 };
 
 /// Account ids with every character that some format gives a meaning.
 const AWKWARD_IDS: [&str; 6] =
     ["=1+1", "-a:b", "a;b(c)[d]\"e\"", "Liabilities:Customers:x", "100%,*!'", "@~{|}\\^`<>?#$&/_."];
 
-fn command(flags: &[&str], url: &str) -> Command {
-    let mut export = Process::command();
-    export.args(["export", "--database-url", url]).args(flags);
-    export
-}
-
-async fn run_export(flags: &[&str], url: &str) -> Output {
-    output(command(flags, url)).await
-}
-
 /// What an export prints.
 async fn export(flags: &[&str], url: &str) -> String {
-    let output = run_export(flags, url).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.is_empty(), "{said}");
-    String::from_utf8(output.stdout).unwrap()
+    let output = billing(&[&["export", "--database-url", url], flags].concat()).await;
+    let (printed, said) = ended(output, 0);
+    assert_eq!(said, "");
+    printed
 }
 
 /// A book of random histories, and of awkward accounts with awkward texts.
@@ -61,16 +53,11 @@ async fn fill(book: &TestBook) {
 
 /// The journal as the tables have it, in the names of the export.
 async fn journal(book: &TestBook) -> Vec<Value> {
-    #[derive(QueryableByName)]
-    struct Line {
-        #[diesel(sql_type = Text)]
-        line: String,
-    }
     let time = |column: &str| {
         format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {column}")
     };
     let sql = format!(
-        "SELECT row_to_json(e)::text AS line FROM (
+        "SELECT row_to_json(e)::text FROM (
              SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
                  posted_after AS posted_after_micro_usd, held_after AS held_after_micro_usd,
                  posted_after - held_after AS available_after_micro_usd, {}, idempotency_key, external_id, reference,
@@ -83,8 +70,8 @@ async fn journal(book: &TestBook) -> Vec<Value> {
         time("expire_time"),
         time("close_time")
     );
-    let lines = diesel::sql_query(sql).load::<Line>(&mut book.connect().await).await.unwrap();
-    lines.into_iter().map(|row| with_names(row.line.parse().unwrap())).collect()
+    let rows: Vec<String> = dsl::sql::<Text>(&sql).load(&mut book.connect().await).await.unwrap();
+    rows.into_iter().map(|row| with_names(row.parse().unwrap())).collect()
 }
 
 /// A row as JSON Lines have it: types and states by their names, and 64-bit integers as texts.
@@ -213,8 +200,7 @@ fn hledger(journal: &str, flags: &[&str]) -> String {
     let writer = std::thread::spawn(move || stdin.write_all(journal.as_bytes()));
     let output = finish_within(PATIENCE, hledger);
     join_in_time(writer).unwrap();
-    assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    printed(output)
 }
 
 /// Balances by hledger, in micro-USD.
@@ -259,12 +245,11 @@ async fn hledger_finds_the_journal_right_and_computes_what_the_service_says() {
         let sub_accounts = balances(&journal, &["Liabilities:Customers"]);
         let server = book.serve().await;
         let mut client = server.client().await;
-        let ids: Vec<Value> =
-            self::journal(book).await.into_iter().map(|mut entry| entry["account_id"].take()).collect();
-        let mut accounts = 0;
-        for account_id in ids.iter().map(|id| id.as_str().unwrap()).collect::<std::collections::BTreeSet<_>>()
-        {
-            let request = GetAccountRequest { account_id: account_id.into(), as_of: None };
+        let entries = self::journal(book).await;
+        let accounts: BTreeSet<&str> =
+            entries.iter().map(|entry| entry["account_id"].as_str().unwrap()).collect();
+        for account_id in &accounts {
+            let request = GetAccountRequest { account_id: (*account_id).into(), as_of: None };
             let account = client.get_account(request).await.unwrap().into_inner().account.unwrap();
             let balance = account.balance.unwrap();
             let name = hledger_name(account_id);
@@ -273,9 +258,8 @@ async fn hledger_finds_the_journal_right_and_computes_what_the_service_says() {
             assert_eq!(owed[&name], -i128::from(balance.posted_micro_usd), "{account_id}");
             assert_eq!(of("Held"), -i128::from(balance.held_micro_usd), "{account_id}");
             assert_eq!(of("Available"), -i128::from(balance.available_micro_usd), "{account_id}");
-            accounts += 1;
         }
-        assert_eq!(owed.len(), accounts, "hledger knows of others");
+        assert_eq!(owed.len(), accounts.len(), "hledger knows of others");
         let everything: i128 = balances(&journal, &[]).values().sum();
         assert_eq!(everything, 0);
     })
@@ -376,18 +360,11 @@ async fn the_ledger_for_beancount_is_in_its_language() {
             assert!(is_beancount(line), "{line}");
         }
         if let Some(bean_check) = std::env::var_os("BEAN_CHECK") {
-            let path = temporary("ledger.beancount");
-            fs::write(&path, ledger).unwrap();
-            let output = run(Command::new(bean_check).arg(&path));
-            fs::remove_file(path).unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let dir = Dir::new();
+            printed(run(Command::new(bean_check).arg(dir.write("ledger.beancount", &ledger))));
         }
     })
     .await;
-}
-
-fn temporary(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("billing-export-{}-{name}", std::process::id()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -397,7 +374,8 @@ async fn a_reader_who_has_had_enough_ends_it_quietly() {
             random_books::fill(book, run).await; // together more than a pipe takes
         }
         for format in ["csv", "jsonl", "hledger", "beancount"] {
-            let mut export = command(&["--format", format], &book.url);
+            let mut export = Process::command();
+            export.args(["export", "--database-url", &book.url, "--format", format]);
             let mut export = export.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             let mut line = String::new();
             BufReader::with_capacity(16, export.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -420,9 +398,8 @@ async fn what_is_wrong_with_an_export_is_said() {
         (&["--format", "csv", "--account", "nobody"], 1, "the book has no account nobody"),
         (&["--format", "csv", "--output", "/nowhere/journal"], 1, "cannot write /nowhere/journal"),
     ] {
-        let output = run_export(flags, &book.url).await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{said}");
+        let output = billing(&[&["export", "--database-url", &book.url], flags].concat()).await;
+        let (_, said) = ended(output, status);
         assert!(said.contains(why), "{said}");
     }
 }

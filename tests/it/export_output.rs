@@ -2,10 +2,10 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io::Read as _,
+    io::{self, Read as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     thread,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     support::{
         dir::Dir,
         process::Process,
-        waiting::{PATIENCE, finish_within, join_in_time, run, until, wait_for_exit},
+        waiting::{PATIENCE, ended, finish_within, join_in_time, printed, run, until, wait_for_exit},
         *,
     },
 };
@@ -33,18 +33,14 @@ fn export(book: &TestBook, format: &str, output: &Path) -> Command {
 
 /// Exports as CSV with success, and returns what was printed.
 fn exported(book: &TestBook, output: &Path) -> String {
-    let Output { status, stdout, stderr } = run(&mut export(book, "csv", output));
-    let said = String::from_utf8_lossy(&stderr);
-    assert!(status.success() && said.is_empty(), "{said}");
-    String::from_utf8(stdout).unwrap()
+    let (printed, said) = ended(run(&mut export(book, "csv", output)), 0);
+    assert_eq!(said, "");
+    printed
 }
 
 /// Exports as CSV in vain, and returns what was said.
 fn refused(book: &TestBook, output: &Path) -> String {
-    let Output { status, stderr, .. } = run(&mut export(book, "csv", output));
-    let said = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(1), "{said}");
-    said
+    ended(run(&mut export(book, "csv", output)), 1).1
 }
 
 fn names(dir: &Dir) -> Vec<String> {
@@ -61,6 +57,15 @@ async fn book_with_an_entry() -> TestBook {
     book
 }
 
+/// A book whose journal is more than a pipe takes.
+async fn large_book() -> TestBook {
+    let book = TestBook::create().await;
+    for run in ["x", "y", "z"] {
+        random_books::fill(&book, run).await;
+    }
+    book
+}
+
 /// Makes an entry that cannot be read, behind all that can.
 async fn spoil(book: &TestBook) {
     book.run_sql(
@@ -74,21 +79,17 @@ async fn spoil(book: &TestBook) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_exports_to_one_file_at_once_it_is_wholly_one() {
-    let book = TestBook::create().await;
-    for run in ["x", "y", "z"] {
-        random_books::fill(&book, run).await;
-    }
+    let book = large_book().await;
     let dir = Dir::new();
     let path = dir.path().join("journal");
     let whole = ["csv", "jsonl"].map(|format| {
-        assert!(run(&mut export(&book, format, &path)).status.success());
+        printed(run(&mut export(&book, format, &path)));
         fs::read(&path).unwrap()
     });
     for round in 0..ROUNDS {
         let at_once = ["csv", "jsonl"].map(|format| export(&book, format, &path).spawn().unwrap());
         for export in at_once {
-            let output = finish_within(PATIENCE, export);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            printed(finish_within(PATIENCE, export));
         }
         assert!(whole.contains(&fs::read(&path).unwrap()), "round {round}: it is neither");
         assert_eq!(names(&dir), ["journal"]);
@@ -144,39 +145,31 @@ async fn what_a_link_leads_to_is_written_and_the_link_stays() {
     assert_eq!(fs::read_link(&round).unwrap(), Path::new("round"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fifo_is_written_into() {
-    let book = book_with_an_entry().await;
+/// Exports into a FIFO, and returns what its reader comes to.
+fn export_to_fifo<T: Send + 'static>(book: &TestBook, read: fn(File) -> T) -> T {
     let dir = Dir::new();
     let fifo = dir.path().join("fifo");
-    assert!(run(Command::new("mkfifo").arg(&fifo)).status.success());
+    printed(run(Command::new("mkfifo").arg(&fifo)));
     let reader = thread::spawn({
         let fifo = fifo.clone();
-        move || fs::read_to_string(fifo).unwrap()
+        move || read(File::open(fifo).unwrap())
     });
-    exported(&book, &fifo);
+    exported(book, &fifo);
     assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "it was replaced");
-    assert!(join_in_time(reader).starts_with("account_id,"));
     assert_eq!(names(&dir), ["fifo"]);
+    join_in_time(reader)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_is_written_into() {
+    let read = export_to_fifo(&book_with_an_entry().await, |fifo| io::read_to_string(fifo).unwrap());
+    assert!(read.starts_with("account_id,"), "{read}");
 }
 
 /// A reader who has had enough ends it quietly, as one of standard output does.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reader_of_a_fifo_may_leave() {
-    let book = TestBook::create().await;
-    for run in ["x", "y", "z"] {
-        random_books::fill(&book, run).await; // together more than a pipe takes
-    }
-    let dir = Dir::new();
-    let fifo = dir.path().join("fifo");
-    assert!(run(Command::new("mkfifo").arg(&fifo)).status.success());
-    let reader = thread::spawn({
-        let fifo = fifo.clone();
-        move || File::open(fifo).unwrap().read_exact(&mut [0; 16]).unwrap()
-    });
-    exported(&book, &fifo);
-    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo(), "it was replaced");
-    join_in_time(reader);
+    export_to_fifo(&large_book().await, |mut fifo| fifo.read_exact(&mut [0; 16]).unwrap());
 }
 
 /// Devices of the test's own, so that those of the machine are safe from what this test is about.
@@ -189,7 +182,7 @@ async fn a_device_is_written_into() {
     let dir = Dir::new();
     let [null, full] = [("null", "3"), ("full", "7")].map(|(name, minor)| {
         let device = dir.path().join(name);
-        assert!(run(Command::new("mknod").arg(&device).args(["c", "1", minor])).status.success());
+        printed(run(Command::new("mknod").arg(&device).args(["c", "1", minor])));
         device
     });
     exported(&book, &null);
@@ -209,9 +202,8 @@ async fn a_device_is_written_into() {
 async fn a_dash_is_standard_output() {
     let book = book_with_an_entry().await;
     let dir = Dir::new();
-    let output = run(export(&book, "csv", Path::new("-")).current_dir(dir.path()));
-    assert!(output.status.success());
-    assert!(output.stdout.starts_with(b"account_id,"), "{}", String::from_utf8_lossy(&output.stdout));
+    let printed = printed(run(export(&book, "csv", Path::new("-")).current_dir(dir.path())));
+    assert!(printed.starts_with("account_id,"), "{printed}");
     assert!(names(&dir).is_empty(), "{:?}", names(&dir));
 }
 

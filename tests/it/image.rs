@@ -3,13 +3,13 @@
 mod dockerfile;
 mod root;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use tonic::Request;
 
 use crate::support::{
     process::{Process, new_token},
-    waiting::{output, run},
+    waiting::{ended, output, printed, run},
     wire::Wire,
     *,
 };
@@ -26,11 +26,11 @@ async fn in_the_image_the_program_migrates_serves_and_stops_without_rights_and_w
     let (token, line) = new_token("checkout", "coordinator");
     root.mount(CREDENTIALS, &line);
 
-    let version = printed(root.command(&["--version"])).await;
+    let version = printed(output(root.command(&["--version"])).await);
     assert!(version.starts_with(concat!("billing ", env!("CARGO_PKG_VERSION"), " (commit ")), "{version}");
     let mut migrate = root.command(&["migrate"]);
     migrate.env("DATABASE_URL", &wire.url);
-    assert!(printed(migrate).await.starts_with("The schema is up to date now."));
+    assert!(printed(output(migrate).await).starts_with("The schema is up to date now."));
 
     let mut serve = root.command(&[]);
     serve.env("DATABASE_URL", &wire.url).env("BILLING_CREDENTIALS", CREDENTIALS);
@@ -49,13 +49,6 @@ async fn in_the_image_the_program_migrates_serves_and_stops_without_rights_and_w
     assert_has_no_rights(service.id());
     assert!(tokio::task::spawn_blocking(move || service.terminate()).await.unwrap().success());
     book.check().await;
-}
-
-/// What a command prints, which must succeed.
-async fn printed(command: Command) -> String {
-    let output = output(command).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Fails unless a process is user 65532, has no capability, and sees one read-only file system and no other.
@@ -77,9 +70,7 @@ async fn the_image_by_itself_refuses_to_listen_without_credentials() {
     let Some(root) = Root::make() else { return };
     let mut serve = root.command(&[]);
     serve.env("DATABASE_URL", "postgres://billing@127.0.0.1:1/billing");
-    let output = output(serve).await;
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(64), "{said}");
+    let (_, said) = ended(output(serve).await, 64);
     assert!(said.contains("--listen must be a loopback address, since there are no --credentials"), "{said}");
 }
 
@@ -107,8 +98,8 @@ fn the_image_is_built_with_the_revision_that_it_is_labelled_with() {
 
 #[test]
 fn the_ports_and_variables_of_the_image_are_those_of_the_program() {
-    let (dockerfile, help) = (Dockerfile::read(), run(Process::command().arg("--help")));
-    let (image, help) = (dockerfile.last(), String::from_utf8(help.stdout).unwrap());
+    let (dockerfile, help) = (Dockerfile::read(), printed(run(Process::command().arg("--help"))));
+    let image = dockerfile.last();
     let exposed: Vec<&str> = image.one("EXPOSE").split_whitespace().collect();
     for (name, address) in image.environment() {
         assert!(help.contains(&format!("[env: {name}=")), "{name}");

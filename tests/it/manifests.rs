@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::support::{
     dir::Dir,
     process::Process,
-    waiting::{output, run},
+    waiting::{ended, output, printed, run},
     wire::Wire,
     *,
 };
@@ -36,23 +36,14 @@ fn each_argument_and_variable_of_the_manifests_is_one_of_the_program() {
             let container = container(rendered.pod(kind));
             let mut help = Process::command();
             help.env_clear().args(list(&container["args"]).iter().map(text)).arg("--help");
-            let help = run(&mut help);
-            assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
-            let help = String::from_utf8(help.stdout).unwrap();
+            let help = printed(run(&mut help));
             for variable in list(&container["env"]) {
                 let name = text(&variable["name"]);
-                assert!(
-                    is_known(&help, name),
-                    "{overlay}: {kind} sets {name}, which the program does not know"
-                );
+                let is_known = ["=", "]"].iter().any(|end| help.contains(&format!("[env: {name}{end}")));
+                assert!(is_known, "{overlay}: {kind} sets {name}, which the program does not know");
             }
         }
     }
-}
-
-/// Whether a help text names a variable.
-fn is_known(help: &str, name: &str) -> bool {
-    help.contains(&format!("[env: {name}=")) || help.contains(&format!("[env: {name}]"))
 }
 
 #[test]
@@ -188,18 +179,15 @@ async fn before_the_database_is_there_and_migrated_no_pod_starts_and_the_migrati
     ] {
         let secrets = Secrets::with_database(url);
         let pod = Pod::new(rendered.pod("Deployment"), &secrets);
-        let output = output(pod.command()).await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let (_, said) = ended(output(pod.command()).await, 1);
         assert!(said.contains(why), "{said}");
         assert!(!pod.passes("startupProbe").await);
     }
     let secrets = Secrets::with_database(&book.url);
     let migration = Pod::new(rendered.pod("Job"), &secrets);
     for said in ["is up to date now. Ran: ", "is up to date."] {
-        let output = output(migration.command()).await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains(said), "{said}");
+        let printed = printed(output(migration.command()).await);
+        assert!(printed.contains(said), "{printed}");
     }
     let pod = Pod::new(rendered.pod("Deployment"), &secrets);
     let _process = start(&pod);
@@ -258,8 +246,7 @@ fn the_readme_names_each_secret_that_an_operator_has_to_make() {
 
 #[test]
 fn the_check_of_the_manifests_finds_what_is_misspelt() {
-    let right = check(|_| ());
-    assert!(right.status.success(), "{}", String::from_utf8_lossy(&right.stderr));
+    printed(check(|_| ()));
     for (file, right, wrong) in [
         ("base/deployment.yaml", "minReadySeconds:", "minReadySecond:"),
         ("base/deployment.yaml", "allowPrivilegeEscalation:", "allowPrivilegesEscalation:"),
@@ -284,7 +271,7 @@ fn the_check_of_the_manifests_finds_what_is_misspelt() {
 fn check(change: impl FnOnce(&Path)) -> Output {
     let dir = Dir::new();
     let copy = dir.path().join("kubernetes");
-    assert!(run(Command::new("cp").arg("-r").args([&folder(), &copy])).status.success());
+    printed(run(Command::new("cp").arg("-r").args([&folder(), &copy])));
     change(&copy);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check-manifests");
     run(Command::new(script).arg(&copy))

@@ -74,6 +74,11 @@ fn its_own_tests_pass() {
     }
 }
 
+/// Begins to call, until `finish`.
+fn begin(load: &mut Command) -> Child {
+    load.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
 /// How many calls were answered.
 fn finish(mut load: Child) -> usize {
     drop(load.stdin.take());
@@ -134,11 +139,7 @@ async fn it_loses_and_doubles_nothing_while_replicas_are_restarted_and_killed() 
             let mut processes =
                 [(); 2].map(|()| Some(Process::serve(&flags(&url, &format!("{}:0", own_ip())))));
             let addresses = processes.each_ref().map(|process| process.as_ref().unwrap().address.clone());
-            let load = program(python, &["load.py", &format!("ipv4:{}", addresses.join(","))])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let load = begin(&mut program(python, &["load.py", &format!("ipv4:{}", addresses.join(","))]));
             break_things(&url, &mut processes);
             finish(load)
         });
@@ -163,13 +164,8 @@ async fn it_calls_by_tls_and_with_its_token() {
         let url = book.url.clone();
         let answered = tokio::task::spawn_blocking(move || {
             let service = Guarded::serve(&url);
-            let authority = service.authority_file.to_str().unwrap();
-            let load = program(python, &["load.py", &service.target(), authority])
-                .env("BILLING_TOKEN", &service.token)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let mut load = program(python, &["load.py", &service.target(), &service.authority_file]);
+            let load = begin(load.env("BILLING_TOKEN", &service.token));
             thread::sleep(Duration::from_secs(1));
             finish(load)
         });

@@ -1,9 +1,16 @@
 //! What is wrong with a database is named before anything is made, served or read in it.
 
-use diesel::{QueryableByName, sql_types::Text};
+use diesel::{dsl, sql_types::Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-use crate::support::{process::Process, waiting::run, *};
+use crate::{
+    preflight::source::empty_source,
+    support::{
+        process::Process,
+        waiting::{printed, run},
+        *,
+    },
+};
 
 const UP: &str = include_str!("../../migrations/2026-11-24-000001_ledger/up.sql");
 const SERVICE_ROLE: &str = include_str!("../../deploy/postgres/service-role.sql");
@@ -15,7 +22,7 @@ fn refusal(args: &[&str], url: &str) -> String {
 }
 
 fn refusal_of(args: &[&str]) -> String {
-    let output = run(Process::command().env_remove("BILLING_SOURCE_URL").args(args));
+    let output = run(Process::command().args(args));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{args:?} succeeded: {said}");
     said
@@ -35,20 +42,6 @@ fn assert_names(said: &str, names: &[&str]) {
     }
 }
 
-fn database_of(url: &str) -> &str {
-    url.split(['/', '?']).nth(3).unwrap()
-}
-
-/// A role of this book alone, and its URL: roles belong to the whole server, which other tests use, too.
-async fn role(book: &TestBook, sql: &str) -> (String, String) {
-    let role = format!("role_of_{}", database_of(&book.url));
-    book.run_sql(&format!("CREATE ROLE {role} LOGIN")).await.unwrap();
-    let sql = sql.replace("billing_service", &role).replace("billing_auditor", &role);
-    book.run_sql(&sql).await.unwrap();
-    let url = book.url.replace("//billing@", &format!("//{role}@"));
-    (role, url)
-}
-
 /// The same book with another schema to look in first.
 fn with_search_path(url: &str, path: &str) -> String {
     format!("{url}&options=-csearch_path%3D{path}")
@@ -58,14 +51,12 @@ fn with_search_path(url: &str, path: &str) -> String {
 async fn a_database_that_cannot_hold_every_text_is_refused_by_every_command() {
     let admin = TestBook::create_empty().await;
     for encoding in ["LATIN1", "SQL_ASCII"] {
-        let name = format!("{}_{}", database_of(&admin.url), encoding.to_lowercase());
-        admin
-            .run_sql(&format!(
-                "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-            ))
-            .await
-            .unwrap();
-        let url = admin.url.replace(&format!("/{}?", database_of(&admin.url)), &format!("/{name}?"));
+        let name = format!("{}_{}", admin.database(), encoding.to_lowercase());
+        let create = format!(
+            "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        );
+        admin.run_sql(&create).await.unwrap();
+        let url = admin.url.replace(&format!("/{}?", admin.database()), &format!("/{name}?"));
         assert_names(&refusal(&["migrate"], &url), &[encoding, "UTF8"]);
 
         // As an earlier version would have made it.
@@ -80,20 +71,10 @@ async fn a_database_that_cannot_hold_every_text_is_refused_by_every_command() {
     }
 }
 
-#[derive(QueryableByName)]
-struct Right {
-    #[diesel(sql_type = Text)]
-    privilege: String,
-    #[diesel(sql_type = Text)]
-    object: String,
-    #[diesel(sql_type = Text)]
-    columns: String,
-}
-
-/// What a role may do, as it was granted.
-async fn rights(book: &TestBook, role: &str) -> Vec<Right> {
+/// What a role may do, as it was granted: the privilege, on what, and on which columns if not on all.
+async fn rights(book: &TestBook, role: &str) -> Vec<(String, String, String)> {
     let sql = format!(
-        "SELECT privilege_type::text AS privilege, table_name::text AS object, '' AS columns
+        "SELECT privilege_type::text, table_name::text, ''
          FROM information_schema.role_table_grants WHERE grantee = '{role}'
          UNION ALL
          SELECT privilege_type, table_name, '(' || column_name || ')'
@@ -101,16 +82,16 @@ async fn rights(book: &TestBook, role: &str) -> Vec<Right> {
              SELECT FROM information_schema.role_table_grants t
              WHERE t.grantee = c.grantee AND t.table_name = c.table_name AND t.privilege_type = c.privilege_type)"
     );
-    diesel::sql_query(sql).load(&mut book.connect().await).await.unwrap()
+    dsl::sql::<(Text, Text, Text)>(&sql).load(&mut book.connect().await).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_that_the_service_lacks_is_named() {
     let book = TestBook::create().await;
-    let (role, url) = role(&book, SERVICE_ROLE).await;
+    let (role, url) = book.create_role(SERVICE_ROLE).await;
     let rights = rights(&book, &role).await;
     assert!(rights.len() > 20, "only {} rights", rights.len());
-    for Right { privilege, object, columns } in &rights {
+    for (privilege, object, columns) in &rights {
         book.run_sql(&format!("REVOKE {privilege} {columns} ON {object} FROM {role}")).await.unwrap();
         let column = columns.trim_matches(['(', ')']);
         assert_names(&refusal_to_serve(&url), &[&format!("GRANT {privilege}"), object, column, &role]);
@@ -127,23 +108,22 @@ async fn each_right_that_the_service_lacks_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_that_an_auditor_lacks_is_named() {
     let book = TestBook::create().await;
-    let (role, url) = role(&book, AUDITOR_ROLE).await;
-    for Right { privilege, object, columns } in rights(&book, &role).await {
+    let (role, url) = book.create_role(AUDITOR_ROLE).await;
+    for (privilege, object, columns) in rights(&book, &role).await {
         book.run_sql(&format!("REVOKE {privilege} {columns} ON {object} FROM {role}")).await.unwrap();
         for args in [&["audit"][..], &["export", "--format", "csv"]] {
             assert_names(&refusal(args, &url), &[&format!("GRANT {privilege}"), &object, &role]);
         }
         book.run_sql(&format!("GRANT {privilege} {columns} ON {object} TO {role}")).await.unwrap();
     }
-    let audited = run(Process::command().args(["audit", "--database-url", &url]));
-    assert!(audited.status.success(), "{audited:?}");
+    printed(run(Process::command().args(["audit", "--database-url", &url])));
 }
 
 /// A book that cannot be seen is there all the same: another must not be made beside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_book_in_a_schema_that_may_not_be_used_is_not_taken_for_none() {
     let book = TestBook::create().await;
-    let (role, url) = role(&book, SERVICE_ROLE).await;
+    let (role, url) = book.create_role(SERVICE_ROLE).await;
     book.run_sql(&format!(
         "REVOKE USAGE ON SCHEMA public FROM PUBLIC, {role}; \
          CREATE SCHEMA mine AUTHORIZATION {role}; ALTER ROLE {role} SET search_path = public, mine"
@@ -164,8 +144,7 @@ async fn a_book_in_another_schema_is_found_and_named_and_none_is_made_beside_it(
     let book = TestBook::create_empty().await;
     book.run_sql("CREATE SCHEMA \"Ledger\"").await.unwrap();
     let inside = with_search_path(&book.url, "%22Ledger%22");
-    let migrated = run(Process::command().args(["migrate", "--database-url", &inside]));
-    assert!(migrated.status.success(), "{migrated:?}");
+    printed(run(Process::command().args(["migrate", "--database-url", &inside])));
 
     let names = ["\"Ledger\"", "search_path"];
     for args in [&["migrate"][..], &["audit"], &["export", "--format", "csv"]] {
@@ -177,12 +156,11 @@ async fn a_book_in_another_schema_is_found_and_named_and_none_is_made_beside_it(
     assert_eq!(book.number("SELECT count(*) FROM pg_class WHERE relname = 'ledger_entries'").await, 1);
 
     // The roles find it by themselves.
-    let (role, url) = role(&book, SERVICE_ROLE).await;
+    let (role, url) = book.create_role(SERVICE_ROLE).await;
     let service = Process::serve(&["--database-url", &url]);
     service.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
     book.run_sql(&AUDITOR_ROLE.replace("billing_auditor", &role)).await.unwrap();
-    let audited = run(Process::command().args(["audit", "--database-url", &url]));
-    assert!(audited.status.success(), "{audited:?}");
+    printed(run(Process::command().args(["audit", "--database-url", &url])));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,13 +179,13 @@ async fn tables_of_somebody_else_in_front_of_the_book_are_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn migrate_names_what_the_role_may_not_do() {
     let book = TestBook::create_empty().await;
-    let (role, url) = role(&book, "SELECT 1").await;
+    let (role, url) = book.create_role("SELECT 1").await;
     assert_names(&refusal(&["migrate"], &url), &["GRANT CREATE ON SCHEMA public", &role]);
     book.run_sql(&format!("ALTER ROLE {role} SET search_path = nowhere")).await.unwrap();
     assert_names(&refusal(&["migrate"], &url), &["search_path", "nowhere"]);
 
     let made = TestBook::create().await;
-    let url = made.url.replace("//billing@", &format!("//{role}@"));
+    let url = made.url_for(&role);
     made.run_sql(&format!("ALTER ROLE {role} RESET search_path; GRANT CREATE ON SCHEMA public TO {role}"))
         .await
         .unwrap();
@@ -217,15 +195,15 @@ async fn migrate_names_what_the_role_may_not_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_read_only_by_default_is_named_before_it_is_migrated() {
     let book = TestBook::create_empty().await;
-    let database = database_of(&book.url);
-    book.run_sql(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await.unwrap();
+    let read_only = format!("ALTER DATABASE {} SET default_transaction_read_only = on", book.database());
+    book.run_sql(&read_only).await.unwrap();
     assert_names(&refusal(&["migrate"], &book.url), &["default_transaction_read_only"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_lose_or_hide_rows_of_the_book_is_named() {
     let book = TestBook::create().await;
-    let (role, url) = role(&book, SERVICE_ROLE).await;
+    let (role, url) = book.create_role(SERVICE_ROLE).await;
     for (broken, named, mended) in [
         (
             "ALTER TABLE refusals ENABLE ROW LEVEL SECURITY",
@@ -274,7 +252,7 @@ async fn a_server_that_may_lose_what_it_has_committed_is_refused_unless_that_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_is_wrong_is_named_at_once() {
     let book = TestBook::create().await;
-    let (role, url) = role(&book, SERVICE_ROLE).await;
+    let (role, url) = book.create_role(SERVICE_ROLE).await;
     book.run_sql(&format!(
         "REVOKE INSERT ON refusals FROM {role}; ALTER TABLE reservations SET UNLOGGED; \
          ALTER TABLE external_credits DISABLE TRIGGER ALL"
@@ -288,7 +266,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_roles_may_read_every_table_of_the_book() {
     let book = TestBook::create().await;
-    let (role, _) = role(&book, &format!("{SERVICE_ROLE}; {AUDITOR_ROLE}")).await;
+    let (role, _) = book.create_role(&format!("{SERVICE_ROLE}; {AUDITOR_ROLE}")).await;
     let unread = format!(
         "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' \
          AND relname <> 'imported_accounts' AND NOT has_table_privilege('{role}', oid, 'SELECT')"
@@ -300,17 +278,8 @@ async fn the_roles_may_read_every_table_of_the_book() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_source_or_a_book_lacks_is_named_to_whoever_imports() {
     let book = TestBook::create().await;
-    let source = TestBook::create_empty().await;
-    source
-        .run_sql(
-            "CREATE TABLE balances (account_id text, balance_micro_usd bigint, withdrawable_micro_usd bigint, \
-                 updated_at timestamptz); \
-             CREATE TABLE ledger_entries (id bigint, account_id text, entry_type text, amount_micro_usd bigint, \
-                 balance_after bigint, reference text, created_at timestamptz)",
-        )
-        .await
-        .unwrap();
-    let (role, url) = role(&source, "GRANT SELECT ON balances TO billing_service").await;
+    let source = empty_source().await;
+    let (role, url) = source.create_role("GRANT SELECT ON balances TO billing_service").await;
     let preflight = |url: &str| refusal_of(&["preflight", "--source", url]);
     let import = |url: &str| refusal_of(&["import", "--source", url, "--database-url", &book.url]);
     for refused in [preflight(&url), import(&url)] {
@@ -329,7 +298,7 @@ async fn what_a_source_or_a_book_lacks_is_named_to_whoever_imports() {
     assert_names(&preflight(&url), &["GRANT USAGE ON SCHEMA public", &role]);
     assert_names(&preflight(&with_search_path(&source.url, "elsewhere")), &["schema public", "search_path"]);
 
-    let book_url = book.url.replace("//billing@", &format!("//{role}@"));
+    let book_url = book.url_for(&role);
     let refused = refusal_of(&["import", "--source", &source.url, "--database-url", &book_url]);
     assert_names(&refused, &["GRANT INSERT, SELECT", "public.imported_accounts", "public.ledger_entries"]);
 }

@@ -3,25 +3,18 @@
 use std::process::Command;
 
 use billing::schema;
-use diesel::{QueryableByName, sql_types::Text};
+use diesel::{dsl, sql_types::Text};
 use diesel_async::RunQueryDsl;
 
 use crate::support::{
     cluster::cluster,
-    process::Process,
-    waiting::{output, run},
+    process::billing,
+    waiting::{ended, printed, run},
     *,
 };
 
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
-
 async fn lines(book: &TestBook, sql: &str) -> Vec<String> {
-    let rows = diesel::sql_query(sql).load::<Line>(&mut book.connect().await).await.unwrap();
-    rows.into_iter().map(|row| row.line).collect()
+    dsl::sql::<Text>(sql).load(&mut book.connect().await).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +34,7 @@ async fn what_was_written_cannot_be_changed_in_psql() {
                 let mut psql = Command::new(cluster().bin_dir().join("psql"));
                 let psql = run(psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-d", &book.url, "-c", &statement]));
                 assert!(!psql.status.success(), "{statement}");
-                let said = String::from_utf8_lossy(&psql.stderr).into_owned();
+                let said = String::from_utf8_lossy(&psql.stderr);
                 assert!(said.contains("what was written stays written"), "{statement}: {said}");
             }
         }
@@ -55,7 +48,7 @@ async fn every_table_and_column_says_what_it_is() {
     let book = TestBook::create().await;
     let silent = lines(
         &book,
-        "SELECT c.relname || coalesce('.' || a.attname, '') AS line
+        "SELECT c.relname || coalesce('.' || a.attname, '')
          FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname NOT LIKE '\\_\\_diesel%'
            AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)",
@@ -69,7 +62,7 @@ async fn the_account_leads_every_key_but_that_of_payments_and_every_index_but_th
     let book = TestBook::create().await;
     let others = lines(
         &book,
-        "SELECT i.indexrelid::regclass::text AS line FROM pg_index i
+        "SELECT i.indexrelid::regclass::text FROM pg_index i
          JOIN pg_class c ON c.oid = i.indrelid AND c.relnamespace = 'public'::regnamespace
          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
          WHERE a.attname <> 'account_id' AND c.relname NOT LIKE '\\_\\_diesel%' ORDER BY 1",
@@ -83,7 +76,7 @@ async fn the_index_on_keys_is_unique_and_leaves_history_without_keys_alone() {
     let book = TestBook::create().await;
     let definition = lines(
         &book,
-        "SELECT indexdef AS line FROM pg_indexes WHERE indexname = 'ledger_entries_idempotency_key_unique'",
+        "SELECT indexdef FROM pg_indexes WHERE indexname = 'ledger_entries_idempotency_key_unique'",
     )
     .await;
     assert_eq!(
@@ -103,7 +96,7 @@ async fn the_tables_that_diesel_reads_are_those_of_the_database() {
                 || CASE data_type WHEN 'text' THEN 'Text' WHEN 'bigint' THEN 'BigInt' WHEN 'smallint' THEN 'SmallInt'
                        WHEN 'integer' THEN 'Integer' WHEN 'bytea' THEN 'Binary' WHEN 'jsonb' THEN 'Jsonb'
                        WHEN 'timestamp with time zone' THEN 'Timestamptz' ELSE data_type END
-                || CASE is_nullable WHEN 'YES' THEN '>' ELSE '' END AS line
+                || CASE is_nullable WHEN 'YES' THEN '>' ELSE '' END
          FROM information_schema.columns
          WHERE table_schema = 'public' AND table_name IN ('ledger_entries', 'refusals', 'external_replays')
          ORDER BY table_name, ordinal_position",
@@ -128,13 +121,7 @@ async fn migrations_run_by_several_at_once_run_once() {
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..6 {
         let url = book.url.clone();
-        running.spawn(async move {
-            let mut migrate = Process::command();
-            migrate.args(["migrate", "--database-url", &url]);
-            let output = output(migrate).await;
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        });
+        running.spawn(async move { printed(billing(&["migrate", "--database-url", &url]).await) });
     }
     let said = running.join_all().await;
     assert_eq!(said.iter().filter(|said| said.contains("Ran: ")).count(), 1, "{said:?}");
@@ -156,11 +143,7 @@ async fn the_schema_can_be_taken_down_and_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_what_to_do() {
     let book = TestBook::create_empty().await;
-    let mut serve = Process::command();
-    serve.args(["serve", "--database-url", &book.url]);
-    let output = output(serve).await;
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let (_, said) = ended(billing(&["serve", "--database-url", &book.url]).await, 1);
     assert!(said.contains("run `billing migrate` first (pending: 2026-11-24-000001_ledger)"), "{said}");
     assert_eq!(
         book.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename = 'accounts'")

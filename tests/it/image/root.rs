@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::dockerfile::{Dockerfile, Stage};
-use crate::support::{dir::Dir, waiting::run};
+use crate::support::{
+    dir::Dir,
+    waiting::{printed, run},
+};
 
 /// What distroless/cc has of a C library, by the names that programs ask for.
 const LIBRARIES: [&str; 4] = ["libc.so.6", "libgcc_s.so.1", "libm.so.6", "ld-linux-x86-64.so.2"];
@@ -95,10 +98,9 @@ impl Root {
 
 /// The libraries of the program, all of which distroless/cc has.
 fn libraries() -> Vec<PathBuf> {
-    let output = run(Command::new("ldd").arg(env!("CARGO_BIN_EXE_billing")));
-    let listed = String::from_utf8(output.stdout).unwrap();
-    let paths = listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
-    let libraries: Vec<PathBuf> = paths.collect();
+    let listed = printed(run(Command::new("ldd").arg(env!("CARGO_BIN_EXE_billing"))));
+    let words = listed.split_whitespace();
+    let libraries: Vec<PathBuf> = words.filter(|word| word.starts_with('/')).map(PathBuf::from).collect();
     assert!(libraries.len() > 1 && !listed.contains("not found"), "{listed}");
     for library in &libraries {
         let name = library.file_name().unwrap().to_str().unwrap();

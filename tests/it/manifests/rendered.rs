@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::waiting::run;
+use crate::support::waiting::{printed, run};
 
 /// The overlays, by the names of their folders.
 pub const OVERLAYS: [&str; 2] = ["development", "production"];
@@ -31,9 +31,8 @@ impl Rendered {
         let path = folder().join("overlays").join(overlay);
         let mut bash = Command::new("bash");
         bash.args(["-o", "pipefail", "-c", RENDER, "render"]).arg(path);
-        let output = run(bash.current_dir(env!("CARGO_MANIFEST_DIR")));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self(serde_json::from_slice(&output.stdout).unwrap())
+        let rendered = printed(run(bash.current_dir(env!("CARGO_MANIFEST_DIR"))));
+        Self(serde_json::from_str(&rendered).unwrap())
     }
 
     /// All objects of a kind.

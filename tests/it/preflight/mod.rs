@@ -3,4 +3,4 @@
 mod irregular;
 mod report;
 mod same_as_import;
-mod source;
+pub mod source;

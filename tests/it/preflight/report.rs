@@ -5,7 +5,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::json;
 
 use super::source::{REGULAR, empty_source, preflight, preflight_for_people, run_preflight, source};
-use crate::support::TestBook;
+use crate::support::{TestBook, waiting::ended};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_regular_source_is_told_to_be_exact() {
@@ -38,8 +38,7 @@ async fn a_regular_source_is_told_to_be_exact() {
     ] {
         assert_eq!(summary[name], figure, "{name}: {summary}");
     }
-    let (said, status) = preflight_for_people(&source.url).await;
-    assert_eq!(status, 0);
+    let said = preflight_for_people(&source.url, 0).await;
     assert!(said.starts_with("6 rows, 3 accounts, balances of 0.000060 USD together\n"), "{said}");
     assert!(said.ends_with("\nAn import will be complete and exact.\n"), "{said}");
     assert!(!said.contains("account_id"), "nothing to say of an index: {said}");
@@ -50,7 +49,7 @@ async fn an_empty_source_is_told_to_be_exact() {
     let source = empty_source().await;
     let told = preflight(&source.url).await;
     assert_eq!((told.status, &told.summary["rows"], told.types.len()), (0, &json!(0), 0));
-    let (said, _) = preflight_for_people(&source.url).await;
+    let said = preflight_for_people(&source.url, 0).await;
     assert!(said.starts_with("0 rows, 0 accounts, balances of 0.000000 USD together\nthe book"), "{said}");
 }
 
@@ -92,8 +91,7 @@ async fn people_see_twenty_of_each_kind_and_what_an_import_will_do() {
          INSERT INTO balances SELECT 'no-' || lpad(n::text, 3, '0'), 1000000 FROM generate_series(1, 30) n"
     ))
     .await;
-    let (said, status) = preflight_for_people(&source.url).await;
-    assert_eq!(status, 2);
+    let said = preflight_for_people(&source.url, 2).await;
     let lines: Vec<&str> = said.lines().collect();
     let heading = format!("BALANCE: {}", Kind::Balance.meaning());
     let at = lines.iter().position(|line| *line == heading).unwrap_or_else(|| panic!("{said}"));
@@ -136,9 +134,7 @@ async fn the_last_line_tells_apart_what_is_changed_what_is_to_be_looked_at_and_w
         ),
     ] {
         let source = source(&format!("{REGULAR} {sql}")).await;
-        let (said, ended) = preflight_for_people(&source.url).await;
-        assert_eq!(ended, status, "{said}");
-        assert_eq!(said.lines().last(), Some(last));
+        assert_eq!(preflight_for_people(&source.url, status).await.lines().last(), Some(last));
     }
 }
 
@@ -153,26 +149,21 @@ async fn a_source_without_the_index_is_told_so() {
     ] {
         source.run_sql(sql).await.unwrap();
         assert_eq!(preflight(&source.url).await.summary["has_account_index"], has_index, "{sql}");
-        let (said, _) = preflight_for_people(&source.url).await;
-        assert_ne!(
-            said.contains("\nno index of ledger_entries begins with account_id: "),
-            has_index,
-            "{said}"
-        );
+        let said = preflight_for_people(&source.url, 0).await;
+        let is_told = said.contains("\nno index of ledger_entries begins with account_id: ");
+        assert_ne!(is_told, has_index, "{sql}: {said}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_only_read_the_two_tables_will_do() {
     let source = source(REGULAR).await;
-    let database = source.url.split(['/', '?']).nth(3).unwrap();
-    let role = format!("reader_of_{database}"); // roles belong to the whole server, which other tests use, too
     let grants = format!(
-        "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET default_transaction_read_only = on;
-         REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC; GRANT SELECT ON balances, ledger_entries TO {role}"
+        "ALTER ROLE billing_auditor SET default_transaction_read_only = on;
+         REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC; GRANT SELECT ON balances, ledger_entries TO billing_auditor",
+        source.database()
     );
-    source.run_sql(&grants).await.unwrap();
-    let url = source.url.replace("//billing@", &format!("//{role}@"));
+    let (_, url) = source.create_role(&grants).await;
     assert_eq!(preflight(&url).await.status, 0);
     let mut session = AsyncPgConnection::establish(&url).await.unwrap();
     session.batch_execute("SET default_transaction_read_only = off").await.unwrap();
@@ -206,11 +197,9 @@ async fn what_cannot_be_looked_through_is_said_and_has_another_status() {
         (&source.url, &["--jsonl"], 64, "unexpected argument '--jsonl'"),
         ("ftp://nowhere", &[], 64, "--source"),
     ] {
-        let output = run_preflight(url, flags).await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "{said}");
+        let (printed, said) = ended(run_preflight(url, flags).await, status);
         assert!(said.contains(why), "{said}");
-        assert_eq!(output.stdout, b"");
+        assert_eq!(printed, "");
     }
 }
 

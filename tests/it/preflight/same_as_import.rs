@@ -7,6 +7,8 @@ use billing::{
     history::rules::{Finding, HistoryRow, Irregularity, Survey},
     history::{Import, ImportEvent, Preflight, PreflightEvent},
 };
+use diesel::{dsl, sql_types::BigInt};
+use diesel_async::RunQueryDsl;
 use fastrand::Rng;
 
 use super::source::{empty_source, fill};
@@ -163,23 +165,11 @@ async fn import(source: &TestBook, book: &TestBook) -> Told {
         .await
         .unwrap();
     told.adjustments.retain(|_, sum| *sum != 0);
-    let nameless = "SELECT string_agg(metadata->>'imported_id', ',') FROM ledger_entries
+    let nameless = "SELECT (metadata->>'imported_id')::bigint FROM ledger_entries
                     WHERE entry_type = 1 AND external_id IS NULL";
-    told.nameless = ids(book, nameless).await;
+    let nameless: Vec<i64> = dsl::sql::<BigInt>(nameless).load(&mut book.connect().await).await.unwrap();
+    told.nameless = BTreeSet::from_iter(nameless);
     told
-}
-
-async fn ids(book: &TestBook, sql: &str) -> BTreeSet<i64> {
-    use diesel::{QueryableByName, sql_types};
-    use diesel_async::RunQueryDsl;
-    #[derive(QueryableByName)]
-    struct Ids {
-        #[diesel(sql_type = sql_types::Text)]
-        ids: String,
-    }
-    let sql = format!("SELECT coalesce(({sql}), '') AS ids");
-    let found: Ids = diesel::sql_query(sql).get_result(&mut book.connect().await).await.unwrap();
-    found.ids.split_terminator(',').map(|id| id.parse().unwrap()).collect()
 }
 
 /// What the rows themselves say of payments, by the importer's own reading of a row, and by nothing of SQL. Accounts with rows

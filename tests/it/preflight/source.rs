@@ -4,10 +4,10 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{TestBook, process::Process, waiting::output};
+use crate::support::{TestBook, process::billing, waiting::ended};
 
 /// Its tables, with all that they let in.
-const TABLES: &str = "
+pub const TABLES: &str = "
     CREATE TABLE balances (account_id TEXT PRIMARY KEY, balance_micro_usd BIGINT NOT NULL DEFAULT 0,
         withdrawable_micro_usd BIGINT NOT NULL DEFAULT 0, updated_at TIMESTAMPTZ NOT NULL DEFAULT now());
     CREATE TABLE ledger_entries (id BIGSERIAL PRIMARY KEY, account_id TEXT, entry_type TEXT, amount_micro_usd BIGINT,
@@ -47,12 +47,11 @@ pub async fn fill(source: &TestBook, sql: &str) {
 
 /// Runs `billing preflight`.
 pub async fn run_preflight(url: &str, flags: &[&str]) -> Output {
-    let mut preflight = Process::command();
-    preflight.env_remove("BILLING_SOURCE_URL").args(["preflight", "--source", url]).args(flags);
-    output(preflight).await
+    billing(&[&["preflight", "--source", url], flags].concat()).await
 }
 
 /// What a preflight prints as JSON Lines.
+#[derive(Default)]
 pub struct Told {
     pub status: i32,
     pub types: Vec<Value>,
@@ -63,15 +62,10 @@ pub struct Told {
 /// Runs `billing preflight --json` to its end.
 pub async fn preflight(url: &str) -> Told {
     let output = run_preflight(url, &["--json"]).await;
-    let said = String::from_utf8(output.stderr).unwrap();
+    let mut told = Told { status: output.status.code().unwrap(), ..Told::default() };
+    let (printed, said) = ended(output, told.status);
     assert_eq!(said, "");
-    let mut told = Told {
-        status: output.status.code().unwrap(),
-        types: Vec::new(),
-        irregularities: Vec::new(),
-        summary: Value::Null,
-    };
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
+    for line in printed.lines() {
         let mut line: Value = line.parse().unwrap();
         assert!(told.summary.is_null(), "the summary comes last: {line}");
         match line.as_object().unwrap().keys().next().unwrap().as_str() {
@@ -85,9 +79,9 @@ pub async fn preflight(url: &str) -> Told {
     told
 }
 
-/// What a preflight prints for people, and its exit status.
-pub async fn preflight_for_people(url: &str) -> (String, i32) {
-    let output = run_preflight(url, &[]).await;
-    assert_eq!(output.stderr, b"", "there is nothing to draw where there is no terminal");
-    (String::from_utf8(output.stdout).unwrap(), output.status.code().unwrap())
+/// What a preflight prints for people, which ends with this status.
+pub async fn preflight_for_people(url: &str, status: i32) -> String {
+    let (printed, said) = ended(run_preflight(url, &[]).await, status);
+    assert_eq!(said, "", "there is nothing to draw where there is no terminal");
+    printed
 }

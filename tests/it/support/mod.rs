@@ -14,6 +14,7 @@ pub mod health;
 pub mod measured;
 pub mod posting;
 pub mod process;
+pub mod roles;
 pub mod server;
 pub mod shell;
 pub mod standby;

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{BufRead as _, BufReader, Read},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
     time::Instant,
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{
     address::own_ip,
     calls::{Client, connect},
-    waiting::{PATIENCE, run, wait_for_exit},
+    waiting::{PATIENCE, ended, output, run, wait_for_exit},
 };
 
 /// The program, running.
@@ -71,7 +71,8 @@ impl Process {
 
     /// Has a command that runs the program run it like this.
     pub fn configure(command: &mut Command) {
-        for name in ["DATABASE_URL", "BILLING_DATA_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        for name in ["DATABASE_URL", "BILLING_SOURCE_URL", "BILLING_DATA_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+        {
             command.env_remove(name);
         }
         command.env("BILLING_LISTEN", format!("{}:0", own_ip())).env("BILLING_METRICS_LISTEN", "off");
@@ -225,12 +226,17 @@ fn address_in(line: &str) -> Option<String> {
     Some(address.split('"').next()?.to_owned())
 }
 
+/// Runs the program to its end while the tasks of the test go on.
+pub async fn billing(arguments: &[&str]) -> Output {
+    let mut command = Process::command();
+    command.args(arguments);
+    output(command).await
+}
+
 /// A token and its line for the credentials file, by the program itself.
 pub fn new_token(name: &str, role: &str) -> (String, String) {
-    let made = run(Process::command().args(["token", "new", name, role]));
-    assert!(made.status.success());
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (text(made.stderr).trim().to_owned(), text(made.stdout))
+    let (line, token) = ended(run(Process::command().args(["token", "new", name, role])), 0);
+    (token.trim().to_owned(), line)
 }
 
 impl Drop for Process {

@@ -82,3 +82,15 @@ pub fn run(command: &mut Command) -> Output {
 pub async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
 }
+
+/// What a command printed, and what it said beside that. It must have ended with this status.
+pub fn ended(output: Output, status: i32) -> (String, String) {
+    let [printed, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(status), "{printed}\n{said}");
+    (printed, said)
+}
+
+/// What a command printed, which must have succeeded.
+pub fn printed(output: Output) -> String {
+    ended(output, 0).0
+}
