@@ -9,7 +9,7 @@ use std::{
 };
 
 use diesel::{
-    QueryableByName,
+    dsl,
     sql_types::{BigInt, Text},
 };
 
@@ -70,18 +70,9 @@ fn without_durations(text: &str) -> String {
 
 /// What accounts have, by a query of two columns.
 async fn balances(book: &TestBook, sql: &str) -> Vec<(String, i64)> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        account_id: String,
-        #[diesel(sql_type = BigInt)]
-        balance: i64,
-    }
-    let mut connection = book.connect().await;
+    let query = dsl::sql::<(Text, BigInt)>(sql);
     // By its whole name: brought into scope, its `load` would be that of atomics, too.
-    let rows: Vec<Row> =
-        diesel_async::RunQueryDsl::load(diesel::sql_query(sql), &mut connection).await.unwrap();
-    rows.into_iter().map(|row| (row.account_id, row.balance)).collect()
+    diesel_async::RunQueryDsl::load(query, &mut book.connect().await).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,14 +3,11 @@
 use diesel_async::SimpleAsyncConnection as _;
 
 use super::{
-    command::{audit, begin_import, import, summary},
+    command::{begin_import, finish, import, import_rows, summary},
     old_coordinator::OldCoordinator,
     side_by_side::check_import,
 };
-use crate::support::{
-    waiting::{PATIENCE, finish_within, until},
-    *,
-};
+use crate::support::{waiting::until, *};
 
 /// Accounts and payments in every order but that of bytes.
 const ROWS: &str = "
@@ -31,8 +28,7 @@ async fn history_is_imported_whatever_the_databases_sort_by() {
     old.run(ROWS).await;
     import(&old, &book).await;
     check_import(&old, &book).await;
-    assert_eq!(import(&old, &book).await["rows"], 0);
-    audit(&book).await;
+    import_rows(&old, &book, 0).await;
 }
 
 /// Another transaction that credits payments, in the order of the service, has the first when the import wants both.
@@ -48,12 +44,11 @@ async fn payments_are_claimed_in_the_order_of_the_service() {
         )
     };
     service.batch_execute(&format!("BEGIN; {}", credit("Y-a"))).await.unwrap();
-    let importing = begin_import(&old, &book);
+    let importing = begin_import(old.url(), &book.url);
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
                    AND datname = current_database()";
     until("the import waits", async || (book.number(waiting).await > 0).then_some(())).await;
     service.batch_execute(&format!("{}; ROLLBACK", credit("x-a"))).await.unwrap();
-    let output = tokio::task::spawn_blocking(|| finish_within(PATIENCE, importing)).await.unwrap();
-    summary(&output, 0);
+    summary(finish(importing).await, 0);
     check_import(&old, &book).await;
 }

@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::old_coordinator::OldCoordinator;
+use super::{old_coordinator::OldCoordinator, side_by_side::check_import};
 use crate::support::{
     TestBook,
-    process::Process,
-    waiting::{finish_within, output},
+    process::{Process, billing},
+    waiting::{ended, finish_within, printed},
 };
 
 /// How long an import may take: `make history` has long ones.
@@ -26,8 +26,7 @@ pub fn import_command(source: &str, target: &str) -> Command {
 
 /// Imports, and returns how that ended.
 pub async fn try_import(source: &str, target: &str) -> Output {
-    finish(import_command(source, target).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
-        .await
+    finish(begin_import(source, target)).await
 }
 
 /// Waits for an import.
@@ -36,25 +35,40 @@ pub async fn finish(import: Child) -> Output {
 }
 
 /// Begins to import. What it prints is read by `finish`.
-pub fn begin_import(old: &OldCoordinator, book: &TestBook) -> Child {
-    let mut command = import_command(old.url(), &book.url);
+pub fn begin_import(source: &str, target: &str) -> Child {
+    let mut command = import_command(source, target);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Imports with this exit status, and returns the summary.
-pub async fn import_with(old: &OldCoordinator, book: &TestBook, status: i32) -> Value {
-    summary(&try_import(old.url(), &book.url).await, status)
+/// Imports all but some accounts, and returns the summary.
+pub async fn import_some(old: &OldCoordinator, book: &TestBook) -> Value {
+    summary(try_import(old.url(), &book.url).await, 2)
 }
 
 /// Imports everything, and returns the summary.
 pub async fn import(old: &OldCoordinator, book: &TestBook) -> Value {
-    import_with(old, book, 0).await
+    summary(try_import(old.url(), &book.url).await, 0)
+}
+
+/// A history of so many rows and everything irregular, and the book that it was imported into.
+pub async fn imported(rows: i64) -> (OldCoordinator, TestBook) {
+    let old = OldCoordinator::with_history(rows).await;
+    old.plant().await;
+    let book = TestBook::create().await;
+    import(&old, &book).await;
+    (old, book)
+}
+
+/// Imports everything, which is so many rows, and fails unless the book is then what it must be.
+pub async fn import_rows(old: &OldCoordinator, book: &TestBook, rows: i64) {
+    let summary = import(old, book).await;
+    assert_eq!(summary["rows"], rows, "{summary}");
+    check_import(old, book).await;
 }
 
 /// The summary of an import that ended with this status: the last line that it printed.
-pub fn summary(output: &Output, status: i32) -> Value {
-    let (told, said) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{told}\n{said}");
+pub fn summary(output: Output, status: i32) -> Value {
+    let (told, said) = ended(output, status);
     let last = told.lines().last().unwrap_or_else(|| panic!("no summary: {said}"));
     let mut last: Value = serde_json::from_str(last).unwrap();
     assert!(last["summary"].is_object(), "{last}");
@@ -63,9 +77,7 @@ pub fn summary(output: &Output, status: i32) -> Value {
 
 /// Fails unless an import fails and writes nothing. Returns what it said.
 pub async fn import_refused(source: &str, book: &TestBook) -> String {
-    let output = try_import(source, &book.url).await;
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let (_, said) = ended(try_import(source, &book.url).await, 1);
     assert!(!said.contains("panicked"), "{said}");
     assert_eq!(book.number("SELECT count(*) FROM accounts").await, 0);
     assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 0);
@@ -74,13 +86,5 @@ pub async fn import_refused(source: &str, book: &TestBook) -> String {
 
 /// Fails unless the auditor finds that everything adds up.
 pub async fn audit(book: &TestBook) {
-    let mut command = Process::command();
-    command.args(["audit", "--database-url", &book.url]);
-    let output = output(command).await;
-    assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
-}
-
-/// What a program printed.
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    printed(billing(&["audit", "--database-url", &book.url]).await);
 }

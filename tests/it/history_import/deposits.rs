@@ -8,24 +8,12 @@ use prost_types::Timestamp;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::{
-    command::{audit, import},
-    old_coordinator::OldCoordinator,
-};
+use super::command::{audit, imported};
 use crate::support::*;
 
 const USD: i64 = 1_000_000;
 /// 2025-07-02T00:00:00Z, the day of the second row of `times-known`.
 const JULY_2: i64 = 1_751_414_400;
-
-/// A book with everything irregular in it.
-async fn imported() -> TestBook {
-    let old = OldCoordinator::with_history(1_000).await;
-    old.plant().await;
-    let book = TestBook::create().await;
-    import(&old, &book).await;
-    book
-}
 
 async fn entry(client: &mut Client, account: &str, sequence: i64) -> Entry {
     let entry = Some(get_entry_request::Entry::Sequence(sequence));
@@ -56,7 +44,7 @@ async fn account(client: &mut Client, account: &str, as_of: Option<Timestamp>) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deposit_from_before_the_import_is_not_credited_again() {
-    let book = imported().await;
+    let (_, book) = imported(1_000).await;
     let server = book.serve().await;
     let mut client = server.client().await;
     for (id, session) in
@@ -84,7 +72,7 @@ async fn a_deposit_from_before_the_import_is_not_credited_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deposit_from_before_the_import_is_not_credited_again_by_many_at_once() {
-    let book = imported().await;
+    let (_, book) = imported(1_000).await;
     let server = book.serve().await;
     let old = entry(&mut server.client().await, "stripe-twice", 1).await;
     let mut callers = JoinSet::new();
@@ -106,7 +94,7 @@ async fn a_deposit_from_before_the_import_is_not_credited_again_by_many_at_once(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_from_before_the_import_is_read_as_any_other() {
-    let book = imported().await;
+    let (_, book) = imported(1_000).await;
     let server = book.serve().await;
     let mut client = server.client().await;
     let known = entries(&mut client, "times-known").await;
@@ -121,11 +109,8 @@ async fn history_from_before_the_import_is_read_as_any_other() {
         (Timestamp { nanos: 999, ..second }, 10, 1),
         (Timestamp { seconds: JULY_2 + 86_400, nanos: 0 }, 30, 3),
     ] {
-        assert_eq!(
-            account(&mut client, "times-known", Some(as_of)).await,
-            (posted, last_sequence),
-            "{as_of}"
-        );
+        let found = account(&mut client, "times-known", Some(as_of)).await;
+        assert_eq!(found, (posted, last_sequence), "{as_of}");
     }
     let long = entries(&mut client, "references-long").await;
     assert_eq!(long.iter().map(|entry| entry.reference.len()).collect::<Vec<_>>(), [32 * 1_024; 3]);
@@ -140,7 +125,7 @@ async fn history_from_before_the_import_is_read_as_any_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_goes_on_after_its_history() {
-    let book = imported().await;
+    let (_, book) = imported(1_000).await;
     let server = book.serve().await;
     let mut client = server.client().await;
     let (charged, _) = client.charge(charge("stripe-once", "job-1", USD)).await.answered();
@@ -165,10 +150,8 @@ async fn an_account_goes_on_after_its_history() {
 
     // A charge that gave money, as no charge should, has nothing to give back.
     let of_credit = RefundRequest { account_id: "types-ours-wrong-sign".into(), ..refund("refund-4", 1) };
-    assert_eq!(
-        reason(client.refund(of_credit).await),
-        (Code::FailedPrecondition, "REFUND_EXCEEDS_CHARGE".into())
-    );
+    let nothing = client.refund(of_credit).await;
+    assert_eq!(reason(nothing), (Code::FailedPrecondition, "REFUND_EXCEEDS_CHARGE".into()));
     // What is at its end cannot be passed, and what is in debt pays it first.
     let full: CreditRequest = deposit("amount-most", "order-1", 1);
     assert_eq!(reason(client.credit(full).await), (Code::FailedPrecondition, "BALANCE_OVERFLOW".into()));

@@ -1,8 +1,9 @@
 //! Every irregularity that an old history may have, in accounts of its own, and how many there are of each.
 
-use diesel::sql_types::{Array, BigInt, Nullable, Text};
+use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use fastrand::Rng;
+use serde_json::{Value, json};
 
 use super::old_coordinator::OldCoordinator;
 
@@ -10,6 +11,17 @@ use super::old_coordinator::OldCoordinator;
 const TIME: &str = "2025-06-01 12:00:00+00";
 /// A dollar, in micro-USD.
 const USD: i64 = 1_000_000;
+
+/// Writes rows that are given as a list of lists.
+const INSERT_ROWS: &str = "
+    INSERT INTO ledger_entries (id, account_id, entry_type, amount_micro_usd, balance_after, reference, created_at)
+    SELECT coalesce((v->>0)::bigint, nextval('ledger_entries_id_seq')), v->>1, v->>2, (v->>3)::bigint, (v->>4)::bigint,
+        v->>5, (v->>6)::timestamptz
+    FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS t(v, place) ORDER BY place";
+/// The same of balances.
+const INSERT_BALANCES: &str = "
+    INSERT INTO balances SELECT v->>0, (v->>1)::bigint, (v->>2)::bigint, (v->>3)::timestamptz
+    FROM jsonb_array_elements($1::jsonb) AS t(v)";
 
 /// How many irregularities were planted, of those that leave something to be counted in the book.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -166,47 +178,19 @@ impl OldCoordinator {
     }
 
     async fn insert(&self, accounts: &[Account]) {
+        let rows = accounts.iter().flat_map(|account| {
+            account.rows.iter().zip(sums(account)).map(|(row, after)| {
+                json!([row.id, account.id, row.entry_type, row.amount, after, row.reference, row.time])
+            })
+        });
+        let balances = accounts.iter().filter(|account| account.balance.is_some());
+        let balances = balances
+            .map(|account| json!([account.id, account.balance, account.withdrawable, account.updated_at]));
         let mut connection = self.connect().await;
-        let rows = accounts.iter().flat_map(|account| account.rows.iter().map(move |row| (account, row)));
-        let rows: Vec<(&Account, &Row)> = rows.collect();
-        let balances_after = accounts.iter().flat_map(sums).collect::<Vec<_>>();
-        diesel::sql_query(
-            "INSERT INTO ledger_entries (id, account_id, entry_type, amount_micro_usd, balance_after, reference, created_at)
-             SELECT coalesce(id, nextval('ledger_entries_id_seq')), account_id, entry_type, amount, after, reference,
-                    time::timestamptz
-             FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY
-                  AS t(id, account_id, entry_type, amount, after, reference, time, place)
-             ORDER BY place",
-        )
-        .bind::<Array<Nullable<BigInt>>, _>(rows.iter().map(|(_, row)| row.id).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(rows.iter().map(|(account, _)| account.id.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(rows.iter().map(|(_, row)| row.entry_type.as_str()).collect::<Vec<_>>())
-        .bind::<Array<BigInt>, _>(rows.iter().map(|(_, row)| row.amount).collect::<Vec<_>>())
-        .bind::<Array<Nullable<BigInt>>, _>(balances_after)
-        .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|(_, row)| row.reference.as_deref()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(rows.iter().map(|(_, row)| row.time.as_str()).collect::<Vec<_>>())
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        let with_balance: Vec<&Account> =
-            accounts.iter().filter(|account| account.balance.is_some()).collect();
-        diesel::sql_query(
-            "INSERT INTO balances SELECT id, balance, withdrawable, time::timestamptz
-             FROM unnest($1, $2, $3, $4) AS t(id, balance, withdrawable, time)",
-        )
-        .bind::<Array<Text>, _>(with_balance.iter().map(|account| account.id.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Nullable<BigInt>>, _>(
-            with_balance.iter().map(|account| account.balance).collect::<Vec<_>>(),
-        )
-        .bind::<Array<Nullable<BigInt>>, _>(
-            with_balance.iter().map(|account| account.withdrawable).collect::<Vec<_>>(),
-        )
-        .bind::<Array<Nullable<Text>>, _>(
-            with_balance.iter().map(|account| account.updated_at).collect::<Vec<_>>(),
-        )
-        .execute(&mut connection)
-        .await
-        .unwrap();
+        for (sql, values) in [(INSERT_ROWS, rows.collect::<Value>()), (INSERT_BALANCES, balances.collect())] {
+            let insert = diesel::sql_query(sql).bind::<Text, _>(values.to_string());
+            insert.execute(&mut connection).await.unwrap();
+        }
     }
 }
 

@@ -1,26 +1,23 @@
 //! Accounts that cannot be imported until they are changed at the source.
 
 use super::{
-    command::{import, import_with},
+    command::{import, import_some, imported},
     old_coordinator::OldCoordinator,
     side_by_side::check_import,
 };
 use crate::support::TestBook;
-
-/// Some accounts were left out.
-const EXIT_LEFT_OUT: i32 = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_that_cannot_be_named_are_left_out_and_listed() {
     let old = OldCoordinator::with_history(2_000).await;
     let unnameable = old.plant_unnameable().await;
     let book = TestBook::create().await;
-    let summary = import_with(&old, &book, EXIT_LEFT_OUT).await;
+    let summary = import_some(&old, &book).await;
     assert_eq!(summary["left_out_accounts"], unnameable, "{summary}");
     check_import(&old, &book).await;
     assert_eq!(book.number("SELECT count(*) FROM accounts WHERE account_id LIKE 'no-%'").await, 0);
 
-    let summary = import_with(&old, &book, EXIT_LEFT_OUT).await;
+    let summary = import_some(&old, &book).await;
     assert_eq!(summary["rows"], 0, "{summary}");
     old.mend_unnameable().await;
     let summary = import(&old, &book).await;
@@ -45,7 +42,7 @@ async fn a_payment_that_an_account_left_out_credited_first_is_claimed_by_who_com
     )
     .await;
     let book = TestBook::create().await;
-    import_with(&old, &book, EXIT_LEFT_OUT).await;
+    import_some(&old, &book).await;
     for session in ["cs_no_name", "cs_unreadable"] {
         let claims = format!("SELECT count(*) FROM external_credits WHERE external_id = '{session}'");
         assert_eq!(book.number(&claims).await, 1, "{session} can be credited once more");
@@ -55,10 +52,7 @@ async fn a_payment_that_an_account_left_out_credited_first_is_claimed_by_who_com
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_whose_rows_were_changed_or_deleted_after_their_import_is_listed_and_not_taken_further() {
-    let old = OldCoordinator::with_history(1_000).await;
-    old.plant().await;
-    let book = TestBook::create().await;
-    import(&old, &book).await;
+    let (old, book) = imported(1_000).await;
     let [changed, deleted] = ["Case", "case"];
     let before = book.number("SELECT count(*) FROM ledger_entries").await;
     old.run(&format!(
@@ -69,7 +63,7 @@ async fn an_account_whose_rows_were_changed_or_deleted_after_their_import_is_lis
     ))
     .await;
     for new in [1, 0] {
-        let summary = import_with(&old, &book, EXIT_LEFT_OUT).await;
+        let summary = import_some(&old, &book).await;
         assert_eq!((&summary["left_out_accounts"], &summary["rows"]), (&2.into(), &new.into()), "{summary}");
     }
     assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, before + 1);

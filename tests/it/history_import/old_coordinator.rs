@@ -25,7 +25,7 @@ const INDEXES: &str = "
 
 /// A database of its own, with the tables of the old system.
 pub struct OldCoordinator {
-    database: TestBook,
+    pub database: TestBook,
 }
 
 impl OldCoordinator {
@@ -57,6 +57,17 @@ impl OldCoordinator {
     /// Runs statements.
     pub async fn run(&self, sql: &str) {
         self.database.run_sql(sql).await.unwrap();
+    }
+
+    /// Adds a row with ten micro-USD, and a balance that includes it.
+    pub async fn deposit(&self, id: i64, account: &str, time: &str) {
+        self.run(&format!(
+            "INSERT INTO ledger_entries (id, account_id, entry_type, amount_micro_usd, balance_after, reference, created_at)
+             VALUES ({id}, '{account}', 'deposit', 10, 10, '', '{time}');
+             INSERT INTO balances AS b VALUES ('{account}', 10, 0, now())
+             ON CONFLICT (account_id) DO UPDATE SET balance_micro_usd = b.balance_micro_usd + 10"
+        ))
+        .await;
     }
 
     /// The one number that a query returns.

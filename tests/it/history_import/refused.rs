@@ -1,12 +1,15 @@
 //! What is refused before anything is written: a source that is none, and a second import at the same time.
 
 use super::{
-    command::{begin_import, finish, import_refused, text, try_import},
+    command::{begin_import, finish, import_refused, summary, try_import},
     old_coordinator::OldCoordinator,
     rows,
     side_by_side::check_import,
 };
-use crate::support::{TestBook, waiting::until};
+use crate::support::{
+    TestBook,
+    waiting::{ended, until},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_none_is_refused() {
@@ -42,9 +45,7 @@ async fn a_source_that_is_none_is_refused() {
 async fn a_target_that_is_no_book_is_refused() {
     let old = OldCoordinator::with_history(10).await;
     let nothing = TestBook::create_empty().await;
-    let output = try_import(old.url(), &nothing.url).await;
-    assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
+    let (_, said) = ended(try_import(old.url(), &nothing.url).await, 1);
     assert!(said.contains("billing migrate"), "{said}");
     let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
     assert_eq!(nothing.number(tables).await, 0);
@@ -55,18 +56,17 @@ async fn two_imports_at_once_are_one() {
     let old = OldCoordinator::with_history(rows()).await;
     old.plant().await;
     let book = TestBook::create().await;
-    let mut first = begin_import(&old, &book);
+    let mut first = begin_import(old.url(), &book.url);
     until("an account is imported", async || {
         assert!(first.try_wait().unwrap().is_none(), "it ended without having imported anything");
         (book.number("SELECT count(*) FROM imported_accounts").await > 0).then_some(())
     })
     .await;
     let second = try_import(old.url(), &book.url).await; // waits for the first one, for a while
-    let (told, said) = (text(&second.stdout), text(&second.stderr));
+    let [told, said] = [&second.stdout, &second.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     let found_nothing = second.status.success() && told.contains("\"rows\":0");
     assert!(found_nothing || said.contains("another import"), "{told}\n{said}");
-    let first = finish(first).await;
-    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    summary(finish(first).await, 0);
     check_import(&old, &book).await;
 }
 

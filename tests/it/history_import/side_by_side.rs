@@ -1,8 +1,7 @@
 //! What an import must have done, in SQL: the book's tables are copied beside the old ones, and every query counts what must
 //! never be. Knows nothing of the importer but what its documentation says.
 
-use diesel::sql_types::Text;
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use super::{command::audit, old_coordinator::OldCoordinator};
 use crate::support::{TestBook, book::number};
@@ -254,8 +253,7 @@ impl SideBySide {
     /// Copies the book's tables as they are now.
     pub async fn copy(old: &OldCoordinator, book: &TestBook) -> Self {
         let mut connection = old.connect().await;
-        let database = database_of(book).await;
-        let tables = format!("{};{};{BOOK}", EARLIER, foreign_tables(&database));
+        let tables = format!("{EARLIER};{};{BOOK}", foreign_tables(book.database()));
         let settings = "SET synchronous_commit = off; SET work_mem = '256MB'; SET client_min_messages = warning; SET TimeZone = 'UTC'; SET jit = off";
         connection.batch_execute(&format!("{settings};{tables}")).await.unwrap();
         let none_earlier = "CREATE TABLE IF NOT EXISTS earlier.entries AS TABLE book.entries WITH NO DATA";
@@ -303,14 +301,4 @@ pub async fn check_import(old: &OldCoordinator, book: &TestBook) {
     let mut both = SideBySide::copy(old, book).await;
     assert_eq!(both.differences().await, []);
     both.remember().await;
-}
-
-async fn database_of(book: &TestBook) -> String {
-    #[derive(diesel::QueryableByName)]
-    struct Name {
-        #[diesel(sql_type = Text)]
-        name: String,
-    }
-    let sql = diesel::sql_query("SELECT current_database()::text AS name");
-    sql.get_result::<Name>(&mut book.connect().await).await.unwrap().name
 }

@@ -97,12 +97,7 @@ async fn an_import_beside_a_coordinator_that_still_writes_ends_exact() {
     import(&old, &book).await;
     println!("{written} transactions during imports, which came to {taken:?} entries");
     assert!(taken[0] < taken[IMPORTS - 1], "nothing was written between imports: {taken:?}");
-    check_running_import(&old, &book).await;
-}
-
-/// As [`check_import`]; and no account was ever seen other than as a whole.
-async fn check_running_import(old: &OldCoordinator, book: &TestBook) {
     let adjusted = "SELECT count(*) FROM ledger_entries WHERE metadata ? 'imported_adjustment'";
     assert_eq!(book.number(adjusted).await, 0, "a balance was read at another moment than its rows");
-    check_import(old, book).await;
+    check_import(&old, &book).await;
 }
