@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use diesel::{QueryableByName, sql_query, sql_types};
+use diesel::{dsl, sql_types::Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     history::Name,
@@ -12,20 +13,25 @@ use super::{
 use crate::model::{After, Entry, Metadata, Status};
 
 const ENTRIES: &str = "\
-    SELECT account_id::text, sequence::bigint, entry_type::int, amount_micro_usd, held_delta_micro_usd, posted_after, \
-           held_after::bigint, idempotency_key::text, external_id::text, reference, metadata::text, actor, reason, \
-           reservation_id::text, reservation_state::int, reservation_held::bigint, reservation_captured::bigint, \
-           uncollected_micro_usd::bigint, refunded_sequence, \
-           (extract(epoch FROM create_time) * 1000000)::bigint AS create_time, \
-           (extract(epoch FROM expire_time) * 1000000)::bigint AS expire_time, \
-           (extract(epoch FROM close_time) * 1000000)::bigint AS close_time \
-    FROM ledger_entries ORDER BY account_id, sequence";
+    SELECT row_to_json(e)::text FROM ( \
+        SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, held_after, \
+               idempotency_key, external_id, reference, metadata, actor, reason, reservation_id, reservation_state, \
+               reservation_held, reservation_captured, uncollected_micro_usd, refunded_sequence, \
+               (extract(epoch FROM create_time) * 1000000)::bigint AS create_time, \
+               (extract(epoch FROM expire_time) * 1000000)::bigint AS expire_time, \
+               (extract(epoch FROM close_time) * 1000000)::bigint AS close_time \
+        FROM ledger_entries \
+    ) e ORDER BY account_id, sequence";
 const REFUSALS: &str = "\
-    SELECT account_id::text, idempotency_key::text, reason, message, metadata::text, \
-           (extract(epoch FROM create_time) * 1000000)::bigint AS create_time FROM refusals";
+    SELECT json_build_array(json_build_array(account_id, idempotency_key), row_to_json(r))::text FROM ( \
+        SELECT account_id, idempotency_key, reason, message, metadata, \
+               (extract(epoch FROM create_time) * 1000000)::bigint AS create_time FROM refusals \
+    ) r";
 const REPLAYS: &str = "\
-    SELECT account_id::text, idempotency_key::text, sequence::bigint, \
-           (extract(epoch FROM create_time) * 1000000)::bigint AS create_time FROM external_replays";
+    SELECT json_build_array(json_build_array(account_id, idempotency_key), row_to_json(r))::text FROM ( \
+        SELECT account_id, idempotency_key, sequence, \
+               (extract(epoch FROM create_time) * 1000000)::bigint AS create_time FROM external_replays \
+    ) r";
 
 /// What the database holds.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +43,7 @@ pub struct Book {
 }
 
 /// A "no" that is remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Refusal {
     pub reason: String,
     pub message: String,
@@ -46,7 +52,7 @@ pub struct Refusal {
 }
 
 /// A key that was answered with the entry of another, which credited the same payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Replay {
     pub sequence: i64,
     pub create_time: i64,
@@ -56,13 +62,11 @@ impl Book {
     /// Reads all of it.
     pub async fn read(url: &str) -> Self {
         let mut connection = AsyncPgConnection::establish(url).await.unwrap();
-        let entries: Vec<EntryRow> = sql_query(ENTRIES).load(&mut connection).await.unwrap();
-        let refusals: Vec<RefusalRow> = sql_query(REFUSALS).load(&mut connection).await.unwrap();
-        let replays: Vec<ReplayRow> = sql_query(REPLAYS).load(&mut connection).await.unwrap();
+        let entries: Vec<EntryRow> = read(&mut connection, ENTRIES).await;
         Self {
             entries: entries.into_iter().map(EntryRow::entry).collect(),
-            refusals: refusals.into_iter().map(RefusalRow::refusal).collect(),
-            replays: replays.into_iter().map(ReplayRow::replay).collect(),
+            refusals: read(&mut connection, REFUSALS).await,
+            replays: read(&mut connection, REPLAYS).await,
         }
     }
 
@@ -76,51 +80,34 @@ impl Book {
     }
 }
 
-#[derive(QueryableByName)]
+async fn read<T: DeserializeOwned>(connection: &mut AsyncPgConnection, sql: &str) -> Vec<T> {
+    let rows: Vec<String> = dsl::sql::<Text>(sql).load(connection).await.unwrap();
+    rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect()
+}
+
+#[derive(Deserialize)]
 struct EntryRow {
-    #[diesel(sql_type = sql_types::Text)]
     account_id: String,
-    #[diesel(sql_type = sql_types::BigInt)]
     sequence: i64,
-    #[diesel(sql_type = sql_types::Integer)]
     entry_type: i32,
-    #[diesel(sql_type = sql_types::BigInt)]
     amount_micro_usd: i64,
-    #[diesel(sql_type = sql_types::BigInt)]
     held_delta_micro_usd: i64,
-    #[diesel(sql_type = sql_types::BigInt)]
     posted_after: i64,
-    #[diesel(sql_type = sql_types::BigInt)]
     held_after: i64,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     idempotency_key: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     external_id: Option<String>,
-    #[diesel(sql_type = sql_types::Text)]
     reference: String,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    metadata: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    metadata: Option<Metadata>,
     actor: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     reason: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     reservation_id: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Integer>)]
     reservation_state: Option<i32>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     reservation_held: Option<i64>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     reservation_captured: Option<i64>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     uncollected_micro_usd: Option<i64>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     refunded_sequence: Option<i64>,
-    #[diesel(sql_type = sql_types::BigInt)]
     create_time: i64,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     expire_time: Option<i64>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     close_time: Option<i64>,
 }
 
@@ -138,7 +125,7 @@ impl EntryRow {
             key: self.idempotency_key,
             external_id: self.external_id,
             reference: self.reference,
-            metadata: self.metadata.as_deref().map(notes).unwrap_or_default(),
+            metadata: self.metadata.unwrap_or_default(),
             actor: self.actor,
             reason: self.reason,
             reservation,
@@ -162,53 +149,6 @@ impl EntryRow {
     }
 }
 
-#[derive(QueryableByName)]
-struct RefusalRow {
-    #[diesel(sql_type = sql_types::Text)]
-    account_id: String,
-    #[diesel(sql_type = sql_types::Text)]
-    idempotency_key: String,
-    #[diesel(sql_type = sql_types::Text)]
-    reason: String,
-    #[diesel(sql_type = sql_types::Text)]
-    message: String,
-    #[diesel(sql_type = sql_types::Text)]
-    metadata: String,
-    #[diesel(sql_type = sql_types::BigInt)]
-    create_time: i64,
-}
-
-impl RefusalRow {
-    fn refusal(self) -> (Name, Refusal) {
-        let Self { account_id, idempotency_key, reason, message, metadata, create_time } = self;
-        let metadata = notes(&metadata);
-        ((account_id, idempotency_key), Refusal { reason, message, metadata, create_time })
-    }
-}
-
-#[derive(QueryableByName)]
-struct ReplayRow {
-    #[diesel(sql_type = sql_types::Text)]
-    account_id: String,
-    #[diesel(sql_type = sql_types::Text)]
-    idempotency_key: String,
-    #[diesel(sql_type = sql_types::BigInt)]
-    sequence: i64,
-    #[diesel(sql_type = sql_types::BigInt)]
-    create_time: i64,
-}
-
-impl ReplayRow {
-    fn replay(self) -> (Name, Replay) {
-        let Self { account_id, idempotency_key, sequence, create_time } = self;
-        ((account_id, idempotency_key), Replay { sequence, create_time })
-    }
-}
-
 fn name(names: &[&'static str], number: i32) -> &'static str {
     names[usize::try_from(number).unwrap() - 1]
-}
-
-fn notes(json: &str) -> Metadata {
-    serde_json::from_str(json).expect("an object of texts")
 }

@@ -85,7 +85,8 @@ async fn nothing_is_lost_doubled_or_unexplained_whatever_fails() {
     assert!(verdicts.are_clean(), "seed {seed}:\n{verdicts}");
     check_book(&system.database.url()).await;
     figures.check_enough_happened();
-    system.remove().await;
+    drop(system.replicas);
+    system.database.remove().await;
 }
 
 /// Everything that runs, and breaks.
@@ -124,11 +125,6 @@ impl System {
         self.replicas.stop().await;
         self.database.wait_until_unused().await;
         self.replicas.start_again().await;
-    }
-
-    async fn remove(self) {
-        drop(self.replicas);
-        self.database.remove().await;
     }
 }
 

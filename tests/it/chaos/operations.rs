@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use fastrand::Rng;
 
-use super::wording::{Applied, Told};
+use super::wording::Told;
 use crate::model::{Call, Metadata, Of, What};
 
 /// How many accounts there are at any one time.
@@ -84,12 +84,10 @@ impl Accounts {
         if told.stands() {
             account.answered.push(call.key.clone());
         }
-        if let Told::Applied(applied) = told {
-            let balance = applied.entry.balance_after.as_ref();
-            account.is_in_debt = balance.is_some_and(|balance| balance.available_micro_usd < 0);
-        }
-        if let (Told::Applied(applied), What::Charge { .. } | What::Capture { .. }) = (told, &call.what) {
-            let Applied { entry, .. } = &**applied;
+        let Some(entry) = told.entry() else { return };
+        let balance = entry.balance_after.as_ref();
+        account.is_in_debt = balance.is_some_and(|balance| balance.available_micro_usd < 0);
+        if matches!(call.what, What::Charge { .. } | What::Capture { .. }) {
             account.charges.push((call.key.clone(), entry.sequence));
         }
     }

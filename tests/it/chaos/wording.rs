@@ -83,6 +83,11 @@ impl Told {
         matches!(self, Self::Applied(_) | Self::Refused { .. })
     }
 
+    /// The entry that it shows, if it is a "yes".
+    pub fn entry(&self) -> Option<&proto::Entry> {
+        if let Self::Applied(applied) = self { Some(&applied.entry) } else { None }
+    }
+
     /// As it is given when the same call comes again.
     pub fn again(&self) -> Self {
         match self {
@@ -110,79 +115,65 @@ impl Told {
 
 /// Makes a call that waits so long at most.
 pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outcome {
-    match &call.what {
-        What::Credit { amount, kind, external_id } => {
+    let Call { account: account_id, key: idempotency_key, what, reference, metadata } = call.clone();
+    match what {
+        What::Credit { amount: amount_micro_usd, kind, external_id } => {
             let request = proto::CreditRequest {
-                idempotency_key: call.key.clone(),
-                account_id: call.account.clone(),
-                amount_micro_usd: *amount,
+                idempotency_key,
+                account_id,
+                amount_micro_usd,
                 entry_type: number(&ENTRY_TYPES, kind),
-                external_id: external_id.clone().unwrap_or_default(),
-                reference: call.reference.clone(),
-                metadata: call.metadata.clone(),
+                external_id: external_id.unwrap_or_default(),
+                reference,
+                metadata,
             };
             outcome(client.credit(timed(request, deadline)).await)
         }
-        What::Charge { amount } => {
-            let request = proto::ChargeRequest {
-                idempotency_key: call.key.clone(),
-                account_id: call.account.clone(),
-                amount_micro_usd: *amount,
-                reference: call.reference.clone(),
-                metadata: call.metadata.clone(),
-            };
+        What::Charge { amount: amount_micro_usd } => {
+            let request =
+                proto::ChargeRequest { idempotency_key, account_id, amount_micro_usd, reference, metadata };
             outcome(client.charge(timed(request, deadline)).await)
         }
-        What::Refund { amount, of } => {
+        What::Refund { amount: amount_micro_usd, of } => {
             let request = proto::RefundRequest {
-                idempotency_key: call.key.clone(),
-                account_id: call.account.clone(),
-                amount_micro_usd: *amount,
+                idempotency_key,
+                account_id,
+                amount_micro_usd,
                 charge: Some(charge(of)),
-                reference: call.reference.clone(),
-                metadata: call.metadata.clone(),
+                reference,
+                metadata,
             };
             outcome(client.refund(timed(request, deadline)).await)
         }
-        What::AdminCredit { amount, actor, reason } => {
+        What::AdminCredit { amount: amount_micro_usd, actor, reason } => {
             let request = proto::AdminCreditRequest {
-                idempotency_key: call.key.clone(),
-                account_id: call.account.clone(),
-                amount_micro_usd: *amount,
-                actor: actor.clone(),
-                reason: reason.clone(),
-                reference: call.reference.clone(),
-                metadata: call.metadata.clone(),
+                idempotency_key,
+                account_id,
+                amount_micro_usd,
+                actor,
+                reason,
+                reference,
+                metadata,
             };
             outcome(client.admin_credit(timed(request, deadline)).await)
         }
-        What::Reserve { .. } | What::Capture { .. } | What::Release { .. } | What::Extend { .. } => {
-            send_of_reservation(client, call, deadline).await
-        }
-    }
-}
-
-async fn send_of_reservation(client: &mut Client, call: &Call, deadline: Duration) -> Outcome {
-    let (idempotency_key, account_id) = (call.key.clone(), call.account.clone());
-    let (reference, metadata) = (call.reference.clone(), call.metadata.clone());
-    match call.what.clone() {
-        What::Reserve { amount, ttl } => {
+        What::Reserve { amount: amount_micro_usd, ttl } => {
             let request = proto::ReserveRequest {
                 idempotency_key,
                 account_id,
-                amount_micro_usd: amount,
+                amount_micro_usd,
                 ttl: ttl.map(lasting),
                 reference,
                 metadata,
             };
             outcome(client.reserve(timed(request, deadline)).await)
         }
-        What::Capture { reservation_id, amount, policy, keep_open } => {
+        What::Capture { reservation_id, amount: amount_micro_usd, policy, keep_open } => {
             let request = proto::CaptureRequest {
                 idempotency_key,
                 account_id,
                 reservation_id,
-                amount_micro_usd: amount,
+                amount_micro_usd,
                 overage_policy: number(&POLICIES, policy),
                 keep_open,
                 reference,
@@ -194,18 +185,15 @@ async fn send_of_reservation(client: &mut Client, call: &Call, deadline: Duratio
             let request = proto::ReleaseRequest { idempotency_key, account_id, reservation_id, reference };
             outcome(client.release(timed(request, deadline)).await)
         }
-        What::Extend { reservation_id, additional, ttl } => {
+        What::Extend { reservation_id, additional: additional_amount_micro_usd, ttl } => {
             let request = proto::ExtendReservationRequest {
                 idempotency_key,
                 account_id,
                 reservation_id,
-                additional_amount_micro_usd: additional,
+                additional_amount_micro_usd,
                 ttl: ttl.map(lasting),
             };
             outcome(client.extend_reservation(timed(request, deadline)).await)
-        }
-        What::Credit { .. } | What::Charge { .. } | What::Refund { .. } | What::AdminCredit { .. } => {
-            unreachable!("it names no reservation")
         }
     }
 }
@@ -343,10 +331,10 @@ fn reservation_message(reservation: &Reservation) -> proto::Reservation {
     }
 }
 
-fn charge(of: &Of) -> Charge {
+fn charge(of: Of) -> Charge {
     match of {
-        Of::Sequence(sequence) => Charge::ChargeSequence(*sequence),
-        Of::Key(key) => Charge::ChargeIdempotencyKey(key.clone()),
+        Of::Sequence(sequence) => Charge::ChargeSequence(sequence),
+        Of::Key(key) => Charge::ChargeIdempotencyKey(key),
     }
 }
 

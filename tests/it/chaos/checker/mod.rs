@@ -13,6 +13,8 @@ use std::{
     fmt,
 };
 
+use billing::grpc::proto;
+
 use super::{
     book::Book,
     history::{Attempt, Misuse, Moment, Name, Operation, Records},
@@ -118,11 +120,8 @@ fn check_answers(name: &Name, operation: &Operation, expected: Option<&Told>, ve
 }
 
 fn is_of_another_entry(told: &Told, expected: &Told) -> bool {
-    let place = |told: &Told| match told {
-        Told::Applied(applied) => Some((applied.entry.account_id.clone(), applied.entry.sequence)),
-        Told::Refused { .. } | Told::Declined { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
-    };
-    place(told).is_some_and(|told| place(expected) != Some(told))
+    let place = |entry: &proto::Entry| (entry.account_id.clone(), entry.sequence);
+    told.entry().is_some_and(|entry| expected.entry().map(place) != Some(place(entry)))
 }
 
 /// A replay follows a call that may have been carried out; after an answer there are only replays.
@@ -180,11 +179,8 @@ fn newest_told(records: &Records, account: &str, by: Moment) -> i64 {
     let first = (account.to_owned(), String::new());
     let of_account = records.operations.range(first..).take_while(|((other, _), _)| other == account);
     let told = of_account.flat_map(|(_, operation)| operation.standing());
-    let sequences = told.filter(|(attempt, _)| attempt.settled < by).filter_map(|(_, told)| match told {
-        Told::Applied(applied) => Some(applied.entry.sequence),
-        Told::Refused { .. } | Told::Declined { .. } | Told::KeyReused { .. } | Told::NotFound { .. } => None,
-    });
-    sequences.max().unwrap_or(0)
+    let entries = told.filter(|(attempt, _)| attempt.settled < by).filter_map(|(_, told)| told.entry());
+    entries.map(|entry| entry.sequence).max().unwrap_or(0)
 }
 
 /// Whatever is in the book was asked for.

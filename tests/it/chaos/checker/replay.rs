@@ -28,7 +28,8 @@ pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts:
     for account in accounts {
         let entries = journals.get(account).map_or(&[][..], Vec::as_slice);
         let of_account = unwritten.remove(account).unwrap_or_default();
-        let mut journal = Journal::new(account, entries, of_account, records, limits);
+        let model = Model::new(limits, &[], 0);
+        let mut journal = Journal { account, entries, unwritten: of_account, records, model };
         journal.know_payments(&credited);
         journal.replay(&mut expected, verdicts);
     }
@@ -110,16 +111,6 @@ struct Journal<'a> {
 }
 
 impl<'a> Journal<'a> {
-    fn new(
-        account: &'a str,
-        entries: &'a [&'a Entry],
-        unwritten: Vec<Unwritten<'a>>,
-        records: &'a Records,
-        limits: Limits,
-    ) -> Self {
-        Self { account, entries, unwritten, records, model: Model::new(limits, &[], 0) }
-    }
-
     /// Tells the model which of the payments that are named here were credited to others. When, only the database knows.
     fn know_payments(&mut self, credited: &Credited) {
         for unwritten in &self.unwritten {

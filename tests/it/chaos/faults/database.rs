@@ -9,7 +9,7 @@ use std::{
 };
 
 use billing::private_postgres::PrivatePostgres;
-use diesel::{QueryResult, QueryableByName, sql_query, sql_types};
+use diesel::{QueryResult, dsl, sql_types::Integer};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -102,11 +102,6 @@ impl Database {
         connect(&self.server().database_url("postgres")).await
     }
 
-    /// The same, in the book.
-    async fn outsider_in_the_book(&self) -> AsyncPgConnection {
-        connect(&self.url()).await
-    }
-
     fn postmaster(&self) -> Pid {
         let pid_file = fs::read_to_string(self.server_dir().join("cluster/postmaster.pid")).unwrap();
         pid(pid_file.lines().next().unwrap().parse().unwrap())
@@ -133,7 +128,9 @@ impl Database {
 
     async fn kill_backend(&self, rng: &mut Rng) -> Option<Kind> {
         send(self.backend(rng).await?, Signal::KILL)?;
-        self.wait_until_recovered().await;
+        // The server notices at some moment that one of its processes is gone: then it ends the others.
+        sleep(CONNECT_PAUSE * 5).await;
+        drop(self.outsider().await);
         Some(Kind::kill("PostgreSQL backend killed"))
     }
 
@@ -146,12 +143,6 @@ impl Database {
         Kind::kill("PostgreSQL server killed")
     }
 
-    /// The server notices at some moment that one of its processes is gone: then it ends the others.
-    async fn wait_until_recovered(&self) {
-        sleep(CONNECT_PAUSE * 5).await;
-        drop(self.outsider().await);
-    }
-
     async fn hold_a_row(&self, rng: &mut Rng) -> Option<Kind> {
         let millis = for_a_while(rng, 100..=3_000).as_millis();
         let sql = format!(
@@ -160,7 +151,7 @@ impl Database {
              SELECT pg_sleep({millis} / 1000.0); COMMIT",
             rng.u8(..6)
         );
-        self.outsider_in_the_book().await.batch_execute(&sql).await.ok()?;
+        connect(&self.url()).await.batch_execute(&sql).await.ok()?;
         Some(Kind::other("row locked by others"))
     }
 
@@ -258,13 +249,7 @@ async fn connect(url: &str) -> AsyncPgConnection {
 
 /// The processes that work for the service.
 async fn service_sessions(outsider: &mut AsyncPgConnection) -> QueryResult<Vec<i32>> {
-    #[derive(QueryableByName)]
-    struct Session {
-        #[diesel(sql_type = sql_types::Integer)]
-        pid: i32,
-    }
-    let sessions: Vec<Session> = sql_query(format!("SELECT pid {OF_THE_SERVICE}")).load(outsider).await?;
-    Ok(sessions.into_iter().map(|session| session.pid).collect())
+    dsl::sql::<Integer>(&format!("SELECT pid {OF_THE_SERVICE}")).load(outsider).await
 }
 
 fn pid(number: i32) -> Pid {

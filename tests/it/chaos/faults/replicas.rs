@@ -46,8 +46,9 @@ impl Replicas {
         };
         let mut replicas = Self { pair: database_urls.map(replica), logs: Vec::new(), bad_ends: Vec::new() };
         replicas.start_again().await;
-        for replica in &mut replicas.pair {
-            replica.keep_address();
+        // Those that come after these processes serve at their addresses.
+        for Replica { flags, process } in &mut replicas.pair {
+            flags.extend(["--listen".to_owned(), process.as_ref().expect("it runs").address.clone()]);
         }
         replicas
     }
@@ -150,12 +151,6 @@ async fn says_that_it_serves(url: &str, name: &str) -> bool {
 impl Replica {
     fn process(&self) -> &Process {
         self.process.as_ref().expect("it runs")
-    }
-
-    /// Has those that come after this process serve at its address.
-    fn keep_address(&mut self) {
-        let address = self.process().address.clone();
-        self.flags.extend(["--listen".to_owned(), address]);
     }
 }
 
