@@ -39,65 +39,52 @@ fn audit(mut facts: Vec<Fact>) -> Vec<Difference> {
     found
 }
 
-/// A change of one figure of one fact.
-type Damage = fn(&mut Row) -> bool;
+/// A change of one figure of a fact of one kind.
+#[derive(Clone, Copy)]
+enum Damage {
+    Account(fn(&mut AccountFact)),
+    Entry(fn(&mut EntryFact)),
+    Reservation(fn(&mut Status)),
+    Refund(fn(&mut RefundFact)),
+    Claim(fn(&mut ClaimFact)),
+    Step(fn(&mut StepFact)),
+}
 
-/// Changes of figures, each of which tells whether there was one to change.
 const DAMAGES: [Damage; 18] = [
-    |row| account(row, |account| account.posted ^= 1),
-    |row| account(row, |account| account.held += 1),
-    |row| account(row, |account| account.last_sequence += 1),
-    |row| entry(row, |entry| entry.amount ^= 1),
-    |row| entry(row, |entry| entry.held_delta += 1),
-    |row| entry(row, |entry| entry.posted_after ^= 1),
-    |row| entry(row, |entry| entry.held_after += 1),
-    |row| entry(row, |entry| entry.sequence += 1_000),
-    |row| entry(row, |entry| entry.entry_type = 14),
-    |row| entry(row, |entry| entry.has_fingerprint ^= true),
-    |row| entry(row, |entry| entry.reservation_facts = 5),
-    |row| reservation(row, |status| status.held += 1),
-    |row| reservation(row, |status| status.captured += 1),
-    |row| reservation(row, |status| status.state = status.state % 4 + 1),
-    |row| reservation(row, |status| status.expire_time = later(status.expire_time)),
-    |row| refund(row, |refund| refund.amount = i64::MAX),
-    |row| claim(row, |claim| claim.external_id.push('x')),
-    |row| step(row, |step| step.held_delta += 1),
+    Damage::Account(|account| account.posted ^= 1),
+    Damage::Account(|account| account.held += 1),
+    Damage::Account(|account| account.last_sequence += 1),
+    Damage::Entry(|entry| entry.amount ^= 1),
+    Damage::Entry(|entry| entry.held_delta += 1),
+    Damage::Entry(|entry| entry.posted_after ^= 1),
+    Damage::Entry(|entry| entry.held_after += 1),
+    Damage::Entry(|entry| entry.sequence += 1_000),
+    Damage::Entry(|entry| entry.entry_type = 14),
+    Damage::Entry(|entry| entry.has_fingerprint ^= true),
+    Damage::Entry(|entry| entry.reservation_facts = 5),
+    Damage::Reservation(|status| status.held += 1),
+    Damage::Reservation(|status| status.captured += 1),
+    Damage::Reservation(|status| status.state = status.state % 4 + 1),
+    Damage::Reservation(|status| status.expire_time = later(status.expire_time)),
+    Damage::Refund(|refund| refund.amount = i64::MAX),
+    Damage::Claim(|claim| claim.external_id.push('x')),
+    Damage::Step(|step| step.held_delta += 1),
 ];
 
-fn account(row: &mut Row, damage: fn(&mut AccountFact)) -> bool {
-    let Row::Account(account) = row else { return false };
-    damage(account);
-    true
-}
-
-fn entry(row: &mut Row, damage: fn(&mut EntryFact)) -> bool {
-    let Row::Entry(entry) = row else { return false };
-    damage(entry);
-    true
-}
-
-fn refund(row: &mut Row, damage: fn(&mut RefundFact)) -> bool {
-    let Row::Refund(refund) = row else { return false };
-    damage(refund);
-    true
-}
-
-fn claim(row: &mut Row, damage: fn(&mut ClaimFact)) -> bool {
-    let Row::Claim(claim) = row else { return false };
-    damage(claim);
-    true
-}
-
-fn step(row: &mut Row, damage: fn(&mut StepFact)) -> bool {
-    let Row::Step(step) = row else { return false };
-    damage(step);
-    true
-}
-
-fn reservation(row: &mut Row, damage: fn(&mut Status)) -> bool {
-    let Row::Reservation(reservation) = row else { return false };
-    damage(&mut reservation.status);
-    true
+impl Damage {
+    /// Changes the figure, and tells whether there was one to change.
+    fn damage(self, row: &mut Row) -> bool {
+        match (self, row) {
+            (Self::Account(damage), Row::Account(account)) => damage(account),
+            (Self::Entry(damage), Row::Entry(entry)) => damage(entry),
+            (Self::Reservation(damage), Row::Reservation(reservation)) => damage(&mut reservation.status),
+            (Self::Refund(damage), Row::Refund(refund)) => damage(refund),
+            (Self::Claim(damage), Row::Claim(claim)) => damage(claim),
+            (Self::Step(damage), Row::Step(step)) => damage(step),
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// When the first lease runs out of an account's open reservations.
@@ -125,13 +112,13 @@ proptest! {
     fn one_wrong_figure_is_found_in_its_account_and_in_no_other(facts in journals(), which in any::<Index>()) {
         for damage in DAMAGES {
             let able: Vec<usize> =
-                (0..facts.len()).filter(|at| damage(&mut facts[*at].row.clone())).collect();
+                (0..facts.len()).filter(|at| damage.damage(&mut facts[*at].row.clone())).collect();
             if able.is_empty() {
                 continue;
             }
             let at = able[which.index(able.len())];
             let mut damaged = facts.clone();
-            damage(&mut damaged[at].row);
+            damage.damage(&mut damaged[at].row);
             let found = audit(damaged.clone());
             prop_assert!(!found.is_empty(), "{:?} instead of {:?}", damaged[at], facts[at]);
             for difference in found {

@@ -35,6 +35,23 @@ fn deposit(external_id: Option<&str>) -> Operation {
     Operation::Credit(Credit::new(amount(1_000), CreditKind::Deposit, external_id).unwrap())
 }
 
+fn charge(micro_usd: i64) -> Operation {
+    Operation::Charge(Charge { amount: amount(micro_usd) })
+}
+
+fn refund(micro_usd: i64, charge: ChargeName) -> Operation {
+    Operation::Refund(Refund { amount: amount(micro_usd), charge })
+}
+
+fn reserve(ttl: Option<Ttl>) -> Operation {
+    Operation::Reserve(Reserve { amount: amount(1), ttl })
+}
+
+/// The name of a charge by its key.
+fn by_key(key: &str) -> ChargeName {
+    ChargeName::Key(IdempotencyKey::parse("key", key).unwrap())
+}
+
 async fn one_connection(wire: &Wire) -> Ledger {
     Ledger::connect(&wire.url.parse().unwrap(), 1, 1, limits()).await.unwrap()
 }
@@ -49,15 +66,11 @@ async fn cost(wire: &Wire, ledger: &Ledger, commands: &[Command]) -> (Vec<Outcom
 async fn costs(wire: &Wire, ledger: &Ledger, kind: &str, make: impl Fn(&str) -> Operation) -> Vec<usize> {
     let mut costs = Vec::new();
     for (round, size) in [&[1][..], &SIZES[..]].concat().into_iter().enumerate() {
-        let commands: Vec<Command> = (0..size)
-            .map(|n| {
-                command(
-                    &format!("account-{}", n % 50),
-                    &format!("{kind}-{round}-{n}"),
-                    make(&format!("{round}-{n}")),
-                )
-            })
-            .collect();
+        let command = |n: usize| {
+            let name = format!("{round}-{n}");
+            command(&format!("account-{}", n % 50), &format!("{kind}-{name}"), make(&name))
+        };
+        let commands: Vec<Command> = (0..size).map(command).collect();
         let (_, requests) = cost(wire, ledger, &commands).await;
         costs.push(round_trips(&requests));
     }
@@ -75,15 +88,11 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
 
         // BEGIN, lock, prior; then write, COMMIT.
         assert_eq!(costs(&wire, &ledger, "credit", |_| deposit(None)).await, [2, 2, 2]);
-        assert_eq!(
-            costs(&wire, &ledger, "charge", |_| Operation::Charge(Charge { amount: amount(1) })).await,
-            [2, 2, 2]
-        );
+        assert_eq!(costs(&wire, &ledger, "charge", |_| charge(1)).await, [2, 2, 2]);
         // One more: COMMIT waits until all of several statements are known to be carried out.
         let payments = |name: &str| deposit(Some(&format!("pay-{name}")));
         assert_eq!(costs(&wire, &ledger, "payment", payments).await, [3, 3, 3]);
-        let reserves = |_: &str| Operation::Reserve(Reserve { amount: amount(1), ttl: None });
-        assert_eq!(costs(&wire, &ledger, "reserve", reserves).await, [3, 3, 3]);
+        assert_eq!(costs(&wire, &ledger, "reserve", |_| reserve(None)).await, [3, 3, 3]);
         let captures = |name: &str| {
             Operation::Capture(Capture {
                 reservation_id: IdempotencyKey::parse_of_reservation(&format!("reserve-{name}")).unwrap(),
@@ -94,12 +103,9 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
         };
         assert_eq!(costs(&wire, &ledger, "capture", captures).await, [3, 3, 3]);
         // Refusals instead of entries.
-        let refusals = |_: &str| Operation::Charge(Charge { amount: amount(1_000_000_000) });
-        assert_eq!(costs(&wire, &ledger, "refusal", refusals).await, [3, 3, 3]);
+        assert_eq!(costs(&wire, &ledger, "refusal", |_| charge(1_000_000_000)).await, [3, 3, 3]);
         // Replays: nothing is written, so it ends with ROLLBACK.
-        let commands: Vec<_> =
-            (0..50).map(|n| command(&format!("account-{n}"), "order-0", deposit(None))).collect();
-        let (outcomes, requests) = cost(&wire, &ledger, &commands).await;
+        let (outcomes, requests) = cost(&wire, &ledger, &open).await;
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied { replayed: true, .. })));
         assert_eq!(round_trips(&requests), 2);
     })
@@ -113,38 +119,24 @@ async fn a_batch_of_everything_costs_seven_round_trips_at_most() {
         let ledger = one_connection(&wire).await;
         for round in 0..3 {
             let key = |what: &str| format!("{what}-{round}");
-            let account = format!("account-{round}");
+            let call = |what: &str, operation| command(&format!("account-{round}"), &key(what), operation);
             // Two to find that the account is new and to roll back; then as usual.
-            let (_, opening) = cost(&wire, &ledger, &[command(&account, &key("first"), deposit(None))]).await;
+            let (_, opening) = cost(&wire, &ledger, &[call("first", deposit(None))]).await;
             assert!(round == 0 || round_trips(&opening) == 2 + 2, "{opening:#?}");
-            let lapsing = Operation::Reserve(Reserve { amount: amount(1), ttl: Some(Ttl::SHORTEST) });
-            ledger.post_batch(&[command(&account, &key("reserve"), lapsing)]).await.unwrap();
+            ledger.post_batch(&[call("reserve", reserve(Some(Ttl::SHORTEST)))]).await.unwrap();
             let grant = AdminCredit {
                 amount: amount(5),
                 actor: Actor::parse("ann").unwrap(),
                 reason: Reason::parse("goodwill").unwrap(),
             };
-            let refunded = ChargeName::Key(IdempotencyKey::parse("key", &key("job")).unwrap());
             let batch = [
-                command(&account, &key("order"), deposit(Some(&key("pay")))),
-                command(&account, &key("order-again"), deposit(Some(&key("pay")))),
-                command(&account, &key("grant"), Operation::AdminCredit(grant)),
-                command(&account, &key("job"), Operation::Charge(Charge { amount: amount(7) })),
-                command(
-                    &account,
-                    &key("job-too-large"),
-                    Operation::Charge(Charge { amount: amount(100_000) }),
-                ),
-                command(
-                    &account,
-                    &key("refund-1"),
-                    Operation::Refund(Refund { amount: amount(3), charge: refunded }),
-                ),
-                command(
-                    &account,
-                    &key("refund-2"),
-                    Operation::Refund(Refund { amount: amount(1), charge: ChargeName::Sequence(6) }),
-                ),
+                call("order", deposit(Some(&key("pay")))),
+                call("order-again", deposit(Some(&key("pay")))),
+                call("grant", Operation::AdminCredit(grant)),
+                call("job", charge(7)),
+                call("job-too-large", charge(100_000)),
+                call("refund-1", refund(3, by_key(&key("job")))),
+                call("refund-2", refund(1, ChargeName::Sequence(6))),
             ];
             let (outcomes, requests) = cost(&wire, &ledger, &batch).await;
             let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Refused(_))).count();
@@ -166,10 +158,7 @@ async fn no_statement_is_prepared_twice_on_a_connection() {
         let ledger = one_connection(&wire).await;
         for kind in ["one", "two", "three"] {
             costs(&wire, &ledger, kind, |name| deposit(Some(&format!("{kind}-{name}")))).await;
-            costs(&wire, &ledger, &format!("{kind}-job"), |_| {
-                Operation::Charge(Charge { amount: amount(1) })
-            })
-            .await;
+            costs(&wire, &ledger, &format!("{kind}-job"), |_| charge(1)).await;
             let requests = wire_after(&wire, &ledger, kind).await;
             let mut prepared: HashMap<_, usize> = HashMap::new();
             for request in requests.iter().filter(|request| request.prepares) {
@@ -188,30 +177,15 @@ async fn no_statement_is_prepared_twice_on_a_connection() {
 async fn wire_after(wire: &Wire, ledger: &Ledger, kind: &str) -> Vec<Request> {
     wire.take_requests();
     for n in 0..5 {
+        let key = |what: &str| format!("{kind}-{what}-{n}");
+        let call = |what: &str, operation| command("ann", &key(what), operation);
         let batch = [
-            command("ann", &format!("{kind}-order-{n}"), deposit(Some(&format!("{kind}-pay-{n}")))),
-            command("ann", &format!("{kind}-job-{n}"), Operation::Charge(Charge { amount: amount(1) })),
-            command(
-                "ann",
-                &format!("{kind}-large-{n}"),
-                Operation::Charge(Charge { amount: amount(1_000_000_000) }),
-            ),
-            command(
-                "ann",
-                &format!("{kind}-refund-{n}"),
-                Operation::Refund(Refund {
-                    amount: amount(1),
-                    charge: ChargeName::Key(
-                        IdempotencyKey::parse("key", &format!("{kind}-job-{n}")).unwrap(),
-                    ),
-                }),
-            ),
-            command("ann", &format!("{kind}-order-again-{n}"), deposit(Some(&format!("{kind}-pay-{n}")))),
-            command(
-                "ann",
-                &format!("{kind}-reserve-{n}"),
-                Operation::Reserve(Reserve { amount: amount(1), ttl: Some(Ttl::SHORTEST) }),
-            ),
+            call("order", deposit(Some(&key("pay")))),
+            call("job", charge(1)),
+            call("large", charge(1_000_000_000)),
+            call("refund", refund(1, by_key(&key("job")))),
+            call("order-again", deposit(Some(&key("pay")))),
+            call("reserve", reserve(Some(Ttl::SHORTEST))),
         ];
         ledger.post_batch(&batch).await.unwrap();
     }
