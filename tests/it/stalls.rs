@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_when_it_does() {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         for account in ["ann", "bob"] {
@@ -40,15 +40,15 @@ async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_whe
         let began = Instant::now();
         wire.stall_at_commit(PATIENCE + Duration::from_millis(1_500));
         let mut calls = tokio::task::JoinSet::new();
-        let committed =
-            |mut client: Client| async move { reason(client.charge(charge("ann", "job-1", 2)).await) };
-        calls.spawn(committed(client.clone()));
+        let charged = |account: &'static str| {
+            let mut client = client.clone();
+            async move { reason(client.charge(charge(account, "job-1", 2)).await) }
+        };
+        calls.spawn(charged("ann"));
         wire.stalled_at_commit().await;
-        let uncommitted =
-            |mut client: Client| async move { reason(client.charge(charge("bob", "job-1", 2)).await) };
-        calls.spawn(uncommitted(client.clone()));
-        let read = |mut client: Client| async move { reason(client.get_account(account("ann")).await) };
-        calls.spawn(read(client.clone()));
+        calls.spawn(charged("bob"));
+        let mut reader = client.clone();
+        calls.spawn(async move { reason(reader.get_account(account("ann")).await) });
 
         wait_for(&mut health, "readiness", ServingStatus::NotServing).await;
         assert!(began.elapsed() < Duration::from_secs(3), "not ready after {:?}", began.elapsed());
@@ -72,7 +72,7 @@ async fn a_database_that_does_not_answer_is_unavailable_soon_and_all_goes_on_whe
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_goes_soon_when_the_database_hangs_even_if_nobody_calls_and_comes_back() {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut health = health(&server.url).await;
         wait_for(&mut health, "readiness", ServingStatus::Serving).await;
@@ -88,7 +88,7 @@ async fn readiness_goes_soon_when_the_database_hangs_even_if_nobody_calls_and_co
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_slow_to_answer_is_waited_for() {
     on_a_book(async |book| {
-        let wire = Wire::tap_without_delay(book).await;
+        let wire = Wire::open(&book.url).await;
         let server = TestServer::start(&wire.url, config()).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-1", 5)).await.answered();

@@ -48,11 +48,6 @@ impl Wire {
         Self::new(&book.url, Trouble::new(conditions, true)).await
     }
 
-    /// The same, without taking its time.
-    pub async fn tap_without_delay(book: &TestBook) -> Self {
-        Self::new(&book.url, Trouble::new(Conditions::default(), true)).await
-    }
-
     /// A proxy in front of a database, which need not always be there.
     pub async fn open(database_url: &str) -> Self {
         Self::new(database_url, Trouble::new(Conditions::default(), false)).await
@@ -72,27 +67,27 @@ impl Wire {
 
     /// The requests since the last time.
     pub fn take_requests(&self) -> Vec<Request> {
-        self.trouble.take_requests()
+        self.trouble.plan().seen.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Cuts the connection of the request that is `after` further ones away: 0 for the next.
     pub fn cut(&self, after: usize, cut: Cut) {
-        self.trouble.plan_cut(Which::After(after), cut);
+        self.trouble.plan().cut = Some((Which::After(after), cut));
     }
 
     /// Cuts the connection of the next COMMIT.
     pub fn cut_commit(&self, cut: Cut) {
-        self.trouble.plan_cut(Which::Commit, cut);
+        self.trouble.plan().cut = Some((Which::Commit, cut));
     }
 
     /// Whether a cut is still to come.
     pub fn has_cut_to_come(&self) -> bool {
-        self.trouble.has_cut_to_come()
+        self.trouble.plan().cut.is_some()
     }
 
     /// The same; but it will not come any more.
     pub fn is_uncut(&self) -> bool {
-        self.trouble.forget_cut()
+        self.trouble.plan().cut.take().is_some()
     }
 
     /// Cuts every connection now.
@@ -112,12 +107,12 @@ impl Wire {
 
     /// Lets the next COMMIT through, and then nothing for a while.
     pub fn stall_at_commit(&self, duration: Duration) {
-        self.trouble.plan_stall(duration);
+        self.trouble.plan().stall_at_commit = Some(duration);
     }
 
     /// Returns when a COMMIT was let through and nothing has been since.
     pub async fn stalled_at_commit(&self) {
-        self.trouble.stalled().await;
+        let _ = self.trouble.conditions().wait_for(|now| now.is_stalled).await; // the sender is this one's
     }
 
     /// Makes each answer take so long on its way.

@@ -44,13 +44,14 @@ pub(super) struct Trouble {
     plan: Mutex<Plan>,
 }
 
-struct Plan {
+/// What is to come, and what has come.
+pub(super) struct Plan {
     connections: usize,
-    cut: Option<(Which, Cut)>,
+    pub(super) cut: Option<(Which, Cut)>,
     /// How long everything stalls once the next COMMIT is through.
-    stall_at_commit: Option<Duration>,
+    pub(super) stall_at_commit: Option<Duration>,
     /// The requests so far, where somebody wants to see them.
-    seen: Option<Vec<Request>>,
+    pub(super) seen: Option<Vec<Request>>,
 }
 
 impl Trouble {
@@ -78,15 +79,6 @@ impl Trouble {
         });
     }
 
-    /// Returns when everything is stalled.
-    pub(super) async fn stalled(&self) {
-        let _ = self.conditions().wait_for(|now| now.is_stalled).await; // the sender is this one's
-    }
-
-    pub(super) fn plan_stall(&self, duration: Duration) {
-        self.plan().stall_at_commit = Some(duration);
-    }
-
     pub(super) fn take_planned_stall(&self) -> Option<Duration> {
         self.plan().stall_at_commit.take()
     }
@@ -95,23 +87,6 @@ impl Trouble {
         let mut plan = self.plan();
         plan.connections += 1;
         plan.connections
-    }
-
-    pub(super) fn plan_cut(&self, which: Which, cut: Cut) {
-        self.plan().cut = Some((which, cut));
-    }
-
-    pub(super) fn has_cut_to_come(&self) -> bool {
-        self.plan().cut.is_some()
-    }
-
-    /// Forgets the cut that is still to come, and says whether there was one.
-    pub(super) fn forget_cut(&self) -> bool {
-        self.plan().cut.take().is_some()
-    }
-
-    pub(super) fn take_requests(&self) -> Vec<Request> {
-        self.plan().seen.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Whether the connection of a request that comes now is cut.
@@ -133,7 +108,7 @@ impl Trouble {
         plan.cut.take().map(|(_, cut)| cut)
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap()
     }
 }
