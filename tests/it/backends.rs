@@ -1,8 +1,6 @@
 //! A single process of PostgreSQL dies or hangs under load: nothing is lost or doubled, and no service is restarted.
 
 use std::{
-    fs,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,6 +20,7 @@ use tonic::Code;
 use crate::support::{
     book::number,
     check::check_book,
+    dir::Dir,
     server::{TestServer, config},
     waiting::{PATIENCE, until},
     *,
@@ -35,16 +34,16 @@ const RETRYABLE: [Code; 3] = [Code::Unavailable, Code::Aborted, Code::ResourceEx
 struct Server {
     postgres: PrivatePostgres,
     url: String,
-    dir: PathBuf,
+    _dir: Dir,
 }
 
 impl Server {
-    async fn start(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("billing-{name}-{}", std::process::id()));
-        let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
+    async fn start() -> Self {
+        let dir = Dir::new();
+        let postgres = PrivatePostgres::start(&dir.path().join("data"), &[("fsync", "off")]).unwrap();
         let url = postgres.database_url("billing");
         schema::migrate(&url.parse().unwrap()).await.unwrap();
-        Self { postgres, url, dir }
+        Self { postgres, url, _dir: dir }
     }
 
     /// The process of a session of the service that waits for nothing but the service, or is at work.
@@ -58,12 +57,6 @@ impl Server {
             i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw)
         })
         .await
-    }
-
-    async fn end(self) {
-        check_book(&self.url).await;
-        self.postgres.stop().unwrap();
-        fs::remove_dir_all(self.dir).unwrap();
     }
 }
 
@@ -82,8 +75,8 @@ async fn deposit_until(is_over: Arc<AtomicBool>, mut client: Client, caller: usi
 }
 
 /// Lets something happen to the server under load, then settles what was begun.
-async fn under_load(name: &str, happens: impl AsyncFnOnce(&Server)) {
-    let server = Server::start(name).await;
+async fn under_load(happens: impl AsyncFnOnce(&Server)) {
+    let server = Server::start().await;
     let service = TestServer::start(&server.url, config()).await;
     let is_over = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
@@ -100,12 +93,13 @@ async fn under_load(name: &str, happens: impl AsyncFnOnce(&Server)) {
     assert_eq!(number(&mut operator, "SELECT count(*) FROM ledger_entries").await, answered);
     assert_eq!(number(&mut operator, "SELECT sum(posted_micro_usd) FROM accounts").await, answered);
     drop(service);
-    server.end().await;
+    check_book(&server.url).await;
+    server.postgres.stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_killed_takes_all_sessions_with_it_and_nothing_else() {
-    under_load("killed-backend", async |server| {
+    under_load(async |server| {
         for _ in 0..3 {
             kill_process(server.backend().await, Signal::KILL).unwrap();
             sleep(Duration::from_millis(300)).await;
@@ -116,7 +110,7 @@ async fn a_backend_that_is_killed_takes_all_sessions_with_it_and_nothing_else() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_hangs_for_a_while_keeps_only_those_waiting_who_need_it() {
-    under_load("stopped-backend", async |server| {
+    under_load(async |server| {
         for _ in 0..3 {
             let backend = server.backend().await;
             kill_process(backend, Signal::STOP).unwrap();

@@ -15,6 +15,7 @@ use crate::support::{
     book::{limits, number, on_a_book},
     check::check_book,
     dir::Dir,
+    waiting::until,
 };
 
 fn credit(key: &str) -> Command {
@@ -35,14 +36,8 @@ impl Operator {
         self.session.batch_execute(&format!("ALTER SYSTEM SET {setting} = {value}")).await.unwrap();
         self.session.batch_execute("SELECT pg_reload_conf()").await.unwrap();
         let is_known = format!("SELECT (current_setting('{setting}') = '{value}')::int");
-        for _ in 0..200 {
-            if number(&mut self.session, &is_known).await == 1 {
-                tokio::time::sleep(Duration::from_millis(200)).await; // each session learns of it by itself
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{setting} does not become {value}");
+        until(&is_known, async || (number(&mut self.session, &is_known).await == 1).then_some(())).await;
+        tokio::time::sleep(Duration::from_millis(200)).await; // each session learns of it by itself
     }
 }
 

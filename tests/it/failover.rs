@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing::{grpc::proto::GetAccountRequest, private_postgres::PrivatePostgres, schema};
+use billing::grpc::proto::GetAccountRequest;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use rustix::process::Signal;
 use tokio::time::timeout;
@@ -12,10 +12,9 @@ use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving
 use crate::support::{
     book::number,
     check::check_book,
-    dir::Dir,
     health::{check, health, wait_for},
     server::{TestServer, config},
-    standby::{copy_server, signal_server},
+    standby::{Pair, signal_server},
     waiting::until,
     *,
 };
@@ -23,21 +22,16 @@ use crate::support::{
 const SETTINGS: [(&str, &str); 2] = [("fsync", "off"), ("hot_standby", "on")];
 
 /// The URL of a book that is in one server or the other.
-fn either(primary: &PrivatePostgres, standby: &PrivatePostgres) -> String {
-    let [one, other] = [primary, standby].map(|server| server.database_url("billing"));
+fn either(pair: &Pair) -> String {
+    let [one, other] = [&pair.primary, &pair.standby].map(|server| server.database_url("billing"));
     let host = |url: &str| url.split_once("host=").unwrap().1.split_once('&').unwrap().0.to_owned();
     one.replace(&host(&one), &format!("{},{}", host(&one), host(&other)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failover_services_go_on_without_a_restart_and_know_all_that_was_answered() {
-    let dir = Dir::new();
-    let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
-    let primary = PrivatePostgres::start(&primary_dir, &SETTINGS).unwrap();
-    schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
-    copy_server(&primary, &primary_dir, &standby_dir);
-    let standby = PrivatePostgres::start(&standby_dir, &SETTINGS).unwrap();
-    let (standby_url, both) = (standby.database_url("billing"), either(&primary, &standby));
+    let pair = Pair::start(&SETTINGS, &SETTINGS).await;
+    let (standby_url, both) = (pair.standby.database_url("billing"), either(&pair));
     let unavailable = (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned());
 
     let service = TestServer::start(&both, config()).await;
@@ -58,7 +52,7 @@ async fn after_a_failover_services_go_on_without_a_restart_and_know_all_that_was
     assert_eq!(check(&mut readiness_beside, "readiness").await, NotServing);
     assert_eq!(check(&mut readiness_beside, "liveness").await, Serving);
 
-    primary.stop().unwrap();
+    pair.primary.stop().unwrap();
     wait_for(&mut readiness, "readiness", NotServing).await;
     assert_eq!(reason(client.charge(charge("ann", "job-3", 1)).await), unavailable);
     // So does one that is started now.
@@ -84,14 +78,9 @@ async fn after_a_failover_services_go_on_without_a_restart_and_know_all_that_was
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_hangs_for_ever_is_left_for_the_standby_that_was_promoted() {
-    let dir = Dir::new();
-    let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
-    let primary = PrivatePostgres::start(&primary_dir, &SETTINGS).unwrap();
-    schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
-    copy_server(&primary, &primary_dir, &standby_dir);
-    let standby = PrivatePostgres::start(&standby_dir, &SETTINGS).unwrap();
-    let standby_url = standby.database_url("billing");
-    let url = format!("{}&connect_timeout=1", either(&primary, &standby));
+    let pair = Pair::start(&SETTINGS, &SETTINGS).await;
+    let standby_url = pair.standby.database_url("billing");
+    let url = format!("{}&connect_timeout=1", either(&pair));
     let service = TestServer::start(&url, config()).await;
     let mut client = service.client().await;
     let mut readiness = health(&service.url).await;
@@ -100,7 +89,7 @@ async fn a_primary_that_hangs_for_ever_is_left_for_the_standby_that_was_promoted
     assert_eq!(available(&mut client, "ann").await, 10);
     wait_until_replayed(&standby_url, 1).await;
 
-    signal_server(&primary_dir, Signal::STOP);
+    signal_server(&pair.primary_dir, Signal::STOP);
     let unanswered = tokio::spawn({
         let mut client = client.clone();
         async move { client.charge(charge("ann", "job-1", 1)).await.unwrap_err().code() }
@@ -123,7 +112,7 @@ async fn a_primary_that_hangs_for_ever_is_left_for_the_standby_that_was_promoted
     timeout(Duration::from_secs(20), read).await.expect("reads go on");
     assert_eq!(available(&mut client, "ann").await, 9);
     check_book(&standby_url).await;
-    signal_server(&primary_dir, Signal::CONT);
+    signal_server(&pair.primary_dir, Signal::CONT);
 }
 
 /// Waits until the standby has this many entries.

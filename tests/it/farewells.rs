@@ -2,31 +2,25 @@
 
 use std::{
     fs::{self, File},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use billing::private_postgres::PrivatePostgres;
 
-use crate::support::{
-    dir::Dir,
-    process::Process,
-    waiting::{PATIENCE, run, wait_for_exit},
+use crate::{
+    preflight::source::{REGULAR, TABLES},
+    support::{
+        dir::Dir,
+        process::Process,
+        waiting::{PATIENCE, printed, run, wait_for_exit},
+    },
 };
 
 /// Below DEBUG1, a session that is broken off outside of a transaction is not mentioned.
 const SETTINGS: [(&str, &str); 3] =
     [("fsync", "off"), ("log_min_messages", "debug1"), ("log_disconnections", "on")];
-const SOURCE: &str = "\
-    CREATE TABLE balances (account_id text PRIMARY KEY, balance_micro_usd bigint NOT NULL, \
-        withdrawable_micro_usd bigint NOT NULL, updated_at timestamptz NOT NULL DEFAULT now()); \
-    CREATE TABLE ledger_entries (id bigserial PRIMARY KEY, account_id text NOT NULL, entry_type text NOT NULL, \
-        amount_micro_usd bigint NOT NULL, balance_after bigint NOT NULL, reference text, \
-        created_at timestamptz NOT NULL DEFAULT now()); \
-    INSERT INTO balances VALUES ('acme', 5, 0); \
-    INSERT INTO ledger_entries (account_id, entry_type, amount_micro_usd, balance_after) \
-        SELECT 'acme', 'admin_credit', 1, n FROM generate_series(1, 5) AS n";
 
 struct Server {
     postgres: PrivatePostgres,
@@ -40,14 +34,18 @@ impl Server {
         let server = Self { postgres, dir };
         server.sql("billing", "CREATE DATABASE source");
         server.sql("billing", "CREATE DATABASE empty");
-        server.sql("source", SOURCE);
+        server.sql("source", &format!("{TABLES}{REGULAR}"));
         server
     }
 
     fn sql(&self, database: &str, sql: &str) {
+        printed(self.psql(database, sql));
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Output {
         let url = self.postgres.database_url(database);
         let mut psql = Command::new(self.postgres.bin_dir().join("psql"));
-        assert!(run(psql.args(["-Xq", "-d", &url, "-c", sql])).status.success());
+        run(psql.args(["-Xq", "-d", &url, "-c", sql]))
     }
 
     fn log(&self) -> String {
@@ -63,11 +61,7 @@ impl Server {
             let log = self.log()[before..].to_owned();
             let all =
                 "SELECT 1/(count(*) = 1)::int FROM pg_stat_activity WHERE backend_type = 'client backend'";
-            let url = self.postgres.database_url("postgres");
-            let mut psql = Command::new(self.postgres.bin_dir().join("psql"));
-            if run(psql.args(["-Xq", "-d", &url, "-c", all])).status.success()
-                && log.contains("disconnection: ")
-            {
+            if self.psql("postgres", all).status.success() && log.contains("disconnection: ") {
                 return self.log()[before..].to_owned();
             }
             assert!(Instant::now() < deadline, "sessions stay: {log}");

@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io::Write as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{
     check::check_book,
+    dir::Dir,
     health::{check, health, wait_for},
     server::{TestServer, config},
     waiting::run,
@@ -30,23 +31,19 @@ use crate::support::{
 const SIZE: &str = "size=24m";
 
 /// A small file system of its own, in memory.
-struct SmallDisk(PathBuf);
+struct SmallDisk(Dir);
 
 impl SmallDisk {
     /// `None` where nothing may be mounted.
     fn mount() -> Option<Self> {
-        let dir = std::env::temp_dir().join(format!("billing-small-disk-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
-        let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&dir));
-        if mounted.status.success() {
-            return Some(Self(dir));
-        }
-        fs::remove_dir(&dir).unwrap();
-        None
+        let disk = Self(Dir::new());
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(disk.0.path());
+        run(&mut mount).status.success().then_some(disk)
     }
 
     fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
+        self.0.path().join("ballast")
     }
 
     /// Leaves no room.
@@ -62,8 +59,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = run(Command::new("umount").arg("-l").arg(&self.0));
-        let _ = fs::remove_dir(&self.0);
+        let _ = run(Command::new("umount").arg("-l").arg(self.0.path())); // may not be mounted
     }
 }
 
@@ -73,9 +69,10 @@ async fn a_full_disk_is_unavailable_for_writes_until_there_is_room_and_every_key
         println!("skipped: this user may not mount a small file system");
         return;
     };
-    let dir = std::env::temp_dir().join(format!("billing-full-disk-{}", std::process::id()));
-    let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
-    let url = move_to(&postgres, &dir, &disk).await;
+    let dir = Dir::new();
+    let data = dir.path().join("data");
+    let postgres = PrivatePostgres::start(&data, &[("fsync", "off")]).unwrap();
+    let url = move_to(&postgres, &data, &disk).await;
     schema::migrate(&url.parse().unwrap()).await.unwrap();
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
@@ -118,15 +115,14 @@ async fn a_full_disk_is_unavailable_for_writes_until_there_is_room_and_every_key
     check_book(&url).await;
     drop(server);
     postgres.stop().unwrap();
-    fs::remove_dir_all(dir).unwrap();
 }
 
 /// Makes a database whose tables are on a disk, and returns its URL.
-async fn move_to(postgres: &PrivatePostgres, dir: &std::path::Path, disk: &SmallDisk) -> String {
-    let owner = fs::metadata(dir.join("cluster")).unwrap();
-    let location = disk.0.join("tablespace");
+async fn move_to(postgres: &PrivatePostgres, data: &Path, disk: &SmallDisk) -> String {
+    let owner = fs::metadata(data.join("cluster")).unwrap();
+    let location = disk.0.path().join("tablespace");
     fs::create_dir(&location).unwrap();
-    fs::set_permissions(&disk.0, Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(disk.0.path(), Permissions::from_mode(0o711)).unwrap();
     chown(&location, Some(owner.uid()), Some(owner.gid())).unwrap();
     let mut operator = AsyncPgConnection::establish(&postgres.database_url("postgres")).await.unwrap();
     for sql in [

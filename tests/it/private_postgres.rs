@@ -5,7 +5,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,53 +15,41 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use crate::support::{
     dir::Dir,
     process::{Lines, Process},
-    waiting::{PATIENCE, run, wait_for_exit},
+    waiting::{PATIENCE, printed, run, wait_for_exit},
 };
 
 const UNSAFE_BUT_FAST: &[(&str, &str)] = &[("fsync", "off")];
 /// Names the data directory to the process that is going to be killed.
 const DATA_DIR_OF_THE_KILLED: &str = "DATA_DIR_OF_THE_KILLED";
 
-/// A directory that is removed at the end of its test.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(env::temp_dir().join(format!("billing-{}-{count}", std::process::id())))
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("the directory can be removed");
-    }
+/// A directory of a test's own, and one in it that is still to be made.
+fn data_dir() -> (Dir, PathBuf) {
+    let dir = Dir::new();
+    let data = dir.path().join("data");
+    (dir, data)
 }
 
 fn query(postgres: &PrivatePostgres, sql: &str) -> String {
     let url = postgres.database_url("billing");
     let mut psql = Command::new(postgres.bin_dir().join("psql"));
-    let output = run(psql.args(["-XAt", "-d", &url, "-c", sql]));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    printed(run(psql.args(["-XAt", "-d", &url, "-c", sql]))).trim().to_owned()
 }
 
 #[test]
 fn data_survive_a_restart() {
-    let dir = TempDir::new();
-    let postgres = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    let (_dir, data) = data_dir();
+    let postgres = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
     query(&postgres, "CREATE TABLE note AS SELECT 'kept' AS text");
     postgres.stop().unwrap();
 
-    let postgres = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    let postgres = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
     assert_eq!(query(&postgres, "SELECT text FROM note"), "kept");
 }
 
 #[test]
 fn commits_reach_the_disk() {
-    let dir = TempDir::new();
-    let postgres = PrivatePostgres::start(&dir.0, &[]).unwrap();
+    let (_dir, data) = data_dir();
+    let postgres = PrivatePostgres::start(&data, &[]).unwrap();
     assert_eq!(query(&postgres, "SHOW fsync"), "on");
     assert_eq!(query(&postgres, "SHOW synchronous_commit"), "on");
     assert_eq!(query(&postgres, "SHOW full_page_writes"), "on");
@@ -70,43 +57,43 @@ fn commits_reach_the_disk() {
 
 #[test]
 fn a_second_server_on_the_same_directory_is_refused() {
-    let dir = TempDir::new();
-    let first = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
-    let second = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST);
+    let (_dir, data) = data_dir();
+    let first = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
+    let second = PrivatePostgres::start(&data, UNSAFE_BUT_FAST);
     assert!(matches!(second, Err(PrivatePostgresError::InUse(_))), "{second:?}");
     assert_eq!(query(&first, "SELECT 1"), "1");
 }
 
 #[test]
 fn an_interrupted_initialisation_is_begun_anew() {
-    let dir = TempDir::new();
-    let unfinished = dir.0.join("cluster.new");
+    let (_dir, data) = data_dir();
+    let unfinished = data.join("cluster.new");
     fs::create_dir_all(&unfinished).unwrap();
     fs::write(unfinished.join("PG_VERSION"), "half").unwrap();
 
-    let postgres = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    let postgres = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
     assert_eq!(query(&postgres, "SELECT current_database()"), "billing");
     assert!(!unfinished.exists());
 }
 
 #[test]
 fn a_failed_start_tells_what_the_server_logged() {
-    let dir = TempDir::new();
-    let error = PrivatePostgres::start(&dir.0, &[("no_such_parameter", "1")]).unwrap_err();
+    let (_dir, data) = data_dir();
+    let error = PrivatePostgres::start(&data, &[("no_such_parameter", "1")]).unwrap_err();
     assert!(error.to_string().contains("no_such_parameter"), "{error}");
 }
 
 #[test]
 fn a_log_that_has_grown_large_is_put_aside_at_the_next_start() {
-    let dir = TempDir::new();
-    let (log, old) = (dir.0.join("postgres.log"), dir.0.join("postgres.log.old"));
-    PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
-    PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
+    let (_dir, data) = data_dir();
+    let (log, old) = (data.join("postgres.log"), data.join("postgres.log.old"));
+    PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
+    PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
     assert!(!old.exists(), "it is small");
     let large = "x".repeat(11 << 20);
     fs::write(&log, &large).unwrap();
 
-    let postgres = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    let postgres = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
     assert_eq!(fs::read_to_string(&old).unwrap(), large);
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("ready to accept connections") && said.len() < 10_000, "{said}");
@@ -115,16 +102,16 @@ fn a_log_that_has_grown_large_is_put_aside_at_the_next_start() {
 
 #[test]
 fn a_log_that_is_flooded_is_put_aside_while_the_server_runs() {
-    let dir = TempDir::new();
-    let postgres = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    let (_dir, data) = data_dir();
+    let postgres = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
     let flood = "DO $$ BEGIN FOR i IN 1..24 LOOP RAISE LOG '%', repeat('x', 1024 * 1024); END LOOP; END $$";
     query(&postgres, flood);
-    let log = dir.0.join("postgres.log");
+    let log = data.join("postgres.log");
     eventually("the log is short", || fs::metadata(&log).unwrap().len() < 11 << 20);
     query(&postgres, "DO $$ BEGIN RAISE LOG 'after the flood'; END $$");
     assert!(fs::read_to_string(&log).unwrap().contains("after the flood"), "it is still written to");
     postgres.stop().unwrap();
-    PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
+    PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap().stop().unwrap();
 }
 
 fn refusal(dir: &Path) -> PrivatePostgresError {
@@ -138,46 +125,46 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_directory_with_other_things_in_it_is_refused_and_left_as_it_is() {
     for other in ["notes.txt", "cluster", "PG_VERSION"] {
-        let dir = TempDir::new();
-        fs::create_dir(&dir.0).unwrap();
-        fs::write(dir.0.join(other), "kept").unwrap();
-        let error = refusal(&dir.0);
+        let (_dir, data) = data_dir();
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join(other), "kept").unwrap();
+        let error = refusal(&data);
         assert!(matches!(error, PrivatePostgresError::NotOurs(..)), "{error}");
         assert!(error.to_string().contains(other), "{error}");
-        let names: Vec<_> = fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [other]);
-        assert_eq!(fs::read_to_string(dir.0.join(other)).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(data.join(other)).unwrap(), "kept");
     }
 }
 
 #[test]
 fn a_directory_that_others_may_write_to_is_refused() {
-    let dir = TempDir::new();
-    fs::create_dir(&dir.0).unwrap();
-    fs::set_permissions(&dir.0, Permissions::from_mode(0o1777)).unwrap();
-    let error = refusal(&dir.0);
-    assert!(matches!(&error, PrivatePostgresError::WritableByOthers(path) if *path == dir.0), "{error}");
-    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0);
+    let (_dir, data) = data_dir();
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o1777)).unwrap();
+    let error = refusal(&data);
+    assert!(matches!(&error, PrivatePostgresError::WritableByOthers(path) if *path == data), "{error}");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
 }
 
 #[test]
 fn no_link_in_the_directory_is_followed() {
     for name in ["lock", "postgres.log", "postgres.log.old", "cluster", "cluster.new", "socket"] {
-        let (dir, elsewhere) = (TempDir::new(), Dir::new());
+        let ((_dir, data), elsewhere) = (data_dir(), Dir::new());
         let victim = elsewhere.write("PG_VERSION", "kept");
         fs::set_permissions(&victim, Permissions::from_mode(0o644)).unwrap();
-        fs::create_dir(&dir.0).unwrap();
+        fs::create_dir(&data).unwrap();
         let is_file = name.starts_with("postgres.log") || name == "lock";
-        symlink(if is_file { Path::new(&victim) } else { elsewhere.path() }, dir.0.join(name)).unwrap();
-        let error = refusal(&dir.0);
+        symlink(if is_file { Path::new(&victim) } else { elsewhere.path() }, data.join(name)).unwrap();
+        let error = refusal(&data);
         assert!(matches!(error, PrivatePostgresError::Linked(_)), "{name}: {error}");
         assert_eq!(fs::read_to_string(&victim).unwrap(), "kept", "{name}");
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1, "{name}");
         // A link to nothing would make what it leads to.
         let nothing = elsewhere.path().join("nothing");
-        fs::remove_file(dir.0.join(name)).unwrap();
-        symlink(&nothing, dir.0.join(name)).unwrap();
-        let error = refusal(&dir.0);
+        fs::remove_file(data.join(name)).unwrap();
+        symlink(&nothing, data.join(name)).unwrap();
+        let error = refusal(&data);
         assert!(matches!(error, PrivatePostgresError::Linked(_)), "{name}: {error}");
         assert!(!nothing.exists(), "{name}");
     }
@@ -269,19 +256,19 @@ fn postmaster(data_dir: &Path) -> Pid {
 /// The server starts its sessions again after a crash of one.
 #[test]
 fn a_service_outlives_a_crashed_session_but_ends_with_its_server() {
-    let dir = TempDir::new();
-    let flags = ["--data-dir", dir.0.to_str().unwrap()];
+    let (_dir, data) = data_dir();
+    let flags = ["--data-dir", data.to_str().unwrap()];
     let mut service = Process::serve(&flags);
     service
         .log()
         .wait_for(|line| line.contains("commits are possible").then_some(()))
         .expect("it has sessions");
-    let parent = postmaster(&dir.0).as_raw_nonzero().to_string();
-    let sessions = run(Command::new("pgrep").args(["-P", &parent, "-f", "postgres: billing billing"]));
-    let sessions = String::from_utf8(sessions.stdout).unwrap();
+    let parent = postmaster(&data).as_raw_nonzero().to_string();
+    let mut pgrep = Command::new("pgrep");
+    let sessions = printed(run(pgrep.args(["-P", &parent, "-f", "postgres: billing billing"])));
     let session = sessions.lines().next().expect("it has a session").parse().unwrap();
     kill_process(Pid::from_raw(session).unwrap(), Signal::KILL).unwrap();
-    let log = || fs::read_to_string(dir.0.join("postgres.log")).unwrap();
+    let log = || fs::read_to_string(data.join("postgres.log")).unwrap();
     eventually("the server has recovered", || {
         log().rsplit("terminating any other active").next().unwrap().contains("ready to accept connections")
             && log().contains("terminating any other active")
@@ -289,7 +276,7 @@ fn a_service_outlives_a_crashed_session_but_ends_with_its_server() {
     thread::sleep(Duration::from_secs(1)); // it would have ended
     assert!(!service.has_ended(), "{:#?}", service.log().all());
 
-    kill_process(postmaster(&dir.0), Signal::KILL).unwrap();
+    kill_process(postmaster(&data), Signal::KILL).unwrap();
     let said = service.log();
     assert_eq!(service.ended().code(), Some(1));
     let failures = said.whole().join("\n");
@@ -301,10 +288,10 @@ fn a_service_outlives_a_crashed_session_but_ends_with_its_server() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_server_stops_when_its_service_is_killed() {
-    let dir = TempDir::new();
+    let (_dir, data) = data_dir();
     let mut service = Command::new(env::current_exe().unwrap())
         .args(["private_postgres::a_service_that_is_killed", "--exact", "--ignored", "--nocapture"])
-        .env(DATA_DIR_OF_THE_KILLED, &dir.0)
+        .env(DATA_DIR_OF_THE_KILLED, &data)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -314,7 +301,7 @@ fn the_server_stops_when_its_service_is_killed() {
     service.kill().unwrap();
     wait_for_exit(&mut service);
 
-    let successor = PrivatePostgres::start(&dir.0, UNSAFE_BUT_FAST).unwrap();
+    let successor = PrivatePostgres::start(&data, UNSAFE_BUT_FAST).unwrap();
     assert_eq!(query(&successor, "SELECT text FROM note"), "kept");
 }
 

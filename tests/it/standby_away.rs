@@ -2,7 +2,6 @@
 //! returns.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -10,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::{ledger::Ledger, private_postgres::PrivatePostgres, schema};
+use billing::{ledger::Ledger, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use rustix::process::Signal;
 use tokio::{
@@ -23,10 +22,10 @@ use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving
 use crate::support::{
     book::{limits, number},
     check::check_book,
-    dir::Dir,
     health::{health, wait_for},
     server::{TestServer, config},
-    standby::{copy_server, signal_server},
+    standby::{Pair, signal_server},
+    waiting::until,
     *,
 };
 
@@ -46,30 +45,25 @@ const BACKENDS_MAX: i64 = 15;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_synchronous_standby_is_frozen_little_waits_and_all_goes_on_when_it_is_back() {
-    let dir = Dir::new();
-    let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
-    let (primary, standby) = start(&primary_dir, &standby_dir).await;
-    let leave = async || signal_server(&standby_dir, Signal::STOP);
-    let come_back = async || signal_server(&standby_dir, Signal::CONT);
-    standby_is_away(&primary, leave, come_back).await;
-    drop(standby);
+    let pair = start().await;
+    let leave = async || signal_server(&pair.standby_dir, Signal::STOP);
+    let come_back = async || signal_server(&pair.standby_dir, Signal::CONT);
+    standby_is_away(&pair.primary, leave, come_back).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_synchronous_standby_is_gone_little_waits_and_all_goes_on_when_there_is_one_again() {
-    let dir = Dir::new();
-    let (primary_dir, standby_dir) = (dir.path().join("primary"), dir.path().join("standby"));
-    let (primary, standby) = start(&primary_dir, &standby_dir).await;
-    let standby = std::sync::Mutex::new(Some(standby));
+    let pair = start().await;
+    let standby = std::sync::Mutex::new(Some(pair.standby));
     let leave = async || {
         let standby = standby.lock().unwrap().take().unwrap();
         spawn_blocking(move || standby.stop()).await.unwrap().unwrap();
     };
     let come_back = async || {
-        let again = PrivatePostgres::start(&standby_dir, &STANDBY).unwrap();
+        let again = PrivatePostgres::start(&pair.standby_dir, &STANDBY).unwrap();
         *standby.lock().unwrap() = Some(again);
     };
-    standby_is_away(&primary, leave, come_back).await;
+    standby_is_away(&pair.primary, leave, come_back).await;
 }
 
 async fn standby_is_away(
@@ -130,22 +124,17 @@ async fn standby_is_away(
 }
 
 /// A server with a synchronous standby.
-async fn start(dir: &Path, standby_dir: &Path) -> (PrivatePostgres, PrivatePostgres) {
-    let primary = PrivatePostgres::start(dir, &PRIMARY).unwrap();
-    schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
-    copy_server(&primary, dir, standby_dir);
-    let standby = PrivatePostgres::start(standby_dir, &STANDBY).unwrap();
-    let mut operator = AsyncPgConnection::establish(&primary.database_url("postgres")).await.unwrap();
+async fn start() -> Pair {
+    let pair = Pair::start(&PRIMARY, &STANDBY).await;
+    let mut operator = AsyncPgConnection::establish(&pair.primary.database_url("postgres")).await.unwrap();
     operator.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
     operator.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-    for _ in 0..500 {
-        if number(&mut operator, synchronous).await == 1 {
-            return (primary, standby);
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the standby does not become synchronous");
+    until("the standby is synchronous", async || {
+        (number(&mut operator, synchronous).await == 1).then_some(())
+    })
+    .await;
+    pair
 }
 
 /// How many sessions are late, by the metrics.
@@ -159,13 +148,13 @@ async fn prove(ledger: Ledger) -> bool {
 
 /// Calls for a while, each account from a task of its own, and returns what was asked for, and how long the answer took.
 fn call_for(server: &TestServer, lasting: Duration) -> JoinSet<Vec<(String, String, Duration)>> {
-    let until = Instant::now() + lasting;
+    let end = Instant::now() + lasting;
     let call = |account: usize| {
         let url = server.url.clone();
         async move {
             let (mut client, account) = (connect(&url).await, format!("account-{account}"));
             let mut keys = Vec::new();
-            while Instant::now() < until {
+            while Instant::now() < end {
                 let (key, began) = (format!("job-{}", keys.len()), Instant::now());
                 let answer = client.charge(charge(&account, &key, 1)).await.unwrap_err();
                 assert_eq!(answer.code(), Code::Unavailable, "{answer:?}");

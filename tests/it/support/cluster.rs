@@ -19,7 +19,7 @@ use std::{
 
 use billing::{private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use rustix::process::{Pid, getppid, test_kill_process};
+use rustix::process::{Pid, getpid, getppid, test_kill_process};
 
 use super::{process::Lines, waiting::wait_for_exit};
 
@@ -79,8 +79,7 @@ impl Cluster {
 
     /// The server of this run, which the first process to come has started.
     fn join() -> Self {
-        let run = Run::of_this_process();
-        let dir = run.dir();
+        let dir = dir_of_this_run();
         fs::create_dir_all(&dir).unwrap();
         let lock = File::create(dir.join("joining")).unwrap();
         lock.lock().unwrap(); // whoever has it waits for the keeper, which has a bound
@@ -95,25 +94,14 @@ impl Cluster {
     }
 }
 
-/// A run of the tests.
-struct Run {
-    owner: Pid,
-    /// Tells it from an earlier run whose owner had the same number.
-    name: String,
-}
-
-impl Run {
-    fn of_this_process() -> Self {
-        match env::var("NEXTEST_RUN_ID") {
-            // Its beginning is enough, and the path of a socket must be short.
-            Ok(id) => Self { owner: getppid().unwrap(), name: id.chars().take(8).collect() },
-            Err(_) => Self { owner: rustix::process::getpid(), name: format!("{:x}", fastrand::u32(..)) },
-        }
-    }
-
-    fn dir(&self) -> PathBuf {
-        env::temp_dir().join(format!("{DIR_PREFIX}{}-{}", self.owner.as_raw_nonzero(), self.name))
-    }
+/// The directory of this run. Its name says who owns the run, and tells it from an earlier one whose owner had the same number.
+fn dir_of_this_run() -> PathBuf {
+    let (owner, name) = match env::var("NEXTEST_RUN_ID") {
+        // Its beginning is enough, and the path of a socket must be short.
+        Ok(id) => (getppid().unwrap(), id.chars().take(8).collect()),
+        Err(_) => (getpid(), format!("{:x}", fastrand::u32(..))),
+    };
+    env::temp_dir().join(format!("{DIR_PREFIX}{}-{name}", owner.as_raw_nonzero()))
 }
 
 /// The owner of the run that a directory belongs to.

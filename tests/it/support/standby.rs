@@ -6,14 +6,39 @@ use std::{
         fs::{DirBuilderExt as _, MetadataExt as _, chown},
         process::CommandExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
-use billing::private_postgres::PrivatePostgres;
+use billing::{private_postgres::PrivatePostgres, schema};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::waiting::run;
+use super::{
+    dir::Dir,
+    waiting::{printed, run},
+};
+
+/// A server with a book in it, and its standby.
+pub struct Pair {
+    pub primary: PrivatePostgres,
+    pub standby: PrivatePostgres,
+    pub primary_dir: PathBuf,
+    pub standby_dir: PathBuf,
+    _dir: Dir,
+}
+
+impl Pair {
+    /// Starts both.
+    pub async fn start(of_primary: &[(&str, &str)], of_standby: &[(&str, &str)]) -> Self {
+        let dir = Dir::new();
+        let [primary_dir, standby_dir] = ["primary", "standby"].map(|name| dir.path().join(name));
+        let primary = PrivatePostgres::start(&primary_dir, of_primary).unwrap();
+        schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
+        copy_server(&primary, &primary_dir, &standby_dir);
+        let standby = PrivatePostgres::start(&standby_dir, of_standby).unwrap();
+        Self { primary, standby, primary_dir, standby_dir, _dir: dir }
+    }
+}
 
 /// Copies a running server, whose data is in `primary_dir`, into `dir`.
 pub fn copy_server(primary: &PrivatePostgres, primary_dir: &Path, dir: &Path) {
@@ -25,7 +50,7 @@ pub fn copy_server(primary: &PrivatePostgres, primary_dir: &Path, dir: &Path) {
     let mut backup = Command::new(primary.bin_dir().join("pg_basebackup"));
     backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", &primary.database_url("")]);
     backup.arg("-D").arg(&cluster).current_dir("/").uid(owner.uid()).gid(owner.gid());
-    assert!(run(&mut backup).status.success());
+    printed(run(&mut backup));
 }
 
 /// Sends a signal to every process of the server whose data is in `dir`.
