@@ -16,11 +16,13 @@ use billing::grpc::proto::GetReservationRequest;
 use diesel_async::SimpleAsyncConnection;
 use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::support::{process::Process, *};
+use crate::support::{
+    health::{health, request},
+    process::Process,
+    *,
+};
 
 /// How many other accounts there are, and how many calls a second they make together.
 const OTHERS: usize = 50;
@@ -116,11 +118,10 @@ async fn keep_every_reader_busy(service: &Process, is_over: &Arc<AtomicBool>) ->
 
 /// How often the service was found ready, and how often not.
 async fn watch_health(service: &Process, is_over: &Arc<AtomicBool>) -> (u32, u32) {
-    let channel = tonic::transport::Endpoint::from_shared(service.url()).unwrap().connect().await.unwrap();
-    let mut health = HealthClient::new(channel);
+    let mut health = health(&service.url()).await;
     let (mut ready, mut unready) = (0, 0);
     while !is_over.load(Ordering::Relaxed) {
-        let answer = health.check(HealthCheckRequest { service: "readiness".into() }).await;
+        let answer = health.check(request("readiness")).await;
         match answer.map(|answer| answer.into_inner().status()) {
             Ok(ServingStatus::Serving) => ready += 1,
             Ok(_) | Err(_) => unready += 1,

@@ -12,7 +12,8 @@ use std::{
 use crate::support::{
     on_a_book,
     process::Process,
-    waiting::{PATIENCE, finish_within, run_within},
+    shell,
+    waiting::{PATIENCE, finish_within, printed, run_within},
 };
 
 /// How long it may take to compile all of gRPC, which is done once.
@@ -25,11 +26,7 @@ fn missing() -> Option<&'static str> {
     if !Path::new(&packages).join("src/google.golang.org/grpc").exists() {
         return Some("golang-google-grpc-dev");
     }
-    let has = |program: &&str| {
-        let paths = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&paths).any(|dir| dir.join(program).exists())
-    };
-    ["go", "gofmt", "protoc-gen-go", "protoc-gen-go-grpc"].into_iter().find(|program| !has(program))
+    shell::missing(&["go", "gofmt", "protoc-gen-go", "protoc-gen-go-grpc"])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,8 +36,7 @@ async fn it_loses_and_doubles_nothing_while_the_service_is_killed() {
     }
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-client");
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/go/build");
-    let built = run_within(BUILD_PATIENCE, Command::new(program).arg(&out));
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    printed(run_within(BUILD_PATIENCE, Command::new(program).arg(&out)));
     on_a_book(async |book| {
         let mut service = Process::serve(&["--database-url", &book.url]);
         let address = service.address.clone();
@@ -55,10 +51,9 @@ async fn it_loses_and_doubles_nothing_while_the_service_is_killed() {
             thread::sleep(Duration::from_secs(1)); // longer than the service config tries
             service = Process::serve(&["--database-url", &book.url, "--listen", &address]);
         }
-        let done = tokio::task::spawn_blocking(|| finish_within(PATIENCE, client)).await.unwrap();
-        assert!(done.status.success(), "a call was not answered");
+        let done = tokio::task::spawn_blocking(|| printed(finish_within(PATIENCE, client))).await.unwrap();
         let jobs: i64 = JOBS.parse().unwrap();
-        assert_eq!(String::from_utf8(done.stdout).unwrap().lines().count().to_string(), JOBS);
+        assert_eq!(done.lines().count().to_string(), JOBS);
         assert_eq!(book.number("SELECT last_sequence FROM accounts").await, 2 * jobs, "each is there once");
         assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, 40 * jobs);
     })

@@ -1,7 +1,7 @@
 //! The client for Node of `docs/CLIENTS.md`: run as it stands there, it prints what stands there.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 use crate::support::{
     on_a_book,
     process::Process,
+    shell,
     waiting::{run, run_within},
 };
 
@@ -21,11 +22,7 @@ const INSTALL_PATIENCE: Duration = Duration::from_secs(120);
 /// A directory with the packages, kept for the next run. Or why they cannot be had.
 fn packages() -> Result<PathBuf, String> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-client");
-    let has = |program: &&str| {
-        let paths = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&paths).any(|dir| dir.join(program).exists())
-    };
-    if let Some(missing) = ["node", "npm"].into_iter().find(|program| !has(program)) {
+    if let Some(missing) = shell::missing(&["node", "npm"]) {
         return Err(format!("{missing} is missing"));
     }
     fs::create_dir_all(&dir).unwrap();

@@ -72,6 +72,12 @@ impl Shell {
     }
 }
 
+/// The first of some programs that is nowhere to be found.
+pub fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
+    let dirs: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
+    programs.iter().copied().find(|program| !dirs.iter().any(|dir| dir.join(program).exists()))
+}
+
 /// Where commands are looked for: the program and PostgreSQL's own come first.
 pub fn path() -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_billing")).parent().unwrap().to_owned();
