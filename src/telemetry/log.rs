@@ -25,20 +25,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// An unknown format.
-#[derive(Debug, thiserror::Error)]
-#[error("the format must be auto, human or json")]
-pub struct UnknownLogFormat;
-
 impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, UnknownLogFormat> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         match text {
             "auto" => Ok(Self::Auto),
             "human" => Ok(Self::Human),
             "json" => Ok(Self::Json),
-            _ => Err(UnknownLogFormat),
+            _ => Err("the format must be auto, human or json"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeLabelSet, EncodeMetric, text},
     metrics::{
         MetricType,
         counter::{ConstCounter, Counter},
@@ -12,7 +12,7 @@ use prometheus_client::{
         gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
     },
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 /// All metrics. Clones are the same metrics.
@@ -26,7 +26,7 @@ struct Families {
     calls_handled: Family<MethodAndCode, Counter>,
     call_seconds: Family<Method, Histogram>,
     operations: Family<OperationResult, Counter>,
-    moved: Family<EntryKind, Counter>,
+    moved: Family<Label, Counter>,
     queue_length: Gauge,
     queue_wait: Histogram,
     batch_size: Histogram,
@@ -36,10 +36,10 @@ struct Families {
     open_reservations: Gauge,
     oldest_reservation_seconds: Gauge,
     leases_swept: Counter,
-    sweeps: Family<SweepResult, Counter>,
-    files_usable: Family<Files, Gauge>,
-    reload_failures: Family<Files, Counter>,
-    certificate_expiry: Family<Files, Gauge>,
+    sweeps: Family<Label, Counter>,
+    files_usable: Family<Label, Gauge>,
+    reload_failures: Family<Label, Counter>,
+    certificate_expiry: Family<Label, Gauge>,
 }
 
 /// A method of a service, with the labels of gRPC's own metrics.
@@ -52,10 +52,9 @@ pub struct Method {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-#[expect(clippy::struct_field_names, reason = "the names of the labels")]
 struct MethodAndCode {
-    grpc_service: &'static str,
-    grpc_method: &'static str,
+    #[prometheus(flatten)]
+    method: Method,
     grpc_code: &'static str,
 }
 
@@ -70,21 +69,8 @@ pub struct OperationResult {
     pub reason: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EntryKind {
-    entry_type: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SweepResult {
-    result: &'static str,
-}
-
-/// Files that are reloaded when they change.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Files {
-    files: &'static str,
-}
+/// A label and its value.
+type Label = [(&'static str, &'static str); 1];
 
 /// The state of a connection pool.
 #[derive(Debug, Clone, Copy)]
@@ -112,100 +98,73 @@ impl Metrics {
     #[must_use]
     pub fn new(pools: impl Fn() -> Vec<PoolSample> + Send + Sync + 'static) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 16)); // half a millisecond to 16 s
-        let mut families = Families {
-            registry: Registry::default(),
-            calls_started: Family::default(),
-            calls_handled: Family::default(),
-            call_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
-            operations: Family::default(),
-            moved: Family::default(),
-            queue_length: Gauge::default(),
-            queue_wait: seconds(),
-            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)), // 1 to 4,096
-            commit_seconds: seconds(),
-            ready: Gauge::default(),
-            database_clock_ahead: Gauge::default(),
-            open_reservations: Gauge::default(),
-            oldest_reservation_seconds: Gauge::default(),
-            leases_swept: Counter::default(),
-            sweeps: Family::default(),
-            files_usable: Family::default(),
-            reload_failures: Family::default(),
-            certificate_expiry: Family::default(),
+        let by_method = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 13)); // 1 to 4,096
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Pools(Box::new(pools))));
+        let all = &mut registry;
+        let families = Families {
+            calls_started: add(all, "grpc_server_started", "gRPC calls begun, by method"),
+            calls_handled: add(all, "grpc_server_handled", "gRPC calls ended, by method and code"),
+            call_seconds: add_made(
+                all,
+                "grpc_server_handling_seconds",
+                "How long gRPC calls took, by method",
+                by_method,
+            ),
+            operations: add(all, "billing_operations", "Operations, by what became of them"),
+            moved: add(all, "billing_moved_micro_usd", "Money moved by new entries, by their type"),
+            queue_length: add(all, "billing_queue_length", "Operations that wait for a writer"),
+            queue_wait: add_made(
+                all,
+                "billing_queue_wait_seconds",
+                "How long operations waited for a writer",
+                seconds(),
+            ),
+            batch_size: add_made(all, "billing_batch_operations", "Operations in one batch", batch_sizes),
+            commit_seconds: add_made(
+                all,
+                "billing_commit_seconds",
+                "How long a batch took, with all its transactions",
+                seconds(),
+            ),
+            ready: add(all, "billing_ready", "Whether a commit is possible: 1 or 0"),
+            database_clock_ahead: add_in_seconds(
+                all,
+                "billing_database_clock_ahead",
+                "How far the database's clock is ahead of this machine's; negative where it is behind",
+            ),
+            open_reservations: add(all, "billing_open_reservations", "Reservations that are open"),
+            oldest_reservation_seconds: add(
+                all,
+                "billing_oldest_reservation_seconds",
+                "Age of the oldest open reservation",
+            ),
+            leases_swept: add(all, "billing_leases_swept", "Expiries written down by the sweeper"),
+            sweeps: add(all, "billing_sweeps", "Sweeps, by their result"),
+            files_usable: add(
+                all,
+                "billing_last_reload_successful",
+                "Whether files are in use whole, as they are now: 1 or 0",
+            ),
+            reload_failures: add(
+                all,
+                "billing_reload_failures",
+                "Changes of files that cannot be used, or not whole",
+            ),
+            certificate_expiry: add_in_seconds(
+                all,
+                "billing_certificate_expiry_timestamp",
+                "When the first certificate of this server's chain expires, since 1970",
+            ),
+            registry,
         };
         for result in ["done", "failed"] {
-            drop(families.sweeps.get_or_create(&SweepResult { result }));
+            drop(families.sweeps.get_or_create(&[("result", result)]));
         }
-        families.register();
-        families.registry.register_collector(Box::new(Pools(Box::new(pools))));
         Self(Arc::new(families))
     }
-}
 
-impl Families {
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("grpc_server_started", "gRPC calls begun, by method", self.calls_started.clone());
-        registry.register(
-            "grpc_server_handled",
-            "gRPC calls ended, by method and code",
-            self.calls_handled.clone(),
-        );
-        registry.register(
-            "grpc_server_handling_seconds",
-            "How long gRPC calls took, by method",
-            self.call_seconds.clone(),
-        );
-        let registry = registry.sub_registry_with_prefix("billing");
-        registry.register("operations", "Operations, by what became of them", self.operations.clone());
-        registry.register("moved_micro_usd", "Money moved by new entries, by their type", self.moved.clone());
-        registry.register("queue_length", "Operations that wait for a writer", self.queue_length.clone());
-        registry.register(
-            "queue_wait_seconds",
-            "How long operations waited for a writer",
-            self.queue_wait.clone(),
-        );
-        registry.register("batch_operations", "Operations in one batch", self.batch_size.clone());
-        registry.register(
-            "commit_seconds",
-            "How long a batch took, with all its transactions",
-            self.commit_seconds.clone(),
-        );
-        registry.register("ready", "Whether a commit is possible: 1 or 0", self.ready.clone());
-        registry.register_with_unit(
-            "database_clock_ahead",
-            "How far the database's clock is ahead of this machine's; negative where it is behind",
-            Unit::Seconds,
-            self.database_clock_ahead.clone(),
-        );
-        registry.register("open_reservations", "Reservations that are open", self.open_reservations.clone());
-        registry.register(
-            "oldest_reservation_seconds",
-            "Age of the oldest open reservation",
-            self.oldest_reservation_seconds.clone(),
-        );
-        registry.register("leases_swept", "Expiries written down by the sweeper", self.leases_swept.clone());
-        registry.register("sweeps", "Sweeps, by their result", self.sweeps.clone());
-        registry.register(
-            "last_reload_successful",
-            "Whether files are in use whole, as they are now: 1 or 0",
-            self.files_usable.clone(),
-        );
-        registry.register(
-            "reload_failures",
-            "Changes of files that cannot be used, or not whole",
-            self.reload_failures.clone(),
-        );
-        registry.register_with_unit(
-            "certificate_expiry_timestamp",
-            "When the first certificate of this server's chain expires, since 1970",
-            Unit::Seconds,
-            self.certificate_expiry.clone(),
-        );
-    }
-}
-
-impl Metrics {
     /// All metrics in the Prometheus text format.
     ///
     /// # Errors
@@ -218,12 +177,7 @@ impl Metrics {
 
     /// Creates the series of a method and a code at 0, so that Prometheus sees the first call as an increase.
     pub fn expect_call(&self, method: &Method, code: &'static str) {
-        let Method { grpc_service, grpc_method } = *method;
-        drop(self.0.calls_handled.get_or_create(&MethodAndCode {
-            grpc_service,
-            grpc_method,
-            grpc_code: code,
-        }));
+        drop(self.0.calls_handled.get_or_create(&MethodAndCode { method: method.clone(), grpc_code: code }));
     }
 
     /// Creates the series of a result at 0.
@@ -238,11 +192,8 @@ impl Metrics {
 
     /// Counts a call that has ended, by the name of its code, such as `NOT_FOUND`.
     pub fn call_handled(&self, method: &Method, code: &'static str, took: Duration) {
-        let Method { grpc_service, grpc_method } = *method;
-        self.0
-            .calls_handled
-            .get_or_create(&MethodAndCode { grpc_service, grpc_method, grpc_code: code })
-            .inc();
+        let method_and_code = MethodAndCode { method: method.clone(), grpc_code: code };
+        self.0.calls_handled.get_or_create(&method_and_code).inc();
         self.0.call_seconds.get_or_create(method).observe(took.as_secs_f64());
     }
 
@@ -253,7 +204,7 @@ impl Metrics {
 
     /// Adds the absolute amount of a new entry, in micro-USD.
     pub fn moved(&self, entry_type: &'static str, micro_usd: u64) {
-        self.0.moved.get_or_create(&EntryKind { entry_type }).inc_by(micro_usd);
+        self.0.moved.get_or_create(&[("entry_type", entry_type)]).inc_by(micro_usd);
     }
 
     /// An operation has joined the queue.
@@ -292,21 +243,19 @@ impl Metrics {
     /// A sweep has ended: how many expiries it wrote down, or that it failed.
     pub fn swept(&self, leases: Option<u64>) {
         let result = if leases.is_some() { "done" } else { "failed" };
-        self.0.sweeps.get_or_create(&SweepResult { result }).inc();
+        self.0.sweeps.get_or_create(&[("result", result)]).inc();
         self.0.leases_swept.inc_by(leases.unwrap_or_default());
     }
-}
 
-impl Metrics {
     /// `credentials` or `tls` files have been read; whether everything in them is valid.
     pub fn reloaded(&self, files: &'static str, is_whole: bool) {
-        self.0.files_usable.get_or_create(&Files { files }).set(i64::from(is_whole));
-        self.0.reload_failures.get_or_create(&Files { files }).inc_by(u64::from(!is_whole));
+        self.0.files_usable.get_or_create(&[("files", files)]).set(i64::from(is_whole));
+        self.0.reload_failures.get_or_create(&[("files", files)]).inc_by(u64::from(!is_whole));
     }
 
     /// When this server's certificate expires, in seconds since 1970.
     pub fn set_certificate_expiry(&self, seconds: i64) {
-        self.0.certificate_expiry.get_or_create(&Files { files: "tls" }).set(seconds);
+        self.0.certificate_expiry.get_or_create(&[("files", "tls")]).set(seconds);
     }
 }
 
@@ -328,35 +277,48 @@ impl Collector for Pools {
                 ConstGauge::new(i64::from(*count)).encode(connections.encode_family(&labels)?)?;
             }
         }
-        let mut waits = encoder.encode_descriptor(
-            "billing_pool_waits",
-            "How often somebody had to wait for a connection",
-            None,
-            MetricType::Counter,
-        )?;
-        for PoolSample { pool, waits: count, .. } in &samples {
-            ConstCounter::new(*count).encode(waits.encode_family(&[("pool", *pool)])?)?;
-        }
-        let mut timeouts = encoder.encode_descriptor(
-            "billing_pool_timeouts",
-            "How often somebody waited for a connection in vain",
-            None,
-            MetricType::Counter,
-        )?;
-        for PoolSample { pool, timeouts: count, .. } in &samples {
-            ConstCounter::new(*count).encode(timeouts.encode_family(&[("pool", *pool)])?)?;
-        }
-        let mut waited = encoder.encode_descriptor(
-            "billing_pool_wait",
-            "How long everybody together waited for connections",
-            Some(&Unit::Seconds),
-            MetricType::Counter,
-        )?;
-        for PoolSample { pool, waited: time, .. } in &samples {
-            ConstCounter::new(time.as_secs_f64()).encode(waited.encode_family(&[("pool", *pool)])?)?;
-        }
-        Ok(())
+        let (waits, timeouts) = ("billing_pool_waits", "billing_pool_timeouts");
+        let help = "How often somebody had to wait for a connection";
+        encode_counter(&mut encoder, waits, help, None, &samples, |sample| sample.waits)?;
+        let help = "How often somebody waited for a connection in vain";
+        encode_counter(&mut encoder, timeouts, help, None, &samples, |sample| sample.timeouts)?;
+        let (waited, help) = ("billing_pool_wait", "How long everybody together waited for connections");
+        let seconds = |sample: &PoolSample| sample.waited.as_secs_f64();
+        encode_counter(&mut encoder, waited, help, Some(&Unit::Seconds), &samples, seconds)
     }
+}
+
+/// Encodes a counter of each pool.
+fn encode_counter<N: EncodeCounterValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    samples: &[PoolSample],
+    count: impl Fn(&PoolSample) -> N,
+) -> fmt::Result {
+    let mut counter = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    for sample in samples {
+        ConstCounter::new(count(sample)).encode(counter.encode_family(&[("pool", sample.pool)])?)?;
+    }
+    Ok(())
+}
+
+/// Registers a new metric.
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    add_made(registry, name, help, M::default())
+}
+
+fn add_made<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers a new metric whose name ends with its unit.
+fn add_in_seconds<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
 }
 
 impl fmt::Debug for Pools {

@@ -6,9 +6,7 @@ mod scrape;
 pub mod spans;
 mod traces;
 
-pub use log::{LogFormat, UnknownLogFormat, start_log};
+pub use log::{LogFormat, start_log};
 pub use metrics::{Method, Metrics, OperationResult, PoolSample};
 pub use scrape::serve_metrics;
-pub use traces::{
-    InvalidOtlpEndpoint, InvalidSampleRatio, OtlpEndpoint, SampleRatio, TraceSettings, Traces, TracesError,
-};
+pub use traces::{OtlpEndpoint, SampleRatio, TraceSettings, Traces};

@@ -24,7 +24,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    time::{Sleep, sleep},
+    time::{Timeout, timeout},
 };
 
 use super::Metrics;
@@ -32,7 +32,6 @@ use super::Metrics;
 /// The content type of `OpenMetrics`, which Prometheus requests.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The most concurrent connections.
 const CONNECTIONS_MAX: usize = 32;
 /// How long a connection may last. Prometheus connects again.
 const AGE_MAX: Duration = Duration::from_secs(120);
@@ -56,7 +55,6 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
     }
 }
 
-/// A listener that bounds the number of connections.
 struct Bounded {
     listener: TcpListener,
     /// The open connections, oldest first: dropping one of these cuts its connection.
@@ -75,7 +73,7 @@ impl Listener for Bounded {
         }
         let (connection, cut) = oneshot::channel();
         self.connections.push_back(connection);
-        (Connection { stream, cut, end: Box::pin(sleep(AGE_MAX)) }, address)
+        (Connection { stream, end: Box::pin(timeout(AGE_MAX, cut)) }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -86,17 +84,7 @@ impl Listener for Bounded {
 /// A connection that ends once it is cut or too old.
 struct Connection {
     stream: TcpStream,
-    cut: oneshot::Receiver<()>,
-    end: Pin<Box<Sleep>>,
-}
-
-impl Connection {
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if Pin::new(&mut self.cut).poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        self.end.as_mut().poll(context)
-    }
+    end: Pin<Box<Timeout<oneshot::Receiver<()>>>>,
 }
 
 impl AsyncRead for Connection {
@@ -105,7 +93,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.poll_end(context).is_ready() {
+        if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)
@@ -118,7 +106,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.poll_end(context).is_ready() {
+        if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)

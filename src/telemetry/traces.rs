@@ -1,9 +1,10 @@
 //! The export of spans: over OTLP to a collector, on a thread of its own, with sampling.
 
-use std::{env, fmt, io, str::FromStr, time::Duration};
+use std::{env, fmt, str::FromStr, time::Duration};
 
+use anyhow::Context as _;
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
@@ -14,7 +15,6 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use super::spans::TARGET;
 
-/// The timeout of one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last export may take when the service ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,19 +25,9 @@ const LINKS_MAX: u32 = 512;
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpEndpoint(String);
 
-/// An invalid address. Not quoted: it may contain a password.
-#[derive(Debug, thiserror::Error)]
-#[error("must be the http:// URL of a collector's gRPC port, such as http://127.0.0.1:4317")]
-pub struct InvalidOtlpEndpoint;
-
 /// The ratio of traces that begin here and are recorded, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleRatio(f64);
-
-/// An invalid ratio.
-#[derive(Debug, thiserror::Error)]
-#[error("must be a number from 0 to 1")]
-pub struct InvalidSampleRatio;
 
 /// The settings of tracing.
 #[derive(Debug, Clone)]
@@ -46,17 +36,6 @@ pub struct TraceSettings {
     pub endpoint: OtlpEndpoint,
     /// The sampling ratio.
     pub sample_ratio: SampleRatio,
-}
-
-/// Why tracing cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum TracesError {
-    /// The thread cannot be started.
-    #[error("no thread can be started for them")]
-    Runtime(#[from] io::Error),
-    /// The exporter rejects its settings, some of which come from the environment.
-    #[error("the exporter cannot be made")]
-    Exporter(#[from] ExporterBuildError),
 }
 
 /// The exporter of spans.
@@ -68,11 +47,14 @@ pub struct Traces {
 }
 
 impl FromStr for OtlpEndpoint {
-    type Err = InvalidOtlpEndpoint;
+    type Err = &'static str; // which does not quote it: it may contain a password
 
-    fn from_str(text: &str) -> Result<Self, InvalidOtlpEndpoint> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         let host = text.strip_prefix("http://").unwrap_or_default();
-        if host.is_empty() { Err(InvalidOtlpEndpoint) } else { Ok(Self(text.to_owned())) }
+        if host.is_empty() {
+            return Err("must be the http:// URL of a collector's gRPC port, such as http://127.0.0.1:4317");
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -83,11 +65,11 @@ impl fmt::Debug for OtlpEndpoint {
 }
 
 impl FromStr for SampleRatio {
-    type Err = InvalidSampleRatio;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, InvalidSampleRatio> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-        ratio.map(Self).ok_or(InvalidSampleRatio)
+        ratio.map(Self).ok_or("must be a number from 0 to 1")
     }
 }
 
@@ -95,21 +77,24 @@ impl Traces {
     /// Starts exporting. Nothing waits for the collector: spans that it does not accept are dropped, and logged.
     ///
     /// # Errors
-    /// When the thread or the exporter cannot be started.
-    pub fn start(settings: &TraceSettings) -> Result<Self, TracesError> {
+    /// When the thread cannot be started, or the exporter rejects its settings, some of which come from the environment.
+    pub fn start(settings: &TraceSettings) -> anyhow::Result<Self> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("otlp")
             .enable_all()
-            .build()?;
+            .build()
+            .context("no thread can be started for them")?;
         let exporter = {
             let _inside = runtime.enter();
             let exporter = SpanExporter::builder().with_tonic();
-            exporter.with_endpoint(&settings.endpoint.0).with_timeout(EXPORT_TIMEOUT).build()?
+            let exporter = exporter.with_endpoint(&settings.endpoint.0).with_timeout(EXPORT_TIMEOUT);
+            exporter.build().context("the exporter cannot be made")?
         };
+        let by_ratio = Sampler::TraceIdRatioBased(settings.sample_ratio.0);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_sampler(sampler(settings.sample_ratio))
+            .with_sampler(Sampler::ParentBased(Box::new(by_ratio))) // as the caller does, if it traces
             .with_max_links_per_span(LINKS_MAX)
             .with_resource(resource())
             .build();
@@ -138,11 +123,6 @@ impl Traces {
         }
         self.runtime.shutdown_background();
     }
-}
-
-/// Samples as the caller does, if it traces; else by the ratio.
-fn sampler(SampleRatio(ratio): SampleRatio) -> Sampler {
-    Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)))
 }
 
 /// The resource: the attributes of `OTEL_RESOURCE_ATTRIBUTES`, and the name in `OTEL_SERVICE_NAME` if set.
