@@ -13,7 +13,6 @@ use diesel::{
 use diesel_async::AsyncPgConnection;
 
 use crate::{
-    accounting::Timestamp,
     audit::{
         AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, Order, RefundFact, ReplayFact,
         ReservationFact, Row, Status, StepFact,
@@ -22,7 +21,7 @@ use crate::{
     ledger::rows::timestamp,
 };
 
-/// A source with a cursor of its own.
+/// What is read by a cursor of its own.
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Accounts,
@@ -35,25 +34,88 @@ enum Source {
     Steps,
 }
 
-const SOURCES: [Source; 10] = [
-    Source::Accounts,
-    Source::Entries,
-    Source::Refunds,
-    Source::Claims,
-    Source::Replays,
-    Source::Answers(AnswerTable::Entries),
-    Source::Answers(AnswerTable::Refusals),
-    Source::Answers(AnswerTable::Replays),
-    Source::Reservations,
-    Source::Steps,
+/// The sources, each with the name of its cursor and its query, which has `{accounts}` in place of the account filter.
+const SOURCES: [(Source, &str, &str); 10] = [
+    (
+        Source::Accounts,
+        "accounts_by_id",
+        "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
+             next_expire_time \
+         FROM accounts WHERE {accounts} ORDER BY account_id",
+    ),
+    (
+        Source::Entries,
+        "entries_by_sequence",
+        "SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
+             held_after, create_time, refunded_sequence, external_id, idempotency_key IS NOT NULL, \
+             fingerprint IS NOT NULL, actor IS NOT NULL, reason IS NOT NULL, \
+             num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured, \
+                 uncollected_micro_usd, expire_time), \
+             reservation_id IS NOT NULL, reservation_state, close_time IS NOT NULL \
+         FROM ledger_entries WHERE {accounts} ORDER BY account_id, sequence",
+    ),
+    (
+        Source::Refunds,
+        "refunds_by_charge",
+        "SELECT account_id, refunded_sequence, sequence, amount_micro_usd FROM ledger_entries \
+         WHERE refunded_sequence IS NOT NULL AND {accounts} \
+         ORDER BY account_id, refunded_sequence, sequence",
+    ),
+    (
+        Source::Claims,
+        "claims_by_entry",
+        "SELECT account_id, sequence, entry_type, external_id FROM external_credits \
+         WHERE {accounts} ORDER BY account_id, sequence",
+    ),
+    (
+        Source::Replays,
+        "replays_by_entry",
+        "SELECT account_id, sequence, idempotency_key FROM external_replays \
+         WHERE {accounts} ORDER BY account_id, sequence",
+    ),
+    (
+        Source::Answers(AnswerTable::Entries),
+        "entries_by_key",
+        "SELECT account_id, idempotency_key FROM ledger_entries \
+         WHERE idempotency_key IS NOT NULL AND {accounts} ORDER BY account_id, idempotency_key",
+    ),
+    (
+        Source::Answers(AnswerTable::Refusals),
+        "refusals_by_key",
+        "SELECT account_id, idempotency_key FROM refusals \
+         WHERE {accounts} ORDER BY account_id, idempotency_key",
+    ),
+    (
+        Source::Answers(AnswerTable::Replays),
+        "replays_by_key",
+        "SELECT account_id, idempotency_key FROM external_replays \
+         WHERE {accounts} ORDER BY account_id, idempotency_key",
+    ),
+    (
+        Source::Reservations,
+        "reservations_by_id",
+        "SELECT account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence, \
+             create_time, expire_time, close_time \
+         FROM reservations WHERE {accounts} ORDER BY account_id, reservation_id",
+    ),
+    (
+        Source::Steps,
+        "steps_by_reservation",
+        "SELECT account_id, reservation_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
+             create_time, idempotency_key = reservation_id, reservation_state, reservation_held, \
+             reservation_captured, expire_time, close_time \
+         FROM ledger_entries WHERE reservation_id IS NOT NULL AND {accounts} \
+         ORDER BY account_id, reservation_id, sequence",
+    ),
 ];
 
 /// The facts of a book that have not been read yet.
-pub(super) struct Facts([Stream; SOURCES.len()]);
+pub(super) struct Facts(Vec<Stream>);
 
 /// The facts of one source that have not been read yet.
 struct Stream {
     source: Source,
+    cursor: &'static str,
     page: vec::IntoIter<Fact>,
     /// The next fact.
     head: Option<Fact>,
@@ -63,12 +125,19 @@ struct Stream {
 impl Facts {
     /// Opens the cursors, for some accounts or for all.
     pub(super) async fn open(connection: &AsyncPgConnection, account_ids: &[String]) -> QueryResult<Self> {
-        let mut facts = Self(SOURCES.map(Stream::new));
-        for stream in &mut facts.0 {
-            stream.source.declare(connection, account_ids).await?;
+        let mut streams = Vec::new();
+        for (source, cursor, query) in SOURCES {
+            let (choice, binds) = match account_ids {
+                [] => ("true", Vec::new()),
+                some => ("account_id = ANY({})", vec![Bind::Texts(some.to_vec())]),
+            };
+            cursor::declare(connection, cursor, &query.replace("{accounts}", choice), binds).await?;
+            let mut stream =
+                Stream { source, cursor, page: Vec::new().into_iter(), head: None, is_last_page: false };
             stream.advance(connection).await?;
+            streams.push(stream);
         }
-        Ok(facts)
+        Ok(Self(streams))
     }
 
     /// The next fact: the smallest of the sources' next facts.
@@ -82,10 +151,6 @@ impl Facts {
 }
 
 impl Stream {
-    fn new(source: Source) -> Self {
-        Self { source, page: Vec::new().into_iter(), head: None, is_last_page: false }
-    }
-
     fn order(&self) -> Option<Order<'_>> {
         self.head.as_ref().map(Fact::order)
     }
@@ -94,113 +159,32 @@ impl Stream {
     async fn advance(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
         let mut next = self.page.next();
         if next.is_none() && !self.is_last_page {
-            let (page, is_last) = self.source.fetch(connection).await?;
-            (self.page, self.is_last_page) = (page.into_iter(), is_last);
+            self.fetch(connection).await?;
             next = self.page.next();
         }
         Ok(std::mem::replace(&mut self.head, next))
     }
-}
 
-impl Source {
-    fn cursor(self) -> &'static str {
-        match self {
-            Self::Accounts => "accounts_by_id",
-            Self::Entries => "entries_by_sequence",
-            Self::Refunds => "refunds_by_charge",
-            Self::Claims => "claims_by_entry",
-            Self::Replays => "replays_by_entry",
-            Self::Answers(AnswerTable::Entries) => "entries_by_key",
-            Self::Answers(AnswerTable::Refusals) => "refusals_by_key",
-            Self::Answers(AnswerTable::Replays) => "replays_by_key",
-            Self::Reservations => "reservations_by_id",
-            Self::Steps => "steps_by_reservation",
-        }
-    }
-
-    /// The query, with `{accounts}` in place of the account filter.
-    fn query(self) -> &'static str {
-        match self {
-            Self::Accounts => {
-                "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
-                     next_expire_time \
-                 FROM accounts WHERE {accounts} ORDER BY account_id"
-            }
-            Self::Entries => {
-                "SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
-                     held_after, create_time, refunded_sequence, external_id, idempotency_key IS NOT NULL, \
-                     fingerprint IS NOT NULL, actor IS NOT NULL, reason IS NOT NULL, \
-                     num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured, \
-                         uncollected_micro_usd, expire_time), \
-                     reservation_id IS NOT NULL, reservation_state, close_time IS NOT NULL \
-                 FROM ledger_entries WHERE {accounts} ORDER BY account_id, sequence"
-            }
-            Self::Refunds => {
-                "SELECT account_id, refunded_sequence, sequence, amount_micro_usd FROM ledger_entries \
-                 WHERE refunded_sequence IS NOT NULL AND {accounts} \
-                 ORDER BY account_id, refunded_sequence, sequence"
-            }
-            Self::Claims => {
-                "SELECT account_id, sequence, entry_type, external_id FROM external_credits \
-                 WHERE {accounts} ORDER BY account_id, sequence"
-            }
-            Self::Replays => {
-                "SELECT account_id, sequence, idempotency_key FROM external_replays \
-                 WHERE {accounts} ORDER BY account_id, sequence"
-            }
-            Self::Answers(AnswerTable::Entries) => {
-                "SELECT account_id, idempotency_key FROM ledger_entries \
-                 WHERE idempotency_key IS NOT NULL AND {accounts} ORDER BY account_id, idempotency_key"
-            }
-            Self::Answers(AnswerTable::Refusals) => {
-                "SELECT account_id, idempotency_key FROM refusals \
-                 WHERE {accounts} ORDER BY account_id, idempotency_key"
-            }
-            Self::Answers(AnswerTable::Replays) => {
-                "SELECT account_id, idempotency_key FROM external_replays \
-                 WHERE {accounts} ORDER BY account_id, idempotency_key"
-            }
-            Self::Reservations => {
-                "SELECT account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence, \
-                     create_time, expire_time, close_time \
-                 FROM reservations WHERE {accounts} ORDER BY account_id, reservation_id"
-            }
-            Self::Steps => {
-                "SELECT account_id, reservation_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
-                     create_time, idempotency_key = reservation_id, reservation_state, reservation_held, \
-                     reservation_captured, expire_time, close_time \
-                 FROM ledger_entries WHERE reservation_id IS NOT NULL AND {accounts} \
-                 ORDER BY account_id, reservation_id, sequence"
-            }
-        }
-    }
-
-    async fn declare(self, connection: &AsyncPgConnection, account_ids: &[String]) -> QueryResult<()> {
-        let (choice, binds) = match account_ids {
-            [] => ("true", Vec::new()),
-            some => ("account_id = ANY({})", vec![Bind::Texts(some.to_vec())]),
-        };
-        cursor::declare(connection, self.cursor(), &self.query().replace("{accounts}", choice), binds).await
-    }
-
-    async fn fetch(self, connection: &AsyncPgConnection) -> QueryResult<(Vec<Fact>, bool)> {
+    async fn fetch(&mut self, connection: &AsyncPgConnection) -> QueryResult<()> {
         /// Fetches rows of these columns as facts.
         macro_rules! facts {
             ($columns:ty, $fact:expr) => {{
-                let (rows, is_last) = fetch::<$columns, _>(connection, self.cursor()).await?;
-                (rows.into_iter().map($fact).collect(), is_last)
+                let (rows, is_last) = fetch::<$columns, _>(connection, self.cursor).await?;
+                (rows.into_iter().map($fact).collect::<Vec<_>>(), is_last)
             }};
         }
-        Ok(match self {
-            Self::Accounts => facts!(AccountColumns, account),
-            Self::Entries => facts!(EntryColumns, entry),
-            Self::Refunds => facts!(RefundColumns, refund),
-            Self::Claims => facts!(ClaimColumns, claim),
-            Self::Replays => facts!(ReplayColumns, replay),
-            Self::Answers(table) => facts!(AnswerColumns, |row| answer(row, table)),
-            Self::Reservations => facts!(ReservationColumns, reservation),
-            Self::Steps => facts!(StepColumns, step),
-        })
+        let (page, is_last) = match self.source {
+            Source::Accounts => facts!(AccountColumns, account),
+            Source::Entries => facts!(EntryColumns, entry),
+            Source::Refunds => facts!(RefundColumns, refund),
+            Source::Claims => facts!(ClaimColumns, claim),
+            Source::Replays => facts!(ReplayColumns, replay),
+            Source::Answers(table) => facts!(AnswerColumns, |row| answer(row, table)),
+            Source::Reservations => facts!(ReservationColumns, reservation),
+            Source::Steps => facts!(StepColumns, step),
+        };
+        (self.page, self.is_last_page) = (page.into_iter(), is_last);
+        Ok(())
     }
 }
 
@@ -290,7 +274,7 @@ type ReservationColumns =
 fn reservation(row: (String, String, i16, i64, i64, i64, Time, Time, Option<Time>)) -> Fact {
     let (account_id, reservation_id, state, held, captured, sequence, create_time, expire_time, close_time) =
         row;
-    let status = status(state, held, captured, timestamp(expire_time), close_time);
+    let status = status(state, held, captured, expire_time, close_time);
     let reservation =
         ReservationFact { reservation_id, sequence, create_time: timestamp(create_time), status };
     Fact { account_id, row: Row::Reservation(reservation) }
@@ -310,26 +294,21 @@ fn step((entry, after): StepRow) -> Fact {
     let (account_id, reservation_id, sequence, entry_type, amount, held_delta, create_time, is_named_so) =
         entry;
     let (state, held, captured, expire_time, close_time) = after;
-    let status = match (state, held, captured, expire_time) {
-        (Some(state), Some(held), Some(captured), Some(expire_time)) => {
-            Some(status(state, held, captured, timestamp(expire_time), close_time))
-        }
-        _ => None,
-    };
-    let create_time = timestamp(create_time);
+    let status = || Some(status(state?, held?, captured?, expire_time?, close_time));
     let step = StepFact {
         reservation_id,
         sequence,
         entry_type,
         amount,
         held_delta,
-        create_time,
+        create_time: timestamp(create_time),
         is_named_so,
-        status,
+        status: status(),
     };
     Fact { account_id, row: Row::Step(step) }
 }
 
-fn status(state: i16, held: i64, captured: i64, expire_time: Timestamp, close_time: Option<Time>) -> Status {
-    Status { state, held, captured, expire_time, close_time: close_time.map(timestamp) }
+fn status(state: i16, held: i64, captured: i64, expire_time: Time, close_time: Option<Time>) -> Status {
+    let (expire_time, close_time) = (timestamp(expire_time), close_time.map(timestamp));
+    Status { state, held, captured, expire_time, close_time }
 }
