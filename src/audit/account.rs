@@ -1,37 +1,27 @@
-//! One account: compares its row with its entries and reservations.
+//! One account: compares its row with its entries and reservations, and checks that each key has one answer.
 
 use super::{
-    AccountFact, Difference, Row,
-    answers::AnswersAudit,
+    AccountFact, AnswerFact, Difference, Row,
     check::{Check, Findings, Place},
     entries::EntriesAudit,
     reservations::{ReservationsAudit, time_or_none},
 };
 
-/// The state of an account's audit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AccountAudit {
     pub(super) account_id: String,
     row: Option<AccountFact>,
     entries: EntriesAudit,
-    answers: AnswersAudit,
+    last_answer: Option<AnswerFact>,
     reservations: ReservationsAudit,
     has_reservations: bool,
 }
 
 impl AccountAudit {
     pub(super) fn new(account_id: String) -> Self {
-        Self {
-            account_id,
-            row: None,
-            entries: EntriesAudit::default(),
-            answers: AnswersAudit::default(),
-            reservations: ReservationsAudit::default(),
-            has_reservations: false,
-        }
+        Self { account_id, ..Self::default() }
     }
 
-    /// Takes its next fact.
     pub(super) fn observe(&mut self, row: Row, report: &mut dyn FnMut(Difference)) {
         let findings = &mut Findings { account_id: &self.account_id, report };
         match row {
@@ -40,7 +30,16 @@ impl AccountAudit {
             Row::Refund(refund) => self.entries.observe_refund(&refund, findings),
             Row::Claim(claim) => self.entries.observe_claim(&claim, findings),
             Row::Replay(replay) => self.entries.observe_replay(&replay, findings),
-            Row::Answer(answer) => self.answers.observe(answer, findings),
+            Row::Answer(answer) => {
+                if let Some(before) = &self.last_answer
+                    && before.idempotency_key == answer.idempotency_key
+                {
+                    let found = format!("one in {} and one in {}", before.table.name(), answer.table.name());
+                    let place = Place::IdempotencyKey(answer.idempotency_key.clone());
+                    findings.report(Check::KeyAnswers, place, "one answer", found);
+                }
+                self.last_answer = Some(answer);
+            }
             Row::Reservation(row) => {
                 self.has_reservations = true;
                 self.reservations.observe(row, findings);
@@ -56,19 +55,16 @@ impl AccountAudit {
         self.reservations.settle(findings);
         match &self.row {
             Some(row) => self.check_row(row, findings),
-            None => self.check_missing(findings),
+            None if self.entries.last_sequence().is_some() || self.has_reservations => {
+                findings.report(Check::AccountMissing, Place::Account, "a row", "none");
+            }
+            None => {}
         }
         let (held, reserved) = (self.entries.held, self.reservations.held);
         if i64::try_from(reserved).map_or(true, |reserved| !held.is(reserved)) {
             findings.report(Check::ReservationsHold, Place::Account, held.sum(), reserved);
         }
         (self.entries.posted.sum(), held.sum())
-    }
-
-    fn check_missing(&self, findings: &mut Findings<'_>) {
-        if self.entries.last_sequence().is_some() || self.has_reservations {
-            findings.report(Check::AccountMissing, Place::Account, "a row", "none");
-        }
     }
 
     fn check_row(&self, row: &AccountFact, findings: &mut Findings<'_>) {

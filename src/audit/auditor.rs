@@ -35,7 +35,13 @@ impl Auditor {
         if self.account.as_ref().is_some_and(|account| account.account_id != account_id) {
             self.finish_account(report);
         }
-        self.count(&row);
+        match row {
+            Row::Account(_) => self.totals.accounts += 1,
+            Row::Entry(_) => self.totals.entries += 1,
+            Row::Answer(_) => self.totals.answers += 1,
+            Row::Reservation(_) => self.totals.reservations += 1,
+            Row::Refund(_) | Row::Claim(_) | Row::Replay(_) | Row::Step(_) => {}
+        }
         let account = self.account.get_or_insert_with(|| AccountAudit::new(account_id));
         account.observe(row, &mut counting(&mut self.totals.differences, report));
     }
@@ -47,27 +53,11 @@ impl Auditor {
         self.totals
     }
 
-    /// The totals so far.
-    #[must_use]
-    pub fn totals(&self) -> &Totals {
-        &self.totals
-    }
-
     fn finish_account(&mut self, report: &mut dyn FnMut(Difference)) {
         let Some(account) = self.account.take() else { return };
         let (posted, held) = account.finish(&mut counting(&mut self.totals.differences, report));
         self.totals.posted += posted;
         self.totals.held += held;
-    }
-
-    fn count(&mut self, row: &Row) {
-        match row {
-            Row::Account(_) => self.totals.accounts += 1,
-            Row::Entry(_) => self.totals.entries += 1,
-            Row::Answer(_) => self.totals.answers += 1,
-            Row::Reservation(_) => self.totals.reservations += 1,
-            Row::Refund(_) | Row::Claim(_) | Row::Replay(_) | Row::Step(_) => {}
-        }
     }
 }
 

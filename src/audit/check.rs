@@ -120,7 +120,6 @@ pub(super) struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    /// Reports a difference.
     pub(super) fn report(
         &mut self,
         check: Check,
@@ -137,7 +136,6 @@ impl Findings<'_> {
         });
     }
 
-    /// Reports a difference if there is one.
     pub(super) fn compare<T: PartialEq + fmt::Display>(
         &mut self,
         check: Check,

@@ -28,7 +28,6 @@ struct Newest {
 }
 
 impl EntriesAudit {
-    /// Takes the next entry.
     pub(super) fn observe(&mut self, entry: EntryFact, findings: &mut Findings<'_>) {
         self.settle_newest(findings);
         let entry_type = EntryType::from_number(entry.entry_type);
@@ -108,12 +107,10 @@ impl EntriesAudit {
         }
     }
 
-    /// The sequence of the newest entry.
     pub(super) fn last_sequence(&self) -> Option<i64> {
         self.newest.as_ref().map(|newest| newest.entry.sequence)
     }
 
-    /// When the newest entry was written.
     pub(super) fn last_time(&self) -> Option<Timestamp> {
         self.newest.as_ref().map(|newest| newest.entry.create_time)
     }

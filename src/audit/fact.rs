@@ -1,5 +1,7 @@
 //! The rows of the book as they were read: nothing has been checked, so a fact may be wrong in any way.
 
+#![allow(missing_docs, reason = "the columns have comments in the schema")]
+
 use crate::accounting::Timestamp;
 
 /// A row of the book. Sums are in micro-USD.
@@ -34,7 +36,6 @@ pub enum Row {
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct AccountFact {
     pub posted: i64,
     pub held: i64,
@@ -46,7 +47,6 @@ pub struct AccountFact {
 
 /// A row of `ledger_entries`: its figures, and which of its optional columns are set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 #[allow(clippy::struct_excessive_bools, reason = "which columns are NULL")]
 pub struct EntryFact {
     pub sequence: i64,
@@ -71,7 +71,6 @@ pub struct EntryFact {
 
 /// A refund and its charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct RefundFact {
     pub refunded_sequence: i64,
     pub sequence: i64,
@@ -80,7 +79,6 @@ pub struct RefundFact {
 
 /// A row of `external_credits`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct ClaimFact {
     pub sequence: i64,
     pub entry_type: i16,
@@ -89,7 +87,6 @@ pub struct ClaimFact {
 
 /// A row of `external_replays`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct ReplayFact {
     pub sequence: i64,
     pub idempotency_key: String,
@@ -97,7 +94,6 @@ pub struct ReplayFact {
 
 /// A key, and the table that holds its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct AnswerFact {
     pub idempotency_key: String,
     pub table: AnswerTable,
@@ -106,17 +102,25 @@ pub struct AnswerFact {
 /// The tables that hold answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerTable {
-    /// `ledger_entries`.
     Entries,
-    /// `refusals`.
     Refusals,
-    /// `external_replays`.
     Replays,
+}
+
+impl AnswerTable {
+    /// The table's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "ledger_entries",
+            Self::Refusals => "refusals",
+            Self::Replays => "external_replays",
+        }
+    }
 }
 
 /// A row of `reservations`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct ReservationFact {
     pub reservation_id: String,
     pub sequence: i64,
@@ -126,7 +130,6 @@ pub struct ReservationFact {
 
 /// The state of a reservation, now or after an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct Status {
     pub state: i16,
     pub held: i64,
@@ -137,7 +140,6 @@ pub struct Status {
 
 /// What an entry did to a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the columns have comments in the schema")]
 pub struct StepFact {
     pub reservation_id: String,
     pub sequence: i64,

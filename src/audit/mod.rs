@@ -9,7 +9,6 @@
 //! predecessor, the auditor continues from whichever of the two the next entry agrees with.
 
 mod account;
-mod answers;
 mod auditor;
 mod check;
 mod entries;

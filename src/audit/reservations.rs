@@ -27,13 +27,11 @@ struct Current {
 }
 
 impl ReservationsAudit {
-    /// Takes the next reservation.
     pub(super) fn observe(&mut self, row: ReservationFact, findings: &mut Findings<'_>) {
         let current = self.current(&row.reservation_id, findings);
         current.row = Some(row);
     }
 
-    /// Takes an entry of it.
     pub(super) fn observe_step(&mut self, step: StepFact, findings: &mut Findings<'_>) {
         let current = self.current(&step.reservation_id, findings);
         current.check_step(&step, findings);
@@ -149,7 +147,6 @@ fn state(number: i16) -> String {
     ReservationState::from_number(number).map_or_else(|| number.to_string(), |state| state.name().to_owned())
 }
 
-/// An optional time as text.
 pub(super) fn time_or_none(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "none".to_owned(), |time| time.to_string())
 }

@@ -26,7 +26,6 @@ impl Running {
         *self = Self { sum: written.into(), written: written.into() };
     }
 
-    /// The sum.
     pub(super) fn sum(&self) -> i128 {
         self.sum
     }
