@@ -4,12 +4,11 @@ use std::io::{self, Write};
 
 use super::{
     Document,
-    chart::{self, ACCOUNTS, Account, CUSTOMERS, Owed, Posting},
+    chart::{self, ACCOUNTS, Account, Owed, Posting},
     names,
 };
 use crate::accounting::{AccountId, Entry, Usd};
 
-/// A ledger that is being written.
 pub(super) struct Beancount<W: Write> {
     out: W,
     last: Option<Entry>,
@@ -84,10 +83,5 @@ impl<W: Write> Document for Beancount<W> {
 }
 
 fn name(account: Account, account_id: &AccountId) -> String {
-    let customer = || format!("{CUSTOMERS}:{}", names::beancount(account_id.as_str()));
-    match account {
-        Account::Available => format!("{}:Available", customer()),
-        Account::Held => format!("{}:Held", customer()),
-        Account::Shared(name) => name.to_owned(),
-    }
+    account.name(&names::beancount(account_id.as_str()))
 }

@@ -35,7 +35,7 @@ pub(super) const ACCOUNTS: [&str; 9] = [
 ];
 
 /// The parent of customers' accounts.
-pub(super) const CUSTOMERS: &str = "Liabilities:Customers";
+const CUSTOMERS: &str = "Liabilities:Customers";
 
 const IMPORTED: &str = "Equity:Imported";
 const OPENING: &str = "Equity:Opening-Balances";
@@ -56,6 +56,17 @@ pub(super) enum Account {
     Held,
     /// One that all customers share.
     Shared(&'static str),
+}
+
+impl Account {
+    /// Its full name, by the customer's name.
+    pub(super) fn name(self, customer: &str) -> String {
+        match self {
+            Self::Available => format!("{CUSTOMERS}:{customer}:Available"),
+            Self::Held => format!("{CUSTOMERS}:{customer}:Held"),
+            Self::Shared(name) => name.to_owned(),
+        }
+    }
 }
 
 /// The balances of a customer's accounts, with the signs of bookkeeping.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use csv::QuoteStyle;
+use serde_json::json;
 
 use super::{
     Document,
@@ -17,7 +18,6 @@ use crate::accounting::{Entry, Metadata};
 /// blanks first.
 const FORMULA_BEGINNINGS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// A table that is being written.
 pub(super) struct Csv<W: Write>(csv::Writer<W>);
 
 impl<W: Write> Csv<W> {
@@ -56,8 +56,7 @@ fn safe(text: &str) -> Cow<'_, str> {
 
 /// Metadata as a JSON object in one field.
 fn metadata_text(metadata: &Metadata) -> Option<String> {
-    let object = || metadata.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-    (!metadata.is_empty()).then(|| serde_json::Value::Object(object().collect()).to_string())
+    (!metadata.is_empty()).then(|| json!(metadata).to_string())
 }
 
 #[cfg(test)]

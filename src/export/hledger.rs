@@ -5,12 +5,11 @@ use std::io::{self, Write};
 
 use super::{
     Document,
-    chart::{self, ACCOUNTS, Account, CUSTOMERS, Owed, Posting},
+    chart::{self, ACCOUNTS, Account, Owed, Posting},
     names,
 };
 use crate::accounting::{AccountId, Entry, Usd};
 
-/// A journal that is being written.
 pub(super) struct Hledger<W: Write> {
     out: W,
     account_id: Option<AccountId>,
@@ -71,10 +70,5 @@ impl<W: Write> Document for Hledger<W> {
 }
 
 fn name(account: Account, account_id: &AccountId) -> String {
-    let customer = || format!("{CUSTOMERS}:{}", names::hledger(account_id.as_str()));
-    match account {
-        Account::Available => format!("{}:Available", customer()),
-        Account::Held => format!("{}:Held", customer()),
-        Account::Shared(name) => name.to_owned(),
-    }
+    account.name(&names::hledger(account_id.as_str()))
 }

@@ -8,14 +8,7 @@ use std::{
 use super::{Document, columns::Columns};
 use crate::accounting::Entry;
 
-/// Lines that are being written.
-pub(super) struct Jsonl<W: Write>(W);
-
-impl<W: Write> Jsonl<W> {
-    pub(super) fn begin(out: W) -> Self {
-        Self(out)
-    }
-}
+pub(super) struct Jsonl<W: Write>(pub(super) W);
 
 impl<W: Write> Document for Jsonl<W> {
     fn entry(&mut self, entry: &Entry) -> io::Result<()> {

@@ -56,7 +56,7 @@ impl Format {
     pub fn begin<'w>(self, out: impl Write + 'w) -> io::Result<Box<dyn Document + 'w>> {
         Ok(match self {
             Self::Csv => Box::new(csv::Csv::begin(out)?),
-            Self::Jsonl => Box::new(jsonl::Jsonl::begin(out)),
+            Self::Jsonl => Box::new(jsonl::Jsonl(out)),
             Self::Hledger => Box::new(hledger::Hledger::begin(out)?),
             Self::Beancount => Box::new(beancount::Beancount::begin(out)?),
         })
