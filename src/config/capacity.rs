@@ -16,7 +16,7 @@ pub(super) struct CapacityFlags {
     writers: Option<String>,
     /// Number of database connections for reads.
     #[arg(long, env = "BILLING_READERS", default_value = "4", value_name = "COUNT")]
-    readers: String,
+    pub(super) readers: String,
     /// Maximum number of operations that wait. Further ones are refused with `RESOURCE_EXHAUSTED`.
     #[arg(long, env = "BILLING_QUEUE_MAX", default_value = "8192", value_name = "COUNT")]
     queue_max: String,
@@ -27,19 +27,12 @@ pub(super) struct CapacityFlags {
 
 impl CapacityFlags {
     pub(super) fn committer(&self, problems: &mut Problems) -> CommitterSettings {
-        let writers = self.writers.clone().unwrap_or_else(writers_default);
+        let processors = || available_parallelism().map_or(2, NonZero::get).clamp(2, 64).to_string();
+        let writers = self.writers.clone().unwrap_or_else(processors);
         CommitterSettings {
             writers: problems.number("--writers", &writers, 1, 64),
             queue_max: problems.number("--queue-max", &self.queue_max, 1, 1_000_000),
             batch_max: problems.number("--batch-max", &self.batch_max, 1, 5_000),
         }
     }
-
-    pub(super) fn readers(&self, problems: &mut Problems) -> u32 {
-        problems.number("--readers", &self.readers, 1, 64)
-    }
-}
-
-fn writers_default() -> String {
-    available_parallelism().map_or(2, NonZero::get).clamp(2, 64).to_string()
 }

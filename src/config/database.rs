@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, builder::BoolishValueParser};
 
-use super::{error::ConfigError, problems::Problems};
+use super::problems::{ConfigError, Problems};
 use crate::{database::DatabaseUrl, private_postgres};
 
 /// Not `Debug`: a URL may hold a password.
@@ -50,7 +50,7 @@ impl DatabaseFlags {
         match url.parse() {
             Ok(url) => Database::Given(url),
             Err(error) => {
-                problems.add(wrong_url("--database-url", &error));
+                problems.add(format!("--database-url {error}"));
                 Database::Private(PathBuf::new())
             }
         }
@@ -62,11 +62,7 @@ impl DatabaseFlags {
 /// # Errors
 /// With what is wrong with it.
 pub fn given_database(flag: &str, url: &str) -> Result<DatabaseUrl, ConfigError> {
-    url.parse().map_err(|error| ConfigError::of(wrong_url(flag, &error)))
-}
-
-fn wrong_url(flag: &str, error: &<DatabaseUrl as std::str::FromStr>::Err) -> String {
-    format!("{flag} {error}")
+    url.parse().map_err(|error| ConfigError::of(format!("{flag} {error}")))
 }
 
 #[cfg(test)]

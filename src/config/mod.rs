@@ -2,7 +2,6 @@
 
 mod capacity;
 mod database;
-mod error;
 mod limits;
 mod network;
 mod problems;
@@ -20,9 +19,9 @@ use crate::{
 use capacity::CapacityFlags;
 use database::DatabaseFlags;
 pub use database::{Database, given_database};
-pub use error::ConfigError;
 use limits::LimitFlags;
 use network::NetworkFlags;
+pub use problems::ConfigError;
 use problems::Problems;
 use security::SecurityFlags;
 use shutdown::ShutdownFlags;
@@ -100,10 +99,10 @@ impl Config {
             },
             limits: limits.limits(&mut problems),
             committer: capacity.committer(&mut problems),
-            readers: capacity.readers(&mut problems),
+            readers: problems.number("--readers", &capacity.readers, 1, 64),
             sweep_interval: limits.sweep_interval(&mut problems),
-            drain_delay: shutdown.drain_delay(&mut problems),
-            shutdown_grace: shutdown.shutdown_grace(&mut problems),
+            drain_delay: problems.duration("--drain-delay", &shutdown.drain_delay, Duration::ZERO),
+            shutdown_grace: problems.duration("--shutdown-grace", &shutdown.shutdown_grace, Duration::ZERO),
         };
         problems.none_in(config)
     }

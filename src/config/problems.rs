@@ -10,11 +10,22 @@ use std::{
 
 use humantime::format_duration;
 
-use super::error::ConfigError;
 use crate::accounting::Ttl;
 
 /// The longest duration, a hundred years: a longer one leads out of the calendar, and clocks cannot count it.
 const DURATION_MAX: Duration = micros(Ttl::LONGEST);
+
+/// All that is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration is wrong:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
+
+impl ConfigError {
+    /// One thing that is wrong.
+    pub fn of(wrong: impl Into<String>) -> Self {
+        Self(vec![wrong.into()])
+    }
+}
 
 /// All that has been found wrong so far.
 #[derive(Default)]
