@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
-    pin::{Pin, pin},
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ use super::{
     time::PgTime,
 };
 use crate::{
-    accounting::{AccountId, Actor, CreditKind, Entry, EntryType, ExternalId, Reason, Timestamp},
+    accounting::{AccountId, Actor, CreditKind, EntryType, ExternalId, Reason, Timestamp},
     database::{
         DatabaseUrl,
         connect::{Purpose, connect_without_diesel},
@@ -121,15 +121,13 @@ const TOTALS: &str = "\
 const UNRECORDED_EXPIRY: &str =
     "reservations of it have expired, and no service has recorded that: import again while the service runs";
 
-/// The book.
 pub(super) struct Book {
     client: Client,
 }
 
-/// How accounts stand under their locks, and the time.
+/// How accounts stand under their locks, when the first of their leases expires, and the time.
 struct Locked {
-    standings: HashMap<String, Standing>,
-    next_expire_times: HashMap<String, Timestamp>,
+    accounts: HashMap<String, (Standing, Option<Timestamp>)>,
     now: Timestamp,
 }
 
@@ -201,13 +199,19 @@ impl Book {
         let mut added = Vec::new();
         for part in chunk.parts {
             let (index, account) = (part.index, &mut accounts[part.index]);
-            if locked.is_due(account) {
+            if account.is_left_out {
+                continue;
+            }
+            let account_id = account.account_id.as_str();
+            let Some((standing, next_expire_time)) = locked.accounts.get(account_id).copied() else {
+                continue;
+            };
+            if next_expire_time.is_some_and(|next| next <= locked.now) {
                 account.leave_out(UNRECORDED_EXPIRY.to_owned(), tell);
                 continue;
             }
-            match locked.add(account, part) {
-                Ok(Some(import)) => added.push((index, import)),
-                Ok(None) => {}
+            match add(standing, account, part, locked.now) {
+                Ok(import) => added.push((index, import)),
                 Err(no_room) => account.leave_out(no_room.to_string(), tell),
             }
         }
@@ -235,40 +239,31 @@ impl Book {
     }
 }
 
-impl Locked {
-    /// Whether leases may have expired in an account that are not recorded.
-    fn is_due(&self, account: &Pending) -> bool {
-        !account.is_left_out
-            && self.next_expire_times.get(account.account_id.as_str()).is_some_and(|next| *next <= self.now)
+/// An account with what is added to it.
+fn add(
+    mut standing: Standing,
+    account: &Pending,
+    part: Part,
+    now: Timestamp,
+) -> Result<AccountImport, NoRoom> {
+    if standing.last_sequence == 0 {
+        let changed = account.source.update_time.filter(|time| *time <= now);
+        standing.update_time = changed.unwrap_or(now);
     }
-
-    /// An account with what is added to it; nothing where it is left out.
-    fn add(&self, account: &Pending, part: Part) -> Result<Option<AccountImport>, NoRoom> {
-        let standing = self.standings.get(account.account_id.as_str()).copied();
-        let Some(mut standing) = standing.filter(|_| !account.is_left_out) else { return Ok(None) };
-        if standing.last_sequence == 0 {
-            let changed = account.source.update_time.filter(|time| *time <= self.now);
-            standing.update_time = changed.unwrap_or(self.now);
-        }
-        let mut import = AccountImport::new(account.account_id.clone(), standing, account.imported);
-        for row in part.rows {
-            import.add(row, self.now)?;
-        }
-        if part.is_last && account.is_all(&import.imported) {
-            import.settle(account.source.balance)?;
-        }
-        Ok(Some(import))
+    let mut import = AccountImport::new(account.account_id.clone(), standing, account.imported);
+    for row in part.rows {
+        import.add(row, now)?;
     }
+    if part.is_last && account.is_all(&import.imported) {
+        import.settle(account.source.balance)?;
+    }
+    Ok(import)
 }
 
 async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Locked, LedgerError> {
     transaction.execute(OPEN_ACCOUNTS, &[&account_ids]).await?;
     let rows = transaction.query(LOCK_ACCOUNTS, &[&account_ids]).await?;
-    let mut locked = Locked {
-        standings: HashMap::new(),
-        next_expire_times: HashMap::new(),
-        now: Timestamp::from_unix_micros(0),
-    };
+    let mut locked = Locked { accounts: HashMap::new(), now: Timestamp::from_unix_micros(0) };
     for row in rows {
         let standing = Standing {
             balance: rows::balance(row.try_get(1)?, row.try_get(2)?)?,
@@ -276,10 +271,8 @@ async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Loc
             create_time: row.try_get::<_, PgTime>(4)?.0,
             update_time: row.try_get::<_, PgTime>(5)?.0,
         };
-        locked.standings.insert(row.try_get(0)?, standing);
-        if let Some(next) = row.try_get::<_, Option<PgTime>>(6)? {
-            locked.next_expire_times.insert(row.try_get(0)?, next.0);
-        }
+        let next_expire_time = row.try_get::<_, Option<PgTime>>(6)?.map(|next| next.0);
+        locked.accounts.insert(row.try_get(0)?, (standing, next_expire_time));
         locked.now = locked.now.max(row.try_get::<_, PgTime>(7)?.0);
     }
     Ok(locked)
@@ -291,32 +284,25 @@ type Added = [(usize, AccountImport)];
 async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<(), tokio_postgres::Error> {
     let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(COPY).await?, &COPY_TYPES));
     for entry in added.iter().flat_map(|(_, import)| &import.entries) {
-        write_entry(writer.as_mut(), entry).await?;
+        let values: [&(dyn ToSql + Sync); 13] = [
+            &entry.account_id.as_str(),
+            &entry.sequence,
+            &entry.entry_type.number(),
+            &entry.amount.get(),
+            &entry.held_delta.get(),
+            &entry.balance_after.posted().get(),
+            &entry.balance_after.held().get(),
+            &PgTime(entry.create_time),
+            &entry.external_id.as_ref().map(ExternalId::as_str),
+            &entry.note.reference.as_str(),
+            &Json(&entry.note.metadata),
+            &entry.actor.as_ref().map(Actor::as_str),
+            &entry.reason.as_ref().map(Reason::as_str),
+        ];
+        writer.as_mut().write(&values).await?;
     }
     writer.finish().await?;
     Ok(())
-}
-
-async fn write_entry(
-    writer: Pin<&mut BinaryCopyInWriter>,
-    entry: &Entry,
-) -> Result<(), tokio_postgres::Error> {
-    let values: [&(dyn ToSql + Sync); 13] = [
-        &entry.account_id.as_str(),
-        &entry.sequence,
-        &entry.entry_type.number(),
-        &entry.amount.get(),
-        &entry.held_delta.get(),
-        &entry.balance_after.posted().get(),
-        &entry.balance_after.held().get(),
-        &PgTime(entry.create_time),
-        &entry.external_id.as_ref().map(ExternalId::as_str),
-        &entry.note.reference.as_str(),
-        &Json(&entry.note.metadata),
-        &entry.actor.as_ref().map(Actor::as_str),
-        &entry.reason.as_ref().map(Reason::as_str),
-    ];
-    writer.write(&values).await
 }
 
 async fn update_accounts(transaction: &Transaction<'_>, added: &Added) -> Result<(), tokio_postgres::Error> {

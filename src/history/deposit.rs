@@ -28,8 +28,7 @@ const DEPOSITS: &str = "\
 pub(super) async fn deposits(
     client: &Client,
 ) -> Result<impl Stream<Item = Result<Deposit, HistoryError>> + use<>, HistoryError> {
-    let types: Vec<&str> = stripe_deposit_types().collect();
-    let parameters: [&(dyn ToSql + Sync); 2] = [&types, &SESSION_PREFIX];
+    let parameters: [&(dyn ToSql + Sync); 2] = [&stripe_deposit_types(), &SESSION_PREFIX];
     let rows = client.query_raw(DEPOSITS, parameters).await.map_err(failed)?;
     Ok(rows.map_err(failed).try_filter_map(async |row| deposit(&row).map_err(failed)))
 }

@@ -10,7 +10,7 @@
 
 use std::{collections::HashSet, panic::resume_unwind, pin::pin, slice, sync::Arc};
 
-use futures_util::{Stream, TryStreamExt as _, future::try_join};
+use futures_util::{TryStreamExt as _, future::try_join};
 use tokio::sync::mpsc;
 
 use super::{
@@ -18,8 +18,8 @@ use super::{
     book::Book,
     chunk::cut,
     progress::{ImportEvent, ImportTotals, Pending, Tell},
-    rules::{HistoryRow, Position},
-    source::{Source, SourceAccount},
+    rules::Position,
+    source::{Rows, Source, SourceAccount},
 };
 use crate::{
     accounting::AccountId,
@@ -192,7 +192,7 @@ fn places(pending: &[Pending]) -> Vec<(AccountId, Position)> {
 async fn copy(
     book: &mut Book,
     accounts: &mut [Pending],
-    rows: impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + Send + 'static,
+    rows: Rows,
     tell: Tell<'_>,
 ) -> Result<(), HistoryError> {
     let account_ids = accounts.iter().map(|account| account.account_id.clone()).collect();

@@ -16,19 +16,16 @@
 use std::pin::pin;
 
 use futures_util::TryStreamExt as _;
-use tokio_postgres::{
-    Client, Row,
-    types::{FromSql, ToSql},
-};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::{
     HistoryError,
     deposit::deposits,
     rules::{
         ACCOUNT_PLACEHOLDER, AccountFigures, DepositSurvey, Direction, Irregularity, OddRows, OverflowSurvey,
-        RESERVE_PLACEHOLDER, RepeatedReference, Sum, Survey, TypeFigures, types_of_direction,
+        RESERVE_PLACEHOLDER, RepeatedReference, Survey, TypeFigures, types_of_direction,
     },
-    session::{self, NO_PARAMETERS, failed, sum},
+    session::{self, failed, get, read_sum},
     time::PgTime,
 };
 use crate::{
@@ -189,10 +186,10 @@ impl Preflight {
         let parameters: [&(dyn ToSql + Sync); 1] = [&whole(Reference::LENGTH_MAX)];
         let mut rows = pin!(self.client.query_raw(TYPES, parameters).await.map_err(failed)?);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
-            let amount = Sum(read_sum(&row, 2)?);
+            let amount = read_sum(&row, 2)?;
             let of_type = TypeFigures { entry_type: get(&row, 0)?, rows: get(&row, 1)?, amount };
             let survey = &mut self.survey;
-            survey.add_type(&of_type);
+            survey.rows += of_type.rows;
             survey.largest_id = survey.largest_id.max(get(&row, 3)?);
             let times = [survey.first_time, time(&row, 4)?];
             survey.first_time = times.into_iter().flatten().min();
@@ -212,8 +209,7 @@ impl Preflight {
     /// Whether the sum of the rows so far may leave int64 in one of the accounts.
     async fn accounts(&mut self, tell: Tell<'_>) -> Result<bool, HistoryError> {
         tell(PreflightEvent::Step(PreflightStep::Accounts));
-        let given: Vec<&str> = types_of_direction(Direction::Given).collect();
-        let taken: Vec<&str> = types_of_direction(Direction::Taken).collect();
+        let (given, taken) = (types_of_direction(Direction::Given), types_of_direction(Direction::Taken));
         let parameters: [&(dyn ToSql + Sync); 3] = [&given, &taken, &Amount::MAX.credited().get()];
         let mut rows = pin!(self.client.query_raw(ACCOUNTS, parameters).await.map_err(failed)?);
         let mut may_overflow = false;
@@ -228,7 +224,8 @@ impl Preflight {
 
     async fn great_accounts(&mut self, tell: Tell<'_>) -> Result<(), HistoryError> {
         tell(PreflightEvent::Step(PreflightStep::GreatAccounts));
-        let mut rows = pin!(self.client.query_raw(GREAT_ACCOUNTS, NO_PARAMETERS).await.map_err(failed)?);
+        let none: [&(dyn ToSql + Sync); 0] = [];
+        let mut rows = pin!(self.client.query_raw(GREAT_ACCOUNTS, none).await.map_err(failed)?);
         let mut overflows = OverflowSurvey::default();
         let mut found = |irregularity| found(&mut self.survey, irregularity, tell);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
@@ -283,17 +280,21 @@ fn account(row: &Row) -> Result<AccountFigures, HistoryError> {
         unreadable: get(row, 5)?,
         balance: get(row, 6)?,
         withdrawable: get(row, 7)?,
-        balances_after: odd_balances_after(row)?,
+        balances_after: odd(row, 12, || Ok((read_sum(row, 14)?, read_sum(row, 15)?)))?,
         amounts: odd_amounts(row, 8)?,
         signs: odd_amounts(row, 10)?,
-        times: odd_times(row)?,
+        times: odd(row, 16, || Ok((get::<PgTime>(row, 18)?.0, get::<PgTime>(row, 19)?.0)))?,
     })
 }
 
-/// Where the balance after a row does not follow: how many rows, and of the first the id, what follows, and what is there.
-fn odd_balances_after(row: &Row) -> Result<Option<OddRows<(i128, i128)>>, HistoryError> {
-    let Some(first_id) = get(row, 13)? else { return Ok(None) };
-    Ok(Some(OddRows { rows: get(row, 12)?, first_id, what: (read_sum(row, 14)?, read_sum(row, 15)?) }))
+/// How many rows are so and the id of the first, from a column on, and what is odd; `None` if no row is so.
+fn odd<T>(
+    row: &Row,
+    column: usize,
+    what: impl FnOnce() -> Result<T, HistoryError>,
+) -> Result<Option<OddRows<T>>, HistoryError> {
+    let Some(first_id) = get(row, column + 1)? else { return Ok(None) };
+    Ok(Some(OddRows { rows: get(row, column)?, first_id, what: what()? }))
 }
 
 /// How many rows are so, and of the first the id and the amount.
@@ -303,23 +304,8 @@ fn odd_amounts(row: &Row, column: usize) -> Result<Option<OddRows<i64>>, History
     Ok(Some(OddRows { rows: get(row, column)?, first_id, what }))
 }
 
-/// How many rows have a time that cannot be, and of the first the id; the earliest time, and the latest.
-fn odd_times(row: &Row) -> Result<Option<OddRows<(Timestamp, Timestamp)>>, HistoryError> {
-    let Some(first_id) = get(row, 17)? else { return Ok(None) };
-    let times = (get::<PgTime>(row, 18)?.0, get::<PgTime>(row, 19)?.0);
-    Ok(Some(OddRows { rows: get(row, 16)?, first_id, what: times }))
-}
-
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, HistoryError> {
-    row.try_get(column).map_err(failed)
-}
-
 fn time(row: &Row, column: usize) -> Result<Option<Timestamp>, HistoryError> {
     Ok(get::<Option<PgTime>>(row, column)?.map(|time| time.0))
-}
-
-fn read_sum(row: &Row, column: usize) -> Result<i128, HistoryError> {
-    sum(get(row, column)?).map_err(HistoryError::Source)
 }
 
 fn whole(length: usize) -> i64 {

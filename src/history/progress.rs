@@ -45,12 +45,8 @@ pub(super) struct Pending {
 impl Pending {
     /// Whether the book has what the source has.
     pub(super) fn is_complete(&self) -> bool {
-        self.has_all_rows()
-            && i128::from(self.source.balance) == self.imported.amount + self.imported.adjustment
-    }
-
-    fn has_all_rows(&self) -> bool {
         self.is_all(&self.imported)
+            && i128::from(self.source.balance) == self.imported.amount + self.imported.adjustment
     }
 
     /// Whether these are the rows that the source has, as far as their number and sum can tell.
@@ -77,7 +73,7 @@ impl Pending {
 
     /// All that there was has been added. If that is not what was counted, rows in the book are no longer in the source.
     pub(super) fn tell_if_incomplete(&mut self, tell: Tell<'_>) {
-        if !self.is_left_out && !self.has_all_rows() {
+        if !self.is_left_out && !self.is_all(&self.imported) {
             let Imported { rows, amount, .. } = self.imported;
             let reason = format!(
                 "rows were changed or deleted after they had been imported: {rows} that came to {amount} micro-USD \

@@ -3,7 +3,7 @@
 //! One session and one transaction, REPEATABLE READ and READ ONLY: journal and balances are of the same moment, and a
 //! standby will do.
 
-use tokio_postgres::{Client, types::ToSql};
+use tokio_postgres::{Client, Row, types::FromSql};
 
 use super::HistoryError;
 use crate::{
@@ -30,7 +30,6 @@ const SESSION_SETTINGS: &str = "\
     SET jit = off; \
     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// The columns that must be there.
 const COLUMNS: [(&str, &str); 11] = [
     ("balances", "account_id"),
     ("balances", "balance_micro_usd"),
@@ -44,9 +43,6 @@ const COLUMNS: [(&str, &str); 11] = [
     ("ledger_entries", "reference"),
     ("ledger_entries", "created_at"),
 ];
-
-/// For statements without any.
-pub(super) const NO_PARAMETERS: [&(dyn ToSql + Sync); 0] = [];
 
 /// Begins to read, under a name by which the server knows the session.
 pub(super) async fn open(url: &DatabaseUrl, name: &str) -> Result<Client, HistoryError> {
@@ -79,4 +75,14 @@ pub(super) fn sum(text: &str) -> Result<i128, LedgerError> {
 /// What the source has failed with.
 pub(super) fn failed(error: tokio_postgres::Error) -> HistoryError {
     HistoryError::Source(error.into())
+}
+
+/// A column of a row of the source.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, HistoryError> {
+    row.try_get(column).map_err(failed)
+}
+
+/// A sum in a row of the source.
+pub(super) fn read_sum(row: &Row, column: usize) -> Result<i128, HistoryError> {
+    sum(get(row, column)?).map_err(HistoryError::Source)
 }

@@ -8,13 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio_postgres::{Client, Row, RowStream, types::ToSql};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::{
     HistoryError, deposit,
     rules::{Finding, HistoryRow, Position, Sessions},
-    session::{self, failed, sum},
+    session::{self, failed, get, read_sum},
     time::PgTime,
 };
 use crate::{
@@ -36,30 +36,22 @@ const ACCOUNTS: &str = "\
     ORDER BY account_id";
 
 /// The columns of a [`HistoryRow`], and before them its account.
-macro_rules! row_columns {
-    () => {
-        "e.account_id::text, e.id::bigint, e.entry_type::text, e.amount_micro_usd::bigint, \
-         e.balance_after::bigint, coalesce(e.reference, '')::text, e.created_at::timestamptz"
-    };
-}
+const ROW_COLUMNS: &str = "\
+    e.account_id::text, e.id::bigint, e.entry_type::text, e.amount_micro_usd::bigint, e.balance_after::bigint, \
+    coalesce(e.reference, '')::text, e.created_at::timestamptz";
 
 /// The order in which rows are imported.
-macro_rules! by_account_and_place {
-    () => {
-        " ORDER BY e.account_id::text COLLATE \"C\", e.created_at, e.id"
-    };
-}
+const BY_ACCOUNT_AND_PLACE: &str = "ORDER BY e.account_id::text COLLATE \"C\", e.created_at, e.id";
 
 /// The rows of some accounts after a place in each.
-macro_rules! rows_after {
-    () => {
-        "FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS a(account_id, create_time, id) \
-         JOIN ledger_entries e ON e.account_id = a.account_id AND e.created_at >= a.create_time \
-         WHERE (e.created_at, e.id) > (a.create_time, a.id)"
-    };
-}
+const ROWS_AFTER: &str = "\
+    FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS a(account_id, create_time, id) \
+    JOIN ledger_entries e ON e.account_id = a.account_id AND e.created_at >= a.create_time \
+    WHERE (e.created_at, e.id) > (a.create_time, a.id)";
 
-/// The database of the replaced system.
+/// Rows, each with its account.
+pub(super) type Rows = BoxStream<'static, Result<(String, HistoryRow), HistoryError>>;
+
 pub(super) struct Source {
     client: Client,
 }
@@ -96,7 +88,6 @@ impl Source {
         Ok(u64::try_from(row.try_get::<_, i64>(0).map_err(failed)?).unwrap_or_default()) // -1: not counted yet
     }
 
-    /// Begins to list the accounts.
     pub(super) async fn open_accounts(&self) -> Result<(), HistoryError> {
         self.client.batch_execute(ACCOUNTS).await.map_err(failed)
     }
@@ -124,9 +115,9 @@ impl Source {
         &self,
         places: &[(AccountId, Position)],
     ) -> Result<HashMap<String, i64>, HistoryError> {
-        let text = concat!("SELECT a.account_id, count(*) ", rows_after!(), " GROUP BY a.account_id");
-        let Places { account_ids, create_times, ids } = Places::new(places);
-        let counts = self.client.query(text, &[&account_ids, &create_times, &ids]).await.map_err(failed)?;
+        let text = format!("SELECT a.account_id, count(*) {ROWS_AFTER} GROUP BY a.account_id");
+        let (account_ids, create_times, ids) = columns(places);
+        let counts = self.client.query(&text, &[&account_ids, &create_times, &ids]).await.map_err(failed)?;
         let count = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
         counts.iter().map(count).collect::<Result<_, _>>().map_err(failed)
     }
@@ -137,16 +128,9 @@ impl Source {
         &self,
         account_ids: &[&str],
         repeated: &Arc<HashSet<i64>>,
-    ) -> Result<impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + use<>, HistoryError> {
-        let text = concat!(
-            "SELECT ",
-            row_columns!(),
-            " FROM ledger_entries e WHERE e.account_id = ANY($1::text[])",
-            by_account_and_place!()
-        );
-        let parameters: [&(dyn ToSql + Sync); 1] = [&account_ids];
-        let rows = self.client.query_raw(text, parameters).await.map_err(failed)?;
-        Ok(history(rows, Arc::clone(repeated)))
+    ) -> Result<Rows, HistoryError> {
+        let which = "FROM ledger_entries e WHERE e.account_id = ANY($1::text[])";
+        self.read(&format!("{which} {BY_ACCOUNT_AND_PLACE}"), &[&account_ids], repeated).await
     }
 
     /// The rows of accounts after a place in each, by account and place.
@@ -154,12 +138,10 @@ impl Source {
         &self,
         places: &[(AccountId, Position)],
         repeated: &Arc<HashSet<i64>>,
-    ) -> Result<impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + use<>, HistoryError> {
-        let text = concat!("SELECT ", row_columns!(), " ", rows_after!(), by_account_and_place!());
-        let Places { account_ids, create_times, ids } = Places::new(places);
-        let parameters: [&(dyn ToSql + Sync); 3] = [&account_ids, &create_times, &ids];
-        let rows = self.client.query_raw(text, parameters).await.map_err(failed)?;
-        Ok(history(rows, Arc::clone(repeated)))
+    ) -> Result<Rows, HistoryError> {
+        let (account_ids, create_times, ids) = columns(places);
+        let which = format!("{ROWS_AFTER} {BY_ACCOUNT_AND_PLACE}");
+        self.read(&which, &[&account_ids, &create_times, &ids], repeated).await
     }
 
     /// Rows of an account by their numbers, in the order of their places.
@@ -168,17 +150,23 @@ impl Source {
         account_id: &AccountId,
         ids: &[i64],
         repeated: &Arc<HashSet<i64>>,
-    ) -> Result<impl Stream<Item = Result<(String, HistoryRow), HistoryError>> + use<>, HistoryError> {
-        let text = concat!(
-            "SELECT ",
-            row_columns!(),
-            " FROM ledger_entries e WHERE e.account_id = $1::text AND e.id = ANY($2::bigint[]) ",
-            "ORDER BY e.created_at, e.id"
-        );
-        let account_id = account_id.as_str();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&account_id, &ids];
-        let rows = self.client.query_raw(text, parameters).await.map_err(failed)?;
-        Ok(history(rows, Arc::clone(repeated)))
+    ) -> Result<Rows, HistoryError> {
+        let which = "FROM ledger_entries e WHERE e.account_id = $1::text AND e.id = ANY($2::bigint[]) \
+                     ORDER BY e.created_at, e.id";
+        self.read(which, &[&account_id.as_str(), &ids], repeated).await
+    }
+
+    async fn read(
+        &self,
+        which: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        repeated: &Arc<HashSet<i64>>,
+    ) -> Result<Rows, HistoryError> {
+        let text = format!("SELECT {ROW_COLUMNS} {which}");
+        let rows = self.client.query_raw(&text, parameters.iter().copied()).await.map_err(failed)?;
+        let repeated = Arc::clone(repeated);
+        let read = move |row: Row| history_row(&row, &repeated);
+        Ok(rows.map(move |row| row.and_then(&read).map_err(failed)).boxed())
     }
 
     /// The numbers of an account's rows up to a place, in their order.
@@ -191,7 +179,8 @@ impl Source {
                     WHERE account_id = $1::text AND (created_at, id) <= ($2::timestamptz, $3::bigint) ORDER BY id";
         let (account_id, create_time) = (account_id.as_str(), PgTime(last.create_time));
         let parameters: [&(dyn ToSql + Sync); 3] = [&account_id, &create_time, &last.id];
-        Ok(ids(self.client.query_raw(text, parameters).await.map_err(failed)?))
+        let rows = self.client.query_raw(text, parameters).await.map_err(failed)?;
+        Ok(rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed)))
     }
 }
 
@@ -212,45 +201,23 @@ impl SourceAccount {
 }
 
 /// Places in accounts, a column each.
-struct Places<'a> {
-    account_ids: Vec<&'a str>,
-    create_times: Vec<PgTime>,
-    ids: Vec<i64>,
-}
-
-impl<'a> Places<'a> {
-    fn new(places: &'a [(AccountId, Position)]) -> Self {
-        Self {
-            account_ids: places.iter().map(|(account_id, _)| account_id.as_str()).collect(),
-            create_times: places.iter().map(|(_, place)| PgTime(place.create_time)).collect(),
-            ids: places.iter().map(|(_, place)| place.id).collect(),
-        }
-    }
+fn columns(places: &[(AccountId, Position)]) -> (Vec<&str>, Vec<PgTime>, Vec<i64>) {
+    places
+        .iter()
+        .map(|(account_id, place)| (account_id.as_str(), PgTime(place.create_time), place.id))
+        .collect()
 }
 
 fn account(row: &Row) -> Result<SourceAccount, HistoryError> {
-    let amount: &str = row.try_get(2).map_err(failed)?;
-    let amount = sum(amount).map_err(HistoryError::Source)?;
-    let read = || {
-        let update_time: Option<PgTime> = row.try_get(6)?;
-        Ok(SourceAccount {
-            account_id: row.try_get(0)?,
-            rows: row.try_get(1)?,
-            amount,
-            unreadable: row.try_get(3)?,
-            balance: row.try_get(4)?,
-            withdrawable: row.try_get(5)?,
-            update_time: update_time.map(|time| time.0),
-        })
-    };
-    read().map_err(failed)
-}
-
-fn history(
-    rows: RowStream,
-    repeated: Arc<HashSet<i64>>,
-) -> impl Stream<Item = Result<(String, HistoryRow), HistoryError>> {
-    rows.map(move |row| row.and_then(|row| history_row(&row, &repeated)).map_err(failed))
+    Ok(SourceAccount {
+        account_id: get(row, 0)?,
+        rows: get(row, 1)?,
+        amount: read_sum(row, 2)?,
+        unreadable: get(row, 3)?,
+        balance: get(row, 4)?,
+        withdrawable: get(row, 5)?,
+        update_time: get::<Option<PgTime>>(row, 6)?.map(|time| time.0),
+    })
 }
 
 fn history_row(row: &Row, repeated: &HashSet<i64>) -> Result<(String, HistoryRow), tokio_postgres::Error> {
@@ -265,8 +232,4 @@ fn history_row(row: &Row, repeated: &HashSet<i64>) -> Result<(String, HistoryRow
         repeats_payment: repeated.contains(&id),
     };
     Ok((row.try_get(0)?, history))
-}
-
-fn ids(rows: RowStream) -> impl Stream<Item = Result<i64, HistoryError>> {
-    rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed))
 }

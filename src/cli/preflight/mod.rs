@@ -147,7 +147,7 @@ fn type_figures(of_type: &TypeFigures) -> Value {
         "entry_type": entry_type,
         "becomes": of_type.becomes(),
         "rows": rows,
-        "amount_micro_usd": amount,
+        "amount_micro_usd": amount.to_string(),
     })
 }
 

@@ -82,7 +82,7 @@ fn write_overview(out: &mut impl Write, survey: &Survey) -> io::Result<()> {
 
 fn type_cells(of_type: &TypeFigures) -> [String; 4] {
     let name = of_type.entry_type.as_deref().map_or_else(|| "(none)".to_owned(), shown);
-    [name, of_type.becomes().to_owned(), of_type.rows.to_string(), Usd(of_type.amount.0).to_string()]
+    [name, of_type.becomes().to_owned(), of_type.rows.to_string(), Usd(of_type.amount).to_string()]
 }
 
 fn write_references(out: &mut impl Write, references: &References) -> io::Result<()> {
@@ -127,7 +127,7 @@ fn cells(irregularity: &Irregularity) -> [String; 4] {
     match irregularity {
         Irregularity::DuplicatedDeposit { external_id, account_ids, times, over_credited_micro_usd } => {
             let what = format!("{external_id} was credited {times} times");
-            row(&some_of(account_ids), times - 1, Usd(over_credited_micro_usd.0).to_string(), what)
+            row(&some_of(account_ids), times - 1, Usd(*over_credited_micro_usd).to_string(), what)
         }
         Irregularity::DepositWithoutSession { account_id, id, amount_micro_usd, reference } => {
             row(account_id, 1, usd(*amount_micro_usd), format!("row {id}: {}", quoted(reference)))
@@ -139,12 +139,12 @@ fn cells(irregularity: &Irregularity) -> [String; 4] {
             rows_micro_usd,
             adjustment_micro_usd,
         } => {
-            let (balance, sum) = (usd(*balance_micro_usd), Usd(rows_micro_usd.0));
+            let (balance, sum) = (usd(*balance_micro_usd), Usd(*rows_micro_usd));
             let what = format!("the balance is {balance}, and its rows come to {sum}");
-            row(account_id, *rows, Usd(adjustment_micro_usd.0).to_string(), what)
+            row(account_id, *rows, Usd(*adjustment_micro_usd).to_string(), what)
         }
         Irregularity::BalanceAfter { account_id, rows, first_id, expected_micro_usd, found_micro_usd } => {
-            let (expected, found) = (Usd(expected_micro_usd.0), Usd(found_micro_usd.0));
+            let (expected, found) = (Usd(*expected_micro_usd), Usd(*found_micro_usd));
             let what = format!("first in row {first_id}: {found}, where {expected} follows");
             row(account_id, *rows, nothing, what)
         }
@@ -156,7 +156,7 @@ fn cells(irregularity: &Irregularity) -> [String; 4] {
             row(account_id, *rows, nothing, format!("first in row {first_id}"))
         }
         Irregularity::UnknownType { entry_type, rows, amount_micro_usd } => {
-            row("", *rows, Usd(amount_micro_usd.0).to_string(), quoted(entry_type))
+            row("", *rows, Usd(*amount_micro_usd).to_string(), quoted(entry_type))
         }
         Irregularity::Time { account_id, rows, first_id, earliest, latest } => {
             row(account_id, *rows, nothing, format!("first in row {first_id}; {earliest} to {latest}"))

@@ -92,7 +92,12 @@ impl AccountImport {
         let entry = self.next(entry_type, row.amount, create_time)?;
         let metadata = note::metadata(&row, &entry);
         if let Some(external_id) = payment.clone() {
-            self.credit(external_id, &entry, row.repeats_payment);
+            let (sequence, amount) = (entry.sequence, entry.amount);
+            if row.repeats_payment {
+                self.found_repeated_payment(&external_id, sequence, amount);
+            } else {
+                self.claims.push(Claim { external_id, sequence, amount });
+            }
         }
         let note = Note { reference: Reference::recorded(row.reference), metadata };
         self.entries.push(Entry { external_id: payment, note, ..entry });
@@ -116,15 +121,6 @@ impl AccountImport {
             external_id: external_id.to_string(),
             amount_micro_usd: amount.get(),
         });
-    }
-
-    fn credit(&mut self, external_id: ExternalId, entry: &Entry, is_repeated: bool) {
-        let sequence = entry.sequence;
-        if is_repeated {
-            self.found_repeated_payment(&external_id, sequence, entry.amount);
-        } else {
-            self.claims.push(Claim { external_id, sequence, amount: entry.amount });
-        }
     }
 
     /// Adds adjustments of so much together: more than one where no amount is so large.

@@ -1,6 +1,6 @@
 //! Stripe deposits over all accounts: which of them is the first of its session.
 
-use super::{Irregularity, irregularity::Sum, row::session};
+use super::{Irregularity, row::session};
 use crate::accounting::{AccountId, ExternalId, MicroUsd};
 
 /// How much of a reference is shown.
@@ -88,7 +88,7 @@ impl DepositSurvey {
             external_id: session.external_id,
             account_ids: session.account_ids,
             times: session.times,
-            over_credited_micro_usd: Sum(session.over_credited),
+            over_credited_micro_usd: session.over_credited,
         });
     }
 }
@@ -135,7 +135,7 @@ mod tests {
             external_id: ExternalId::parse("", session).unwrap(),
             account_ids: accounts.iter().map(|&account_id| account_id.to_owned()).collect(),
             times,
-            over_credited_micro_usd: Sum(over_credited),
+            over_credited_micro_usd: over_credited,
         }
     }
 

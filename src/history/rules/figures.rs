@@ -1,6 +1,6 @@
 //! An account of the replaced system in figures, and what is irregular about it.
 
-use super::{Irregularity, irregularity::Sum};
+use super::Irregularity;
 use crate::accounting::{AccountId, Timestamp};
 
 /// Rows of an account that are irregular in one way.
@@ -88,8 +88,8 @@ impl AccountFigures {
                 account_id: account_id.to_string(),
                 rows: self.rows,
                 balance_micro_usd: self.balance,
-                rows_micro_usd: Sum(self.amount),
-                adjustment_micro_usd: Sum(missing),
+                rows_micro_usd: self.amount,
+                adjustment_micro_usd: missing,
             });
         }
         // An account below zero can pay out nothing.
@@ -103,9 +103,11 @@ impl AccountFigures {
     }
 
     fn irregular_rows(&self, account_id: &AccountId, found: &mut dyn FnMut(Irregularity)) {
-        if let Some(OddRows { rows, first_id, what: (expected, is) }) = self.balances_after {
-            let (account_id, expected_micro_usd) = (account_id.to_string(), Sum(expected));
-            let found_micro_usd = Sum(is);
+        let account_id = || account_id.to_string();
+        if let Some(OddRows { rows, first_id, what: (expected_micro_usd, found_micro_usd) }) =
+            self.balances_after
+        {
+            let account_id = account_id();
             found(Irregularity::BalanceAfter {
                 account_id,
                 rows,
@@ -115,22 +117,16 @@ impl AccountFigures {
             });
         }
         if let Some(OddRows { rows, first_id, what: first_amount_micro_usd }) = self.amounts {
-            let account_id = account_id.to_string();
+            let account_id = account_id();
             found(Irregularity::Amount { account_id, rows, first_id, first_amount_micro_usd });
         }
         if let Some(OddRows { rows, first_id, what: first_amount_micro_usd }) = self.signs {
-            let account_id = account_id.to_string();
+            let account_id = account_id();
             found(Irregularity::Sign { account_id, rows, first_id, first_amount_micro_usd });
         }
         if let Some(OddRows { rows, first_id, what: (earliest, latest) }) = self.times {
             let (earliest, latest) = (earliest.to_string(), latest.to_string());
-            found(Irregularity::Time {
-                account_id: account_id.to_string(),
-                rows,
-                first_id,
-                earliest,
-                latest,
-            });
+            found(Irregularity::Time { account_id: account_id(), rows, first_id, earliest, latest });
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What may not be as it should in the replaced system, by name, and what an import does about it.
 
-use std::fmt;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{accounting::ExternalId, json::text};
 
@@ -96,29 +94,14 @@ kinds! {
         "The account is left out until they are mended at the source.",
 }
 
-/// Micro-USD of any number of accounts. A text in JSON, since they may be more than 64 bits hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Sum(pub i128);
-
-impl fmt::Display for Sum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Serialize for Sum {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Something irregular. What concerns rows is one for each account, with the number of rows and the first of them by id.
+/// Something irregular. What concerns rows is one for each account, with the number of rows and the first of them by id. Sums are
+/// in micro-USD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "the rest is said above, and by the kinds")]
 pub enum Irregularity {
     /// [`Kind::DuplicatedDeposit`], for each session.
     DuplicatedDeposit {
-        /// The session.
         #[serde(serialize_with = "text")]
         external_id: ExternalId,
         /// Who was credited, each once, in the order of time.
@@ -126,13 +109,12 @@ pub enum Irregularity {
         /// How often.
         times: i64,
         /// What all but the first time come to.
-        over_credited_micro_usd: Sum,
+        #[serde(serialize_with = "text")]
+        over_credited_micro_usd: i128,
     },
     /// [`Kind::DepositWithoutSession`], for each row.
     DepositWithoutSession {
-        /// The account.
         account_id: String,
-        /// The row.
         #[serde(serialize_with = "text")]
         id: i64,
         /// What was deposited.
@@ -143,84 +125,70 @@ pub enum Irregularity {
     },
     /// [`Kind::Balance`].
     Balance {
-        /// The account.
         account_id: String,
         /// How many rows it has.
         rows: i64,
-        /// What its balance is.
         #[serde(serialize_with = "text")]
         balance_micro_usd: i64,
         /// What its rows come to.
-        rows_micro_usd: Sum,
+        #[serde(serialize_with = "text")]
+        rows_micro_usd: i128,
         /// What is missing between them.
-        adjustment_micro_usd: Sum,
+        #[serde(serialize_with = "text")]
+        adjustment_micro_usd: i128,
     },
     /// [`Kind::BalanceAfter`].
     BalanceAfter {
-        /// The account.
         account_id: String,
-        /// How many rows are so.
         rows: i64,
-        /// The first of them.
         #[serde(serialize_with = "text")]
         first_id: i64,
         /// What the balance after it should be.
-        expected_micro_usd: Sum,
+        #[serde(serialize_with = "text")]
+        expected_micro_usd: i128,
         /// What it is.
-        found_micro_usd: Sum,
+        #[serde(serialize_with = "text")]
+        found_micro_usd: i128,
     },
     /// [`Kind::Amount`].
     Amount {
-        /// The account.
         account_id: String,
-        /// How many rows are so.
         rows: i64,
-        /// The first of them.
         #[serde(serialize_with = "text")]
         first_id: i64,
-        /// Its amount.
         #[serde(serialize_with = "text")]
         first_amount_micro_usd: i64,
     },
     /// [`Kind::Overflow`].
     Overflow {
-        /// The account.
         account_id: String,
         /// Before how many rows.
         rows: i64,
-        /// The first of them.
         #[serde(serialize_with = "text")]
         first_id: i64,
     },
     /// [`Kind::UnknownType`], for each type.
     UnknownType {
-        /// The type.
         entry_type: String,
         /// How many rows are of it.
         rows: i64,
         /// What they come to.
-        amount_micro_usd: Sum,
+        #[serde(serialize_with = "text")]
+        amount_micro_usd: i128,
     },
     /// [`Kind::Sign`].
     Sign {
-        /// The account.
         account_id: String,
-        /// How many rows are so.
         rows: i64,
-        /// The first of them.
         #[serde(serialize_with = "text")]
         first_id: i64,
-        /// Its amount.
         #[serde(serialize_with = "text")]
         first_amount_micro_usd: i64,
     },
     /// [`Kind::Time`].
     Time {
-        /// The account.
         account_id: String,
-        /// How many rows are so.
         rows: i64,
-        /// The first of them.
         #[serde(serialize_with = "text")]
         first_id: i64,
         /// The earliest time of these rows.
@@ -230,9 +198,7 @@ pub enum Irregularity {
     },
     /// [`Kind::Withdrawable`].
     Withdrawable {
-        /// The account.
         account_id: String,
-        /// What its balance is.
         #[serde(serialize_with = "text")]
         balance_micro_usd: i64,
         /// What can be paid out.
@@ -245,7 +211,6 @@ pub enum Irregularity {
         account_id: Option<String>,
         /// How many rows it has.
         rows: i64,
-        /// What its balance is.
         #[serde(serialize_with = "text")]
         balance_micro_usd: i64,
     },
@@ -253,7 +218,6 @@ pub enum Irregularity {
     Unreadable {
         /// The account; none if it has no name either.
         account_id: Option<String>,
-        /// How many rows are so.
         rows: i64,
         /// How many rows it has.
         rows_of_account: i64,

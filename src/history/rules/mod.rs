@@ -22,7 +22,7 @@ pub use account::{AccountImport, Claim, Imported, NoRoom, Standing};
 pub use deposit::{Deposit, DepositSurvey, Sessions};
 pub use figures::{AccountFigures, OddRows};
 pub use finding::Finding;
-pub use irregularity::{Effect, Irregularity, Kind, Sum};
+pub use irregularity::{Effect, Irregularity, Kind};
 pub use note::{ADJUSTMENT_ACTOR, Adjustment, IMPORTED_ID};
 pub use overflow::OverflowSurvey;
 pub use row::{

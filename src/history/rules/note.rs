@@ -61,7 +61,7 @@ impl Adjustment {
 /// What the entry of a row remembers of it.
 pub(super) fn metadata(row: &HistoryRow, entry: &Entry) -> Metadata {
     let mut metadata = Metadata::from([(IMPORTED_ID.to_owned(), row.id.to_string())]);
-    if !is_lower_case(entry.entry_type.name(), &row.entry_type) {
+    if row.entry_type != entry.entry_type.name().to_ascii_lowercase() {
         metadata.insert(IMPORTED_ENTRY_TYPE.to_owned(), row.entry_type.clone());
     }
     let posted_after = entry.balance_after.posted().get();
@@ -72,9 +72,4 @@ pub(super) fn metadata(row: &HistoryRow, entry: &Entry) -> Metadata {
         metadata.insert(IMPORTED_CREATE_TIME.to_owned(), row.create_time.to_string());
     }
     metadata
-}
-
-/// Whether a text is a name in lower case.
-fn is_lower_case(name: &str, text: &str) -> bool {
-    name.bytes().map(|byte| byte.to_ascii_lowercase()).eq(text.bytes())
 }

@@ -133,15 +133,19 @@ pub(super) fn session(reference: &str, account_id: &AccountId) -> Option<Externa
 }
 
 /// The types that were written for a Stripe deposit.
-pub fn stripe_deposit_types() -> impl Iterator<Item = &'static str> {
-    let is_one = |(_, meaning): &(_, Meaning)| *meaning == Meaning::Is(STRIPE_DEPOSIT);
-    KNOWN_TYPES.into_iter().filter(is_one).map(|(name, _)| name)
+#[must_use]
+pub fn stripe_deposit_types() -> Vec<&'static str> {
+    types(|meaning| meaning == Meaning::Is(STRIPE_DEPOSIT))
 }
 
 /// The types whose money goes one way.
-pub fn types_of_direction(direction: Direction) -> impl Iterator<Item = &'static str> {
-    let is_one = move |(_, meaning): &(_, Meaning)| meaning.direction() == Some(direction);
-    KNOWN_TYPES.into_iter().filter(is_one).map(|(name, _)| name)
+#[must_use]
+pub fn types_of_direction(direction: Direction) -> Vec<&'static str> {
+    types(|meaning| meaning.direction() == Some(direction))
+}
+
+fn types(is_one: impl Fn(Meaning) -> bool) -> Vec<&'static str> {
+    KNOWN_TYPES.into_iter().filter(|(_, meaning)| is_one(*meaning)).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]

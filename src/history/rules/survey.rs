@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AccountFigures, Effect, Irregularity, Kind, Meaning, irregularity::Sum, row::KNOWN_TYPES};
+use super::{AccountFigures, Effect, Irregularity, Kind, Meaning, row::KNOWN_TYPES};
 use crate::accounting::{AccountId, IdempotencyKey, Timestamp};
 
 /// What an entry of the journal takes on the disk, with its place in the indexes; a little less without a key.
@@ -13,15 +13,14 @@ pub const ACCOUNT_PLACEHOLDER: &str = "<account>";
 pub const RESERVE_PLACEHOLDER: &str = "reserve:<account>";
 
 /// The rows of one type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypeFigures {
     /// The type, by the name it has there; none if it has none.
     pub entry_type: Option<String>,
     /// How many rows are of it.
     pub rows: i64,
     /// What they come to.
-    #[serde(rename = "amount_micro_usd")]
-    pub amount: Sum,
+    pub amount: i128,
 }
 
 /// A reference that one account has many times.
@@ -123,11 +122,6 @@ impl Survey {
         self.rows.saturating_mul(BYTES_PER_ROW)
     }
 
-    /// Counts the rows of a type.
-    pub fn add_type(&mut self, of_type: &TypeFigures) {
-        self.rows += of_type.rows;
-    }
-
     /// Counts an account.
     pub fn add_account(&mut self, account: &AccountFigures) {
         self.accounts += i64::from(account.account_id.is_some());
@@ -142,10 +136,10 @@ impl Survey {
     pub fn add(&mut self, irregularity: &Irregularity) {
         self.counts[irregularity.kind() as usize] += 1;
         match irregularity {
-            Irregularity::Balance { adjustment_micro_usd, .. } => self.adjustment += adjustment_micro_usd.0,
+            Irregularity::Balance { adjustment_micro_usd, .. } => self.adjustment += *adjustment_micro_usd,
             Irregularity::DuplicatedDeposit { times, over_credited_micro_usd, .. } => {
                 self.repeated_payments += times - 1;
-                self.over_credited += over_credited_micro_usd.0;
+                self.over_credited += *over_credited_micro_usd;
             }
             Irregularity::DepositWithoutSession { .. }
             | Irregularity::BalanceAfter { .. }

@@ -112,13 +112,13 @@ async fn preflight(source: &TestBook) -> (Told, Survey) {
             let PreflightEvent::Found(irregularity) = event else { return };
             match irregularity {
                 Irregularity::Balance { account_id, adjustment_micro_usd, .. } => {
-                    assert_eq!(told.adjustments.insert(account_id, adjustment_micro_usd.0), None);
+                    assert_eq!(told.adjustments.insert(account_id, adjustment_micro_usd), None);
                 }
                 Irregularity::Overflow { account_id, rows, .. } => {
                     assert_eq!(told.overflows.insert(account_id, rows), None);
                 }
                 Irregularity::DuplicatedDeposit { external_id, times, over_credited_micro_usd, .. } => {
-                    let repeated = (times - 1, over_credited_micro_usd.0);
+                    let repeated = (times - 1, over_credited_micro_usd);
                     assert_eq!(told.repeated.insert(external_id.to_string(), repeated), None);
                 }
                 Irregularity::DepositWithoutSession { id, .. } => assert!(told.nameless.insert(id)),
