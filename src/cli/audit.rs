@@ -11,10 +11,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    accounts::AccountFlags,
-    database::DatabaseFlags,
     execution::{carry_out, exit_code},
-    progress::Progress,
+    flags::{AccountFlags, DatabaseFlags},
+    progress::{count_entries, expect_entries, rate},
     table,
 };
 use crate::{
@@ -55,7 +54,6 @@ pub(super) struct AuditFlags {
     accounts: AccountFlags,
 }
 
-/// Runs the command, and returns its exit status.
 pub(super) fn audit(flags: &AuditFlags) -> ExitCode {
     let audited = carry_out(audit_book(flags));
     match audited.context("cannot audit") {
@@ -70,16 +68,17 @@ async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
     check_database(&database_url, DatabaseUse::Read).await?;
     let mut snapshot = Snapshot::take(&database_url).await?;
     flags.accounts.must_be_known(&mut snapshot).await?;
-    let mut progress = Progress::on_terminal();
+    let mut progress = count_entries();
     if flags.accounts.ids.is_empty() {
-        progress = progress.expect(snapshot.entries_estimate().await?);
+        progress = expect_entries(progress, snapshot.entries_estimate().await?);
     }
-    let mut report = Report::new(flags.json);
+    let out = BufWriter::new(io::stdout().lock());
+    let mut report = Report { is_json: flags.json, listed: Vec::new(), out };
     let mut auditor = Auditor::default();
     let mut found = Vec::new();
     let read = |fact: Fact| {
         if matches!(fact.row, Row::Entry(_)) {
-            progress.entry();
+            progress.inc(1);
         }
         auditor.observe(fact, &mut |difference| found.push(difference));
         found.drain(..).try_for_each(|difference| report.difference(difference))
@@ -87,55 +86,38 @@ async fn audit_book(flags: &AuditFlags) -> anyhow::Result<Totals> {
     snapshot.facts::<anyhow::Error>(&flags.accounts.ids, read).await?;
     let totals = auditor.finish(&mut |difference| found.push(difference));
     found.into_iter().try_for_each(|difference| report.difference(difference))?;
-    progress.finish();
+    progress.finish_and_clear();
     report.end(&totals, started.elapsed())?;
     Ok(totals)
 }
 
-/// Where differences go.
-enum Report {
-    /// A table, when all are known: a column is as wide as the widest of its cells.
-    Table { listed: Vec<Difference> },
-    /// JSON Lines, at once.
-    JsonLines(BufWriter<StdoutLock<'static>>),
+/// Where differences go: JSON Lines at once, or a table at the end.
+struct Report {
+    is_json: bool,
+    listed: Vec<Difference>,
+    out: BufWriter<StdoutLock<'static>>,
 }
 
 impl Report {
-    fn new(json: bool) -> Self {
-        if json {
-            return Self::JsonLines(BufWriter::new(io::stdout().lock()));
-        }
-        Self::Table { listed: Vec::new() }
-    }
-
     fn difference(&mut self, difference: Difference) -> anyhow::Result<()> {
-        match self {
-            Self::Table { listed } if listed.len() < LISTED_MAX => listed.push(difference),
-            Self::Table { .. } => {}
-            Self::JsonLines(out) => writeln!(out, "{}", json!({ "difference": difference }))?,
+        if self.is_json {
+            writeln!(self.out, "{}", json!({ "difference": difference }))?;
+        } else if self.listed.len() < LISTED_MAX {
+            self.listed.push(difference);
         }
         Ok(())
     }
 
-    fn end(self, totals: &Totals, elapsed: Duration) -> anyhow::Result<()> {
-        match self {
-            Self::Table { listed } => {
-                let mut out = BufWriter::new(io::stdout().lock());
-                table::write(
-                    &mut out,
-                    ["CHECK", "ACCOUNT", "WHERE", "EXPECTED", "FOUND"],
-                    listed.iter().map(cells),
-                )?;
-                write_summary(&mut out, listed.len(), totals, elapsed)?;
-                out.flush()?;
-            }
-            Self::JsonLines(mut out) => {
-                serde_json::to_writer(&mut out, &json!({ "summary": summary(totals, elapsed) }))?;
-                writeln!(out)?;
-                out.flush()?;
-            }
+    fn end(self, totals: &Totals, elapsed: Duration) -> io::Result<()> {
+        let Self { is_json, listed, mut out } = self;
+        if is_json {
+            writeln!(out, "{}", json!({ "summary": summary(totals, elapsed) }))?;
+        } else {
+            let header = ["CHECK", "ACCOUNT", "WHERE", "EXPECTED", "FOUND"];
+            table::write(&mut out, header, listed.iter().map(cells))?;
+            write_summary(&mut out, listed.len(), totals, elapsed)?;
         }
-        Ok(())
+        out.flush()
     }
 }
 
@@ -146,10 +128,7 @@ fn cells(difference: &Difference) -> [String; 5] {
 
 fn write_summary(out: &mut impl Write, listed: usize, totals: &Totals, elapsed: Duration) -> io::Result<()> {
     let Totals { accounts, entries, reservations, answers, posted, held, differences } = totals;
-    let listed = u64::try_from(listed).unwrap_or(u64::MAX);
-    if *differences > listed {
-        writeln!(out, "and {} more: --json has them all", differences - listed)?;
-    }
+    table::write_unlisted(out, listed, *differences, ": --json has them all")?;
     match differences {
         0 => writeln!(out, "Everything adds up.")?,
         1 => writeln!(out, "\n1 difference.")?,
@@ -174,8 +153,4 @@ fn summary(totals: &Totals, elapsed: Duration) -> serde_json::Value {
         "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         "entries_per_second": rate(*entries, elapsed),
     })
-}
-
-fn rate(entries: u64, elapsed: Duration) -> u128 {
-    u128::from(entries) * 1_000 / elapsed.as_millis().max(1)
 }

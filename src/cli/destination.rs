@@ -6,7 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, Metadata, OpenOptions, Permissions},
-    io,
+    io::{self, Write},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
@@ -18,51 +18,42 @@ const LINKS_MAX: usize = 40;
 
 /// Where a command writes.
 pub(super) enum Destination {
-    /// Standard output: `-`.
-    Standard,
-    /// A device, a pipe, or whatever else is no file.
-    Stream(File),
+    /// Standard output, `-`; or a device, a pipe, or whatever else is no file.
+    Stream(Box<dyn Write>),
     /// A file.
-    File(Replacement),
+    File(Box<Replacement>),
 }
 
 /// A file that is written beside the one that it is to replace. Removed when dropped, unless it was put in its place.
 pub(super) struct Replacement {
     beside: NamedTempFile,
     path: PathBuf,
-    replaced: Option<Access>,
-}
-
-/// Who may do what with a file.
-struct Access {
-    mode: u32,
-    uid: u32,
-    gid: u32,
+    replaced: Option<Metadata>,
 }
 
 impl Destination {
     /// Opens a path. For a pipe that waits for its reader, as a shell does.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if path == OsStr::new("-") {
-            return Ok(Self::Standard);
+            return Ok(Self::Stream(Box::new(io::stdout().lock())));
         }
-        let opened = match OpenOptions::new().write(true).open(path) {
+        let replaced = match OpenOptions::new().write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            opened => Some(opened?),
-        };
-        let metadata = opened.as_ref().map(File::metadata).transpose()?;
-        match (opened, metadata) {
-            (Some(stream), Some(metadata)) if !metadata.is_file() => Ok(Self::Stream(stream)),
-            (_, replaced) => {
-                let replaced = replaced.as_ref().map(Access::of);
-                Ok(Self::File(Replacement::new(follow_links(path)?, replaced)?))
+            opened => {
+                let opened = opened?;
+                let metadata = opened.metadata()?;
+                if !metadata.is_file() {
+                    return Ok(Self::Stream(Box::new(opened)));
+                }
+                Some(metadata)
             }
-        }
+        };
+        Ok(Self::File(Box::new(Replacement::new(follow_links(path)?, replaced)?)))
     }
 }
 
 impl Replacement {
-    fn new(path: PathBuf, replaced: Option<Access>) -> io::Result<Self> {
+    fn new(path: PathBuf, replaced: Option<Metadata>) -> io::Result<Self> {
         // Nobody may read more of it than of what it replaces; a new one is as any other file that the user makes.
         let mode = if replaced.is_some() { 0o600 } else { 0o666 };
         let mut builder = tempfile::Builder::new();
@@ -70,7 +61,6 @@ impl Replacement {
         Ok(Self { beside: builder.tempfile_in(directory(&path))?, path, replaced })
     }
 
-    /// The file to write.
     pub(super) fn file(&self) -> &File {
         self.beside.as_file()
     }
@@ -79,7 +69,13 @@ impl Replacement {
     pub(super) fn complete(self) -> io::Result<()> {
         let Self { beside, path, replaced } = self;
         if let Some(replaced) = replaced {
-            replaced.give_to(beside.as_file())?;
+            let file = beside.as_file();
+            let is = file.metadata()?;
+            // The owner first, since a change of owner takes bits off the mode.
+            if (is.uid(), is.gid()) != (replaced.uid(), replaced.gid()) {
+                fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
+            }
+            file.set_permissions(Permissions::from_mode(replaced.mode() & 0o7777))?;
         }
         beside.as_file().sync_all()?;
         beside.persist(&path)?;
@@ -87,21 +83,6 @@ impl Replacement {
             Ok(directory) => directory.sync_all(),
             Err(_) => Ok(()), // one that may be written to and not read; the file itself is on the disk
         }
-    }
-}
-
-impl Access {
-    fn of(metadata: &Metadata) -> Self {
-        Self { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() }
-    }
-
-    /// Gives a file the same: the owner first, since a change of owner takes bits off the mode.
-    fn give_to(&self, file: &File) -> io::Result<()> {
-        let is = Self::of(&file.metadata()?);
-        if (is.uid, is.gid) != (self.uid, self.gid) {
-            fchown(file, Some(self.uid), Some(self.gid))?;
-        }
-        file.set_permissions(Permissions::from_mode(self.mode))
     }
 }
 

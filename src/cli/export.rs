@@ -7,17 +7,20 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use indicatif::ProgressBar;
 use tokio::signal::unix::SignalKind;
 
 use super::{
-    accounts::AccountFlags, database::DatabaseFlags, destination::Destination, execution::carry_out,
-    progress::Progress, signals,
+    destination::Destination,
+    execution::carry_out,
+    flags::{AccountFlags, DatabaseFlags},
+    progress::{count_entries, expect_entries},
+    signals,
 };
 use crate::{
     accounting::Timestamp,
     config::ConfigError,
     export::Format,
-    ledger::LedgerError,
     schema::{DatabaseUse, check_database},
     snapshot::{Selection, Snapshot},
 };
@@ -64,16 +67,6 @@ pub(super) struct ExportFlags {
     output: Option<PathBuf>,
 }
 
-/// Why an export ended before its end.
-#[derive(Debug, thiserror::Error)]
-enum ExportError {
-    #[error(transparent)]
-    Read(#[from] LedgerError),
-    #[error("cannot write")]
-    Write(#[from] io::Error),
-}
-
-/// Runs the command.
 pub(super) fn export(flags: &ExportFlags) -> anyhow::Result<()> {
     if flags.from.zip(flags.until).is_some_and(|(from, until)| from > until) {
         return Err(ConfigError::of("--from must not be later than --until").into());
@@ -86,14 +79,13 @@ fn export_to_path(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> {
     let cannot_write = || format!("cannot write {}", path.display());
     let destination = Destination::open(path).with_context(cannot_write)?;
     match destination {
-        Destination::Standard => {
-            until_the_reader_leaves(carry_out(export_to(flags, io::stdout().lock(), Progress::hidden())))
-        }
-        Destination::Stream(out) => {
-            until_the_reader_leaves(carry_out(export_to(flags, out, Progress::hidden())))
-        }
+        // A reader who leaves has had enough.
+        Destination::Stream(out) => match carry_out(export_to(flags, out, ProgressBar::hidden())) {
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            exported => exported,
+        },
         Destination::File(replacement) => {
-            let exported = export_to(flags, replacement.file(), Progress::on_terminal());
+            let exported = export_to(flags, replacement.file(), count_entries());
             carry_out(unless_interrupted(exported))?;
             replacement.complete().with_context(cannot_write)
         }
@@ -111,7 +103,7 @@ async fn unless_interrupted(exported: impl Future<Output = anyhow::Result<()>>) 
     }
 }
 
-async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress) -> anyhow::Result<()> {
+async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: ProgressBar) -> anyhow::Result<()> {
     let database_url = flags.database.url()?;
     check_database(&database_url, DatabaseUse::Read).await?;
     let mut snapshot = Snapshot::take(&database_url).await?;
@@ -119,23 +111,18 @@ async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: Progress)
     let selection =
         Selection { account_ids: flags.accounts.ids.clone(), from: flags.from, until: flags.until };
     if selection == Selection::default() {
-        progress = progress.expect(snapshot.entries_estimate().await?);
+        progress = expect_entries(progress, snapshot.entries_estimate().await?);
     }
     let mut document = flags.format.begin(BufWriter::with_capacity(1 << 16, out))?;
     snapshot
-        .entries::<ExportError>(&selection, |entry| {
-            progress.entry();
-            Ok(document.entry(&entry)?)
+        .entries::<anyhow::Error>(&selection, |entry| {
+            progress.inc(1);
+            document.entry(&entry).context("cannot write")
         })
         .await?;
     document.end()?;
-    progress.finish();
+    progress.finish_and_clear();
     Ok(())
-}
-
-/// A reader who leaves has had enough.
-fn until_the_reader_leaves(exported: anyhow::Result<()>) -> anyhow::Result<()> {
-    exported.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -11,10 +11,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    database::DatabaseFlags,
     execution::{carry_out, exit_code},
-    progress::Progress,
-    source::SourceFlags,
+    flags::{DatabaseFlags, SourceFlags},
+    progress::{count_entries, expect_entries, rate},
     table,
 };
 use crate::{
@@ -52,7 +51,6 @@ pub(super) struct ImportFlags {
     json: bool,
 }
 
-/// Runs the command, and returns its exit status.
 pub(super) fn import(flags: &ImportFlags) -> ExitCode {
     let imported = carry_out(import_source(flags));
     match imported.context("cannot import") {
@@ -75,7 +73,7 @@ async fn import_source(flags: &ImportFlags) -> anyhow::Result<Counts> {
     let (source_url, book_url) = (flags.source.url()?, flags.database.url()?);
     let mut import = Import::open(&source_url, &book_url).await?;
     let (expected, before) = import.extent().await?;
-    let mut progress = Progress::on_terminal().expect(expected);
+    let progress = expect_entries(count_entries(), expected);
     let mut report = Report { is_json: flags.json, listed: Vec::new() };
     let mut counts = Counts::default();
     let mut written = Ok(());
@@ -83,7 +81,7 @@ async fn import_source(flags: &ImportFlags) -> anyhow::Result<Counts> {
         .run(&mut |event| match event {
             ImportEvent::Rows(rows) => {
                 counts.rows += rows;
-                progress.set(before + counts.rows);
+                progress.set_position(before + counts.rows);
             }
             ImportEvent::Found(finding) => {
                 counts.count(&finding);
@@ -93,7 +91,7 @@ async fn import_source(flags: &ImportFlags) -> anyhow::Result<Counts> {
             }
         })
         .await?;
-    progress.finish();
+    progress.finish_and_clear();
     written
         .and_then(|()| report.end(&counts, &totals, started.elapsed()))
         .context("cannot write the report")?;
@@ -176,10 +174,7 @@ fn write_summary(
 ) -> io::Result<()> {
     let Counts { rows, adjustments, repeated_payments, left_out } = counts;
     let found = adjustments + repeated_payments + left_out;
-    let unlisted = found.saturating_sub(u64::try_from(listed).unwrap_or(u64::MAX));
-    if unlisted > 0 {
-        writeln!(out, "and {unlisted} more: --json has them all")?;
-    }
+    table::write_unlisted(out, listed, found, ": --json has them all")?;
     if found > 0 {
         writeln!(out)?;
     }
@@ -211,8 +206,4 @@ fn summary(counts: &Counts, totals: &ImportTotals, elapsed: Duration) -> serde_j
             "adjustment_micro_usd": totals.adjustment.to_string(),
         },
     })
-}
-
-fn rate(rows: u64, elapsed: Duration) -> u128 {
-    u128::from(rows) * 1_000 / elapsed.as_millis().max(1)
 }

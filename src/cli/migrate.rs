@@ -2,10 +2,9 @@
 
 use anyhow::Context as _;
 
-use super::{database::DatabaseFlags, execution::carry_out, output};
+use super::{execution::carry_out, flags::DatabaseFlags, output};
 use crate::schema;
 
-/// Runs the pending migrations, and says which ran.
 pub(super) fn migrate(flags: &DatabaseFlags) -> anyhow::Result<()> {
     let database_url = flags.url()?;
     let migrated = async { Ok(schema::migrate(&database_url).await?) };

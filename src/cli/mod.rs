@@ -1,13 +1,12 @@
 //! The commands of the program.
 
-mod accounts;
 mod audit;
 #[cfg(test)]
 mod configuration_page;
-mod database;
 mod destination;
 mod execution;
 mod export;
+mod flags;
 mod import;
 mod migrate;
 mod output;
@@ -15,7 +14,6 @@ mod preflight;
 mod progress;
 mod serve;
 mod signals;
-mod source;
 mod table;
 mod token;
 
@@ -26,23 +24,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{
-    Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser as _},
-};
-use tracing::level_filters::LevelFilter;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::{
-    config::ServeFlags,
-    telemetry::{LogFormat, start_log},
-};
-use database::DatabaseFlags;
+use crate::{config::ServeFlags, telemetry::start_log};
 use execution::{EXIT_USAGE, exit_code};
-use serve::LogSettings;
+use flags::{DatabaseFlags, LogFlags};
 use token::TokenCommand;
-
-/// Not the numbers, which the parser of levels would take as well.
-const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// A prepaid-credit ledger over gRPC and PostgreSQL.
 // Not `Debug`, nor what it is made of: a URL may hold a password.
@@ -53,28 +40,8 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Least severe level to log. `debug` adds the calls that fail by their caller's fault.
-    #[arg(
-        long,
-        help_heading = "Log",
-        env = "BILLING_LOG_LEVEL",
-        default_value = "info",
-        global = true,
-        value_name = "LEVEL",
-        ignore_case = true,
-        value_parser = PossibleValuesParser::new(LOG_LEVELS).try_map(|level| level.parse::<LevelFilter>())
-    )]
-    log_level: LevelFilter,
-    /// Format of the log: human, json, or auto, which is human on a terminal and json elsewhere.
-    #[arg(
-        long,
-        help_heading = "Log",
-        env = "BILLING_LOG_FORMAT",
-        default_value = "auto",
-        global = true,
-        value_name = "FORMAT"
-    )]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogFlags,
 }
 
 #[derive(Subcommand)]
@@ -120,10 +87,9 @@ pub fn run() -> ExitCode {
             return exit_code(printed.context("cannot write to standard output"));
         }
     };
-    let log = LogSettings { level: cli.log_level, format: cli.log_format };
     let command = cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
     if !matches!(command, Command::Serve(_)) {
-        start_log(log.level, log.format, None);
+        start_log(cli.log.log_level, cli.log.log_format, None);
     }
     let done = match command {
         Command::Migrate(flags) => migrate::migrate(&flags),
@@ -132,7 +98,7 @@ pub fn run() -> ExitCode {
         Command::Preflight(flags) => return preflight::preflight(&flags),
         Command::Import(flags) => return import::import(&flags),
         Command::Token(TokenCommand::New(flags)) => token::new_token(&flags),
-        Command::Serve(flags) => serve::serve(&flags, log),
+        Command::Serve(flags) => serve::serve(&flags, cli.log),
     };
     exit_code(done)
 }

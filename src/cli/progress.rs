@@ -1,4 +1,4 @@
-//! How far a command is that reads the journal: a bar on a terminal, and nothing elsewhere.
+//! How far a command is that reads the journal, on a terminal, and how fast it was.
 
 use std::{env, time::Duration};
 
@@ -8,85 +8,42 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const COUNT: &str = "{elapsed_precise} {human_pos} entries, {per_sec}";
 const BAR: &str = "{elapsed_precise} [{bar:30}] {human_pos} of about {human_len} entries, {per_sec}";
 /// Where a server is at work, and tells nothing of it.
-const STEP_TEMPLATE: &str = "{elapsed_precise} {spinner} {msg}";
+const STEP: &str = "{elapsed_precise} {spinner} {msg}";
 /// How often that is drawn.
 const TICK: Duration = Duration::from_millis(200);
-/// Entries between two looks at the clock.
-const STEP: u64 = 1_024;
 
-/// A bar.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    entries: u64,
+/// A count of entries, if standard error is a terminal.
+pub(super) fn count_entries() -> ProgressBar {
+    on_terminal(COUNT)
 }
 
-impl Progress {
-    /// A count of entries, if standard error is a terminal.
-    pub(super) fn on_terminal() -> Self {
-        let bar = ProgressBar::with_draw_target(None, target());
-        Self { bar: with_template(bar, COUNT), entries: 0 }
-    }
-
-    /// No bar.
-    pub(super) fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), entries: 0 }
-    }
-
-    /// There are about so many entries: makes a bar of the count.
-    pub(super) fn expect(self, entries: u64) -> Self {
-        self.bar.set_length(entries);
-        Self { bar: with_template(self.bar, BAR), ..self }
-    }
-
-    /// One entry more has been read.
-    pub(super) fn entry(&mut self) {
-        self.entries += 1;
-        if self.entries.is_multiple_of(STEP) {
-            self.bar.set_position(self.entries);
-        }
-    }
-
-    /// So many entries have been written.
-    pub(super) fn set(&mut self, entries: u64) {
-        self.bar.set_position(entries);
-    }
-
-    /// Takes the bar away.
-    pub(super) fn finish(self) {
-        self.bar.finish_and_clear();
-    }
+/// There are about so many entries: makes a bar of the count.
+pub(super) fn expect_entries(count: ProgressBar, entries: u64) -> ProgressBar {
+    count.set_length(entries);
+    with_template(count, BAR)
 }
 
-/// What a server is at work on, and how long it has been at work by now.
-pub(super) struct Steps {
-    bar: ProgressBar,
+/// What a server is at work on, and how long it has been at work by now, if standard error is a terminal.
+pub(super) fn steps() -> ProgressBar {
+    on_terminal(STEP)
 }
 
-impl Steps {
-    /// Nothing yet; shown if standard error is a terminal.
-    pub(super) fn on_terminal() -> Self {
-        let bar = ProgressBar::with_draw_target(None, target());
-        Self { bar: with_template(bar, STEP_TEMPLATE) }
-    }
-
-    /// The next step, from now on.
-    pub(super) fn begin(&self, step: &'static str) {
-        self.bar.set_message(step);
-        self.bar.enable_steady_tick(TICK);
-    }
-
-    /// Takes it away.
-    pub(super) fn finish(self) {
-        self.bar.finish_and_clear();
-    }
+/// The next step, from now on.
+pub(super) fn begin_step(steps: &ProgressBar, step: &'static str) {
+    steps.set_message(step);
+    steps.enable_steady_tick(TICK);
 }
 
-/// Standard error, if it is a terminal that can be drawn on.
-fn target() -> ProgressDrawTarget {
-    if env::var_os("TERM").is_some_and(|terminal| terminal == "dumb") {
-        return ProgressDrawTarget::hidden();
-    }
-    ProgressDrawTarget::stderr()
+/// How many in a second.
+pub(super) fn rate(count: u64, elapsed: Duration) -> u128 {
+    u128::from(count) * 1_000 / elapsed.as_millis().max(1)
+}
+
+/// A bar on standard error, if it is a terminal that can be drawn on.
+fn on_terminal(template: &str) -> ProgressBar {
+    let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let target = if is_dumb { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    with_template(ProgressBar::with_draw_target(None, target), template)
 }
 
 fn with_template(bar: ProgressBar, template: &str) -> ProgressBar {
@@ -102,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_right() {
-        for template in [COUNT, BAR, STEP_TEMPLATE] {
+        for template in [COUNT, BAR, STEP] {
             ProgressStyle::with_template(template).unwrap();
         }
     }

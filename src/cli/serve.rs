@@ -4,9 +4,8 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tracing::level_filters::LevelFilter;
 
-use super::{execution::carry_out, signals::Signals};
+use super::{execution::carry_out, flags::LogFlags, signals::Signals};
 use crate::{
     app,
     config::{Config, Database, ServeFlags},
@@ -14,24 +13,17 @@ use crate::{
     file_limit, grpc,
     private_postgres::{PrivatePostgres, PrivatePostgresError},
     schema::{self, DatabaseUse},
-    telemetry::{LogFormat, Traces, start_log},
+    telemetry::{Traces, start_log},
 };
 
 /// How often it is looked at whether the private PostgreSQL is still there.
 const SERVER_WATCH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How to log.
-#[derive(Clone, Copy)]
-pub(super) struct LogSettings {
-    pub(super) level: LevelFilter,
-    pub(super) format: LogFormat,
-}
-
 /// Serves until it is told to stop.
-pub(super) fn serve(flags: &ServeFlags, log: LogSettings) -> anyhow::Result<()> {
+pub(super) fn serve(flags: &ServeFlags, log: LogFlags) -> anyhow::Result<()> {
     let mut config = Config::parse(flags)?;
     let traces = config.traces.as_ref().map(Traces::start).transpose().context("cannot send traces")?;
-    start_log(log.level, log.format, traces.as_ref());
+    start_log(log.log_level, log.log_format, traces.as_ref());
     let connections_max = &mut config.server.connections.connections_max;
     *connections_max = file_limit::fit_connections(*connections_max);
     let served = serve_in_database(&config);

@@ -22,3 +22,11 @@ pub(super) fn write<const COLUMNS: usize>(
     }
     Ok(())
 }
+
+/// Says how many lines a table does not have, if any, and how to get them.
+pub(super) fn write_unlisted(out: &mut impl Write, listed: usize, count: u64, hint: &str) -> io::Result<()> {
+    match count.saturating_sub(u64::try_from(listed).unwrap_or(u64::MAX)) {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} more{hint}"),
+    }
+}

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 
 use super::{
     execution::{carry_out, exit_code},
-    progress::Steps,
-    source::SourceFlags,
+    flags::SourceFlags,
+    progress::{begin_step, steps},
 };
 use crate::{
     accounting::Timestamp,
     history::{
         Preflight, PreflightEvent, PreflightStep,
-        rules::{Irregularity, Kind, Survey, TypeFigures, Verdict},
+        rules::{Kind, Survey, TypeFigures, Verdict},
     },
 };
 use tables::Tables;
@@ -59,7 +59,6 @@ pub(super) struct PreflightFlags {
     json: bool,
 }
 
-/// Runs the command, and returns its exit status.
 pub(super) fn preflight(flags: &PreflightFlags) -> ExitCode {
     let looked = carry_out(look_through(flags));
     match looked.context("cannot look through the source") {
@@ -72,21 +71,27 @@ pub(super) fn preflight(flags: &PreflightFlags) -> ExitCode {
 async fn look_through(flags: &PreflightFlags) -> anyhow::Result<Verdict> {
     let started = Instant::now();
     let preflight = Preflight::open(&flags.source.url()?).await?;
-    let steps = Steps::on_terminal();
-    let mut report = if flags.json { Report::JsonLines } else { Report::Tables(Tables::default()) };
+    let steps = steps();
+    let mut tables = (!flags.json).then(Tables::default);
     let mut written = Ok(());
+    let mut write_line = |line: Value| {
+        if written.is_ok() {
+            written = writeln!(io::stdout(), "{line}");
+        }
+    };
     let survey = preflight
-        .run(&mut |event| match event {
-            PreflightEvent::Step(step) => steps.begin(in_words(step)),
-            PreflightEvent::Type(of_type) if written.is_ok() => written = report.of_type(of_type),
-            PreflightEvent::Found(irregularity) if written.is_ok() => {
-                written = report.irregularity(irregularity);
+        .run(&mut |event| match (event, &mut tables) {
+            (PreflightEvent::Step(step), _) => begin_step(&steps, in_words(step)),
+            (PreflightEvent::Type(of_type), Some(tables)) => tables.of_type(of_type),
+            (PreflightEvent::Type(of_type), None) => write_line(json!({ "type": type_figures(&of_type) })),
+            (PreflightEvent::Found(irregularity), Some(tables)) => tables.irregularity(irregularity),
+            (PreflightEvent::Found(irregularity), None) => {
+                write_line(json!({ "irregularity": irregularity }));
             }
-            PreflightEvent::Type(_) | PreflightEvent::Found(_) => {}
         })
         .await?;
-    steps.finish();
-    written.and_then(|()| report.end(&survey, started.elapsed())).context("cannot write the report")?;
+    steps.finish_and_clear();
+    written.and_then(|()| end(tables, &survey, started.elapsed())).context("cannot write the report")?;
     Ok(survey.verdict())
 }
 
@@ -100,45 +105,13 @@ fn in_words(step: PreflightStep) -> &'static str {
     }
 }
 
-/// Where it all goes.
-enum Report {
-    /// Tables, at the end.
-    Tables(Tables),
-    /// JSON Lines, at once.
-    JsonLines,
-}
-
-impl Report {
-    fn of_type(&mut self, of_type: TypeFigures) -> io::Result<()> {
-        match self {
-            Self::Tables(tables) => tables.of_type(of_type),
-            Self::JsonLines => write_line(&json!({ "type": type_figures(&of_type) }))?,
-        }
-        Ok(())
+fn end(tables: Option<Tables>, survey: &Survey, elapsed: Duration) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match tables {
+        Some(tables) => tables.write(&mut out, survey, elapsed)?,
+        None => writeln!(out, "{}", json!({ "summary": summary(survey, elapsed) }))?,
     }
-
-    fn irregularity(&mut self, irregularity: Irregularity) -> io::Result<()> {
-        match self {
-            Self::Tables(tables) => tables.irregularity(irregularity),
-            Self::JsonLines => write_line(&json!({ "irregularity": irregularity }))?,
-        }
-        Ok(())
-    }
-
-    fn end(self, survey: &Survey, elapsed: Duration) -> io::Result<()> {
-        match self {
-            Self::Tables(tables) => {
-                let mut out = BufWriter::new(io::stdout().lock());
-                tables.write(&mut out, survey, elapsed)?;
-                out.flush()
-            }
-            Self::JsonLines => write_line(&json!({ "summary": summary(survey, elapsed) })),
-        }
-    }
-}
-
-fn write_line(line: &Value) -> io::Result<()> {
-    writeln!(io::stdout(), "{line}")
+    out.flush()
 }
 
 fn type_figures(of_type: &TypeFigures) -> Value {

@@ -29,21 +29,18 @@ const TEXT_MAX: usize = 60;
 #[derive(Default)]
 pub(super) struct Tables {
     types: Vec<TypeFigures>,
-    types_unlisted: u64,
+    types_found: u64,
     irregularities: BTreeMap<Kind, Vec<Irregularity>>,
 }
 
 impl Tables {
-    /// Adds the rows of a type.
     pub(super) fn of_type(&mut self, of_type: TypeFigures) {
+        self.types_found += 1;
         if self.types.len() < TYPES_MAX {
             self.types.push(of_type);
-        } else {
-            self.types_unlisted += 1;
         }
     }
 
-    /// Adds something irregular.
     pub(super) fn irregularity(&mut self, irregularity: Irregularity) {
         let listed = self.irregularities.entry(irregularity.kind()).or_default();
         if listed.len() < LISTED_MAX {
@@ -51,12 +48,11 @@ impl Tables {
         }
     }
 
-    /// Writes it all.
     pub(super) fn write(&self, out: &mut impl Write, survey: &Survey, elapsed: Duration) -> io::Result<()> {
         write_overview(out, survey)?;
         writeln!(out)?;
         table::write(out, ["TYPE", "BECOMES", "ROWS", "USD"], self.types.iter().map(type_cells))?;
-        write_unlisted(out, self.types_unlisted)?;
+        table::write_unlisted(out, self.types.len(), self.types_found, "")?;
         write_references(out, &survey.references)?;
         for (kind, listed) in &self.irregularities {
             write_kind(out, *kind, listed, survey.count(*kind))?;
@@ -100,21 +96,13 @@ fn write_references(out: &mut impl Write, references: &References) -> io::Result
         [shown(reference), rows.to_string(), accounts.to_string(), generic.to_owned()]
     };
     table::write(out, ["REFERENCE", "ROWS", "ACCOUNTS", ""], most_repeated.iter().map(cells))?;
-    write_unlisted(out, unlisted(most_repeated.len(), repeated.unsigned_abs()))
+    table::write_unlisted(out, most_repeated.len(), repeated.unsigned_abs(), "")
 }
 
 fn write_kind(out: &mut impl Write, kind: Kind, listed: &[Irregularity], count: u64) -> io::Result<()> {
     writeln!(out, "\n{}: {}\n{}", kind.name(), kind.meaning(), kind.handling())?;
     table::write(out, ["ACCOUNT", "ROWS", "USD", "WHAT"], listed.iter().map(cells))?;
-    write_unlisted(out, unlisted(listed.len(), count))
-}
-
-fn unlisted(listed: usize, count: u64) -> u64 {
-    count.saturating_sub(u64::try_from(listed).unwrap_or(u64::MAX))
-}
-
-fn write_unlisted(out: &mut impl Write, unlisted: u64) -> io::Result<()> {
-    if unlisted == 0 { Ok(()) } else { writeln!(out, "and {unlisted} more") }
+    table::write_unlisted(out, listed.len(), count, "")
 }
 
 /// Account, rows, USD, and what is so.

@@ -26,7 +26,6 @@ const ROOMS: [(&str, &[&str]); 32] = [
             "grpc::connection",
             "history",
             "history::rules",
-            "ledger",
             "private_postgres",
             "schema",
             "snapshot",
