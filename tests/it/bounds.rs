@@ -1,17 +1,17 @@
 //! Amounts and balances at their bounds: refused, with nothing moved and no key burnt.
 
-use billing::accounting::Amount;
-use billing::grpc::proto::{CreditRequest, CreditResponse};
-use tonic::{Code, Request, transport::Endpoint};
+use billing::{
+    accounting::Amount,
+    grpc::proto::{CreditRequest, CreditResponse},
+};
+use tonic::{Code, Request, metadata::MetadataKey, transport::Endpoint};
 use tonic_prost::ProstCodec;
 
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn amounts_that_cannot_move_are_refused_and_burn_no_key() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let most = Amount::MAX.credited().get();
         client.credit(deposit("ann", "order-0", 100)).await.answered();
         for bad in [0, -1, i64::MIN, i64::MAX, most + 1] {
@@ -34,18 +34,9 @@ async fn amounts_that_cannot_move_are_refused_and_burn_no_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_balance_that_would_leave_int64_is_refused_and_nothing_moves() {
-    on_a_book(async |book| {
+    on_a_served_book(async |book, mut client| {
         let almost = i64::MAX - 10;
-        book.run_sql(&format!(
-            "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) VALUES ('rich', {almost}, 1);
-             INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
-                                         posted_after, held_after, create_time)
-             VALUES ('rich', 1, 2, {almost}, 0, {almost}, 0, now())"
-        ))
-        .await
-        .unwrap();
-        let server = book.serve().await;
-        let mut client = server.client().await;
+        book.import("rich", 1, almost, &[("entry_type", "2"), ("create_time", "now()")]).await;
         let overflow = (Code::FailedPrecondition, "BALANCE_OVERFLOW".to_owned());
         assert_eq!(reason(client.credit(deposit("rich", "order-1", 11)).await), overflow);
         assert_eq!(reason(client.admin_credit(grant("rich", "grant-1", 11)).await), overflow);
@@ -62,9 +53,7 @@ async fn a_balance_that_would_leave_int64_is_refused_and_nothing_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_request_fits_and_a_larger_one_is_refused() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let metadata = (0..50).map(|n| (format!("{n:\u{20ac}>22}"), "\u{20ac}".repeat(170))).collect();
         let request = CreditRequest {
             idempotency_key: "k".repeat(255),
@@ -78,35 +67,32 @@ async fn the_largest_request_fits_and_a_larger_one_is_refused() {
         assert_eq!(entry.metadata, request.metadata);
         assert_eq!(client.credit(request).await.answered(), (entry, true));
         let huge = CreditRequest { reference: "r".repeat(1 << 20), ..deposit("ann", "order-1", 5) };
-        assert_eq!(reason(client.credit(huge).await), (Code::InvalidArgument, "REQUEST_TOO_LARGE".into()));
+        refused(client.credit(huge).await, Code::InvalidArgument, "REQUEST_TOO_LARGE");
         client.credit(deposit("ann", "order-1", 5)).await.answered();
     })
     .await;
 }
 
-/// A call with so many bytes of metadata.
-fn with_metadata<T>(bytes: usize, message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    for (n, length) in (0..).zip(std::iter::repeat_n(1_024, bytes / 1_024)) {
-        let name: tonic::metadata::MetadataKey<_> = format!("x-note-{n}").parse().unwrap();
-        request.metadata_mut().insert(name, "n".repeat(length).parse().unwrap());
+/// A call with so many KiB of metadata.
+fn with_metadata<T>(kib: usize, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    for n in 0..kib {
+        let name: MetadataKey<_> = format!("x-note-{n}").parse().unwrap();
+        request.metadata_mut().insert(name, "n".repeat(1_024).parse().unwrap());
     }
     request
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_much_metadata_is_the_callers_mistake() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
-        client.credit(with_metadata(12 * 1_024, deposit("ann", "order-1", 5))).await.answered();
+    on_a_service(async |mut client| {
+        client.credit(with_metadata(12, deposit("ann", "order-1", 5))).await.answered();
         for kib in [16, 20, 40, 60] {
-            let answer = client.credit(with_metadata(kib * 1_024, deposit("ann", "order-2", 5))).await;
+            let answer = client.credit(with_metadata(kib, deposit("ann", "order-2", 5))).await;
             assert_eq!(reason(answer), (Code::InvalidArgument, "METADATA_TOO_LARGE".into()), "{kib} KiB");
         }
         // Beyond what HTTP/2 accepts there is no status of ours.
-        let refused =
-            client.credit(with_metadata(80 * 1_024, deposit("ann", "order-2", 5))).await.unwrap_err();
+        let refused = client.credit(with_metadata(80, deposit("ann", "order-2", 5))).await.unwrap_err();
         assert!(refused.code() == Code::Unknown && refused.message().contains("431"), "{refused:?}");
         client.credit(deposit("ann", "order-2", 5)).await.answered();
     })
@@ -131,7 +117,7 @@ async fn a_request_that_cannot_be_decoded_is_the_callers_mistake() {
             let path = format!("/billing.v1.BillingService/{method}").parse().unwrap();
             let codec = ProstCodec::<NoRequest, CreditResponse>::default();
             let answer = grpc.unary(Request::new(NoRequest { idempotency_key: 7 }), path, codec).await;
-            assert_eq!(reason(answer), (Code::InvalidArgument, "REQUEST_MALFORMED".into()));
+            refused(answer, Code::InvalidArgument, "REQUEST_MALFORMED");
         }
     })
     .await;

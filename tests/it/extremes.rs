@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use billing::{
     accounting::{EntryType, ReservationState},
     grpc::proto::{
-        CaptureRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest, ListEntriesRequest,
-        ListReservationsRequest, RefundRequest, ReserveRequest, get_entry_request, refund_request::Charge,
+        CaptureRequest, CreditRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest,
+        ListEntriesRequest, ListReservationsRequest, RefundRequest, ReserveRequest, get_entry_request::Entry,
+        refund_request::Charge,
     },
 };
 use prost_types::{Duration, Timestamp};
@@ -40,67 +41,24 @@ fn must_say<T: Debug>(answer: Result<Response<T>, Status>, reason: &str, field: 
     assert_eq!((&*violations[0].field, &*violations[0].description), (field, words));
 }
 
-fn reserve(ttl: Option<Duration>) -> ReserveRequest {
-    ReserveRequest {
-        idempotency_key: "job-1".into(),
-        account_id: "ann".into(),
-        amount_micro_usd: 5,
-        ttl,
-        ..Default::default()
-    }
-}
-
-fn capture(micro_usd: i64) -> CaptureRequest {
-    CaptureRequest {
-        idempotency_key: "job-0-capture".into(),
-        account_id: "ann".into(),
-        reservation_id: "job-0".into(),
-        amount_micro_usd: micro_usd,
-        ..Default::default()
-    }
-}
-
-fn extend(additional: i64, ttl: Option<Duration>) -> ExtendReservationRequest {
-    ExtendReservationRequest {
-        idempotency_key: "job-0-extend".into(),
-        account_id: "ann".into(),
-        reservation_id: "job-0".into(),
-        additional_amount_micro_usd: additional,
-        ttl,
-    }
-}
-
 fn entry(sequence: i64) -> GetEntryRequest {
-    let entry = Some(get_entry_request::Entry::Sequence(sequence));
-    GetEntryRequest { account_id: "ann".into(), entry }
+    get_entry("ann", Entry::Sequence(sequence))
 }
 
 fn refund_of(sequence: i64) -> RefundRequest {
     RefundRequest { charge: Some(Charge::ChargeSequence(sequence)), ..refund("ann", "refund-1", 1, "") }
 }
 
-fn entries() -> ListEntriesRequest {
-    ListEntriesRequest { account_id: "ann".into(), ..Default::default() }
-}
-
-fn reservations() -> ListReservationsRequest {
-    ListReservationsRequest { account_id: "ann".into(), ..Default::default() }
-}
-
-/// A client of a book with an account that has a reservation, `job-0`.
-async fn client(server: &server::TestServer) -> Client {
-    let mut client = server.client().await;
+/// Opens an account that has a reservation, `job-0`.
+async fn reserve_something(client: &mut Client) {
     client.credit(deposit("ann", "order-0", 100)).await.answered();
-    let reserved = ReserveRequest { idempotency_key: "job-0".into(), ..reserve(None) };
-    client.reserve(reserved).await.unwrap();
-    client
+    client.reserve(reserve("ann", "job-0", 5)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_out_of_its_range_is_named_with_the_range() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = client(&server).await;
+    on_a_service(async |mut client| {
+        reserve_something(&mut client).await;
         for bad in [0, -1, i64::MIN, i64::MAX] {
             let words = format!("must be 1..=1000000000000000 micro-USD, not {bad}");
             let (reason, field) = ("INVALID_AMOUNT", "amount_micro_usd");
@@ -108,13 +66,12 @@ async fn a_number_out_of_its_range_is_named_with_the_range() {
             must_say(client.charge(charge("ann", "x-1", bad)).await, reason, field, &words);
             must_say(client.refund(refund("ann", "x-1", bad, "x-0")).await, reason, field, &words);
             must_say(client.admin_credit(grant("ann", "x-1", bad)).await, reason, field, &words);
-            let reserve = ReserveRequest { amount_micro_usd: bad, ..reserve(None) };
-            must_say(client.reserve(reserve).await, reason, field, &words);
-            must_say(client.capture(capture(bad)).await, reason, field, &words);
+            must_say(client.reserve(reserve("ann", "x-1", bad)).await, reason, field, &words);
+            must_say(client.capture(capture("ann", "x-1", "job-0", bad)).await, reason, field, &words);
         }
         for bad in [-1, -5, i64::MIN, i64::MAX] {
             let words = format!("must be 0..=1000000000000000 micro-USD, not {bad}");
-            let answer = client.extend_reservation(extend(bad, None)).await;
+            let answer = client.extend_reservation(extend("ann", "x-1", "job-0", bad)).await;
             must_say(answer, "INVALID_AMOUNT", "additional_amount_micro_usd", &words);
         }
         for bad in [0, -1, i64::MIN] {
@@ -126,12 +83,12 @@ async fn a_number_out_of_its_range_is_named_with_the_range() {
         assert_eq!(reason(client.refund(refund_of(i64::MAX)).await).1, "CHARGE_NOT_FOUND");
         for bad in [-1, i32::MIN] {
             let words = format!("must not be negative, but is {bad}");
-            let list = ListEntriesRequest { page_size: bad, ..entries() };
+            let list = ListEntriesRequest { page_size: bad, ..list_entries("ann") };
             must_say(client.list_entries(list).await, "INVALID_FIELD", "page_size", &words);
-            let list = ListReservationsRequest { page_size: bad, ..reservations() };
+            let list = ListReservationsRequest { page_size: bad, ..list_reservations("ann") };
             must_say(client.list_reservations(list).await, "INVALID_FIELD", "page_size", &words);
         }
-        let list = ListEntriesRequest { page_size: i32::MAX, ..entries() };
+        let list = ListEntriesRequest { page_size: i32::MAX, ..list_entries("ann") };
         assert_eq!(client.list_entries(list).await.unwrap().into_inner().entries.len(), 2);
     })
     .await;
@@ -139,24 +96,23 @@ async fn a_number_out_of_its_range_is_named_with_the_range() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_is_no_value_of_its_enum_is_named_with_those_that_are() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = client(&server).await;
+    on_a_service(async |mut client| {
+        reserve_something(&mut client).await;
         let field = "INVALID_FIELD";
         for bad in [-1, 99, i32::MIN, i32::MAX, 1 << 16 | 1] {
-            let credit = client.credit(billing::grpc::proto::CreditRequest { entry_type: bad, ..deposit("ann", "x-1", 5) });
+            let credit = client.credit(CreditRequest { entry_type: bad, ..deposit("ann", "x-1", 5) });
             let kinds = "must be a credit kind: ENTRY_TYPE_STRIPE_DEPOSIT, ENTRY_TYPE_DEPOSIT, ENTRY_TYPE_EARNING, \
                          ENTRY_TYPE_REFERRAL_REWARD or ENTRY_TYPE_INVITE_CREDIT";
             must_say(credit.await, field, "entry_type", kinds);
             let words = format!("must be 0..=3, the numbers of OveragePolicy, not {bad}");
-            let capture = CaptureRequest { overage_policy: bad, ..capture(5) };
+            let capture = CaptureRequest { overage_policy: bad, ..capture("ann", "x-1", "job-0", 5) };
             must_say(client.capture(capture).await, field, "overage_policy", &words);
             let words = format!("must be 1..={}, the numbers of EntryType, not {bad}", EntryType::ALL.len());
-            let list = ListEntriesRequest { entry_types: vec![6, bad], ..entries() };
+            let list = ListEntriesRequest { entry_types: vec![6, bad], ..list_entries("ann") };
             must_say(client.list_entries(list).await, field, "entry_types", &words);
             let most = ReservationState::ALL.len();
             let words = format!("must be 0..={most}, the numbers of ReservationState, not {bad}");
-            let list = ListReservationsRequest { state: bad, ..reservations() };
+            let list = ListReservationsRequest { state: bad, ..list_reservations("ann") };
             must_say(client.list_reservations(list).await, field, "state", &words);
         }
     })
@@ -165,9 +121,8 @@ async fn a_number_that_is_no_value_of_its_enum_is_named_with_those_that_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ttl_out_of_its_range_is_named_with_what_is_wrong_with_it() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = client(&server).await;
+    on_a_service(async |mut client| {
+        reserve_something(&mut client).await;
         for (seconds, nanos, words) in [
             (0, 0, NO_TIME),
             (0, 999, NO_TIME),
@@ -188,13 +143,14 @@ async fn a_ttl_out_of_its_range_is_named_with_what_is_wrong_with_it() {
             (i64::MAX, 999_999_999, FAR_TOO_LONG),
         ] {
             let ttl = Some(Duration { seconds, nanos });
-            must_say(client.reserve(reserve(ttl)).await, "INVALID_FIELD", "ttl", words);
-            must_say(client.extend_reservation(extend(0, ttl)).await, "INVALID_FIELD", "ttl", words);
+            let reserve = ReserveRequest { ttl, ..reserve("ann", "x-1", 5) };
+            must_say(client.reserve(reserve).await, "INVALID_FIELD", "ttl", words);
+            let extend = ExtendReservationRequest { ttl, ..extend("ann", "x-1", "job-0", 0) };
+            must_say(client.extend_reservation(extend).await, "INVALID_FIELD", "ttl", words);
         }
         for (seconds, nanos) in [(0, 1_000), (86_400, 999)] {
-            let key = format!("job-of-{seconds}");
-            let request =
-                ReserveRequest { idempotency_key: key, ..reserve(Some(Duration { seconds, nanos })) };
+            let ttl = Some(Duration { seconds, nanos });
+            let request = ReserveRequest { ttl, ..reserve("ann", &format!("job-of-{seconds}"), 5) };
             client.reserve(request).await.unwrap();
         }
     })
@@ -203,9 +159,8 @@ async fn a_ttl_out_of_its_range_is_named_with_what_is_wrong_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_of_its_range_is_named_and_so_are_two_in_the_wrong_order() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = client(&server).await;
+    on_a_service(async |mut client| {
+        reserve_something(&mut client).await;
         for (seconds, nanos, words) in [
             (i64::MIN, 0, YEARS),
             (i64::MAX, 0, YEARS),
@@ -218,18 +173,18 @@ async fn a_time_out_of_its_range_is_named_and_so_are_two_in_the_wrong_order() {
             (LAST, i32::MAX, NANOS),
         ] {
             let time = Some(Timestamp { seconds, nanos });
-            let account = GetAccountRequest { account_id: "ann".into(), as_of: time };
+            let account = GetAccountRequest { as_of: time, ..get_account("ann") };
             must_say(client.get_account(account).await, "INVALID_FIELD", "as_of", words);
-            let list = ListEntriesRequest { create_time_after: time, ..entries() };
+            let list = ListEntriesRequest { create_time_after: time, ..list_entries("ann") };
             must_say(client.list_entries(list).await, "INVALID_FIELD", "create_time_after", words);
-            let list = ListEntriesRequest { create_time_before: time, ..entries() };
+            let list = ListEntriesRequest { create_time_before: time, ..list_entries("ann") };
             must_say(client.list_entries(list).await, "INVALID_FIELD", "create_time_before", words);
         }
         let time = |seconds, nanos| Some(Timestamp { seconds, nanos });
         let between = |after, before| ListEntriesRequest {
             create_time_after: after,
             create_time_before: before,
-            ..entries()
+            ..list_entries("ann")
         };
         for (after, before) in [
             (time(LAST, 0), time(FIRST, 0)),
@@ -251,7 +206,7 @@ async fn a_time_out_of_its_range_is_named_and_so_are_two_in_the_wrong_order() {
             assert_eq!(page.entries.len(), found, "{after:?} {before:?}");
         }
         for (as_of, code) in [(time(FIRST, 0), Code::NotFound), (time(LAST, 999_999_999), Code::Ok)] {
-            let account = client.get_account(GetAccountRequest { account_id: "ann".into(), as_of }).await;
+            let account = client.get_account(GetAccountRequest { as_of, ..get_account("ann") }).await;
             assert_eq!(account.map_or_else(|status| status.code(), |_| Code::Ok), code);
         }
     })
@@ -356,7 +311,7 @@ fn times_of_an_export_are_of_the_years_1_to_9999_and_in_order() {
 async fn an_export_takes_the_first_and_the_last_times_there_are() {
     on_a_book(async |book| {
         let server = book.serve().await;
-        client(&server).await;
+        reserve_something(&mut server.client().await).await;
         for (from, until, lines) in [
             ("0001-01-01", "9999-12-31", 2),
             ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", 2),
@@ -389,7 +344,7 @@ async fn the_longest_durations_and_the_largest_numbers_can_be_served_with() {
         client.admin_credit(grant("ann", "grant-1", 1_000_000_000_000_000)).await.answered();
         let century = Duration { seconds: 3_155_760_000, nanos: 0 };
         for (key, ttl) in [("job-0", None), ("job-1", Some(century))] {
-            let request = ReserveRequest { idempotency_key: key.into(), ..reserve(ttl) };
+            let request = ReserveRequest { ttl, ..reserve("ann", key, 5) };
             let held = client.reserve(request).await.unwrap().into_inner().reservation.unwrap();
             let lasts = held.expire_time.unwrap().seconds - held.create_time.unwrap().seconds;
             assert_eq!(lasts, century.seconds);

@@ -8,9 +8,7 @@ use crate::support::{cluster::cluster, process::Process, waiting::run, *};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_1_a_reference_or_key_of_another_account_swallows_nothing() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         for account in ["ann", "bob"] {
             let request =
                 CreditRequest { reference: "stripe:cs_1".into(), ..deposit(account, "order-1", 500) };
@@ -44,9 +42,7 @@ async fn fault_2_two_deliveries_at_once_move_money_once_and_write_one_entry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_3_the_second_genuine_refund_with_a_generic_reference_applies() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 1_000)).await.answered();
         for job in ["job-1", "job-2"] {
             client.charge(charge("ann", job, 300)).await.answered();
@@ -80,8 +76,7 @@ async fn fault_4_history_with_duplicates_stops_no_deploy_and_is_never_in_the_way
         assert_eq!((entry.sequence, replayed), (7, false));
         assert_eq!(entry.balance_after.unwrap().posted_micro_usd, 607);
 
-        let list = ListEntriesRequest { account_id: "old".into(), ..Default::default() };
-        let entries = client.list_entries(list).await.unwrap().into_inner().entries;
+        let entries = client.list_entries(list_entries("old")).await.unwrap().into_inner().entries;
         assert_eq!(entries.len(), 7, "nothing of the history is lost");
         assert!(entries[1..].iter().all(|entry| entry.idempotency_key.is_empty()));
         assert_eq!(entries[1].reference.len(), 32_768, "references as long as they were");
@@ -91,17 +86,13 @@ async fn fault_4_history_with_duplicates_stops_no_deploy_and_is_never_in_the_way
 
 /// Six entries without keys: the same references, an empty one twice, and the same deposit twice.
 async fn import_duplicated_history(book: &TestBook) {
-    book.run_sql(
-        "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence) VALUES ('old', 600, 6);
-         INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
-                                     posted_after, held_after, create_time, reference)
-         SELECT 'old', n, CASE WHEN n <= 2 THEN 1 ELSE 2 END, 100, 0, n * 100, 0, now() - interval '1 day',
-                CASE n WHEN 1 THEN 'stripe:cs_1' WHEN 2 THEN 'stripe:cs_1' WHEN 3 THEN 'admin_credit'
-                       WHEN 4 THEN '' WHEN 5 THEN '' ELSE repeat('x', 32768) END
-         FROM generate_series(1, 6) n",
-    )
-    .await
-    .unwrap();
+    let references = "(ARRAY['stripe:cs_1', 'stripe:cs_1', 'admin_credit', '', '', repeat('x', 32768)])[n]";
+    let columns = [
+        ("entry_type", "CASE WHEN n <= 2 THEN 1 ELSE 2 END"),
+        ("create_time", "now() - interval '1 day'"),
+        ("reference", references),
+    ];
+    book.import("old", 6, 100, &columns).await;
 }
 
 /// There is one store. What a developer sees on the private PostgreSQL is what production does on a given one.
@@ -146,12 +137,8 @@ async fn story(process: &Process) -> Vec<String> {
         refund(refund("ann", "refund-3", 1, "missing"));
         admin_credit(grant("ann", "grant-1", i64::MAX));
         admin_credit(grant("ann", "grant-2", 5));
-        list_entries(ListEntriesRequest { account_id: "ann".into(), ..Default::default() });
-        list_entries(ListEntriesRequest {
-            account_id: "ann".into(),
-            entry_types: vec![EntryType::Refund.into()],
-            ..Default::default()
-        });
+        list_entries(list_entries("ann"));
+        list_entries(ListEntriesRequest { entry_types: vec![EntryType::Refund.into()], ..list_entries("ann") });
     }
     story
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
-use tonic::{Code, Request, transport::Endpoint};
+use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
 
@@ -78,10 +78,8 @@ async fn neither_the_ledger_nor_reflection_is_on_the_port_for_health_whoever_cal
     on_a_book(async |book| {
         let guarded = Guarded::start(book);
         let mut client = connect(&guarded.health_url()).await;
-        let mut credit = Request::new(deposit("ann", "order-1", 5));
-        credit.metadata_mut().insert("authorization", format!("Bearer {}", guarded.token).parse().unwrap());
-        let (code, _) = reason(client.credit(credit).await);
-        assert_eq!(code, Code::Unimplemented);
+        let answer = client.credit(with_token(&guarded.token, deposit("ann", "order-1", 5))).await;
+        assert_eq!(reason(answer).0, Code::Unimplemented);
 
         let channel = Endpoint::from_shared(guarded.health_url()).unwrap().connect().await.unwrap();
         let mut reflection = ServerReflectionClient::new(channel);

@@ -92,15 +92,9 @@ impl History {
     /// Whether a reservation is extended while its account is in debt.
     pub fn extends_in_debt(&self) -> bool {
         let mut model = Model::new(self.limits(), &self.imported, BEGINNING);
-        self.calls.iter().zip(self.times()).any(|(call, time)| match model.call(time, call) {
-            Answer::Applied { entry, replayed: false, .. } => {
-                entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after
-            }
-            Answer::Applied { .. }
-            | Answer::Refused { .. }
-            | Answer::Declined { .. }
-            | Answer::KeyReused { .. }
-            | Answer::NotFound { .. } => false,
+        self.calls.iter().zip(self.times()).any(|(call, time)| {
+            matches!(model.call(time, call), Answer::Applied { entry, replayed: false, .. }
+                if entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after)
         })
     }
 

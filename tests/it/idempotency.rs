@@ -1,14 +1,15 @@
 //! One key, one operation, one answer.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use billing::grpc::proto::{
-    ChargeRequest, CreditRequest, EntryType, GetOperationRequest, get_operation_response::Outcome,
-    refund_request::Charge,
+    AdminCreditRequest, ChargeRequest, CreditRequest, EntryType, RefundRequest,
+    get_operation_response::Outcome, refund_request::Charge,
 };
-use tonic::Code;
+use tokio::{sync::Barrier, task::JoinSet};
+use tonic::{Code, Response, Status};
 
-use crate::support::{process::Process, *};
+use crate::support::{book::ADMIN_CREDIT_MAX, process::Process, *};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_callers_with_one_key_through_two_processes_are_one_operation() {
@@ -16,11 +17,11 @@ async fn sixty_four_callers_with_one_key_through_two_processes_are_one_operation
         let processes = [0, 1].map(|_| Process::serve(&["--database-url", &book.url]));
         processes[0].client().await.credit(deposit("ann", "before", 1)).await.answered();
         let request = stripe_deposit("ann", "order-1", 500, "cs_1");
-        let mut calls = tokio::task::JoinSet::new();
-        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(64));
+        let mut calls = JoinSet::new();
+        let barrier = Arc::new(Barrier::new(64));
         for caller in 0..64 {
             let (url, request) = (processes[caller % 2].url(), request.clone());
-            let barrier = std::sync::Arc::clone(&barrier);
+            let barrier = Arc::clone(&barrier);
             calls.spawn(async move {
                 let mut client = connect(&url).await; // a connection of its own
                 barrier.wait().await;
@@ -41,9 +42,7 @@ async fn sixty_four_callers_with_one_key_through_two_processes_are_one_operation
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_used_for_another_request_is_refused_and_the_difference_named() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let original = CreditRequest {
             reference: "r".into(),
             metadata: [("n".to_owned(), "v".to_owned())].into(),
@@ -58,20 +57,26 @@ async fn a_key_used_for_another_request_is_refused_and_the_difference_named() {
             (CreditRequest { metadata: [].into(), ..original.clone() }, "metadata"),
         ];
         for (other, field) in others {
-            let (code, reason, metadata) = error(client.credit(other.clone()).await);
-            assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED"));
-            assert_eq!(metadata["fields"], field);
-            assert_eq!(metadata["method"], "Credit");
+            let reused = client.credit(other.clone()).await;
+            let metadata = refused(reused, Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED");
+            assert_eq!((&*metadata["fields"], &*metadata["method"]), (field, "Credit"));
             assert_eq!(wrong_fields(client.credit(other).await), [field]);
         }
-        let (code, reason, metadata) = error(client.charge(charge("ann", "order-1", 500)).await);
-        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED"));
+        let reused = client.charge(charge("ann", "order-1", 500)).await;
+        let metadata = refused(reused, Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED");
         assert_eq!(metadata["fields"], "method");
         assert_eq!(available(&mut client, "ann").await, 500);
         let (_, replayed) = client.credit(original).await.answered();
         assert!(replayed, "the key still answers as it did");
     })
     .await;
+}
+
+/// The one of two answers that is an error.
+fn loser<T: std::fmt::Debug>(first: Result<T, Status>, second: Result<T, Status>) -> Result<T, Status> {
+    let (winners, mut losers): (Vec<_>, Vec<_>) = [first, second].into_iter().partition(Result::is_ok);
+    assert_eq!(winners.len(), 1, "{winners:?} {losers:?}");
+    losers.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,14 +87,9 @@ async fn a_key_used_for_another_request_while_the_first_is_in_flight_is_refused(
         one.credit(deposit("ann", "before", 1)).await.answered();
         for round in 0..50 {
             let key = format!("order-{round}");
-            let calls = (one.credit(deposit("ann", &key, 10)), two.credit(deposit("ann", &key, 11)));
-            let answers = tokio::join!(calls.0, calls.1);
-            let (winners, losers): (Vec<_>, Vec<_>) =
-                [answers.0, answers.1].into_iter().partition(Result::is_ok);
-            assert_eq!((winners.len(), losers.len()), (1, 1));
-            for loser in losers {
-                assert_eq!(reason(loser), (Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED".into()));
-            }
+            let (first, second) =
+                tokio::join!(one.credit(deposit("ann", &key, 10)), two.credit(deposit("ann", &key, 11)));
+            refused(loser(first, second), Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED");
         }
         assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 51);
     })
@@ -98,9 +98,7 @@ async fn a_key_used_for_another_request_while_the_first_is_in_flight_is_refused(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_reference_under_two_keys_applies_twice() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         for key in ["refund-1", "refund-2"] {
             let request = CreditRequest { reference: "reservation_refund".into(), ..deposit("ann", key, 5) };
             assert!(!client.credit(request).await.answered().1);
@@ -112,9 +110,7 @@ async fn the_same_reference_under_two_keys_applies_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key_stays_refused_after_the_account_was_funded_and_a_new_key_succeeds() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 10)).await.answered();
         let first = error(client.charge(charge("ann", "job-1", 50)).await);
         let figures = [("available_micro_usd", "10"), ("required_micro_usd", "50")];
@@ -133,9 +129,7 @@ async fn a_refused_key_stays_refused_after_the_account_was_funded_and_a_new_key_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_replay_of_a_charge_answers_as_it_did_when_the_balance_is_gone() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         let (original, _) = client.charge(charge("ann", "job-1", 60)).await.answered();
         client.charge(charge("ann", "job-2", 40)).await.answered();
@@ -147,30 +141,24 @@ async fn the_replay_of_a_charge_answers_as_it_did_when_the_balance_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_credited_once_whatever_key_it_comes_under() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let (entry, _) = client.credit(stripe_deposit("ann", "webhook-1", 500, "cs_1")).await.answered();
         let again = client.credit(stripe_deposit("ann", "job-retry", 500, "cs_1")).await;
         assert_eq!(again.answered(), (entry.clone(), true), "the original entry");
 
-        let conflict = |answer| {
-            let (code, reason, metadata) = error::<tonic::Response<_>>(answer);
-            assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "EXTERNAL_ID_CONFLICT"));
-            assert_eq!(metadata["external_id"], "cs_1");
-            metadata["conflict"].clone()
-        };
-        let other_amount = client.credit(stripe_deposit("ann", "webhook-2", 501, "cs_1")).await;
-        assert_eq!(conflict(other_amount), "amount_micro_usd");
-        let other_account = client.credit(stripe_deposit("bob", "webhook-1", 500, "cs_1")).await;
-        assert_eq!(conflict(other_account), "account_id");
+        for (other, conflict) in [
+            (stripe_deposit("ann", "webhook-2", 501, "cs_1"), "amount_micro_usd"),
+            (stripe_deposit("bob", "webhook-1", 500, "cs_1"), "account_id"),
+        ] {
+            let other = client.credit(other).await;
+            let metadata = refused(other, Code::FailedPrecondition, "EXTERNAL_ID_CONFLICT");
+            assert_eq!((&*metadata["external_id"], &*metadata["conflict"]), ("cs_1", conflict));
+        }
 
         // The later key was answered, so it names that request from then on.
         let reused = client.charge(charge("ann", "job-retry", 5)).await;
         assert_eq!(reason(reused).1, "IDEMPOTENCY_KEY_REUSED");
-        let request = GetOperationRequest { account_id: "ann".into(), idempotency_key: "job-retry".into() };
-        let operation = client.get_operation(request).await.unwrap().into_inner();
-        assert_eq!(operation.outcome, Some(Outcome::Applied(entry)));
+        assert_eq!(outcome(&mut client, "ann", "job-retry").await, Outcome::Applied(entry));
         assert_eq!(available(&mut client, "ann").await, 500);
     })
     .await;
@@ -188,11 +176,7 @@ async fn one_payment_for_two_accounts_at_once_is_credited_to_one() {
                 one.credit(stripe_deposit("ann", &key, 100, &session)),
                 two.credit(stripe_deposit("bob", &key, 100, &session)),
             );
-            let (winners, losers): (Vec<_>, Vec<_>) = [first, second].into_iter().partition(Result::is_ok);
-            assert_eq!(winners.len(), 1);
-            for loser in losers {
-                assert_eq!(reason(loser), (Code::FailedPrecondition, "EXTERNAL_ID_CONFLICT".into()));
-            }
+            refused(loser(first, second), Code::FailedPrecondition, "EXTERNAL_ID_CONFLICT");
         }
         assert_eq!(book.number("SELECT sum(posted_micro_usd) FROM accounts").await, 3_000);
     })
@@ -201,9 +185,7 @@ async fn one_payment_for_two_accounts_at_once_is_credited_to_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_burns_no_key() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         let missing = client.refund(refund("ann", "refund-1", 5, "job-1")).await;
         assert_eq!(reason(missing), (Code::NotFound, "CHARGE_NOT_FOUND".into()));
         assert_eq!(book.number("SELECT count(*) FROM accounts").await, 0, "and leaves nothing behind");
@@ -217,15 +199,11 @@ async fn what_is_not_there_burns_no_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_of_an_unknown_account_is_refused_and_its_key_is_remembered() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
-        let (code, reason_name, metadata) = error(client.charge(charge("new", "job-1", 5)).await);
-        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
+    on_a_service(async |mut client| {
+        let charged = client.charge(charge("new", "job-1", 5)).await;
+        let metadata = refused(charged, Code::FailedPrecondition, "INSUFFICIENT_FUNDS");
         assert_eq!(metadata["available_micro_usd"], "0");
-        let request = billing::grpc::proto::GetAccountRequest { account_id: "new".into(), as_of: None };
-        let account = client.get_account(request).await;
-        assert_eq!(reason(account), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
+        refused(client.get_account(get_account("new")).await, Code::NotFound, "ACCOUNT_NOT_FOUND");
         let (entry, _) = client.credit(deposit("new", "order-1", 10)).await.answered();
         assert_eq!(entry.sequence, 1);
         assert_eq!(reason(client.charge(charge("new", "job-1", 5)).await).1, "INSUFFICIENT_FUNDS");
@@ -235,9 +213,7 @@ async fn a_charge_of_an_unknown_account_is_refused_and_its_key_is_remembered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_name_no_single_operation_are_refused() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         let too_long = "k".repeat(256);
         let bad = [
             ("", "IDEMPOTENCY_KEY_REQUIRED"),
@@ -268,9 +244,7 @@ async fn keys_that_name_no_single_operation_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_field_is_named_and_burns_no_key() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let credit = || deposit("ann", "order-1", 5);
         let bad_credits = [
             (CreditRequest { account_id: String::new(), ..credit() }, "account_id"),
@@ -288,16 +262,13 @@ async fn a_wrong_field_is_named_and_burns_no_key() {
         for (request, field) in bad_credits {
             assert_eq!(wrong_fields(client.credit(request.clone()).await), [field], "{request:?}");
         }
-        let mut no_charge = refund("ann", "order-1", 5, "job-1");
-        no_charge.charge = None;
-        assert_eq!(wrong_fields(client.refund(no_charge.clone()).await), ["charge"]);
-        no_charge.charge = Some(Charge::ChargeSequence(0));
-        assert_eq!(wrong_fields(client.refund(no_charge).await), ["charge_sequence"]);
-        let mut anonymous = grant("ann", "order-1", 5);
-        anonymous.actor.clear();
+        for (charge, field) in [(None, "charge"), (Some(Charge::ChargeSequence(0)), "charge_sequence")] {
+            let request = RefundRequest { charge, ..refund("ann", "order-1", 5, "job-1") };
+            assert_eq!(wrong_fields(client.refund(request).await), [field]);
+        }
+        let anonymous = AdminCreditRequest { actor: String::new(), ..grant("ann", "order-1", 5) };
         assert_eq!(wrong_fields(client.admin_credit(anonymous).await), ["actor"]);
-        let mut groundless = grant("ann", "order-1", 5);
-        groundless.reason.clear();
+        let groundless = AdminCreditRequest { reason: String::new(), ..grant("ann", "order-1", 5) };
         assert_eq!(wrong_fields(client.admin_credit(groundless).await), ["reason"]);
 
         let (entry, replayed) = client.credit(credit()).await.answered();
@@ -308,9 +279,7 @@ async fn a_wrong_field_is_named_and_burns_no_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_was_given_is_in_the_entry_and_in_its_replay() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let metadata = [("job".to_owned(), "42".to_owned()), ("名前".to_owned(), "\u{1f600}\n\"".to_owned())];
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         let request = ChargeRequest {
@@ -337,14 +306,11 @@ async fn everything_that_was_given_is_in_the_entry_and_in_its_replay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_above_the_cap_is_refused() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
-        let cap = crate::support::book::ADMIN_CREDIT_MAX;
-        client.admin_credit(grant("ann", "grant-1", cap)).await.answered();
-        let (code, reason, metadata) = error(client.admin_credit(grant("ann", "grant-2", cap + 1)).await);
-        assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "ADMIN_CREDIT_LIMIT"));
-        assert_eq!(metadata["limit_micro_usd"], cap.to_string());
+    on_a_service(async |mut client| {
+        client.admin_credit(grant("ann", "grant-1", ADMIN_CREDIT_MAX)).await.answered();
+        let above = client.admin_credit(grant("ann", "grant-2", ADMIN_CREDIT_MAX + 1)).await;
+        let metadata = refused(above, Code::FailedPrecondition, "ADMIN_CREDIT_LIMIT");
+        assert_eq!(metadata["limit_micro_usd"], ADMIN_CREDIT_MAX.to_string());
     })
     .await;
 }
@@ -352,48 +318,29 @@ async fn a_grant_above_the_cap_is_refused() {
 /// Every method, on accounts that nobody ever credited.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_of_unknown_accounts_leaves_no_account_behind() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         client.credit(stripe_deposit("ann", "order-1", 5, "cs_1")).await.answered();
-        let mut calls = tokio::task::JoinSet::new();
+        let mut calls = JoinSet::new();
         for n in 0..200 {
             let (mut client, account) = (client.clone(), format!("nobody-{}", n % 40));
             calls.spawn(async move {
                 let key = format!("job-{n}");
-                let reserve = billing::grpc::proto::ReserveRequest {
-                    idempotency_key: key.clone(),
-                    account_id: account.clone(),
-                    amount_micro_usd: 5,
-                    ..Default::default()
-                };
+                let another = stripe_deposit(&account, &key, 5, "cs_1");
+                let above_the_cap = grant(&account, &key, ADMIN_CREDIT_MAX + 1);
                 let (refused, expected) = match n % 4 {
                     0 => (reason(client.charge(charge(&account, &key, 5)).await), "INSUFFICIENT_FUNDS"),
-                    1 => (reason(client.reserve(reserve).await), "INSUFFICIENT_FUNDS"),
-                    2 => {
-                        let another = stripe_deposit(&account, &key, 5, "cs_1");
-                        (reason(client.credit(another).await), "EXTERNAL_ID_CONFLICT")
-                    }
-                    _ => {
-                        let most = crate::support::book::ADMIN_CREDIT_MAX;
-                        (
-                            reason(client.admin_credit(grant(&account, &key, most + 1)).await),
-                            "ADMIN_CREDIT_LIMIT",
-                        )
-                    }
+                    1 => (reason(client.reserve(reserve(&account, &key, 5)).await), "INSUFFICIENT_FUNDS"),
+                    2 => (reason(client.credit(another).await), "EXTERNAL_ID_CONFLICT"),
+                    _ => (reason(client.admin_credit(above_the_cap).await), "ADMIN_CREDIT_LIMIT"),
                 };
                 assert_eq!(refused, (Code::FailedPrecondition, expected.into()));
             });
         }
         calls.join_all().await;
-        assert_eq!(
-            book.number("SELECT count(*) FROM refusals").await,
-            150,
-            "each is remembered, but for the cap"
-        );
+        let remembered = book.number("SELECT count(*) FROM refusals").await;
+        assert_eq!(remembered, 150, "each, but for the cap");
         assert_eq!(book.number("SELECT count(*) FROM accounts").await, 1, "and no account is there");
-        let request = billing::grpc::proto::GetAccountRequest { account_id: "nobody-1".into(), as_of: None };
-        assert_eq!(reason(client.get_account(request).await), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
+        refused(client.get_account(get_account("nobody-1")).await, Code::NotFound, "ACCOUNT_NOT_FOUND");
     })
     .await;
 }
@@ -405,11 +352,11 @@ async fn the_first_credit_and_refusals_before_it_race_for_an_account_that_is_not
         let processes = [0, 1].map(|_| Process::serve(&["--database-url", &book.url]));
         for round in 0..6 {
             let account = format!("account-{round}");
-            let mut calls = tokio::task::JoinSet::new();
-            let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(64));
+            let mut calls = JoinSet::new();
+            let barrier = Arc::new(Barrier::new(64));
             for caller in 0..64 {
                 let (url, account) = (processes[caller % 2].url(), account.clone());
-                let barrier = std::sync::Arc::clone(&barrier);
+                let barrier = Arc::clone(&barrier);
                 calls.spawn(async move {
                     let mut client = connect(&url).await;
                     barrier.wait().await;
@@ -440,9 +387,9 @@ async fn the_first_credit_and_refusals_before_it_race_for_an_account_that_is_not
 }
 
 /// Whether a call was applied or replayed, or why not.
-fn reasons<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, tonic::Status>) -> String
+fn reasons<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String
 where
-    Result<tonic::Response<T>, tonic::Status>: Answer,
+    Result<Response<T>, Status>: Answer,
 {
     match answer {
         Ok(answer) => if Ok(answer).answered().1 { "replayed" } else { "applied" }.to_owned(),

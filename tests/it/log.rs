@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use tonic::{Request, metadata::MetadataMap};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     console::section,
@@ -36,9 +35,7 @@ impl Logged {
 }
 
 fn with_id<T>(id: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("x-request-id", id.parse().unwrap());
-    request
+    with_header("x-request-id", id, message)
 }
 
 fn id(metadata: &MetadataMap) -> &str {
@@ -63,10 +60,8 @@ async fn every_answer_has_the_id_of_its_call_or_one_that_was_made_for_it() {
             let answer = client.credit(with_id(bad, deposit("ann", "order-1", 5))).await.unwrap();
             assert_eq!(id(answer.metadata()).len(), 16, "instead of {bad}");
         }
-        let channel =
-            tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap().connect().await.unwrap();
-        let check = HealthCheckRequest { service: "nobody's".into() };
-        let unknown = HealthClient::new(channel).check(with_id("probe", check)).await.unwrap_err();
+        let probe = with_id("probe", health::request("nobody's"));
+        let unknown = health::health(&server.url).await.check(probe).await.unwrap_err();
         assert_eq!(id(unknown.metadata()), "probe");
     })
     .await;
@@ -137,9 +132,8 @@ async fn a_call_that_is_not_permitted_is_a_warning_with_the_name_of_its_caller()
         let credentials = dir.write("credentials", &line);
         let service = Logged::start(&["--database-url", &book.url, "--credentials", &credentials]);
         let mut client = service.0.client().await;
-        let mut request = with_id("r-3", deposit("ann", "order-1", 5));
-        let bearer = format!("Bearer {}", token.trim());
-        request.metadata_mut().insert("authorization", bearer.parse().unwrap());
+        let mut request = with_token(&token, deposit("ann", "order-1", 5));
+        request.metadata_mut().insert("x-request-id", "r-3".parse().unwrap());
         client.credit(request).await.unwrap_err();
         let lines = service.lines("a call failed").await;
         assert_eq!(lines.len(), 1, "{lines:?}");

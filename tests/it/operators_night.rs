@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use billing::grpc::proto::{CaptureRequest, ExtendReservationRequest, ReleaseRequest, ReserveRequest};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -116,44 +115,17 @@ macro_rules! answer {
 
 /// What a call of each method that moves money is answered, and whether it is a replay.
 async fn answers(client: &mut Client) -> Vec<(String, bool)> {
-    let account_id = || "owner".to_owned();
-    let reserve = |key: &str| ReserveRequest {
-        idempotency_key: key.into(),
-        account_id: account_id(),
-        amount_micro_usd: 300,
-        ..Default::default()
-    };
-    let extend = ExtendReservationRequest {
-        idempotency_key: "task-1-extend".into(),
-        account_id: account_id(),
-        reservation_id: "task-1".into(),
-        additional_amount_micro_usd: 50,
-        ..Default::default()
-    };
-    let capture = CaptureRequest {
-        idempotency_key: "task-1-capture".into(),
-        account_id: account_id(),
-        reservation_id: "task-1".into(),
-        amount_micro_usd: 320,
-        ..Default::default()
-    };
-    let release = ReleaseRequest {
-        idempotency_key: "task-2-release".into(),
-        account_id: account_id(),
-        reservation_id: "task-2".into(),
-        ..Default::default()
-    };
     vec![
         answer!(client.credit(stripe_deposit("owner", "stripe-cs_1", 5_000, "cs_1"))),
         answer!(client.charge(charge("owner", "job-1", 700))),
         answer!(client.refund(refund("owner", "refund-1", 200, "job-1"))),
         answer!(client.admin_credit(grant("owner", "grant-1", 10))),
-        answer!(client.reserve(reserve("task-1"))),
-        answer!(client.extend_reservation(extend)),
-        answer!(client.capture(capture)),
-        answer!(client.reserve(reserve("task-2"))),
-        answer!(client.release(release)),
-        answer!(client.reserve(reserve("task-3"))),
+        answer!(client.reserve(reserve("owner", "task-1", 300))),
+        answer!(client.extend_reservation(extend("owner", "task-1-extend", "task-1", 50))),
+        answer!(client.capture(capture("owner", "task-1-capture", "task-1", 320))),
+        answer!(client.reserve(reserve("owner", "task-2", 300))),
+        answer!(client.release(release("owner", "task-2-release", "task-2"))),
+        answer!(client.reserve(reserve("owner", "task-3", 300))),
     ]
 }
 

@@ -22,8 +22,7 @@ async fn refunds_at_once_never_give_back_more_than_was_charged() {
         let (given, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
         assert_eq!(given.len(), 3, "three times 30 of 100");
         for refusal in refused {
-            let (code, reason, metadata) = error(refusal);
-            assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "REFUND_EXCEEDS_CHARGE"));
+            let metadata = self::refused(refusal, Code::FailedPrecondition, "REFUND_EXCEEDS_CHARGE");
             let left: i64 = metadata["refundable_micro_usd"].parse().unwrap();
             assert!(left < 30, "{left}");
         }
@@ -35,9 +34,7 @@ async fn refunds_at_once_never_give_back_more_than_was_charged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_charge_of_the_same_account_can_be_refunded() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         for account in ["ann", "bob"] {
             client.credit(deposit(account, "order-1", 1_000)).await.answered();
         }
@@ -47,20 +44,20 @@ async fn only_a_charge_of_the_same_account_can_be_refunded() {
 
         let not_refundable = (Code::FailedPrecondition, "NOT_REFUNDABLE".to_owned());
         let not_found = (Code::NotFound, "CHARGE_NOT_FOUND".to_owned());
-        let of_credit = client.refund(refund("ann", "refund-2", 1, "order-1")).await;
-        assert_eq!(reason(of_credit), not_refundable);
-        let of_refund = client.refund(refund("ann", "refund-3", 1, "refund-1")).await;
-        assert_eq!(reason(of_refund), not_refundable);
-        let of_another_account = client.refund(refund("bob", "refund-4", 1, "job-1")).await;
-        assert_eq!(reason(of_another_account), not_found);
-        let of_a_refusal = client.refund(refund("ann", "refund-5", 1, "job-2")).await;
-        assert_eq!(reason(of_a_refusal), not_found);
         let by_sequence = |key: &str, sequence| RefundRequest {
             charge: Some(Charge::ChargeSequence(sequence)),
             ..refund("ann", key, 1, "")
         };
-        assert_eq!(reason(client.refund(by_sequence("refund-6", 99)).await), not_found);
-        assert_eq!(reason(client.refund(by_sequence("refund-7", 1)).await), not_refundable);
+        for (what, request, expected) in [
+            ("a credit", refund("ann", "refund-2", 1, "order-1"), &not_refundable),
+            ("a refund", refund("ann", "refund-3", 1, "refund-1"), &not_refundable),
+            ("a charge of another account", refund("bob", "refund-4", 1, "job-1"), &not_found),
+            ("a refusal", refund("ann", "refund-5", 1, "job-2"), &not_found),
+            ("no entry", by_sequence("refund-6", 99), &not_found),
+            ("a credit by its sequence", by_sequence("refund-7", 1), &not_refundable),
+        ] {
+            assert_eq!(reason(client.refund(request).await), *expected, "{what}");
+        }
         let (entry, _) = client.refund(by_sequence("refund-8", 2)).await.answered();
         assert_eq!(entry.refunded_sequence, 2);
     })

@@ -9,10 +9,9 @@ use billing::{
     accounting::MicroUsd,
     config::Config,
     grpc::proto::{
-        CaptureRequest, ChargeRequest, Entry, EntryType, ExtendReservationRequest, GetAccountRequest,
-        GetEntryRequest, GetOperationRequest, GetReservationRequest, ListEntriesRequest,
-        ListReservationsRequest, OveragePolicy, ReleaseRequest, Reservation, ReservationState,
-        ReservationStatus, ReserveRequest, get_entry_request, get_operation_response,
+        CaptureRequest, CaptureResponse, ChargeRequest, EntryType, ExtendReservationRequest,
+        ListReservationsRequest, OveragePolicy, Reservation, ReservationState, ReservationStatus,
+        ReserveRequest, get_entry_request::Entry as Name, get_operation_response::Outcome,
     },
 };
 use prost::Message;
@@ -23,67 +22,42 @@ use tonic::{Code, Response, Status};
 use crate::support::{
     process::Process,
     server::{TestServer, config},
+    waiting::until,
     *,
 };
 
-fn reserve(account: &str, key: &str, micro_usd: i64, ttl: Option<Duration>) -> ReserveRequest {
-    ReserveRequest {
-        idempotency_key: key.into(),
-        account_id: account.into(),
-        amount_micro_usd: micro_usd,
-        ttl: ttl.map(|ttl| ttl.try_into().unwrap()),
-        ..Default::default()
-    }
+fn renewing(ttl: Duration, request: ExtendReservationRequest) -> ExtendReservationRequest {
+    ExtendReservationRequest { ttl: Some(ttl.try_into().unwrap()), ..request }
 }
 
-fn capture(account: &str, key: &str, reservation: &str, micro_usd: i64) -> CaptureRequest {
-    CaptureRequest {
-        idempotency_key: key.into(),
-        account_id: account.into(),
-        reservation_id: reservation.into(),
-        amount_micro_usd: micro_usd,
-        ..Default::default()
-    }
+fn collecting(request: CaptureRequest) -> CaptureRequest {
+    CaptureRequest { overage_policy: OveragePolicy::CollectAvailable.into(), ..request }
 }
 
-fn release(account: &str, key: &str, reservation: &str) -> ReleaseRequest {
-    ReleaseRequest {
-        idempotency_key: key.into(),
-        account_id: account.into(),
-        reservation_id: reservation.into(),
-        ..Default::default()
-    }
+fn allowing_debt(request: CaptureRequest) -> CaptureRequest {
+    CaptureRequest { overage_policy: OveragePolicy::AllowDebt.into(), ..request }
 }
 
-fn extend(
-    account: &str,
-    key: &str,
-    reservation: &str,
-    additional: i64,
-    ttl: Option<Duration>,
-) -> ExtendReservationRequest {
-    ExtendReservationRequest {
-        idempotency_key: key.into(),
-        account_id: account.into(),
-        reservation_id: reservation.into(),
-        additional_amount_micro_usd: additional,
-        ttl: ttl.map(|ttl| ttl.try_into().unwrap()),
-    }
+async fn captured(client: &mut Client, request: CaptureRequest) -> CaptureResponse {
+    client.capture(request).await.unwrap().into_inner()
 }
 
-fn with_policy(policy: OveragePolicy, request: CaptureRequest) -> CaptureRequest {
-    CaptureRequest { overage_policy: policy.into(), ..request }
+async fn extended(client: &mut Client, request: ExtendReservationRequest) -> Reservation {
+    client.extend_reservation(request).await.unwrap().into_inner().reservation.unwrap()
+}
+
+async fn reserved(client: &mut Client, request: ReserveRequest) -> Reservation {
+    client.reserve(request).await.unwrap().into_inner().reservation.unwrap()
 }
 
 async fn reservation(client: &mut Client, account: &str, id: &str) -> Reservation {
-    let request = GetReservationRequest { account_id: account.into(), reservation_id: id.into() };
-    client.get_reservation(request).await.unwrap().into_inner().reservation.unwrap()
+    let found = client.get_reservation(get_reservation(account, id)).await;
+    found.unwrap().into_inner().reservation.unwrap()
 }
 
 /// What an account has posted, held and available.
 async fn balance(client: &mut Client, account: &str) -> (i64, i64, i64) {
-    let request = GetAccountRequest { account_id: account.into(), as_of: None };
-    let balance = client.get_account(request).await.unwrap().into_inner().account.unwrap().balance.unwrap();
+    let balance = crate::support::account(client, account).await.balance.unwrap();
     (balance.posted_micro_usd, balance.held_micro_usd, balance.available_micro_usd)
 }
 
@@ -98,9 +72,7 @@ async fn run_out(reservation: &Reservation) {
 /// A new account with money, and a reservation on it whose lease has just run out. Nothing has been written since.
 async fn lapsed(client: &mut Client, account: &str, micro_usd: i64, held: i64) -> Reservation {
     client.credit(deposit(account, "order-1", micro_usd)).await.answered();
-    let ttl = Some(Duration::from_millis(30));
-    let reserved = client.reserve(reserve(account, "r1", held, ttl)).await.unwrap().into_inner();
-    let reservation = reserved.reservation.unwrap();
+    let reservation = reserved(client, reserve_for(Duration::from_millis(30), account, "r1", held)).await;
     run_out(&reservation).await;
     reservation
 }
@@ -116,11 +88,9 @@ fn closed(state: &str) -> (Code, String, HashMap<String, String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reservation_holds_money_and_a_capture_takes_what_was_used_and_frees_the_rest() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        let request = ReserveRequest { reference: "job 1".into(), ..reserve("ann", "r1", 60, None) };
+        let request = ReserveRequest { reference: "job 1".into(), ..reserve("ann", "r1", 60) };
         let reserved = client.reserve(request).await.unwrap().into_inner();
         let entry = reserved.entry.unwrap();
         assert_eq!(entry.entry_type(), EntryType::Reserve);
@@ -134,7 +104,7 @@ async fn a_reservation_holds_money_and_a_capture_takes_what_was_used_and_frees_t
         let too_much = client.charge(charge("ann", "job-2", 41)).await;
         assert_eq!(reason(too_much).1, "INSUFFICIENT_FUNDS");
 
-        let captured = client.capture(capture("ann", "c1", "r1", 45)).await.unwrap().into_inner();
+        let captured = captured(&mut client, capture("ann", "c1", "r1", 45)).await;
         let entry = captured.entry.unwrap();
         assert_eq!(entry.entry_type(), EntryType::Capture);
         assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (-45, -60));
@@ -152,12 +122,10 @@ async fn a_reservation_holds_money_and_a_capture_takes_what_was_used_and_frees_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_ended_cannot_end_again_and_says_how_it_did() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         for id in ["captured", "released"] {
-            client.reserve(reserve("ann", id, 10, None)).await.unwrap();
+            client.reserve(reserve("ann", id, 10)).await.unwrap();
         }
         client.capture(capture("ann", "c", "captured", 10)).await.unwrap();
         client.release(release("ann", "r", "released")).await.unwrap();
@@ -166,20 +134,16 @@ async fn what_has_ended_cannot_end_again_and_says_how_it_did() {
             let expected = closed(state);
             assert_eq!(error(client.capture(capture("ann", &key("c"), id, 1)).await), expected);
             assert_eq!(error(client.release(release("ann", &key("r"), id)).await), expected);
-            assert_eq!(
-                error(client.extend_reservation(extend("ann", &key("e"), id, 1, None)).await),
-                expected
-            );
+            let extended = client.extend_reservation(extend("ann", &key("e"), id, 1)).await;
+            assert_eq!(error(extended), expected);
         }
         let missing = (Code::NotFound, "RESERVATION_NOT_FOUND".to_owned());
         assert_eq!(reason(client.capture(capture("ann", "c0", "missing", 1)).await), missing);
         assert_eq!(reason(client.release(release("ann", "r0", "order-1")).await), missing);
-        assert_eq!(
-            reason(client.extend_reservation(extend("bob", "e0", "captured", 1, None)).await),
-            missing
-        );
-        let request = GetReservationRequest { account_id: "ann".into(), reservation_id: "missing".into() };
-        assert_eq!(reason(client.get_reservation(request).await), missing);
+        let of_another = client.extend_reservation(extend("bob", "e0", "captured", 1)).await;
+        assert_eq!(reason(of_another), missing);
+        let unknown = client.get_reservation(get_reservation("ann", "missing")).await;
+        assert_eq!(reason(unknown), missing);
         assert_eq!(balance(&mut client, "ann").await, (90, 0, 90));
     })
     .await;
@@ -192,32 +156,29 @@ async fn a_capture_above_the_hold_follows_its_overage_policy() {
         let mut client = server.client().await;
         for account in ["reject", "collect", "debt", "deep"] {
             client.credit(deposit(account, "order-1", 100)).await.answered();
-            client.reserve(reserve(account, "r1", 60, None)).await.unwrap();
+            client.reserve(reserve(account, "r1", 60)).await.unwrap();
         }
-        let (code, reason_name, metadata) = error(client.capture(capture("reject", "c1", "r1", 61)).await);
-        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "CAPTURE_EXCEEDS_RESERVATION"));
+        let too_much = client.capture(capture("reject", "c1", "r1", 61)).await;
+        let metadata = refused(too_much, Code::FailedPrecondition, "CAPTURE_EXCEEDS_RESERVATION");
         assert_eq!(metadata["held_micro_usd"], "60");
         let still = reservation(&mut client, "reject", "r1").await;
         assert_eq!(still.state(), ReservationState::Open, "a refusal leaves it open");
 
-        let collect = with_policy(OveragePolicy::CollectAvailable, capture("collect", "c1", "r1", 150));
-        let collected = client.capture(collect).await.unwrap().into_inner();
+        let collected = captured(&mut client, collecting(capture("collect", "c1", "r1", 150))).await;
         assert_eq!(collected.entry.unwrap().amount_micro_usd, -100);
         assert_eq!(collected.uncollected_micro_usd, 50);
         assert_eq!(collected.reservation.unwrap().captured_micro_usd, 100);
         assert_eq!(balance(&mut client, "collect").await, (0, 0, 0));
 
-        let owe = with_policy(OveragePolicy::AllowDebt, capture("debt", "c1", "r1", 150));
-        let owed = client.capture(owe).await.unwrap().into_inner();
+        let owed = captured(&mut client, allowing_debt(capture("debt", "c1", "r1", 150))).await;
         assert_eq!((owed.entry.unwrap().amount_micro_usd, owed.uncollected_micro_usd), (-150, 0));
         assert_eq!(balance(&mut client, "debt").await, (-50, 0, -50));
         assert_eq!(reason(client.charge(charge("debt", "job-1", 1)).await).1, "INSUFFICIENT_FUNDS");
         client.credit(deposit("debt", "order-2", 70)).await.answered();
         assert_eq!(balance(&mut client, "debt").await, (20, 0, 20), "a later credit pays the debt first");
 
-        let too_deep = with_policy(OveragePolicy::AllowDebt, capture("deep", "c1", "r1", 151));
-        let (code, reason_name, metadata) = error(client.capture(too_deep).await);
-        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "DEBT_LIMIT"));
+        let too_deep = client.capture(allowing_debt(capture("deep", "c1", "r1", 151))).await;
+        let metadata = refused(too_deep, Code::FailedPrecondition, "DEBT_LIMIT");
         assert_eq!(metadata["limit_micro_usd"], "50");
     })
     .await;
@@ -229,23 +190,20 @@ async fn a_lease_is_renewed_in_debt_and_more_money_is_refused_with_what_it_adds(
         let server = TestServer::start(&book.url, with_debt(50)).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        client.reserve(reserve("ann", "held", 40, None)).await.unwrap();
-        client.reserve(reserve("ann", "used", 60, None)).await.unwrap();
-        let owe = with_policy(OveragePolicy::AllowDebt, capture("ann", "c1", "used", 110));
-        client.capture(owe).await.unwrap();
+        client.reserve(reserve("ann", "held", 40)).await.unwrap();
+        client.reserve(reserve("ann", "used", 60)).await.unwrap();
+        client.capture(allowing_debt(capture("ann", "c1", "used", 110))).await.unwrap();
         assert_eq!(balance(&mut client, "ann").await, (-10, 40, -50));
 
-        let hour = Some(Duration::from_secs(3_600));
+        let hour = Duration::from_secs(3_600);
         let before = reservation(&mut client, "ann", "held").await;
-        let renewed = client.extend_reservation(extend("ann", "e1", "held", 0, hour)).await.unwrap();
-        let renewed = renewed.into_inner().reservation.unwrap();
+        let renewed = extended(&mut client, renewing(hour, extend("ann", "e1", "held", 0))).await;
         assert_eq!((renewed.amount_micro_usd, renewed.state), (40, ReservationState::Open.into()));
         assert!(renewed.expire_time.unwrap().seconds > before.expire_time.unwrap().seconds + 2_000);
         assert_eq!(balance(&mut client, "ann").await, (-10, 40, -50));
 
-        let (code, name, metadata) =
-            error(client.extend_reservation(extend("ann", "e2", "held", 1, hour)).await);
-        assert_eq!((code, name.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
+        let more = client.extend_reservation(renewing(hour, extend("ann", "e2", "held", 1))).await;
+        let metadata = refused(more, Code::FailedPrecondition, "INSUFFICIENT_FUNDS");
         assert_eq!((&*metadata["available_micro_usd"], &*metadata["required_micro_usd"]), ("-50", "1"));
         client.capture(capture("ann", "c2", "held", 40)).await.unwrap();
         assert_eq!(balance(&mut client, "ann").await, (-50, 0, -50));
@@ -265,13 +223,11 @@ async fn an_account_that_owes_has_nothing_to_collect_but_its_holds_are_still_wor
         let server = TestServer::start(&book.url, with_debt(100)).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        client.reserve(reserve("ann", "r1", 60, None)).await.unwrap();
-        client.reserve(reserve("ann", "r2", 40, None)).await.unwrap();
-        let owe = with_policy(OveragePolicy::AllowDebt, capture("ann", "c1", "r1", 150));
-        client.capture(owe).await.unwrap();
+        client.reserve(reserve("ann", "r1", 60)).await.unwrap();
+        client.reserve(reserve("ann", "r2", 40)).await.unwrap();
+        client.capture(allowing_debt(capture("ann", "c1", "r1", 150))).await.unwrap();
         assert_eq!(balance(&mut client, "ann").await, (-50, 40, -90));
-        let collect = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c2", "r2", 50));
-        let collected = client.capture(collect).await.unwrap().into_inner();
+        let collected = captured(&mut client, collecting(capture("ann", "c2", "r2", 50))).await;
         assert_eq!(collected.entry.unwrap().amount_micro_usd, -40);
         assert_eq!(collected.uncollected_micro_usd, 10);
         assert_eq!(balance(&mut client, "ann").await, (-90, 0, -90));
@@ -281,16 +237,13 @@ async fn an_account_that_owes_has_nothing_to_collect_but_its_holds_are_still_wor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overage_never_takes_what_other_reservations_hold() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        client.reserve(reserve("ann", "r1", 30, None)).await.unwrap();
-        client.reserve(reserve("ann", "r2", 50, None)).await.unwrap();
-        let debt = with_policy(OveragePolicy::AllowDebt, capture("ann", "c0", "r1", 51));
-        assert_eq!(reason(client.capture(debt).await).1, "DEBT_LIMIT", "no debt by default");
-        let collect = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c1", "r1", 90));
-        let collected = client.capture(collect).await.unwrap().into_inner();
+        client.reserve(reserve("ann", "r1", 30)).await.unwrap();
+        client.reserve(reserve("ann", "r2", 50)).await.unwrap();
+        let in_debt = client.capture(allowing_debt(capture("ann", "c0", "r1", 51))).await;
+        assert_eq!(reason(in_debt).1, "DEBT_LIMIT", "no debt by default");
+        let collected = captured(&mut client, collecting(capture("ann", "c1", "r1", 90))).await;
         assert_eq!(collected.uncollected_micro_usd, 40);
         assert_eq!(balance(&mut client, "ann").await, (50, 50, 0));
         client.capture(capture("ann", "c2", "r2", 50)).await.unwrap();
@@ -301,37 +254,29 @@ async fn an_overage_never_takes_what_other_reservations_hold() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_extension_raises_the_hold_or_renews_the_lease_or_both_and_never_shortens_it() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         let minute = Duration::from_secs(60);
-        let reserved = client.reserve(reserve("ann", "r1", 60, Some(minute))).await.unwrap().into_inner();
-        let expire_time = reserved.reservation.unwrap().expire_time.unwrap();
+        let reserved = reserved(&mut client, reserve_for(minute, "ann", "r1", 60)).await;
+        let expire_time = reserved.expire_time.unwrap();
 
-        let raised =
-            client.extend_reservation(extend("ann", "e1", "r1", 30, None)).await.unwrap().into_inner();
+        let raised = client.extend_reservation(extend("ann", "e1", "r1", 30)).await.unwrap().into_inner();
         let entry = raised.entry.unwrap();
         assert_eq!((entry.amount_micro_usd, entry.held_delta_micro_usd), (0, 30));
         let after = raised.reservation.unwrap();
         assert_eq!((after.amount_micro_usd, after.expire_time), (90, Some(expire_time)));
 
-        let longer = extend("ann", "e2", "r1", 0, Some(minute * 10));
-        let renewed = client.extend_reservation(longer).await.unwrap().into_inner().reservation.unwrap();
+        let renewed = extended(&mut client, renewing(minute * 10, extend("ann", "e2", "r1", 0))).await;
         assert_eq!(renewed.amount_micro_usd, 90);
         assert!(renewed.expire_time.unwrap().seconds >= expire_time.seconds + 530);
-        let shorter = extend("ann", "e3", "r1", 5, Some(Duration::from_secs(1)));
-        let both = client.extend_reservation(shorter).await.unwrap().into_inner().reservation.unwrap();
+        let shorter = renewing(Duration::from_secs(1), extend("ann", "e3", "r1", 5));
+        let both = extended(&mut client, shorter).await;
         assert_eq!((both.amount_micro_usd, both.expire_time), (95, renewed.expire_time));
 
-        let beyond = client.extend_reservation(extend("ann", "e4", "r1", 6, None)).await;
-        let (code, reason_name, metadata) = error(beyond);
-        assert_eq!((code, reason_name.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
-        assert_eq!(
-            (metadata["available_micro_usd"].as_str(), metadata["required_micro_usd"].as_str()),
-            ("5", "6")
-        );
-        let neither = client.extend_reservation(extend("ann", "e5", "r1", 0, None)).await;
+        let beyond = client.extend_reservation(extend("ann", "e4", "r1", 6)).await;
+        let metadata = refused(beyond, Code::FailedPrecondition, "INSUFFICIENT_FUNDS");
+        assert_eq!((&*metadata["available_micro_usd"], &*metadata["required_micro_usd"]), ("5", "6"));
+        let neither = client.extend_reservation(extend("ann", "e5", "r1", 0)).await;
         assert_eq!(wrong_fields(neither), ["ttl"]);
         assert_eq!(balance(&mut client, "ann").await, (100, 95, 5));
     })
@@ -340,22 +285,20 @@ async fn an_extension_raises_the_hold_or_renews_the_lease_or_both_and_never_shor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reservation_fields_that_are_wrong_are_named_and_burn_no_key() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         let day = Duration::from_secs(24 * 60 * 60);
-        let mut negative = reserve("ann", "r1", 5, Some(day));
+        let mut negative = reserve_for(day, "ann", "r1", 5);
         negative.ttl.as_mut().unwrap().seconds = -1;
         for (request, field) in [
-            (reserve("ann", "r1", 0, None), "amount_micro_usd"),
-            (reserve("ann", "r1", 5, Some(Duration::ZERO)), "ttl"),
-            (reserve("ann", "r1", 5, Some(day + Duration::from_micros(1))), "ttl"),
+            (reserve("ann", "r1", 0), "amount_micro_usd"),
+            (reserve_for(Duration::ZERO, "ann", "r1", 5), "ttl"),
+            (reserve_for(day + Duration::from_micros(1), "ann", "r1", 5), "ttl"),
             (negative, "ttl"),
         ] {
             assert_eq!(wrong_fields(client.reserve(request).await), [field]);
         }
-        client.reserve(reserve("ann", "r1", 5, Some(day))).await.unwrap();
+        client.reserve(reserve_for(day, "ann", "r1", 5)).await.unwrap();
         let mut unknown_policy = capture("ann", "c1", "r1", 1);
         unknown_policy.overage_policy = 99;
         for (request, field) in [
@@ -366,9 +309,9 @@ async fn reservation_fields_that_are_wrong_are_named_and_burn_no_key() {
         ] {
             assert_eq!(wrong_fields(client.capture(request).await), [field]);
         }
-        let negative = client.extend_reservation(extend("ann", "e1", "r1", -1, None)).await;
+        let negative = client.extend_reservation(extend("ann", "e1", "r1", -1)).await;
         assert_eq!(wrong_fields(negative), ["additional_amount_micro_usd"]);
-        let state = ListReservationsRequest { account_id: "ann".into(), state: 9, ..Default::default() };
+        let state = ListReservationsRequest { state: 9, ..list_reservations("ann") };
         assert_eq!(wrong_fields(client.list_reservations(state).await), ["state"]);
         client.capture(capture("ann", "c1", "r1", 5)).await.unwrap();
     })
@@ -377,16 +320,14 @@ async fn reservation_fields_that_are_wrong_are_named_and_burn_no_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refunds_of_a_capture_never_give_back_more_than_it_took() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        client.reserve(reserve("ann", "r1", 60, None)).await.unwrap();
+        client.reserve(reserve("ann", "r1", 60)).await.unwrap();
         assert_eq!(reason(client.refund(refund("ann", "x0", 1, "r1")).await).1, "NOT_REFUNDABLE");
         client.capture(capture("ann", "c1", "r1", 50)).await.unwrap();
         client.refund(refund("ann", "x1", 30, "c1")).await.answered();
-        let (_, reason_name, metadata) = error(client.refund(refund("ann", "x2", 21, "c1")).await);
-        assert_eq!(reason_name, "REFUND_EXCEEDS_CHARGE");
+        let too_much = client.refund(refund("ann", "x2", 21, "c1")).await;
+        let metadata = refused(too_much, Code::FailedPrecondition, "REFUND_EXCEEDS_CHARGE");
         assert_eq!(metadata["refundable_micro_usd"], "20");
         client.refund(refund("ann", "x3", 20, "c1")).await.answered();
         assert_eq!(balance(&mut client, "ann").await, (100, 0, 100));
@@ -403,7 +344,7 @@ async fn two_hundred_reserves_of_one_at_once_on_a_hundred_are_exactly_a_hundred(
         let mut calls = JoinSet::new();
         for caller in 0..200 {
             let mut client = servers[caller % 2].client().await;
-            calls.spawn(async move { client.reserve(reserve("ann", &format!("r{caller}"), 1, None)).await });
+            calls.spawn(async move { client.reserve(reserve("ann", &format!("r{caller}"), 1)).await });
         }
         let (held, refused): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
         assert_eq!((held.len(), refused.len()), (100, 100));
@@ -418,10 +359,7 @@ async fn two_hundred_reserves_of_one_at_once_on_a_hundred_are_exactly_a_hundred(
 /// With the sweeper off, nothing has written that the lease ran out before the method under test looks.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_moment_that_its_lease_runs_out_a_reservation_holds_nothing_for_any_method() {
-    on_a_book(async |book| {
-        let server = book.serve().await; // does not sweep
-        let mut client = server.client().await;
-
+    on_a_service(async |mut client| {
         let ended = lapsed(&mut client, "read", 100, 100).await;
         assert_eq!(balance(&mut client, "read").await, (100, 0, 100));
         let seen = reservation(&mut client, "read", "r1").await;
@@ -433,28 +371,24 @@ async fn from_the_moment_that_its_lease_runs_out_a_reservation_holds_nothing_for
         assert_eq!(entry.sequence, 4, "after the entry that says that the lease ran out");
 
         lapsed(&mut client, "reserve", 100, 100).await;
-        client.reserve(reserve("reserve", "r2", 100, None)).await.unwrap();
+        client.reserve(reserve("reserve", "r2", 100)).await.unwrap();
 
         lapsed(&mut client, "extend", 100, 60).await;
-        client.reserve(reserve("extend", "r2", 10, None)).await.unwrap();
-        client.extend_reservation(extend("extend", "e1", "r2", 90, None)).await.unwrap();
-        let expired = client.extend_reservation(extend("extend", "e2", "r1", 1, None)).await;
+        client.reserve(reserve("extend", "r2", 10)).await.unwrap();
+        client.extend_reservation(extend("extend", "e1", "r2", 90)).await.unwrap();
+        let expired = client.extend_reservation(extend("extend", "e2", "r1", 1)).await;
         assert_eq!(error(expired), expired_lease());
 
         lapsed(&mut client, "release", 100, 100).await;
         assert_eq!(error(client.release(release("release", "x1", "r1")).await), expired_lease());
 
         lapsed(&mut client, "capture", 100, 60).await;
-        client.reserve(reserve("capture", "r2", 10, None)).await.unwrap();
-        let all = with_policy(OveragePolicy::CollectAvailable, capture("capture", "c1", "r2", 100));
-        let captured = client.capture(all).await.unwrap().into_inner();
+        client.reserve(reserve("capture", "r2", 10)).await.unwrap();
+        let captured = captured(&mut client, collecting(capture("capture", "c1", "r2", 100))).await;
         assert_eq!(captured.uncollected_micro_usd, 0, "what r1 held is free to be collected");
         for account in ["charge", "reserve", "extend", "release", "capture"] {
-            let entry = GetEntryRequest {
-                account_id: account.into(),
-                entry: Some(get_entry_request::Entry::IdempotencyKey("billing/expire/r1".into())),
-            };
-            let entry = client.get_entry(entry).await.unwrap().into_inner().entry.unwrap();
+            let expiry = get_entry(account, Name::IdempotencyKey("billing/expire/r1".into()));
+            let entry = client.get_entry(expiry).await.unwrap().into_inner().entry.unwrap();
             assert_eq!((entry.entry_type(), entry.sequence), (EntryType::Expire, 3));
         }
     })
@@ -464,14 +398,12 @@ async fn from_the_moment_that_its_lease_runs_out_a_reservation_holds_nothing_for
 /// The first lease to run out is written down by a charge; the second must be seen by the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_that_run_out_one_after_the_other_are_each_seen_without_a_sweeper() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         let mut reservations = Vec::new();
         for (id, millis) in [("r2", 400), ("r1", 100), ("r3", 60_000)] {
-            let request = reserve("ann", id, 30, Some(Duration::from_millis(millis)));
-            reservations.push(client.reserve(request).await.unwrap().into_inner().reservation.unwrap());
+            let request = reserve_for(Duration::from_millis(millis), "ann", id, 30);
+            reservations.push(reserved(&mut client, request).await);
         }
         run_out(&reservations[1]).await;
         client.charge(charge("ann", "job-1", 40)).await.answered();
@@ -485,13 +417,10 @@ async fn leases_that_run_out_one_after_the_other_are_each_seen_without_a_sweeper
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_ends_at_its_expire_time_and_not_before() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        let ttl = Some(Duration::from_millis(700));
-        let reserved = client.reserve(reserve("ann", "r1", 100, ttl)).await.unwrap().into_inner();
-        let expire_time = SystemTime::try_from(reserved.reservation.unwrap().expire_time.unwrap()).unwrap();
+        let reserved = reserved(&mut client, reserve_for(Duration::from_millis(700), "ann", "r1", 100)).await;
+        let expire_time = SystemTime::try_from(reserved.expire_time.unwrap()).unwrap();
         loop {
             let before = SystemTime::now();
             let (_, held, _) = balance(&mut client, "ann").await;
@@ -513,8 +442,7 @@ async fn a_hold_ends_at_its_expire_time_and_not_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capture_after_expiry_is_answered_by_its_policy_whether_or_not_a_sweeper_ran() {
     on_a_book(async |book| {
-        let mut sweeping = config();
-        sweeping.sweep_interval = Some(Duration::from_millis(5));
+        let sweeping = Config { sweep_interval: Some(Duration::from_millis(5)), ..config() };
         for (swept, config) in [("unswept", config()), ("swept", sweeping)] {
             let server = TestServer::start(&book.url, config).await;
             let mut client = server.client().await;
@@ -522,22 +450,19 @@ async fn a_capture_after_expiry_is_answered_by_its_policy_whether_or_not_a_sweep
             if swept == "swept" {
                 wait_until_swept(book, swept, 1).await;
             }
-            let late = client.capture(capture(swept, "c1", "r1", 10)).await;
-            assert_eq!(error(late), expired_lease());
+            assert_eq!(error(client.capture(capture(swept, "c1", "r1", 10)).await), expired_lease());
             assert_eq!(error(client.release(release(swept, "x1", "r1")).await), expired_lease());
-            let renewed = client.extend_reservation(extend(swept, "e1", "r1", 1, None)).await;
+            let renewed = client.extend_reservation(extend(swept, "e1", "r1", 1)).await;
             assert_eq!(error(renewed), expired_lease());
             let part = CaptureRequest { keep_open: true, ..capture(swept, "c2", "r1", 10) };
-            let part = client.capture(with_policy(OveragePolicy::CollectAvailable, part)).await.unwrap();
-            let after = part.into_inner().reservation.unwrap();
+            let after = captured(&mut client, collecting(part)).await.reservation.unwrap();
             assert_eq!((after.state(), after.captured_micro_usd), (ReservationState::Expired, 10));
-            let rest = with_policy(OveragePolicy::CollectAvailable, capture(swept, "c3", "r1", 120));
-            let rest = client.capture(rest).await.unwrap().into_inner();
+            let rest = captured(&mut client, collecting(capture(swept, "c3", "r1", 120))).await;
             assert_eq!(rest.uncollected_micro_usd, 30);
             let after = rest.reservation.unwrap();
             assert_eq!((after.state(), after.captured_micro_usd), (ReservationState::Captured, 100));
-            let again = with_policy(OveragePolicy::CollectAvailable, capture(swept, "c4", "r1", 1));
-            assert_eq!(error(client.capture(again).await), closed("CAPTURED"));
+            let again = client.capture(collecting(capture(swept, "c4", "r1", 1))).await;
+            assert_eq!(error(again), closed("CAPTURED"));
         }
     })
     .await;
@@ -546,30 +471,22 @@ async fn a_capture_after_expiry_is_answered_by_its_policy_whether_or_not_a_sweep
 async fn wait_until_swept(book: &TestBook, account: &str, expiries: i64) {
     let sql =
         format!("SELECT count(*) FROM ledger_entries WHERE account_id = '{account}' AND entry_type = 13");
-    for _ in 0..200 {
-        if book.number(&sql).await == expiries {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("nobody sweeps {account}");
+    until(&format!("{account} is swept"), async || (book.number(&sql).await == expiries).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_as_of_a_time_counts_leases_that_had_run_out_by_then() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         let ended = lapsed(&mut client, "ann", 100, 60).await;
         let expire_time = ended.expire_time.unwrap();
+        let mut reader = client.clone();
         let mut held_at = async |time: Timestamp| {
-            let request = GetAccountRequest { account_id: "ann".into(), as_of: Some(time) };
-            let account = client.get_account(request).await.unwrap().into_inner().account.unwrap();
+            let account = account_as_of(&mut reader, "ann", time).await.unwrap();
             account.balance.unwrap().held_micro_usd
         };
         let just_before = Timestamp { nanos: expire_time.nanos - 1, ..expire_time };
         assert_eq!((held_at(just_before).await, held_at(expire_time).await), (60, 0));
-        server.client().await.charge(charge("ann", "job-1", 1)).await.answered(); // writes the expiry down
+        client.charge(charge("ann", "job-1", 1)).await.answered(); // writes the expiry down
         assert_eq!((held_at(just_before).await, held_at(expire_time).await), (60, 0), "the same for ever");
     })
     .await;
@@ -579,8 +496,7 @@ async fn an_account_as_of_a_time_counts_leases_that_had_run_out_by_then() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_capture_release_expiry_and_late_capture_at_once_one_wins_in_each_of_a_thousand_rounds() {
     on_a_book(async |book| {
-        let mut sweeping = config();
-        sweeping.sweep_interval = Some(Duration::from_millis(1));
+        let sweeping = Config { sweep_interval: Some(Duration::from_millis(1)), ..config() };
         let servers = [
             TestServer::start(&book.url, sweeping.clone()).await,
             TestServer::start(&book.url, sweeping).await,
@@ -622,28 +538,24 @@ async fn of_capture_release_expiry_and_late_capture_at_once_one_wins_in_each_of_
     .await;
 }
 
+async fn after<T>(pause: Duration, call: impl Future<Output = T>) -> T {
+    tokio::time::sleep(pause).await;
+    call.await
+}
+
 /// One round: who won. The losers must have been told why.
 async fn race(clients: &mut [Client], account: &str, round: u32) -> &'static str {
     let id = format!("r{round}");
-    let ttl = Some(Duration::from_micros(1 + u64::from(round) * 2_000)); // from no time to plenty
-    clients[0].reserve(reserve(account, &id, 10, ttl)).await.unwrap();
+    let ttl = Duration::from_micros(1 + u64::from(round) * 2_000); // from no time to plenty
+    clients[0].reserve(reserve_for(ttl, account, &id, 10)).await.unwrap();
     let key = |what: &str| format!("{what}-{round}");
-    let late = with_policy(OveragePolicy::CollectAvailable, capture(account, &key("late"), &id, 10));
+    let late = collecting(capture(account, &key("late"), &id, 10));
     let [one, two, three] = clients else { unreachable!("three clients") };
     let stagger = |turn: u32| Duration::from_micros(u64::from((round + turn) % 3) * 300);
     let (captured, released, collected) = tokio::join!(
-        async {
-            tokio::time::sleep(stagger(0)).await;
-            one.capture(capture(account, &key("capture"), &id, 10)).await
-        },
-        async {
-            tokio::time::sleep(stagger(1)).await;
-            two.release(release(account, &key("release"), &id)).await
-        },
-        async {
-            tokio::time::sleep(stagger(2)).await;
-            three.capture(late).await
-        },
+        after(stagger(0), one.capture(capture(account, &key("capture"), &id, 10))),
+        after(stagger(1), two.release(release(account, &key("release"), &id))),
+        after(stagger(2), three.capture(late)),
     );
     let mut winners = Vec::new();
     let mut note = |kind: &'static str, answer: Result<(), Status>| match answer {
@@ -676,8 +588,8 @@ async fn reservations_left_open_by_a_killed_service_are_each_returned_once_by_tw
         let mut client = killed.client().await;
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         for n in 0..50 {
-            let ttl = Some(Duration::from_secs(2));
-            client.reserve(reserve("ann", &format!("r{n}"), 2, ttl)).await.unwrap();
+            let request = reserve_for(Duration::from_secs(2), "ann", &format!("r{n}"), 2);
+            client.reserve(request).await.unwrap();
         }
         assert_eq!(balance(&mut client, "ann").await, (100, 100, 0));
         killed.kill();
@@ -688,10 +600,9 @@ async fn reservations_left_open_by_a_killed_service_are_each_returned_once_by_tw
         assert_eq!(balance(&mut client, "ann").await, (100, 0, 100));
         let once = "SELECT count(DISTINCT reservation_id) FROM ledger_entries WHERE entry_type = 13";
         assert_eq!(book.number(once).await, 50);
-        let late = client.capture(capture("ann", "c1", "r1", 2)).await;
-        assert_eq!(reason(late), (Code::FailedPrecondition, "RESERVATION_EXPIRED".into()));
-        let collect = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c2", "r2", 2));
-        assert_eq!(client.capture(collect).await.unwrap().into_inner().uncollected_micro_usd, 0);
+        assert_eq!(error(client.capture(capture("ann", "c1", "r1", 2)).await), expired_lease());
+        let collected = captured(&mut client, collecting(capture("ann", "c2", "r2", 2))).await;
+        assert_eq!(collected.uncollected_micro_usd, 0);
         assert_eq!(balance(&mut client, "ann").await, (98, 0, 98));
     })
     .await;
@@ -709,18 +620,18 @@ async fn answers(client: &mut Client) -> Vec<Vec<u8>> {
         metadata: (0..9).map(|n| (format!("note-{n}"), n.to_string())).collect(),
         ..charge("ann", "job-1", 10)
     };
-    let reserve = ReserveRequest { metadata: charge.metadata.clone(), ..reserve("ann", "r1", 100, None) };
+    let reserve = ReserveRequest { metadata: charge.metadata.clone(), ..reserve("ann", "r1", 100) };
     let part = CaptureRequest { keep_open: true, ..capture("ann", "c1", "r1", 10) };
-    let all = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c2", "r1", 10_000));
+    let all = collecting(capture("ann", "c2", "r1", 10_000));
     vec![
         bytes(client.credit(stripe_deposit("ann", "order-1", 500, "cs_1")).await, |m| m.replayed = false),
         bytes(client.charge(charge).await, |m| m.replayed = false),
         bytes(client.refund(refund("ann", "refund-1", 5, "job-1")).await, |m| m.replayed = false),
         bytes(client.admin_credit(grant("ann", "grant-1", 5)).await, |m| m.replayed = false),
         bytes(client.reserve(reserve).await, |m| m.replayed = false),
-        bytes(client.reserve(self::reserve("ann", "r2", 10, None)).await, |m| m.replayed = false),
+        bytes(client.reserve(self::reserve("ann", "r2", 10)).await, |m| m.replayed = false),
         bytes(client.capture(part).await, |m| m.replayed = false),
-        bytes(client.extend_reservation(extend("ann", "e1", "r1", 7, None)).await, |m| m.replayed = false),
+        bytes(client.extend_reservation(extend("ann", "e1", "r1", 7)).await, |m| m.replayed = false),
         bytes(client.release(release("ann", "x1", "r2")).await, |m| m.replayed = false),
         bytes(client.capture(all).await, |m| m.replayed = false),
     ]
@@ -728,9 +639,7 @@ async fn answers(client: &mut Client) -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_thousand_later_operations_every_answer_is_byte_for_byte_the_original() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         let originals = answers(&mut client).await;
         let mut later = JoinSet::new();
         for n in 0..500 {
@@ -749,17 +658,16 @@ async fn after_a_thousand_later_operations_every_answer_is_byte_for_byte_the_ori
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reservations_are_listed_newest_first_by_state_and_by_page() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 1_000)).await.answered();
         for n in 0..40 {
-            let ttl = if n % 4 == 3 { Some(Duration::from_micros(1)) } else { None };
-            client.reserve(reserve("ann", &format!("r{n}"), 1, ttl)).await.unwrap();
+            let (id, end) = (format!("r{n}"), format!("end-{n}"));
+            let ttl = if n % 4 == 3 { Duration::from_micros(1) } else { Duration::from_secs(600) };
+            client.reserve(reserve_for(ttl, "ann", &id, 1)).await.unwrap();
             if n % 4 == 0 {
-                client.capture(capture("ann", &format!("c{n}"), &format!("r{n}"), 1)).await.unwrap();
+                client.capture(capture("ann", &end, &id, 1)).await.unwrap();
             } else if n % 4 == 1 {
-                client.release(release("ann", &format!("x{n}"), &format!("r{n}"))).await.unwrap();
+                client.release(release("ann", &end, &id)).await.unwrap();
             }
         }
         let kinds = [
@@ -779,40 +687,26 @@ async fn reservations_are_listed_newest_first_by_state_and_by_page() {
         let all = list_all(&mut client, ReservationState::Unspecified, 7).await;
         assert_eq!(all.len(), 40);
         assert_eq!(all[0].reservation_id, "r39");
-        let unknown = ListReservationsRequest { account_id: "bob".into(), ..Default::default() };
-        assert_eq!(reason(client.list_reservations(unknown).await).1, "ACCOUNT_NOT_FOUND");
+        let unknown = client.list_reservations(list_reservations("bob")).await;
+        assert_eq!(reason(unknown).1, "ACCOUNT_NOT_FOUND");
     })
     .await;
 }
 
 async fn list_all(client: &mut Client, state: ReservationState, page_size: i32) -> Vec<Reservation> {
-    let mut request = ListReservationsRequest {
-        account_id: "ann".into(),
-        state: state.into(),
-        page_size,
-        ..Default::default()
-    };
-    let mut all = Vec::new();
-    loop {
-        let page = client.list_reservations(request.clone()).await.unwrap().into_inner();
-        all.extend(page.reservations);
-        if page.next_page_token.is_empty() {
-            return all;
-        }
-        request.page_token = page.next_page_token;
-    }
+    let request = ListReservationsRequest { state: state.into(), page_size, ..list_reservations("ann") };
+    let pages = reservation_pages(client, request).await;
+    pages.into_iter().flat_map(|page| page.reservations).collect()
 }
 
 /// A coordinator that lost the answer to Reserve can go on, since the id is the key that it chose.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_never_saw_the_answer_to_reserve_can_capture_or_release() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         for id in ["r1", "r2"] {
             let mut unseen = client.clone();
-            let request = reserve("ann", id, 10, None);
+            let request = reserve("ann", id, 10);
             tokio::spawn(async move { drop(unseen.reserve(request).await) }).await.unwrap();
         }
         client.capture(capture("ann", "c1", "r1", 10)).await.unwrap();
@@ -822,43 +716,35 @@ async fn a_caller_who_never_saw_the_answer_to_reserve_can_capture_or_release() {
     .await;
 }
 
-fn as_of(account: &str, time: Option<Timestamp>) -> GetAccountRequest {
-    GetAccountRequest { account_id: account.into(), as_of: time }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_as_of_a_time_to_come_is_as_it_is_now() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 1_000)).await.answered();
-        let hour = Some(Duration::from_secs(3_600));
-        client.reserve(reserve("ann", "r1", 40, hour)).await.unwrap();
-        let now = client.get_account(as_of("ann", None)).await.unwrap().into_inner();
-        let held = now.account.as_ref().unwrap().balance.as_ref().unwrap().held_micro_usd;
-        assert_eq!(held, 40);
+        let hour = Duration::from_secs(3_600);
+        client.reserve(reserve_for(hour, "ann", "r1", 40)).await.unwrap();
+        let now = account(&mut client, "ann").await;
+        assert_eq!(now.balance.as_ref().unwrap().held_micro_usd, 40);
         for seconds in [4_000_000_000, 253_402_300_799] {
-            let to_come = Some(Timestamp { seconds, nanos: 999_999_999 });
-            assert_eq!(client.get_account(as_of("ann", to_come)).await.unwrap().into_inner(), now);
+            let to_come = Timestamp { seconds, nanos: 999_999_999 };
+            assert_eq!(account_as_of(&mut client, "ann", to_come).await.unwrap(), now);
         }
 
         // Beside reservations that come and go, no read is ever wrong.
         let mut calls = JoinSet::new();
         for caller in 0..4 {
-            let mut client = server.client().await;
+            let (mut writer, mut reader) = (client.clone(), client.clone());
             calls.spawn(async move {
                 for n in 0..60 {
-                    let ttl = Some(Duration::from_micros(1 + n * 400));
-                    client.reserve(reserve("ann", &format!("r-{caller}-{n}"), 1, ttl)).await.unwrap();
+                    let ttl = Duration::from_micros(1 + n * 400);
+                    writer.reserve(reserve_for(ttl, "ann", &format!("r-{caller}-{n}"), 1)).await.unwrap();
                 }
             });
-            let mut client = server.client().await;
             calls.spawn(async move {
                 for n in 0..150 {
                     let ahead = Duration::from_millis(n % 3) + Duration::from_secs(n % 2 * 100_000);
                     let time = Timestamp::from(SystemTime::now() + ahead);
-                    let account = client.get_account(as_of("ann", Some(time))).await.unwrap().into_inner();
-                    let balance = account.account.unwrap().balance.unwrap();
+                    let account = account_as_of(&mut reader, "ann", time).await.unwrap();
+                    let balance = account.balance.unwrap();
                     assert_eq!(balance.posted_micro_usd, 1_000);
                     assert!((40..=280).contains(&balance.held_micro_usd), "{balance:?}");
                 }
@@ -872,11 +758,9 @@ async fn an_account_as_of_a_time_to_come_is_as_it_is_now() {
 /// The last entry was written by a clock that was ahead: until the others have caught up, that is the account's time.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_read_judges_a_lease_by_the_clock_of_its_account() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        client.reserve(reserve("ann", "r1", 40, Some(Duration::from_secs(20)))).await.unwrap();
+        client.reserve(reserve_for(Duration::from_secs(20), "ann", "r1", 40)).await.unwrap();
         book.run_sql(
             "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
                  posted_after, held_after, create_time, idempotency_key, fingerprint)
@@ -887,21 +771,19 @@ async fn every_read_judges_a_lease_by_the_clock_of_its_account() {
         .await
         .unwrap();
         assert_eq!(balance(&mut client, "ann").await, (105, 0, 105));
-        let to_come = Some(Timestamp { seconds: 253_402_300_799, nanos: 0 });
-        let account = client.get_account(as_of("ann", to_come)).await.unwrap().into_inner().account.unwrap();
+        let to_come = Timestamp { seconds: 253_402_300_799, nanos: 0 };
+        let account = account_as_of(&mut client, "ann", to_come).await.unwrap();
         assert_eq!(account.balance.unwrap().held_micro_usd, 0);
         assert_eq!(reservation(&mut client, "ann", "r1").await.state(), ReservationState::Expired);
         for (state, wanted) in
             [(ReservationState::Unspecified, 1), (ReservationState::Open, 0), (ReservationState::Expired, 1)]
         {
-            let request =
-                ListReservationsRequest { account_id: "ann".into(), state: state.into(), ..Default::default() };
+            let request = ListReservationsRequest { state: state.into(), ..list_reservations("ann") };
             let listed = client.list_reservations(request).await.unwrap().into_inner().reservations;
             assert_eq!(listed.len(), wanted, "{state:?}");
             assert!(listed.iter().all(|listed| listed.state() == ReservationState::Expired));
         }
-        let late = client.release(release("ann", "x1", "r1")).await;
-        assert_eq!(error(late), expired_lease());
+        assert_eq!(error(client.release(release("ann", "x1", "r1")).await), expired_lease());
     })
     .await;
 }
@@ -920,17 +802,13 @@ fn status_of(reservation: &Reservation) -> ReservationStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_read_of_an_entry_shows_the_reservation_right_after_it_and_what_was_not_collected() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 100)).await.answered();
-        let reserved = client.reserve(reserve("ann", "r1", 60, None)).await.unwrap().into_inner();
-        let extended =
-            client.extend_reservation(extend("ann", "e1", "r1", 10, None)).await.unwrap().into_inner();
-        let all = with_policy(OveragePolicy::CollectAvailable, capture("ann", "c1", "r1", 150));
-        let captured = client.capture(all).await.unwrap().into_inner();
+        let reserved = client.reserve(reserve("ann", "r1", 60)).await.unwrap().into_inner();
+        let extended = client.extend_reservation(extend("ann", "e1", "r1", 10)).await.unwrap().into_inner();
+        let captured = captured(&mut client, collecting(capture("ann", "c1", "r1", 150))).await;
         client.credit(deposit("ann", "order-2", 10)).await.answered();
-        let released = client.reserve(reserve("ann", "r2", 5, None)).await.unwrap().into_inner();
+        let released = client.reserve(reserve("ann", "r2", 5)).await.unwrap().into_inner();
         let gone = client.release(release("ann", "x1", "r2")).await.unwrap().into_inner();
 
         let answers = [
@@ -941,24 +819,17 @@ async fn every_read_of_an_entry_shows_the_reservation_right_after_it_and_what_wa
             ("x1", gone.entry, gone.reservation, 0),
         ];
         assert_eq!(captured.uncollected_micro_usd, 50);
-        let listed = ListEntriesRequest { account_id: "ann".into(), ..Default::default() };
-        let listed: Vec<Entry> = client.list_entries(listed).await.unwrap().into_inner().entries;
+        let listed = client.list_entries(list_entries("ann")).await.unwrap().into_inner().entries;
         for (key, entry, reservation, uncollected) in answers {
             let entry = entry.unwrap();
             assert_eq!(entry.reservation, reservation.as_ref().map(status_of), "{key}");
             assert_eq!(entry.uncollected_micro_usd, uncollected, "{key}");
             assert!(listed.contains(&entry), "{key}");
-            for name in [
-                get_entry_request::Entry::Sequence(entry.sequence),
-                get_entry_request::Entry::IdempotencyKey(key.into()),
-            ] {
-                let request = GetEntryRequest { account_id: "ann".into(), entry: Some(name) };
-                let found = client.get_entry(request).await.unwrap().into_inner().entry;
+            for name in [Name::Sequence(entry.sequence), Name::IdempotencyKey(key.into())] {
+                let found = client.get_entry(get_entry("ann", name)).await.unwrap().into_inner().entry;
                 assert_eq!(found.as_ref(), Some(&entry), "{key}");
             }
-            let request = GetOperationRequest { account_id: "ann".into(), idempotency_key: key.into() };
-            let found = client.get_operation(request).await.unwrap().into_inner().outcome;
-            assert_eq!(found, Some(get_operation_response::Outcome::Applied(entry)), "{key}");
+            assert_eq!(outcome(&mut client, "ann", key).await, Outcome::Applied(entry), "{key}");
         }
         let others = listed.iter().filter(|entry| entry.entry_type() == EntryType::Deposit);
         assert!(others.clone().count() == 2 && others.clone().all(|entry| entry.reservation.is_none()));

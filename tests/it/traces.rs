@@ -69,15 +69,20 @@ impl Collector {
     }
 }
 
+/// A service, and the collector of its spans.
+async fn serve(book: &TestBook, flags: &[&str]) -> (Process, Collector) {
+    let (collector, url) = Collector::start().await;
+    let given = ["--database-url", &book.url, "--otlp-endpoint", &url];
+    (Process::serve(&[&given, flags].concat()), collector)
+}
+
 /// Ends the service, which sends what is left.
 async fn end(service: Process) {
     assert!(tokio::task::spawn_blocking(|| service.terminate()).await.unwrap().success());
 }
 
 fn traced<T>(sampled: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{PARENT}-{sampled}").parse().unwrap());
-    request
+    with_header("traceparent", &format!("00-{TRACE}-{PARENT}-{sampled}"), message)
 }
 
 fn hex(id: &[u8]) -> String {
@@ -100,8 +105,7 @@ fn links(span: &Span) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_goes_on_with_the_trace_of_its_caller_down_to_the_transaction() {
     on_a_book(async |book| {
-        let (collector, url) = Collector::start().await;
-        let service = Process::serve(&["--database-url", &book.url, "--otlp-endpoint", &url]);
+        let (service, collector) = serve(book, &[]).await;
         let mut client = service.client().await;
         client.credit(traced("01", deposit("secret-account", "secret-key", 765_432))).await.answered();
         end(service).await;
@@ -138,9 +142,7 @@ async fn a_call_goes_on_with_the_trace_of_its_caller_down_to_the_transaction() {
 async fn a_batch_and_the_calls_in_it_are_linked_both_ways() {
     const CALLS: usize = 64;
     on_a_book(async |book| {
-        let (collector, url) = Collector::start().await;
-        let flags = ["--database-url", &book.url, "--otlp-endpoint", &url, "--writers", "1"];
-        let service = Process::serve(&flags);
+        let (service, collector) = serve(book, &["--writers", "1"]).await;
         let client = service.client().await;
         let mut calls = JoinSet::new();
         for number in 0..CALLS {
@@ -170,15 +172,13 @@ async fn a_batch_and_the_calls_in_it_are_linked_both_ways() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_call_has_its_code_and_a_read_its_span() {
     on_a_book(async |book| {
-        let (collector, url) = Collector::start().await;
-        let service = Process::serve(&["--database-url", &book.url, "--otlp-endpoint", &url]);
+        let (service, collector) = serve(book, &[]).await;
         let mut client = service.client().await;
         client.credit(deposit("ann", "order-1", 5)).await.answered();
         assert_eq!(available(&mut client, "ann").await, 5);
         assert!(client.charge(charge("ann", "job-1", 6)).await.is_err());
-        book.run_sql("ALTER TABLE ledger_entries ADD CONSTRAINT no_more CHECK (false) NOT VALID")
-            .await
-            .unwrap();
+        let broken = "ALTER TABLE ledger_entries ADD CONSTRAINT no_more CHECK (false) NOT VALID";
+        book.run_sql(broken).await.unwrap();
         assert!(client.admin_credit(grant("ann", "grant-1", 1)).await.is_err());
         book.run_sql("ALTER TABLE ledger_entries DROP CONSTRAINT no_more").await.unwrap();
         let log = service.log();
@@ -202,9 +202,7 @@ async fn a_failed_call_has_its_code_and_a_read_its_span() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_recorded_is_up_to_the_caller_and_else_to_the_ratio() {
     on_a_book(async |book| {
-        let (collector, url) = Collector::start().await;
-        let flags = ["--database-url", &book.url, "--otlp-endpoint", &url, "--otlp-sample-ratio", "0"];
-        let service = Process::serve(&flags);
+        let (service, collector) = serve(book, &["--otlp-sample-ratio", "0"]).await;
         let mut client = service.client().await;
         client.credit(deposit("ann", "order-1", 1)).await.answered();
         client.credit(traced("00", deposit("ann", "order-2", 1))).await.answered();
@@ -221,20 +219,16 @@ async fn what_is_recorded_is_up_to_the_caller_and_else_to_the_ratio() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_is_not_known_has_no_say_in_what_is_recorded() {
     on_a_book(async |book| {
-        let (collector, url) = Collector::start().await;
         let (token, line) = new_token("web", "coordinator");
         let dir = Dir::new();
         let credentials = dir.write("credentials", &line);
-        let flags = ["--database-url", &book.url, "--otlp-endpoint", &url, "--otlp-sample-ratio", "0"];
-        let service = Process::serve(&[&flags[..], &["--credentials", &credentials]].concat());
+        let flags = ["--otlp-sample-ratio", "0", "--credentials", &credentials];
+        let (service, collector) = serve(book, &flags).await;
         let mut client = service.client().await;
-        for authorization in
-            [None, Some("Bearer guessed".to_owned()), Some(format!("Bearer {}", token.trim()))]
-        {
+        for (token, is_known) in [(None, false), (Some("guessed"), false), (Some(&*token), true)] {
             let mut request = traced("01", deposit("ann", "order-1", 1));
-            let is_known = authorization.as_ref().is_some_and(|header| header.contains(token.trim()));
-            if let Some(header) = authorization {
-                request.metadata_mut().insert("authorization", header.parse().unwrap());
+            if let Some(token) = token {
+                request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
             }
             assert_eq!(client.credit(request).await.is_ok(), is_known);
         }

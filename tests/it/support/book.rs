@@ -77,6 +77,22 @@ impl TestBook {
         self.connect().await.batch_execute(sql).await
     }
 
+    /// Writes the journal of an account as an import would: so many entries of one amount. Their columns are in SQL, of the
+    /// number `n` of each.
+    pub async fn import(&self, account: &str, entries: i64, micro_usd: i64, columns: &[(&str, &str)]) {
+        let (names, values): (Vec<_>, Vec<_>) = columns.iter().copied().unzip();
+        let sql = format!(
+            "INSERT INTO accounts (account_id, posted_micro_usd, last_sequence)
+             VALUES ('{account}', {entries} * {micro_usd}, {entries});
+             INSERT INTO ledger_entries (account_id, sequence, amount_micro_usd, held_delta_micro_usd, posted_after,
+                                         held_after, {})
+             SELECT '{account}', n, {micro_usd}, 0, n * {micro_usd}, 0, {} FROM generate_series(1, {entries}) n",
+            names.join(", "),
+            values.join(", "),
+        );
+        self.run_sql(&sql).await.unwrap();
+    }
+
     /// The one number that a query returns.
     pub async fn number(&self, sql: &str) -> i64 {
         number(&mut self.connect().await, sql).await

@@ -3,14 +3,20 @@
 use std::{collections::HashMap, time::Duration};
 
 use billing::grpc::proto::{
-    AdminCreditRequest, ChargeRequest, CreditRequest, Entry, EntryType, GetAccountRequest, RefundRequest,
-    billing_service_client::BillingServiceClient, refund_request::Charge,
+    Account, AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, Entry, EntryType,
+    ExtendReservationRequest, GetAccountRequest, GetEntryRequest, GetOperationRequest, GetReservationRequest,
+    ListEntriesRequest, ListEntriesResponse, ListReservationsRequest, ListReservationsResponse,
+    RefundRequest, ReleaseRequest, ReserveRequest, billing_service_client::BillingServiceClient,
+    get_entry_request, get_operation_response::Outcome, refund_request::Charge,
 };
+use prost_types::Timestamp;
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
+
+use super::{TestBook, on_a_book};
 
 /// A client of the service.
 pub type Client = BillingServiceClient<Channel>;
@@ -30,6 +36,20 @@ pub async fn connect(url: &str) -> Client {
 /// A client that connects when it is first used, and again when it must.
 pub fn connect_lazily(url: &str) -> Client {
     Client::new(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy())
+}
+
+/// Runs a test with a client of a service on a fresh book, then checks the book.
+pub async fn on_a_service(test: impl AsyncFnOnce(Client)) {
+    on_a_served_book(async |_, client| test(client).await).await;
+}
+
+/// The same for a test that looks into the book as well.
+pub async fn on_a_served_book(test: impl AsyncFnOnce(&TestBook, Client)) {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        test(book, server.client().await).await;
+    })
+    .await;
 }
 
 /// A deposit.
@@ -85,11 +105,143 @@ pub fn grant(account: &str, key: &str, micro_usd: i64) -> AdminCreditRequest {
     }
 }
 
+/// A reservation with a lease as by default.
+pub fn reserve(account: &str, key: &str, micro_usd: i64) -> ReserveRequest {
+    ReserveRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        amount_micro_usd: micro_usd,
+        ..Default::default()
+    }
+}
+
+/// A reservation with a lease of its own.
+pub fn reserve_for(ttl: Duration, account: &str, key: &str, micro_usd: i64) -> ReserveRequest {
+    ReserveRequest { ttl: Some(ttl.try_into().unwrap()), ..reserve(account, key, micro_usd) }
+}
+
+/// A capture of what a reservation holds, or of a part of it.
+pub fn capture(account: &str, key: &str, reservation: &str, micro_usd: i64) -> CaptureRequest {
+    CaptureRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        amount_micro_usd: micro_usd,
+        ..Default::default()
+    }
+}
+
+/// A release of a reservation.
+pub fn release(account: &str, key: &str, reservation: &str) -> ReleaseRequest {
+    ReleaseRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        ..Default::default()
+    }
+}
+
+/// An extension of a reservation by so much money.
+pub fn extend(account: &str, key: &str, reservation: &str, additional: i64) -> ExtendReservationRequest {
+    ExtendReservationRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        reservation_id: reservation.into(),
+        additional_amount_micro_usd: additional,
+        ttl: None,
+    }
+}
+
+/// A look at an account as it is now.
+pub fn get_account(account: &str) -> GetAccountRequest {
+    GetAccountRequest { account_id: account.into(), as_of: None }
+}
+
+/// A look at one entry.
+pub fn get_entry(account: &str, name: get_entry_request::Entry) -> GetEntryRequest {
+    GetEntryRequest { account_id: account.into(), entry: Some(name) }
+}
+
+/// A look at one reservation.
+pub fn get_reservation(account: &str, id: &str) -> GetReservationRequest {
+    GetReservationRequest { account_id: account.into(), reservation_id: id.into() }
+}
+
+/// The first page of an account's entries.
+pub fn list_entries(account: &str) -> ListEntriesRequest {
+    ListEntriesRequest { account_id: account.into(), ..Default::default() }
+}
+
+/// The first page of an account's reservations.
+pub fn list_reservations(account: &str) -> ListReservationsRequest {
+    ListReservationsRequest { account_id: account.into(), ..Default::default() }
+}
+
+/// A question for what became of a key.
+pub fn get_operation(account: &str, key: &str) -> GetOperationRequest {
+    GetOperationRequest { account_id: account.into(), idempotency_key: key.into() }
+}
+
+/// A call with a header.
+pub fn with_header<T>(name: &'static str, value: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+/// A call with a bearer token.
+pub fn with_token<T>(token: &str, message: T) -> Request<T> {
+    with_header("authorization", &format!("Bearer {token}"), message)
+}
+
+/// An account as it is now.
+pub async fn account(client: &mut Client, account: &str) -> Account {
+    client.get_account(get_account(account)).await.unwrap().into_inner().account.unwrap()
+}
+
+/// An account as it was at a time, or will be.
+pub async fn account_as_of(client: &mut Client, account: &str, time: Timestamp) -> Result<Account, Status> {
+    let request = GetAccountRequest { as_of: Some(time), ..get_account(account) };
+    client.get_account(request).await.map(|answer| answer.into_inner().account.unwrap())
+}
+
 /// What an account has available.
 pub async fn available(client: &mut Client, account: &str) -> i64 {
-    let request = GetAccountRequest { account_id: account.into(), as_of: None };
-    let account = client.get_account(request).await.unwrap().into_inner().account.unwrap();
-    account.balance.unwrap().available_micro_usd
+    self::account(client, account).await.balance.unwrap().available_micro_usd
+}
+
+/// What became of a key.
+pub async fn outcome(client: &mut Client, account: &str, key: &str) -> Outcome {
+    client.get_operation(get_operation(account, key)).await.unwrap().into_inner().outcome.unwrap()
+}
+
+/// All pages of a list of entries.
+pub async fn entry_pages(client: &mut Client, mut request: ListEntriesRequest) -> Vec<ListEntriesResponse> {
+    let mut pages = Vec::new();
+    loop {
+        let page = client.list_entries(request.clone()).await.unwrap().into_inner();
+        request.page_token.clone_from(&page.next_page_token);
+        pages.push(page);
+        if request.page_token.is_empty() {
+            return pages;
+        }
+    }
+}
+
+/// All pages of a list of reservations.
+pub async fn reservation_pages(
+    client: &mut Client,
+    mut request: ListReservationsRequest,
+) -> Vec<ListReservationsResponse> {
+    let mut pages = Vec::new();
+    loop {
+        let page = client.list_reservations(request.clone()).await.unwrap().into_inner();
+        request.page_token.clone_from(&page.next_page_token);
+        pages.push(page);
+        if request.page_token.is_empty() {
+            return pages;
+        }
+    }
 }
 
 /// An error's code, reason and metadata.
@@ -105,6 +257,18 @@ pub fn error<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String, Ha
 pub fn reason<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
     let (code, reason, _) = error(answer);
     (code, reason)
+}
+
+/// Fails unless a call is refused with this code and reason. Returns what else it was told.
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(
+    answer: Result<T, Status>,
+    code: Code,
+    reason: &str,
+) -> HashMap<String, String> {
+    let (its_code, its_reason, metadata) = error(answer);
+    assert_eq!((its_code, its_reason.as_str()), (code, reason));
+    metadata
 }
 
 /// The fields that an error says are wrong.
