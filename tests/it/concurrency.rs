@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use billing::{
@@ -211,20 +212,16 @@ async fn a_full_queue_refuses_at_once_and_a_closed_one_answers_what_it_took() {
         let settings = CommitterSettings { writers: 1, queue_max: 10, batch_max: 5 };
         let (committer, writers) = Committer::start(&ledger, settings, &Metrics::new(Vec::new));
         let accounts = ["ann", "bob"];
-        ledger
-            .post_batch(&accounts.map(|account| credit_command(account, "order-0", 1, None)))
-            .await
-            .unwrap();
-        let mut blocker = book.connect().await;
-        let lock = "BEGIN; SELECT FROM accounts FOR UPDATE";
-        diesel_async::SimpleAsyncConnection::batch_execute(&mut blocker, lock).await.unwrap();
+        let first = accounts.map(|account| credit_command(account, "order-0", 1, None));
+        ledger.post_batch(&first).await.unwrap();
+        let blocker = book.lock("SELECT FROM accounts FOR UPDATE").await;
         let mut calls = JoinSet::new();
         for n in 1..=30 {
             let committer = committer.clone();
             let command = credit_command(accounts[n % 2], &format!("order-{n}"), 1, None);
             calls.spawn(async move { committer.submit(command).await });
         }
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         drop(blocker); // rolls back, and frees the lock
         let finished = tokio::spawn(writers.finish());
         let answers = calls.join_all().await;
@@ -258,7 +255,7 @@ async fn an_account_that_is_flooded_keeps_no_other_waiting() {
             });
         }
         while answered.load(Ordering::Relaxed) == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let before = answered.load(Ordering::Relaxed);
         committer.submit(credit_command("other", "order-1", 1, None)).await.unwrap();

@@ -4,26 +4,24 @@ use std::time::{Duration, Instant};
 
 use diesel_async::SimpleAsyncConnection;
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use billing::{committer::CommitterSettings, config::Config, grpc::proto::GetOperationRequest};
+use billing::{committer::CommitterSettings, config::Config};
 
 use crate::support::{
     health::{check, health, request, wait_for},
     process::Process,
     server::{TestServer, config},
+    waiting::until,
     wire::Wire,
     *,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_deadline_passes_while_it_waits_says_so_and_its_key_tells_the_outcome() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         client.credit(deposit("ann", "order-1", 10)).await.answered();
-        let mut blocker = book.connect().await;
-        blocker.batch_execute("BEGIN; SELECT FROM accounts FOR UPDATE").await.unwrap();
+        let mut blocker = book.lock("SELECT FROM accounts FOR UPDATE").await;
 
         let mut is_said_by_the_service = false;
         for _ in 0..10 {
@@ -51,25 +49,20 @@ async fn a_call_whose_deadline_passes_in_the_queue_is_never_begun() {
         for account in ["ann", "bob"] {
             client.credit(deposit(account, "order-1", 10)).await.answered();
         }
-        let mut blocker = book.connect().await;
-        let lock = "BEGIN; SELECT FROM accounts WHERE account_id = 'ann' FOR UPDATE";
-        blocker.batch_execute(lock).await.unwrap();
+        let mut blocker = book.lock("SELECT FROM accounts WHERE account_id = 'ann' FOR UPDATE").await;
         let mut busy = client.clone();
         let busy = tokio::spawn(async move { busy.charge(charge("ann", "job-1", 1)).await.answered() });
         let waiting = "SELECT count(*) FROM pg_stat_activity \
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while book.number(waiting).await == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("a call waits", async || (book.number(waiting).await > 0).then_some(())).await;
 
         is_too_late(client.charge(within(300, charge("bob", "job-1", 1))).await);
         blocker.batch_execute("ROLLBACK").await.unwrap();
         busy.await.unwrap();
         client.charge(charge("bob", "job-2", 1)).await.answered(); // after all that was queued before it
 
-        let operation = GetOperationRequest { account_id: "bob".into(), idempotency_key: "job-1".into() };
-        let answer = reason(client.get_operation(operation).await);
-        assert_eq!(answer, (Code::NotFound, "OPERATION_NOT_FOUND".into()));
+        let unknown = client.get_operation(get_operation("bob", "job-1")).await;
+        refused(unknown, Code::NotFound, "OPERATION_NOT_FOUND");
         let (entry, replayed) = client.charge(charge("bob", "job-1", 1)).await.answered();
         assert_eq!((entry.sequence, replayed), (3, false));
     })
@@ -95,19 +88,12 @@ async fn a_call_whose_deadline_passes_during_its_commit_has_happened_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_others_keep_locked_is_contention_and_not_insufficient_funds() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut client = server.client().await;
+    on_a_served_book(async |book, mut client| {
         for account in ["ann", "bob"] {
             client.credit(deposit(account, "order-1", 10)).await.answered();
         }
-        let mut blocker = book.connect().await;
-        blocker
-            .batch_execute("BEGIN; SELECT FROM accounts WHERE account_id = 'ann' FOR UPDATE")
-            .await
-            .unwrap();
-        let answer = client.charge(charge("ann", "job-1", 5)).await;
-        assert_eq!(reason(answer), (Code::Aborted, "CONTENTION".into()));
+        let mut blocker = book.lock("SELECT FROM accounts WHERE account_id = 'ann' FOR UPDATE").await;
+        refused(client.charge(charge("ann", "job-1", 5)).await, Code::Aborted, "CONTENTION");
         client.charge(charge("bob", "job-1", 5)).await.answered();
         blocker.batch_execute("ROLLBACK").await.unwrap();
         assert!(!client.charge(charge("ann", "job-1", 5)).await.answered().1, "the key was not burnt");
@@ -124,15 +110,14 @@ async fn readiness_follows_the_database_and_liveness_does_not() {
         for name in ["", "liveness", "billing.v1.BillingService"] {
             assert_eq!(check(&mut health, name).await, ServingStatus::Serving, "{name:?}");
         }
-        let missing = HealthCheckRequest { service: "nothing".into() };
-        assert_eq!(health.check(missing).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(health.check(request("nothing")).await.unwrap_err().code(), Code::NotFound);
 
         // A database that takes no writes, as after a failover to a standby.
         set_read_only(book, "on").await;
         wait_for(&mut health, "readiness", ServingStatus::NotServing).await;
         let mut client = server.client().await;
         let answer = client.credit(deposit("ann", "order-1", 5)).await;
-        assert_eq!(reason(answer), (Code::Unavailable, "DATABASE_UNAVAILABLE".into()));
+        refused(answer, Code::Unavailable, "DATABASE_UNAVAILABLE");
         for name in ["", "liveness"] {
             assert_eq!(check(&mut health, name).await, ServingStatus::Serving, "{name:?}");
         }
@@ -155,9 +140,8 @@ async fn sigterm_under_load_answers_every_call_that_was_taken_and_exits_with_0()
             let mut client = process.client().await;
             calls.spawn(async move {
                 for n in 0.. {
-                    if let Err(status) =
-                        client.credit(deposit("ann", &format!("order-{caller}-{n}"), 1)).await
-                    {
+                    let request = deposit("ann", &format!("order-{caller}-{n}"), 1);
+                    if let Err(status) = client.credit(request).await {
                         return (n, status);
                     }
                 }

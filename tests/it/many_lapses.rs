@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::grpc::proto::{Balance, GetAccountRequest};
+use billing::{
+    config::Config,
+    grpc::proto::{Balance, GetAccountRequest},
+};
 use prost_types::Timestamp;
 
 use crate::support::{process::Process, server::TestServer, server::config, *};
@@ -128,13 +131,9 @@ async fn the_sweeper_serves_accounts_behind_a_thousand_that_cannot_be_written() 
         let accounts: String = (0..1_060).map(|n| lapsed_sql(&format!("account-{n:04}"), 3)).collect();
         book.run_sql(&accounts).await.unwrap();
         book.run_sql(&lapsed_sql("big", 5_000)).await.unwrap();
-        let mut blocker = book.connect().await;
-        blocker
-            .batch_execute("BEGIN; SELECT FROM accounts WHERE account_id < 'account-1000' FOR UPDATE")
-            .await
-            .unwrap();
-        let mut sweeping = config();
-        sweeping.sweep_interval = Some(Duration::from_millis(50));
+        let mut blocker =
+            book.lock("SELECT FROM accounts WHERE account_id < 'account-1000' FOR UPDATE").await;
+        let sweeping = Config { sweep_interval: Some(Duration::from_millis(50)), ..config() };
         let _servers = [
             TestServer::start(&book.url, sweeping.clone()).await,
             TestServer::start(&book.url, sweeping).await,
@@ -169,8 +168,7 @@ async fn a_sweep_does_not_look_at_leases_that_run() {
         book.run_sql(&sql).await.unwrap();
         let read =
             "SELECT sum(idx_blks_hit + idx_blks_read) FROM pg_statio_user_indexes WHERE indexrelname LIKE 'reservations%'";
-        let mut sweeping = config();
-        sweeping.sweep_interval = Some(Duration::from_millis(5));
+        let sweeping = Config { sweep_interval: Some(Duration::from_millis(5)), ..config() };
         let server = TestServer::start(&book.url, sweeping).await;
         server.client().await;
         tokio::time::sleep(Duration::from_secs(2)).await; // until the open reservations have been counted

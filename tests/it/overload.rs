@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use billing::{
     accounting::AccountId,
     config::Config,
-    grpc::proto::GetAccountRequest,
     ledger::{Ledger, LedgerError},
 };
 use diesel_async::SimpleAsyncConnection;
@@ -18,22 +17,17 @@ use crate::support::{
     *,
 };
 
-fn read(account: &str) -> GetAccountRequest {
-    GetAccountRequest { account_id: account.into(), as_of: None }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_that_find_every_connection_in_use_are_told_so_and_not_that_the_database_is_away() {
     on_a_book(async |book| {
         let server = TestServer::start(&book.url, Config { readers: 1, ..config() }).await;
         let mut client = server.client().await;
         client.credit(deposit("ann", "order-1", 5)).await.answered();
-        let mut blocker = book.connect().await;
-        blocker.batch_execute("BEGIN; LOCK TABLE accounts").await.unwrap();
+        let mut blocker = book.lock("LOCK TABLE accounts").await;
         let mut reads = JoinSet::new();
         for _ in 0..5 {
             let mut client = client.clone();
-            reads.spawn(async move { reason(client.get_account(read("ann")).await) });
+            reads.spawn(async move { reason(client.get_account(get_account("ann")).await) });
         }
         let mut answers = reads.join_all().await;
         answers.sort_by_key(|(_, reason)| reason.clone());
@@ -61,8 +55,7 @@ async fn reads_beyond_those_that_may_wait_are_refused_at_once() {
         // Without gRPC in between: thousands of calls at once would be a test of that.
         let ledger = Ledger::connect(&book.url.parse().unwrap(), 1, 1, limits()).await.unwrap();
         let ann = AccountId::parse("account_id", "ann").unwrap();
-        let mut blocker = book.connect().await;
-        blocker.batch_execute("BEGIN; LOCK TABLE accounts").await.unwrap();
+        let mut blocker = book.lock("LOCK TABLE accounts").await;
         let mut reads = JoinSet::new();
         for _ in 0..WAITING_MAX + 500 {
             let (ledger, ann) = (ledger.clone(), ann.clone());

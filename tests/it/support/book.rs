@@ -93,6 +93,13 @@ impl TestBook {
         self.run_sql(&sql).await.unwrap();
     }
 
+    /// Takes a lock, until the connection is told to roll back or is dropped.
+    pub async fn lock(&self, statement: &str) -> AsyncPgConnection {
+        let mut blocker = self.connect().await;
+        blocker.batch_execute(&format!("BEGIN; {statement}")).await.unwrap();
+        blocker
+    }
+
     /// The one number that a query returns.
     pub async fn number(&self, sql: &str) -> i64 {
         number(&mut self.connect().await, sql).await
