@@ -6,11 +6,10 @@ use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::{
-    metrics::get,
+    metrics::{figure, get},
     support::{
         health::{health, wait_for},
         process::Process,
-        server::TestServer,
         *,
     },
 };
@@ -36,7 +35,7 @@ async fn set_clock(book: &TestBook, ahead: &str) {
 async fn nothing_is_written_by_a_clock_that_is_wrong() {
     on_a_book(async |book| {
         with_a_clock(book).await;
-        let server = TestServer::start(&book.url, server::config()).await;
+        let server = book.serve().await;
         let (mut client, mut health) = (server.client().await, health(&server.url).await);
         wait_for(&mut health, "readiness", ServingStatus::Serving).await;
         client.credit(deposit("ann", "order-1", 100)).await.answered();
@@ -68,15 +67,12 @@ async fn who_looks_learns_that_it_is_the_clock() {
         of_clock.retain(|line| line.contains("clock"));
         let scraped = get(service.metrics_address(), "/metrics").await;
         assert_eq!(of_clock.len(), 1, "{of_clock:#?}");
-        assert!(
-            of_clock[0].contains("not ready") && of_clock[0].contains("s ahead of this machine's"),
-            "{of_clock:?}"
-        );
-        let ahead =
-            scraped.lines().find_map(|line| line.strip_prefix("billing_database_clock_ahead_seconds "));
-        let ahead: i64 = ahead.unwrap_or_else(|| panic!("{scraped}")).parse().unwrap();
+        for words in ["not ready", "s ahead of this machine's"] {
+            assert!(of_clock[0].contains(words), "{of_clock:?}");
+        }
+        let ahead = figure(&scraped, "billing_database_clock_ahead_seconds");
         assert!((364 * 86_400..367 * 86_400).contains(&ahead), "{ahead}");
-        assert!(scraped.lines().any(|line| line == "billing_ready 0"), "{scraped}");
+        assert_eq!(figure(&scraped, "billing_ready"), 0);
     })
     .await;
 }

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use billing::grpc::proto::ReserveRequest;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::{
@@ -47,6 +46,12 @@ pub async fn get(address: &str, path: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
+/// The value of one series of a scrape.
+pub fn figure(scraped: &str, series: &str) -> i64 {
+    let value = scraped.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {series} in\n{scraped}")).parse().unwrap()
+}
+
 /// A bit of everything that is counted.
 async fn call_everything(service: &Process) {
     let mut client = service.client().await;
@@ -58,14 +63,7 @@ async fn call_everything(service: &Process) {
     assert!(client.charge(charge("ann", "job-1", 301)).await.is_err());
     assert!(client.refund(refund("ann", "refund-1", 1, "missing")).await.is_err());
     assert!(client.credit(deposit("", "order-2", 1)).await.is_err());
-    let reserve = ReserveRequest {
-        idempotency_key: "task-1".into(),
-        account_id: "ann".into(),
-        amount_micro_usd: 100,
-        ttl: Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 }),
-        ..Default::default()
-    };
-    client.reserve(reserve).await.unwrap();
+    client.reserve(reserve_for(Duration::from_millis(1), "ann", "task-1", 100)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,13 +247,9 @@ fn each_alert_fires_when_it_should_and_has_its_section_in_the_runbook() {
     assert!(alerts.len() > 10);
     let tested = fs::read_to_string(tests).unwrap();
     for alert in &alerts {
-        assert!(
-            RUNBOOK.lines().any(|line| line.trim_start_matches('#').trim() == alert),
-            "{alert} has no section"
-        );
-        assert!(
-            tested.contains(&format!("alertname: {alert}\n        exp_alerts:\n")),
-            "{alert} is not tested to fire"
-        );
+        let has_section = RUNBOOK.lines().any(|line| line.trim_start_matches('#').trim() == alert);
+        assert!(has_section, "{alert} has no section");
+        let is_tested = tested.contains(&format!("alertname: {alert}\n        exp_alerts:\n"));
+        assert!(is_tested, "{alert} is not tested to fire");
     }
 }

@@ -12,7 +12,7 @@ use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::time::timeout;
 
-use super::{check, cluster};
+use super::{check, cluster, dir::Dir, process::Process};
 
 /// The most that an `AdminCredit` may grant in tests.
 pub const ADMIN_CREDIT_MAX: i64 = 1_000_000_000;
@@ -98,6 +98,14 @@ impl TestBook {
         let mut blocker = self.connect().await;
         blocker.batch_execute(&format!("BEGIN; {statement}")).await.unwrap();
         blocker
+    }
+
+    /// The service on this book, as the program, with a file of credentials that is there as long as its directory.
+    pub fn serve_to(&self, credentials: &str, flags: &[&str]) -> (Process, Dir) {
+        let dir = Dir::new();
+        let credentials = dir.write("credentials", credentials);
+        let given = ["--database-url", &self.url, "--credentials", &credentials];
+        (Process::serve(&[&given, flags].concat()), dir)
     }
 
     /// The one number that a query returns.
