@@ -11,13 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::grpc::proto::GetAccountRequest;
-use tonic::transport::Endpoint;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::health_check_response::ServingStatus;
 
+use super::MEMORY_MAX;
 use crate::support::{
+    health::{check, health},
     process::Process,
     waiting::{PATIENCE, join_in_time},
     *,
@@ -47,8 +45,8 @@ impl Bystander {
         Self { pid: service.id(), stop, calls }
     }
 
-    /// Fails if a call has failed or took too long, or if the service has ever used more memory than that.
-    pub fn assert_content(self, attack: &str, memory_max: u64) {
+    /// Fails if a call has failed or took too long, or if the service has ever used more memory than it may.
+    pub fn assert_content(self, attack: &str) {
         self.stop.store(true, Ordering::Relaxed);
         let mut took = join_in_time(self.calls);
         took.sort_unstable();
@@ -59,24 +57,21 @@ impl Bystander {
             took.len()
         );
         assert!(worst < LATENCY_MAX, "{worst:?}");
-        assert!(most <= memory_max, "{most} MiB");
+        assert!(most <= MEMORY_MAX, "{most} MiB");
     }
 }
 
 async fn call_until(url: &str, is_over: &AtomicBool, answered: &mpsc::Sender<()>) -> Vec<Duration> {
     let mut client = connect(url).await;
-    let mut health = HealthClient::new(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy());
+    let mut health = health(url).await;
     let mut took = Vec::new();
     for n in 0.. {
         let began = Instant::now();
         client.credit(deposit("bystander", &format!("order-{n}"), 1)).await.answered();
         took.push(began.elapsed());
         let began = Instant::now();
-        let ask = GetAccountRequest { account_id: "bystander".into(), as_of: None };
-        client.get_account(ask).await.unwrap();
-        let check = HealthCheckRequest { service: "liveness".into() };
-        let status = health.check(check).await.unwrap().into_inner().status();
-        assert_eq!(status, ServingStatus::Serving);
+        client.get_account(get_account("bystander")).await.unwrap();
+        assert_eq!(check(&mut health, "liveness").await, ServingStatus::Serving);
         took.push(began.elapsed());
         let _ = answered.send(()); // only the first is waited for
         if is_over.load(Ordering::Relaxed) {

@@ -3,14 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use billing::grpc::proto::{GetAccountRequest, ListEntriesRequest};
+use billing::grpc::proto::ListEntriesRequest;
 use tonic::Code;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
-    CREDIT, GRPC, LIST, MEMORY_MAX, a_large_journal,
+    CREDIT, GRPC, LIST, MEMORY_MAX, a_large_journal, attack,
     bystander::{Bystander, memory},
     call_with,
     frames::{
@@ -18,26 +16,27 @@ use super::{
         frame, hello, message,
     },
 };
-use crate::support::{
-    dir::Dir,
-    process::{Process, new_token},
-    waiting::until,
-    *,
+use crate::{
+    metrics::get,
+    support::{
+        process::{Process, new_token},
+        waiting::until,
+        *,
+    },
 };
 
 const GET: &str = "/billing.v1.BillingService/GetAccount";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
-/// A call with a bearer token.
-fn with_token<T>(token: &str, message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    request
-}
-
-/// A connection of a client that makes so many calls, and takes no answer.
-async fn deaf(service: &Process, calls: u32, headers: &[u8], request: &impl prost::Message) -> Raw {
-    let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, 0)])).await;
+/// A connection of a client that makes so many calls, and takes no answer but for so many bytes of each.
+pub async fn deaf(
+    service: &Process,
+    window: u32,
+    calls: u32,
+    headers: &[u8],
+    request: &impl prost::Message,
+) -> Raw {
+    let mut raw = Raw::open(&service.address, &hello(&[(INITIAL_WINDOW_SIZE, window)])).await;
     let body = request.encode_to_vec();
     for n in 0..calls {
         let open = frame(HEADERS, END_HEADERS, 2 * n + 1, headers);
@@ -57,9 +56,7 @@ async fn assert_grows_little(service: &Process, before: u64, growth_max: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_of_health_without_a_body_take_little_memory_and_keep_nobody_waiting() {
-    on_a_book(async |book| {
-        let service = Process::serve(&["--database-url", &book.url]);
-        let bystander = Bystander::watch(&service);
+    attack("half-sent checks of health", async |service| {
         let before = memory(service.id(), "VmRSS");
         let headers = call_headers(CHECK, &[]);
         let mut held = Vec::new();
@@ -72,8 +69,7 @@ async fn checks_of_health_without_a_body_take_little_memory_and_keep_nobody_wait
             }
             held.push(raw);
         }
-        assert_grows_little(&service, before, 64).await;
-        bystander.assert_content("half-sent checks of health", MEMORY_MAX);
+        assert_grows_little(service, before, 64).await;
     })
     .await;
 }
@@ -93,9 +89,7 @@ async fn a_check_of_health_that_is_half_sent_ends_after_a_few_seconds() {
 /// By a real client, which sends no more than the windows allow: what the service receives, it has to keep.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_requests_that_are_half_sent_take_a_bounded_part_of_memory() {
-    on_a_book(async |book| {
-        let service = Process::serve(&["--database-url", &book.url]);
-        let bystander = Bystander::watch(&service);
+    attack("half-sent bodies", async |service| {
         let before = memory(service.id(), "VmRSS");
         let mut senders = Vec::new();
         for _ in 0..4 {
@@ -116,8 +110,7 @@ async fn large_requests_that_are_half_sent_take_a_bounded_part_of_memory() {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        assert_grows_little(&service, before, 40).await;
-        bystander.assert_content("half-sent bodies", MEMORY_MAX);
+        assert_grows_little(service, before, 40).await;
     })
     .await;
 }
@@ -128,24 +121,22 @@ async fn small_answers_that_nobody_takes_take_little_memory_and_keep_no_other_ca
     on_a_book(async |book| {
         let [(deaf_token, deaf_line), (token, line)] =
             ["deaf", "web"].map(|name| new_token(name, "coordinator"));
-        let dir = Dir::new();
-        let credentials = dir.write("credentials", &[deaf_line, line].concat());
-        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let (service, _dir) = book.serve_to(&[deaf_line, line].concat(), &[]);
         let mut client = service.client().await;
         client.credit(with_token(&token, deposit("ann", "order-1", 5))).await.answered();
         let before = memory(service.id(), "VmRSS");
 
-        let ask = GetAccountRequest { account_id: "ann".into(), as_of: None };
+        let ask = get_account("ann");
         let bearer = format!("Bearer {deaf_token}");
         let headers = call_headers(GET, &[("authorization", &bearer)]);
         let mut connections = Vec::new();
         for _ in 0..300 {
-            connections.push(deaf(&service, 128, &headers, &ask).await);
+            connections.push(deaf(&service, 0, 128, &headers, &ask).await);
             client.get_account(with_token(&token, ask.clone())).await.unwrap();
         }
         assert_grows_little(&service, before, 72).await;
-        let refused = client.get_account(with_token(&deaf_token, ask.clone())).await;
-        assert_eq!(reason(refused), (Code::ResourceExhausted, "OVERLOADED".into()));
+        let turned_away = client.get_account(with_token(&deaf_token, ask.clone())).await;
+        refused(turned_away, Code::ResourceExhausted, "OVERLOADED");
         drop(connections);
         until("the places of the deaf are free again", async || {
             client.get_account(with_token(&deaf_token, ask.clone())).await.ok()
@@ -163,11 +154,11 @@ async fn memory_comes_back_when_an_attack_is_over() {
         service.client().await.credit(deposit("ann", "order-1", 5)).await.answered();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let before = memory(service.id(), "VmRSS");
-        let ask = GetAccountRequest { account_id: "ann".into(), as_of: None };
+        let ask = get_account("ann");
         let headers = call_headers(GET, &[]);
         let mut connections = Vec::new();
         for _ in 0..300 {
-            connections.push(deaf(&service, 128, &headers, &ask).await);
+            connections.push(deaf(&service, 0, 128, &headers, &ask).await);
         }
         until("the attack takes memory", async || {
             (memory(service.id(), "VmRSS") > before + 25).then_some(())
@@ -190,26 +181,17 @@ async fn pages_that_others_do_not_read_keep_nobody_from_listing() {
     on_a_book(async |book| {
         a_large_journal(book).await;
         let service = Process::serve(&["--database-url", &book.url]);
-        let ask = ListEntriesRequest { account_id: "old".into(), page_size: 1_000, ..Default::default() };
+        let ask = ListEntriesRequest { page_size: 1_000, ..list_entries("old") };
         let headers = call_headers(LIST, &[]);
         let mut connections = Vec::new();
         for _ in 0..20 {
-            connections.push(deaf(&service, 20, &headers, &ask).await);
+            connections.push(deaf(&service, 0, 20, &headers, &ask).await);
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut client = service.client().await;
         let began = Instant::now();
-        let mut listed = 0;
-        let mut page_token = String::new();
-        loop {
-            let page = ListEntriesRequest { page_token, ..ask.clone() };
-            let page = client.list_entries(page).await.unwrap().into_inner();
-            listed += page.entries.len();
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
+        let pages = entry_pages(&mut client, ask).await;
+        let listed: usize = pages.iter().map(|page| page.entries.len()).sum();
         println!("{listed} entries in {:?}", began.elapsed());
         assert_eq!(listed, 1_000);
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
@@ -223,7 +205,7 @@ async fn pages_that_others_do_not_read_keep_nobody_from_listing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_peer_leaves_undone_is_no_line_of_the_services() {
     on_a_book(async |book| {
-        let service = Process::serve(&["--database-url", &book.url, "--metrics-listen", &metrics_listen()]);
+        let service = Process::serve(&["--database-url", &book.url, "--metrics-listen", "127.0.0.1:0"]);
         let late = call_headers(CHECK, &[("grpc-timeout", "1m")]);
         let whole = call_headers(CREDIT, &[]);
         for _ in 0..5 {
@@ -242,7 +224,7 @@ async fn what_a_peer_leaves_undone_is_no_line_of_the_services() {
         client.credit(deposit("ann", "order-1", 5)).await.answered();
         let blamed = service.log().all().into_iter().find(|line| line.contains("a call failed"));
         assert_eq!(blamed, None);
-        let scraped = scrape(service.metrics_address()).await;
+        let scraped = get(service.metrics_address(), "/metrics").await;
         for code in ["Unknown", "Internal", "DeadlineExceeded"] {
             let counted = format!("grpc_code=\"{code}\"");
             let found = scraped.lines().find(|line| {
@@ -256,26 +238,11 @@ async fn what_a_peer_leaves_undone_is_no_line_of_the_services() {
     .await;
 }
 
-fn metrics_listen() -> String {
-    "127.0.0.1:0".to_owned()
-}
-
-async fn scrape(address: &str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut text = Vec::new();
-    tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut text)).await.unwrap().unwrap();
-    String::from_utf8_lossy(&text).into_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_fails_without_end_is_a_few_lines_and_a_count() {
     on_a_book(async |book| {
         let (token, line) = new_token("web", "reader");
-        let dir = Dir::new();
-        let credentials = dir.write("credentials", &line);
-        let service = Process::serve(&["--database-url", &book.url, "--credentials", &credentials]);
+        let (service, _dir) = book.serve_to(&line, &[]);
         let mut client = service.client().await;
         for n in 0..300 {
             client.credit(with_token(&token, deposit("ann", &format!("order-{n}"), 5))).await.unwrap_err();
@@ -294,20 +261,20 @@ async fn a_caller_who_fails_without_end_is_a_few_lines_and_a_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_the_port_of_metrics_are_few_and_the_newest_is_served() {
     on_a_book(async |book| {
-        let service = Process::serve(&["--database-url", &book.url, "--metrics-listen", &metrics_listen()]);
+        let service = Process::serve(&["--database-url", &book.url, "--metrics-listen", "127.0.0.1:0"]);
         let bystander = Bystander::watch(&service);
         let mut idle = Vec::new();
         for _ in 0..300 {
             idle.push(Raw::connect(service.metrics_address()).await);
         }
-        assert!(scrape(service.metrics_address()).await.contains("grpc_server_handled_total"));
+        assert!(get(service.metrics_address(), "/metrics").await.contains("grpc_server_handled_total"));
         let files = until("the idle connections are closed", async || {
             let files = std::fs::read_dir(format!("/proc/{}/fd", service.id())).unwrap().count();
             (files < 150).then_some(files)
         })
         .await;
         println!("{files} files are open");
-        bystander.assert_content("idle connections to metrics", MEMORY_MAX);
+        bystander.assert_content("idle connections to metrics");
     })
     .await;
 }
@@ -316,10 +283,8 @@ async fn connections_to_the_port_of_metrics_are_few_and_the_newest_is_served() {
 async fn a_service_that_health_does_not_know_is_watched_as_unknown() {
     on_a_book(async |book| {
         let server = book.serve().await;
-        let channel =
-            tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap().connect().await.unwrap();
-        let ask = HealthCheckRequest { service: "nobody's".into() };
-        let mut stream = HealthClient::new(channel).watch(ask).await.unwrap().into_inner();
+        let mut health = health::health(&server.url).await;
+        let mut stream = health.watch(health::request("nobody's")).await.unwrap().into_inner();
         let first = stream.message().await.unwrap().unwrap();
         assert_eq!(first.status(), ServingStatus::ServiceUnknown);
         let second = tokio::time::timeout(Duration::from_millis(500), stream.message()).await;
@@ -330,11 +295,9 @@ async fn a_service_that_health_does_not_know_is_watched_as_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_request_is_told_what_is_accepted() {
-    on_a_book(async |book| {
-        let server = book.serve().await;
-        let mut request = tonic::Request::new(deposit("ann", "order-1", 5));
-        request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
-        let refused = server.client().await.credit(request).await.unwrap_err();
+    on_a_service(async |mut client| {
+        let request = with_header("grpc-encoding", "gzip", deposit("ann", "order-1", 5));
+        let refused = client.credit(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
         assert_eq!(refused.metadata().get("grpc-accept-encoding").unwrap(), "identity");
     })
