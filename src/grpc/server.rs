@@ -1,4 +1,4 @@
-//! The server: the ledger, health and reflection, and the layers that every call passes, in order.
+//! The server: the ledger, health and reflection, behind the layers that every call passes.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -11,10 +11,7 @@ pub use tonic::transport::Error as ServeError;
 use super::{
     connection::{ConnectionSettings, REQUEST_BYTES_MAX, Tls, accept, bounded},
     health::Health,
-    layers::{
-        AuthorizeLayer, BackPressureLayer, CallerShareLayer, ErrorsLayer, Log, LogRateLimit, Measure,
-        RequestBufferLayer, Trace, observe,
-    },
+    layers::{Gates, Observers},
     proto::{self, billing_service_server::BillingServiceServer},
     service::BillingService,
 };
@@ -56,18 +53,12 @@ pub async fn serve(
     let billing = BillingServiceServer::new(BillingService::new(committer, ledger, metrics.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let incoming = accept(listener, settings.connections, settings.tls);
-    let (errors, back_pressure) = (ErrorsLayer::new(), BackPressureLayer::new());
-    let log_rate_limit = Arc::new(LogRateLimit::default());
+    let observers = Arc::new(Observers::new(settings.credentials.clone(), metrics));
+    let gates = Gates::new(settings.credentials);
     let (stop, stopped) = oneshot::channel();
     let serving = bounded(settings.connections)
-        .layer(observe(Trace(settings.credentials.clone())))
-        .layer(observe(Log(Arc::clone(&log_rate_limit))))
-        .layer(observe(Measure::new(metrics)))
-        .layer(errors.clone())
-        .layer(AuthorizeLayer(settings.credentials))
-        .layer(CallerShareLayer::default())
-        .layer(RequestBufferLayer::new())
-        .layer(back_pressure.clone())
+        .layer(Arc::clone(&observers).layer())
+        .layer(Arc::clone(&gates).layer())
         .add_service(HealthServer::new(health.service()))
         // Both versions: clients use one or the other.
         .add_service(reflection().build_v1().expect("compiled-in descriptors are sound"))
@@ -79,22 +70,17 @@ pub async fn serve(
         });
     tokio::select! {
         served = serving => served,
-        () = all_answered(stopped, &errors, &back_pressure) => Ok(()),
-        () = log_rate_limit.report() => Ok(()), // never
+        () = all_answered(stopped, &gates) => Ok(()),
+        () = observers.log_rate_limit.report() => Ok(()), // never
     }
 }
 
 /// Waits until the server has been told to stop and no call is in progress. tonic itself waits until clients close their
 /// connections, and some clients sleep, hang or are gone.
-async fn all_answered(
-    stopped: oneshot::Receiver<()>,
-    errors: &ErrorsLayer,
-    back_pressure: &BackPressureLayer,
-) {
+async fn all_answered(stopped: oneshot::Receiver<()>, gates: &Gates) {
     let _ = stopped.await; // a server that has failed is noticed first
     sleep(FAREWELL).await;
-    errors.all_answered().await;
-    back_pressure.all_read().await;
+    gates.all_answered().await;
     sleep(FAREWELL).await;
 }
 

@@ -41,7 +41,7 @@ const BACKLOG: u32 = 4_096;
 /// A connection with a client.
 pub(crate) struct Connection {
     transport: Transport,
-    peer: Peer,
+    peer: Arc<Peer>,
     /// The part of the preface that the server has not read yet; it was consumed before the server got the connection.
     greeting: &'static [u8],
     /// When the connection is cut, because of its age.
@@ -153,10 +153,10 @@ async fn read_greeting(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> 
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Arc<Peer>;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Arc<Peer> {
+        Arc::clone(&self.peer)
     }
 }
 

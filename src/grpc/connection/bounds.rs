@@ -1,8 +1,7 @@
 //! The bounds of a connection: everything that limits a client before its call reaches a method.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tonic::transport::Server;
 
 /// The largest request: its largest fields at their limits, with room to spare.
@@ -38,16 +37,6 @@ pub(super) const WATCHES_PER_CONNECTION_MAX: usize = 8;
 pub(super) const PAGES_PER_CONNECTION_MAX: usize = 4;
 /// Bytes of buffered requests per connection, beyond what is free.
 pub(super) const BYTES_PER_CONNECTION_MAX: usize = 1024 * 1024;
-
-/// A budget of `N` places.
-#[derive(Debug, Clone)]
-pub(crate) struct Places<const N: usize>(pub(crate) Arc<Semaphore>);
-
-impl<const N: usize> Default for Places<N> {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(N)))
-    }
-}
 
 /// A server without services that enforces the bounds.
 pub(crate) fn bounded(connections: ConnectionSettings) -> Server {

@@ -6,7 +6,7 @@ use tonic_health::pb::health_server::HealthServer;
 use super::Health;
 use crate::grpc::{
     connection::{ConnectionSettings, accept, bounded},
-    layers::{ErrorsLayer, RequestBufferLayer},
+    layers::Gates,
 };
 
 /// The most concurrent connections. Kubelets and load balancers are few, and this many fit into the files that `file_limit.rs`
@@ -27,8 +27,7 @@ pub async fn serve_health(
     let connections = ConnectionSettings { connections_max: CONNECTIONS_MAX, ..connections };
     bounded(connections)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .layer(ErrorsLayer::new())
-        .layer(RequestBufferLayer::new())
+        .layer(Gates::new(None).layer())
         .add_service(HealthServer::new(health.service()))
         .serve_with_incoming(accept(listener, connections, None))
         .await

@@ -1,20 +1,15 @@
 //! Health with a bound on the watch streams of a connection: they need no credentials, and last as long as the client wants.
 //! As the protocol requires, an unknown service can be watched, in case it appears later; here none does.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{pin::Pin, sync::Arc};
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Request, Response, Status};
 use tonic_health::{
     pb::{
         HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health,
     },
-    server::{HealthService, WatchStream},
+    server::HealthService,
 };
 
 use crate::grpc::{connection::Peer, failure::Failure};
@@ -31,11 +26,14 @@ impl Health for BoundedHealth {
         self.0.check(request).await
     }
 
-    type WatchStream = Watch;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
-        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-        let place = Arc::clone(&peer.watches.0).try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let places = Arc::clone(&Peer::of(request.extensions()).watches);
+        let place = places.try_acquire_owned().map_err(|_| Failure::TooManyCalls)?;
         let (answer, is_known) = match self.0.watch(request).await {
             Err(unknown) if unknown.code() == Code::NotFound => {
                 // Ends when the service does.
@@ -43,31 +41,16 @@ impl Health for BoundedHealth {
             }
             answer => (answer?, true),
         };
-        Ok(answer.map(|stream| Watch { stream, is_known, is_told: false, _place: place }))
-    }
-}
-
-/// A watch stream, and its place.
-pub(crate) struct Watch {
-    stream: WatchStream,
-    is_known: bool,
-    is_told: bool,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Stream for Watch {
-    type Item = Result<HealthCheckResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let change = ready!(Pin::new(&mut self.stream).poll_next(context));
-            if change.is_none() || self.is_known {
-                return Poll::Ready(change);
+        let mut is_told = false;
+        let told = move |change| {
+            let _kept = &place; // until the stream ends
+            if is_known {
+                return Some(change);
             }
-            if !std::mem::replace(&mut self.is_told, true) {
-                let status = ServingStatus::ServiceUnknown.into();
-                return Poll::Ready(Some(Ok(HealthCheckResponse { status })));
-            }
-        }
+            let status = ServingStatus::ServiceUnknown.into();
+            let unknown = Ok(HealthCheckResponse { status });
+            (!std::mem::replace(&mut is_told, true)).then_some(unknown)
+        };
+        Ok(answer.map(|changes| Box::pin(changes.filter_map(told)) as Self::WatchStream))
     }
 }

@@ -1,15 +1,9 @@
 //! Authorization: who may call which method. It comes before the request is read, so a caller without the role cannot even
 //! replay an operation.
 
-use std::{
-    convert::Infallible,
-    future::Ready,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use futures_util::future::Either;
-use tonic::{Status, codegen::http};
-use tower::{Layer, Service};
+use tonic::codegen::http;
 
 use super::log::CallerSlot;
 use crate::{
@@ -22,73 +16,28 @@ use crate::{
     reload::Reloaded,
 };
 
-/// Puts [`Authorize`] around a service. Without credentials every call is allowed, and has no caller.
-#[derive(Debug, Clone)]
-pub(crate) struct AuthorizeLayer(pub(crate) Option<Reloaded<Credentials>>);
-
-/// Authorizes calls, and attaches the caller to them.
-#[derive(Debug, Clone)]
-pub(crate) struct Authorize<S> {
-    inner: S,
-    credentials: Option<Reloaded<Credentials>>,
-}
-
-impl<S> Layer<S> for AuthorizeLayer {
-    type Service = Authorize<S>;
-
-    fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize { inner, credentials: self.0.clone() }
+/// Authorizes a call, and attaches the caller to it.
+pub(crate) fn authorize<B>(credentials: &Credentials, request: &mut http::Request<B>) -> Result<(), Failure> {
+    let path = request.uri().path();
+    if path.starts_with(HEALTH) {
+        return Ok(());
     }
-}
-
-impl<S, RequestBody, ResponseBody> Service<http::Request<RequestBody>> for Authorize<S>
-where
-    S: Service<http::Request<RequestBody>, Response = http::Response<ResponseBody>, Error = Infallible>,
-    ResponseBody: Default,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<S::Response, Infallible>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<RequestBody>) -> Self::Future {
-        if let Some(credentials) = &self.credentials
-            && !request.uri().path().starts_with(HEALTH)
-        {
-            match authorize(&credentials.current(), &request) {
-                Ok(caller) => {
-                    // Nothing after this needs the token, so nothing can log it.
-                    request.headers_mut().remove(http::header::AUTHORIZATION);
-                    request.extensions_mut().insert(caller);
-                }
-                Err(failure) => {
-                    let status = Status::from(failure);
-                    return Either::Right(std::future::ready(Ok(status.into_http())));
-                }
-            }
-        }
-        Either::Left(self.inner.call(request))
-    }
-}
-
-fn authorize<B>(credentials: &Credentials, request: &http::Request<B>) -> Result<Caller, Failure> {
     let caller = authenticate(credentials, request).map_err(Failure::Denied)?;
     if let Some(slot) = request.extensions().get::<CallerSlot>() {
         slot.set(&caller.name);
     }
-    let path = request.uri().path();
-    if !path.starts_with(LEDGER) {
-        return Ok(caller.clone()); // reflection, for example: any known caller
+    // Reflection, for example, is for any known caller.
+    if path.starts_with(LEDGER) {
+        // A method without a line in the table is nobody's.
+        let Rpc { name: method, roles: needed, .. } = rpc(path).ok_or(Failure::Unimplemented)?;
+        if !needed.iter().any(|role| caller.roles.contain(*role)) {
+            return Err(Failure::Denied(Denial::Role { caller: caller.clone(), method, needed }));
+        }
     }
-    // A method without a line in the table is nobody's.
-    let Rpc { name: method, roles: needed, .. } = rpc(path).ok_or(Failure::Unimplemented)?;
-    if !needed.iter().any(|role| caller.roles.contain(*role)) {
-        return Err(Failure::Denied(Denial::Role { caller: caller.clone(), method, needed }));
-    }
-    Ok(caller.clone())
+    // Nothing after this needs the token, so nothing can log it.
+    request.headers_mut().remove(http::header::AUTHORIZATION);
+    request.extensions_mut().insert(caller.clone());
+    Ok(())
 }
 
 /// Whether the caller is known, or no credentials are required.
@@ -105,7 +54,7 @@ fn authenticate<'a, B>(
         let token = header.to_str().ok().and_then(bearer).ok_or(Denial::NotBearer)?;
         return credentials.caller_of_token(token).ok_or(Denial::UnknownToken);
     }
-    let certificates = request.extensions().get::<Peer>().and_then(|peer| peer.certificates.as_ref());
+    let certificates = request.extensions().get::<Arc<Peer>>().and_then(|peer| peer.certificates.as_ref());
     match certificates.map_or(ClientCertificate::None, ClientChain::judge) {
         ClientCertificate::None => Err(Denial::NoCredentials),
         ClientCertificate::Invalid(why) => Err(Denial::InvalidCertificate(why)),

@@ -6,29 +6,20 @@
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
-    future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::future::Either;
 use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::AbortHandle,
     time::{sleep, timeout},
 };
-use tonic::{
-    Status,
-    body::Body,
-    codegen::{Bytes, http},
-};
-use tower::{Layer, Service};
-
-use crate::grpc::{connection::Peer, methods::rpc};
+use tonic::{Status, body::Body, codegen::Bytes};
 
 /// Unread pages of all connections together: a small part of a small machine's memory.
 const PAGES_MAX: usize = 64;
@@ -39,10 +30,36 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The unread pages, oldest first.
-#[derive(Debug, Clone, Default)]
-struct Pages(Arc<Mutex<VecDeque<AbortHandle>>>);
+#[derive(Debug, Default)]
+pub(crate) struct Pages(Mutex<VecDeque<AbortHandle>>);
 
 impl Pages {
+    /// Waits until all pages are read.
+    pub(crate) async fn all_read(&self) {
+        while !self.unread().is_empty() {
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// The same body in small pieces, as fast as the client reads them. Body and place are dropped when the client has read it
+    /// all, has disconnected, is too slow, or holds the oldest of too many pages.
+    pub(crate) fn give(&self, body: Body, place: Option<OwnedSemaphorePermit>) -> Body {
+        self.give_within(READING_MAX, body, place)
+    }
+
+    fn give_within(&self, reading_max: Duration, body: Body, place: Option<OwnedSemaphorePermit>) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        let (given, pieces) = mpsc::channel(1);
+        let page = tokio::spawn(async move {
+            let _place = place;
+            let _ = timeout(reading_max, give(body, given)).await; // what is left over is not given
+        });
+        self.add(page.abort_handle());
+        Body::new(Pieces { pieces, is_whole: false })
+    }
+
     /// Adds a page, and drops the oldest if there are too many.
     fn add(&self, page: AbortHandle) {
         let mut pages = self.unread();
@@ -61,92 +78,9 @@ impl Pages {
     }
 }
 
-/// Puts [`BackPressure`] around a service.
-#[derive(Debug, Clone)]
-pub(crate) struct BackPressureLayer(Pages);
-
-/// Lets a call for a page wait until its connection has a place for the answer.
-#[derive(Debug, Clone)]
-pub(crate) struct BackPressure<S> {
-    inner: S,
-    pages: Pages,
-}
-
-impl BackPressureLayer {
-    pub(crate) fn new() -> Self {
-        Self(Pages::default())
-    }
-
-    /// Waits until all pages are read.
-    pub(crate) async fn all_read(&self) {
-        while !self.0.unread().is_empty() {
-            sleep(POLL_INTERVAL).await;
-        }
-    }
-}
-
-impl<S> Layer<S> for BackPressureLayer {
-    type Service = BackPressure<S>;
-
-    fn layer(&self, inner: S) -> BackPressure<S> {
-        BackPressure { inner, pages: self.0.clone() }
-    }
-}
-
-/// A future that is boxed only where it has to wait.
-type MaybeWaiting<F> = Either<F, Pin<Box<dyn Future<Output = <F as Future>::Output> + Send>>>;
-
-impl<S, RequestBody> Service<http::Request<RequestBody>> for BackPressure<S>
-where
-    S: Service<http::Request<RequestBody>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = MaybeWaiting<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
-        if !rpc(request.uri().path()).is_some_and(|rpc| rpc.is_list) {
-            return Either::Left(self.inner.call(request));
-        }
-        let own = Arc::clone(&Peer::of(&request).pages.0);
-        let pages = self.pages.clone();
-        let answer = self.inner.call(request); // does nothing until it is polled
-        Either::Right(Box::pin(async move {
-            // None only where the service is going away.
-            let place = own.acquire_owned().await.ok();
-            Ok(answer.await?.map(|body| given_in_pieces(body, place, READING_MAX, &pages)))
-        }))
-    }
-}
-
-/// The same body in small pieces, as fast as the client reads them. Body and place are dropped when the client has read it all,
-/// has disconnected, is too slow, or holds the oldest of too many pages.
-fn given_in_pieces(
-    body: Body,
-    place: Option<OwnedSemaphorePermit>,
-    reading_max: Duration,
-    pages: &Pages,
-) -> Body {
-    if body.is_end_stream() {
-        return body;
-    }
-    let (given, pieces) = mpsc::channel(1);
-    let page = tokio::spawn(async move {
-        let _place = place;
-        let _ = timeout(reading_max, give(body, given)).await; // what is left over is not given
-    });
-    pages.add(page.abort_handle());
-    Body::new(Pieces { pieces, is_whole: false })
-}
-
 /// Sends a body in pieces. Ends early if the client disconnects.
 async fn give(mut body: Body, given: mpsc::Sender<Result<Frame<Bytes>, Status>>) -> Option<()> {
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(frame) = body.frame().await {
         match frame.map(Frame::into_data) {
             Ok(Ok(mut data)) => {
                 while !data.is_empty() {
@@ -188,27 +122,25 @@ impl http_body::Body for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::sync::Semaphore;
     use tonic::Code;
 
     use super::*;
-
-    async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, Status>> {
-        std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
-    }
 
     #[tokio::test]
     async fn an_answer_that_is_not_read_in_time_gives_its_place_back_and_is_never_taken_for_whole() {
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
         let body = Body::new("x".repeat(10 * PIECE_BYTES));
-        let mut body = given_in_pieces(body, Some(place), Duration::from_millis(50), &Pages::default());
-        let first = next(&mut body).await.unwrap().unwrap().into_data().unwrap();
+        let mut body = Pages::default().give_within(Duration::from_millis(50), body, Some(place));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!((first.len(), places.available_permits()), (PIECE_BYTES, 0));
         let _freed = timeout(Duration::from_secs(5), places.acquire()).await.unwrap();
-        let mut last = next(&mut body).await.unwrap();
+        let mut last = body.frame().await.unwrap();
         while last.is_ok() {
-            last = next(&mut body).await.unwrap();
+            last = body.frame().await.unwrap();
         }
         assert_eq!(last.unwrap_err().code(), Code::DeadlineExceeded);
     }
@@ -218,7 +150,7 @@ mod tests {
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
         let body = Body::new("x".repeat(10 * PIECE_BYTES));
-        drop(given_in_pieces(body, Some(place), Duration::from_secs(3_600), &Pages::default()));
+        drop(Pages::default().give_within(Duration::from_secs(3_600), body, Some(place)));
         let _freed = timeout(Duration::from_secs(5), places.acquire()).await.unwrap();
     }
 
@@ -227,13 +159,13 @@ mod tests {
         let pages = Pages::default();
         let unread = || {
             let body = Body::new("x".repeat(10 * PIECE_BYTES));
-            given_in_pieces(body, None, Duration::from_secs(3_600), &pages)
+            pages.give_within(Duration::from_secs(3_600), body, None)
         };
         let mut kept: Vec<Body> = (0..=PAGES_MAX).map(|_| unread()).collect();
         // These bodies have no trailers, so each ends as one that was cut: what counts is how much came before.
         let mut bytes = [0, 0];
         for (body, bytes) in kept.iter_mut().zip(&mut bytes) {
-            while let Some(Ok(frame)) = next(body).await {
+            while let Some(Ok(frame)) = body.frame().await {
                 *bytes += frame.into_data().unwrap().len();
             }
         }

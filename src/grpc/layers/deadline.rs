@@ -12,12 +12,8 @@ const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// How long a call may take.
 pub(crate) fn patience(headers: &HeaderMap) -> Duration {
-    of(headers).unwrap_or(CALL_MAX).min(CALL_MAX).saturating_sub(MARGIN)
-}
-
-/// How long the caller waits, if it says so.
-fn of(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get("grpc-timeout")?.to_str().ok()?)
+    let asked = headers.get("grpc-timeout").and_then(|header| parse(header.to_str().ok()?));
+    asked.unwrap_or(CALL_MAX).min(CALL_MAX).saturating_sub(MARGIN)
 }
 
 /// Up to eight digits and a unit.

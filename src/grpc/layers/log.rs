@@ -15,21 +15,13 @@ use tracing::Level;
 
 use super::{
     log_rate_limit::LogRateLimit,
-    observe::Observe,
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
     accounting::CallerName,
-    grpc::{
-        methods::method,
-        status::{code_at_fault, code_name},
-    },
+    grpc::status::{code_at_fault, code_name},
     telemetry::{Method, spans},
 };
-
-/// Gives calls an id, and logs those that fail.
-#[derive(Debug, Clone)]
-pub(crate) struct Log(pub(crate) Arc<LogRateLimit>);
 
 /// Passes the caller's name from authorization to the log: a failed call has no other way to carry it.
 #[derive(Debug, Clone, Default)]
@@ -45,34 +37,11 @@ impl CallerSlot {
     }
 }
 
-impl Observe for Log {
-    type Call = Call;
-
-    fn begin<B>(&self, request: &mut http::Request<B>) -> Call {
-        let caller = CallerSlot::default();
-        request.extensions_mut().insert(caller.clone());
-        Call {
-            id: RequestId::of(request.headers()),
-            method: method(request.uri().path()),
-            caller,
-            limit: Arc::clone(&self.0),
-        }
-    }
-
-    fn end<B>(call: &mut Call, answer: &mut http::Response<B>) {
-        if let Some(failed) = answer.extensions().get::<Status>() {
-            call.log(failed);
-        }
-        answer.headers_mut().insert(REQUEST_ID, call.id.header());
-    }
-}
-
-/// A call in progress.
-pub(crate) struct Call {
+/// A call in progress, with its id.
+pub(crate) struct Call<'a> {
     id: RequestId,
-    method: Method,
+    method: &'a Method,
     caller: CallerSlot,
-    limit: Arc<LogRateLimit>,
 }
 
 /// The target of the lines, which does not change when this file moves.
@@ -96,33 +65,37 @@ macro_rules! line {
     };
 }
 
-impl Call {
+impl<'a> Call<'a> {
+    pub(crate) fn begin<B>(request: &mut http::Request<B>, method: &'a Method) -> Self {
+        let caller = CallerSlot::default();
+        request.extensions_mut().insert(caller.clone());
+        Self { id: RequestId::of(request.headers()), method, caller }
+    }
+
+    /// Tells the caller its id, and logs the call if it failed.
+    pub(crate) fn end<B>(&self, limit: &LogRateLimit, answer: &mut http::Response<B>) {
+        if let Some(failed) = answer.extensions().get::<Status>() {
+            self.log(failed, limit);
+        }
+        answer.headers_mut().insert(REQUEST_ID, self.id.header());
+    }
+
     /// Failures of the service are errors, and failures that operators can act on are warnings. The rest is the caller's fault,
     /// and a client can cause any amount of it: it is counted, and logged at DEBUG.
-    fn log(&self, failed: &Status) {
+    fn log(&self, failed: &Status, limit: &LogRateLimit) {
+        use Code::{Aborted, DataLoss, DeadlineExceeded, Internal, PermissionDenied, Unavailable, Unknown};
         let code = code_at_fault(failed);
-        let has_line = || self.limit.admits(code_name(code), Instant::now());
-        match code {
-            Code::Internal | Code::Unknown | Code::DataLoss => {
-                if has_line() {
-                    line!(Level::ERROR, self, failed, "a call failed as none ever should");
-                }
+        let has_line = || limit.admits(code_name(code), Instant::now());
+        if [Internal, Unknown, DataLoss].contains(&code) {
+            if has_line() {
+                line!(Level::ERROR, self, failed, "a call failed as none ever should");
             }
-            Code::Unavailable | Code::Aborted | Code::DeadlineExceeded | Code::PermissionDenied => {
-                if has_line() {
-                    line!(Level::WARN, self, failed, "a call failed");
-                }
+        } else if [Unavailable, Aborted, DeadlineExceeded, PermissionDenied].contains(&code) {
+            if has_line() {
+                line!(Level::WARN, self, failed, "a call failed");
             }
-            Code::Ok
-            | Code::Cancelled
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Unauthenticated => line!(Level::DEBUG, self, failed, "a call failed"),
+        } else {
+            line!(Level::DEBUG, self, failed, "a call failed");
         }
     }
 }
@@ -134,11 +107,6 @@ fn reason(failed: &Status) -> Option<String> {
 
 /// An error with its chain of causes, on one line.
 fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -4,83 +4,50 @@ use std::time::Instant;
 
 use tonic::{Code, codegen::http};
 
-use super::observe::Observe;
 use crate::{
     grpc::{
-        methods::{METHODS, SERVICE, method},
-        status::code_at_fault,
+        methods::{METHODS, SERVICE},
+        status::{code_at_fault, code_label},
     },
     telemetry::{Method, Metrics},
 };
 
-/// Measures calls.
-#[derive(Debug, Clone)]
-pub(crate) struct Measure(Metrics);
-
-impl Measure {
-    pub(crate) fn new(metrics: Metrics) -> Self {
-        for rpc in METHODS {
-            let method = Method { grpc_service: SERVICE, grpc_method: rpc.name };
-            for number in 0..=16 {
-                metrics.expect_call(&method, name(Code::from_i32(number)));
-            }
+/// Shows every method with every code from the start.
+pub(crate) fn expect_calls(metrics: &Metrics) {
+    for rpc in METHODS {
+        let method = Method { grpc_service: SERVICE, grpc_method: rpc.name };
+        for number in 0..=16 {
+            metrics.expect_call(&method, code_label(Code::from_i32(number)));
         }
-        Self(metrics)
-    }
-}
-
-impl Observe for Measure {
-    type Call = Call;
-
-    fn begin<B>(&self, request: &mut http::Request<B>) -> Call {
-        let method = method(request.uri().path());
-        self.0.call_started(&method);
-        Call { metrics: self.0.clone(), method, begin: Instant::now(), code: Code::Cancelled }
-    }
-
-    fn end<B>(call: &mut Call, answer: &mut http::Response<B>) {
-        call.code = answer.extensions().get().map_or_else(|| code(answer.headers()), code_at_fault);
     }
 }
 
 /// A call in progress. It is counted as handled when it is dropped: by then it has a code, or its caller has disconnected.
-pub(crate) struct Call {
-    metrics: Metrics,
-    method: Method,
+pub(crate) struct Call<'a> {
+    metrics: &'a Metrics,
+    method: &'a Method,
     begin: Instant,
     code: Code,
 }
 
-impl Drop for Call {
+impl<'a> Call<'a> {
+    pub(crate) fn begin(metrics: &'a Metrics, method: &'a Method) -> Self {
+        metrics.call_started(method);
+        Self { metrics, method, begin: Instant::now(), code: Code::Cancelled }
+    }
+
+    pub(crate) fn end<B>(&mut self, answer: &http::Response<B>) {
+        self.code = answer.extensions().get().map_or_else(|| code(answer.headers()), code_at_fault);
+    }
+}
+
+impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.metrics.call_handled(&self.method, name(self.code), self.begin.elapsed());
+        self.metrics.call_handled(self.method, code_label(self.code), self.begin.elapsed());
     }
 }
 
 /// The code of a response: a failure has it in its headers.
 fn code(headers: &http::HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
-}
-
-/// The name of a code in the metrics of other gRPC servers.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
-    }
 }

@@ -2,27 +2,19 @@
 //!
 //! A half-sent request costs its bytes for a few seconds, and one that is aborted is the caller's own fault.
 
-use std::{
-    convert::Infallible,
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 use tonic::{
-    Status,
     body::Body,
     codegen::{Bytes, http},
 };
-use tower::{Layer, Service};
 
 use super::deadline::patience;
 use crate::grpc::{
@@ -46,75 +38,34 @@ const PREFIX_BYTES: usize = 5;
 /// The only method whose requests are streams.
 const REFLECTION: &str = "/grpc.reflection.";
 
-/// Puts [`RequestBuffer`] around a service.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestBufferLayer(Arc<Semaphore>);
+/// The bytes that the requests of all connections may hold.
+#[derive(Debug)]
+pub(crate) struct RequestBuffer(Semaphore);
 
-/// Receives requests.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestBuffer<S> {
-    inner: S,
-    bytes: Arc<Semaphore>,
-}
-
-impl RequestBufferLayer {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(BYTES_MAX)))
+impl Default for RequestBuffer {
+    fn default() -> Self {
+        Self(Semaphore::new(BYTES_MAX))
     }
 }
 
-impl<S> Layer<S> for RequestBufferLayer {
-    type Service = RequestBuffer<S>;
-
-    fn layer(&self, inner: S) -> RequestBuffer<S> {
-        RequestBuffer { inner, bytes: Arc::clone(&self.0) }
-    }
-}
-
-impl<S> Service<http::Request<Body>> for RequestBuffer<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path().starts_with(REFLECTION) {
-            return Box::pin(self.inner.call(request));
-        }
-        let mut inner = self.inner.clone();
-        let own = Arc::clone(&Peer::of(&request).bytes.0);
-        let mut held = Held { budgets: [own, Arc::clone(&self.bytes)], permits: [None, None] };
-        Box::pin(async move {
-            match received(request, &mut held).await {
-                Ok(request) => inner.call(request).await,
-                Err(failure) => Ok(Status::from(failure).into_http()),
-            }
-        })
+impl RequestBuffer {
+    /// What a request will hold until it is answered; nothing yet.
+    pub(crate) fn held<'a>(&'a self, peer: &'a Peer) -> Held<'a> {
+        Held { budgets: [&peer.bytes, &self.0], permits: [None, None] }
     }
 }
 
 /// What a request holds of what its connection may, and of what all may, until it is answered.
-struct Held {
-    budgets: [Arc<Semaphore>; 2],
-    permits: [Option<OwnedSemaphorePermit>; 2],
+pub(crate) struct Held<'a> {
+    budgets: [&'a Semaphore; 2],
+    permits: [Option<SemaphorePermit<'a>>; 2],
 }
 
-impl Held {
+impl Held<'_> {
     fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
         let bytes = u32::try_from(bytes).map_err(|_| Failure::RequestTooLarge)?;
         for (budget, held) in self.budgets.iter().zip(&mut self.permits) {
-            let more = Arc::clone(budget).try_acquire_many_owned(bytes);
-            let more = more.map_err(|_| Failure::TooManyCalls)?;
+            let more = budget.try_acquire_many(bytes).map_err(|_| Failure::TooManyCalls)?;
             match held {
                 Some(held) => held.merge(more),
                 None => *held = Some(more),
@@ -124,8 +75,11 @@ impl Held {
     }
 }
 
-/// The request with all of its body.
-async fn received(request: http::Request<Body>, held: &mut Held) -> Result<http::Request<Body>, Failure> {
+/// Receives all of a request's body, unless it is a stream.
+pub(crate) async fn receive(request: &mut http::Request<Body>, held: &mut Held<'_>) -> Result<(), Failure> {
+    if request.uri().path().starts_with(REFLECTION) {
+        return Ok(());
+    }
     let encoding = request.headers().get("grpc-encoding");
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(Failure::CompressionUnsupported);
@@ -133,21 +87,21 @@ async fn received(request: http::Request<Body>, held: &mut Held) -> Result<http:
     let is_health = request.uri().path().starts_with(HEALTH);
     let bytes_max = if is_health { NAME_BYTES_MAX } else { REQUEST_BYTES_MAX };
     let arrival_max = patience(request.headers()).saturating_sub(EARLIER).min(ARRIVAL_MAX);
-    let (parts, body) = request.into_parts();
-    let receiving = receive(body, bytes_max, held);
+    let body = request.body_mut();
     let whole = if arrival_max.is_zero() {
-        receiving.now_or_never() // a timer would let others of that deadline end first
+        all_of(body, bytes_max, held).now_or_never() // a timer would let others of that deadline end first
     } else {
-        timeout(arrival_max, receiving).await.ok()
+        timeout(arrival_max, all_of(body, bytes_max, held)).await.ok()
     };
     let whole = whole.ok_or(Failure::HalfSent)??;
-    Ok(http::Request::from_parts(parts, Body::new(Whole(whole))))
+    *request.body_mut() = Body::new(Full::new(whole));
+    Ok(())
 }
 
 /// All of a body. What comes in parts is copied: a part in the buffer of its connection would keep all of that.
-async fn receive(mut body: Body, bytes_max: usize, held: &mut Held) -> Result<Bytes, Failure> {
+async fn all_of(body: &mut Body, bytes_max: usize, held: &mut Held<'_>) -> Result<Bytes, Failure> {
     let mut whole = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(Failure::BrokenOff) };
         let Ok(data) = frame.into_data() else { continue }; // trailers, which mean nothing in a request
         let bytes = whole.len() + data.len();
@@ -176,25 +130,5 @@ fn check_prefix(body: &[u8], bytes_max: usize) -> Result<(), Failure> {
             Some(_) | None => Ok(()),
         },
         [] => Ok(()),
-    }
-}
-
-/// A body that has come whole.
-struct Whole(Bytes);
-
-impl http_body::Body for Whole {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let data = std::mem::take(&mut self.0);
-        Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
     }
 }

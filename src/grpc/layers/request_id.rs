@@ -1,7 +1,5 @@
 //! The request id: the same in the response, in the log and in the systems of the caller.
 
-use std::fmt;
-
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The metadata key, in requests and in responses.
@@ -37,12 +35,6 @@ impl RequestId {
     }
 }
 
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 fn is_good(sent: &[u8]) -> bool {
     (1..=LENGTH_MAX).contains(&sent.len()) && sent.iter().all(u8::is_ascii_graphic)
 }
@@ -62,7 +54,7 @@ mod tests {
         }
         for bad in [&b""[..], b"a b", b"a\tb", "é".as_bytes(), "x".repeat(65).as_bytes()] {
             let id = id(bad);
-            assert!(id.as_str().len() == 16 && is_good(id.as_str().as_bytes()), "{bad:?}: {id}");
+            assert!(id.as_str().len() == 16 && is_good(id.as_str().as_bytes()), "{bad:?}: {id:?}");
         }
     }
 
