@@ -3,18 +3,11 @@
 use std::io;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::{Config, config::Host};
+use tokio_util::either::Either;
 
-/// A TCP or Unix socket.
-pub(crate) type Socket = Box<dyn Duplex>;
-
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub(crate) type Socket = Either<TcpStream, UnixStream>;
 
 /// Connects to the one address of a server.
 pub(crate) async fn open(server: &Config) -> io::Result<Socket> {
@@ -22,7 +15,7 @@ pub(crate) async fn open(server: &Config) -> io::Result<Socket> {
     let Some(address) = server.get_hostaddrs().first() else {
         return match server.get_hosts().first() {
             Some(Host::Unix(dir)) => {
-                Ok(Box::new(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?))
+                Ok(Either::Right(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?))
             }
             Some(Host::Tcp(_)) | None => Err(io::Error::other("has no address")),
         };
@@ -35,7 +28,7 @@ pub(crate) async fn open(server: &Config) -> io::Result<Socket> {
     if server.get_keepalives() {
         socket.set_tcp_keepalive(&keepalive(server))?;
     }
-    Ok(Box::new(stream))
+    Ok(Either::Left(stream))
 }
 
 fn keepalive(server: &Config) -> TcpKeepalive {

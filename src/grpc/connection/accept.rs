@@ -18,6 +18,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 use super::{
@@ -49,10 +50,7 @@ pub(crate) struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Listens on an address, with a large backlog. Needs a runtime.
 ///
@@ -128,12 +126,12 @@ async fn greeted(
 ) -> io::Result<(Transport, Option<ClientChain>)> {
     let Some(tls) = tls else {
         read_greeting(&mut client).await?;
-        return Ok((Transport::Plain(client), None));
+        return Ok((Either::Left(client), None));
     };
     let mut stream = TlsAcceptor::from(Arc::clone(&tls.current().config)).accept(client).await?;
     read_greeting(&mut stream).await?;
     let certificates = ClientChain::new(stream.get_ref().1.peer_certificates(), tls);
-    Ok((Transport::Tls(Box::new(stream)), Some(certificates)))
+    Ok((Either::Right(Box::new(stream)), Some(certificates)))
 }
 
 /// Reads the preface, and fails at the first wrong byte.
@@ -160,16 +158,6 @@ impl Connected for Connection {
     }
 }
 
-/// Forwards a method to the transport.
-macro_rules! delegate {
-    ($connection:expr, $method:ident($($argument:expr),*)) => {
-        match &mut $connection.get_mut().transport {
-            Transport::Plain(stream) => Pin::new(stream).$method($($argument),*),
-            Transport::Tls(stream) => Pin::new(stream).$method($($argument),*),
-        }
-    };
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -185,35 +173,36 @@ impl AsyncRead for Connection {
             self.greeting = later;
             return Poll::Ready(Ok(()));
         }
-        delegate!(self, poll_read(context, buffer))
+        Pin::new(&mut self.transport).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write(context, bytes))
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(context, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_flush(context))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_shutdown(context))
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write_vectored(context, buffers))
+        Pin::new(&mut self.transport).poll_write_vectored(context, buffers)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Plain(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 }
