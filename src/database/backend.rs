@@ -2,50 +2,33 @@
 
 use diesel::{
     data_types::PgTimestamp,
-    pg::Pg,
-    query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
     sql_types::{Bool, Integer, Timestamptz},
 };
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+
+use super::cursor::{Bind, Sql};
 
 /// A backend: the server process of a session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backend {
-    pub(crate) pid: i32,
-    pub(crate) start: PgTimestamp,
+    pid: i32,
+    start: PgTimestamp,
 }
 
-/// The backend of this session.
-#[derive(QueryId)]
-pub(crate) struct OwnBackend;
-
-impl QueryFragment<Pg> for OwnBackend {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()");
-        Ok(())
+impl Backend {
+    /// The backend of this session.
+    pub(crate) async fn of(connection: &mut AsyncPgConnection) -> QueryResult<Self> {
+        let own = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+        let own = Sql::<(Integer, Timestamptz)>::new(own, Vec::new()).get_result(connection).await;
+        own.map(|(pid, start)| Self { pid, start })
     }
-}
 
-impl Query for OwnBackend {
-    type SqlType = (Integer, Timestamptz);
-}
-
-/// Whether a backend of the same role exists on this server and is running a statement.
-#[derive(QueryId)]
-pub(crate) struct IsAtWork(pub(crate) Backend);
-
-impl QueryFragment<Pg> for IsAtWork {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Self(Backend { pid, start }) = self;
-        out.push_sql("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ");
-        out.push_bind_param::<Integer, _>(pid)?;
-        out.push_sql(" AND backend_start = ");
-        out.push_bind_param::<Timestamptz, _>(start)?;
-        out.push_sql(" AND coalesce(state, '') NOT LIKE 'idle%')");
-        Ok(())
+    /// Whether a backend of the same role exists on the server of a connection and is running a statement.
+    pub(crate) async fn is_at_work(self, connection: &mut AsyncPgConnection) -> QueryResult<bool> {
+        let text = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {} AND backend_start = {} \
+             AND coalesce(state, '') NOT LIKE 'idle%')";
+        let binds = vec![Bind::Integer(self.pid), Bind::Time(self.start)];
+        Sql::<Bool>::new(text, binds).get_result(connection).await
     }
-}
-
-impl Query for IsAtWork {
-    type SqlType = Bool;
 }

@@ -63,29 +63,13 @@ impl Link {
     }
 }
 
-/// The number of open sessions of this process.
-static OPEN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
-
-/// Counts a session while its driver runs.
-struct Open;
-
-impl Open {
-    fn new() -> Self {
-        OPEN.send_modify(|open| *open += 1);
-        Self
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        OPEN.send_modify(|open| *open -= 1);
-    }
-}
+/// Each driver holds a receiver while it runs.
+static OPEN: LazyLock<watch::Sender<()>> = LazyLock::new(watch::Sender::default);
 
 /// Waits, for a limited time, until the drivers of dropped sessions have closed their connections. If the runtime ended
 /// first, it would cut them.
 pub async fn sessions_closed() {
-    let _ = timeout(CLOSE_PATIENCE, OPEN.subscribe().wait_for(|open| *open == 0)).await;
+    let _ = timeout(CLOSE_PATIENCE, OPEN.closed()).await;
 }
 
 /// Connects to the first suitable server, in the order of the URL.
@@ -217,7 +201,7 @@ fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Li
         let tls = OverheardTls { tls: tls?, first_error: first_error.clone() };
         let (client, connection) = server.connect_raw(socket, tls).boxed().await?;
         let mut driver = JoinSet::new();
-        let open = Open::new();
+        let open = OPEN.subscribe();
         driver.spawn(async move {
             let _open = open;
             let _ = connection.await; // how it ends is told to whoever uses the client

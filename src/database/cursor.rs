@@ -7,7 +7,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, Text, Timestamptz},
+    sql_types::{Array, Integer, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 
@@ -23,6 +23,7 @@ pub(crate) struct Sql<Columns> {
 
 /// A value that is sent beside a statement.
 pub(crate) enum Bind {
+    Integer(i32),
     Texts(Vec<String>),
     Time(PgTimestamp),
 }
@@ -39,6 +40,7 @@ impl<Columns> QueryFragment<Pg> for Sql<Columns> {
         out.push_sql(parts.next().unwrap_or_default());
         for (bind, part) in self.binds.iter().zip(parts) {
             match bind {
+                Bind::Integer(integer) => out.push_bind_param::<Integer, _>(integer)?,
                 Bind::Texts(texts) => out.push_bind_param::<Array<Text>, _>(texts)?,
                 Bind::Time(time) => out.push_bind_param::<Timestamptz, _>(time)?,
             }

@@ -30,7 +30,7 @@ use tokio_postgres::error::SqlState;
 use tracing::Instrument as _;
 
 use super::{
-    backend::{Backend, IsAtWork, OwnBackend},
+    backend::Backend,
     connect::{Attempt, Connector, Link, Purpose},
     error::{DatabaseError, NoAnswer},
     sqlstate::FirstError,
@@ -194,9 +194,8 @@ async fn set_up(link: Link, prepare: Prepare) -> Attempt<Session> {
     let Link { client, first_error, driver } = link;
     let mut connection = AsyncPgConnection::try_from(client).await?;
     connection.batch_execute(SESSION_SETTINGS).await?;
-    let (pid, start) = OwnBackend.get_result(&mut connection).await?;
+    let backend = Backend::of(&mut connection).await?;
     prepare(&mut connection).await?;
-    let backend = Backend { pid, start };
     Ok(Session { connection, backend, first_error, driver, has_work_under_way: false, epoch: 0 })
 }
 
@@ -329,7 +328,7 @@ impl Connections {
     async fn is_at_work(&self, backend: Backend) -> Option<bool> {
         let _one_at_a_time = self.looking.acquire().await.ok()?;
         let mut look = self.pool.dedicated_connection().await.ok()?;
-        in_time(IsAtWork(backend).get_result(&mut look.connection)).await.ok()?.ok()
+        in_time(backend.is_at_work(&mut look.connection)).await.ok()?.ok()
     }
 
     /// Takes a session from the pool.
