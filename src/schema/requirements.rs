@@ -1,10 +1,6 @@
 //! What the book requires of a database. Checked before anything is created, served or read there; everything that is missing
 //! is reported at once, each with its remedy.
 
-use std::fmt::Write as _;
-
-use tokio_postgres::Client;
-
 use crate::database::{
     Cause, DatabaseUrl, NoAnswer,
     connect::{Purpose, connect_without_diesel},
@@ -70,13 +66,15 @@ pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Res
             Err(refused) => (connect_without_diesel(url, Purpose::Look).await?, Some(refused)),
         },
     };
-    let mut problems = in_time(problems(&client, database_use)).await??;
+    let rows = in_time(client.query(&query(database_use), &[])).await??;
+    let mut problems = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
     if let Serve { allow_unsafe } = database_use {
-        let settings = in_time(unsafe_settings_of(&client)).await??;
+        let row = in_time(client.query_one(concat!("SELECT ", unsafe_settings!()), &[])).await??;
+        let settings: &str = row.try_get(0)?;
         if !settings.is_empty() && allow_unsafe {
             tracing::warn!(settings, "--allow-unsafe-database: this database may lose what it has committed");
         } else if !settings.is_empty() {
-            problems.push(unsafe_problem(&settings));
+            problems.push(unsafe_problem(settings));
         }
     }
     if !problems.is_empty() {
@@ -104,84 +102,42 @@ pub(crate) fn unsafe_problem(settings: &str) -> String {
     )
 }
 
-async fn unsafe_settings_of(client: &Client) -> Result<String, tokio_postgres::Error> {
-    let row = client.query_one(concat!("SELECT ", unsafe_settings!()), &[]).await?;
-    row.try_get(0)
-}
-
-async fn problems(client: &Client, database_use: DatabaseUse) -> Result<Vec<String>, tokio_postgres::Error> {
-    let rows = client.query(&query(database_use), &[]).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
-}
-
 /// One statement for all requirements of a use. It returns a row for each problem.
 fn query(database_use: DatabaseUse) -> String {
-    let mut query = definitions(database_use);
-    for (n, requirement) in requirements(database_use).into_iter().enumerate() {
-        let union = if n == 0 { "" } else { " UNION ALL " };
-        let _ = write!(query, "{union}SELECT problem FROM ({requirement}) AS r{n}(problem)"); // a String takes it all
-    }
-    query
+    let requirements = requirements(database_use).into_iter().enumerate();
+    let problems = requirements.map(|(n, query)| format!("SELECT problem FROM ({query}) AS r{n}(problem)"));
+    definitions(database_use) + &problems.collect::<Vec<_>>().join(" UNION ALL ")
 }
+
+/// The book is found where it is looked for.
+const FOUND: [&str; 3] = [USAGE, SEARCH_PATH, ONE_SCHEMA];
+/// What is written stays, once and unchanged.
+const KEPT: [&str; 4] = [ALL_ROWS, LOGGED, TRIGGERS, INDEXES];
 
 /// The requirements of a use, each a query that returns problems.
 fn requirements(database_use: DatabaseUse) -> Vec<&'static str> {
     match database_use {
         Migrate => vec![VERSION, ENCODING, WRITABLE, NO_OTHER_BOOK, CREATE, NO_FOREIGN_TABLES, OWNER],
-        Serve { .. } => vec![
-            VERSION,
-            ENCODING,
-            USAGE,
-            SEARCH_PATH,
-            ONE_SCHEMA,
-            RIGHTS,
-            COMMIT_PROOF,
-            ALL_ROWS,
-            LOGGED,
-            TRIGGERS,
-            INDEXES,
-        ],
-        Read => vec![VERSION, ENCODING, USAGE, SEARCH_PATH, ONE_SCHEMA, PRESENT, RIGHTS, ALL_ROWS],
-        Import => vec![
-            VERSION,
-            ENCODING,
-            WRITABLE,
-            USAGE,
-            SEARCH_PATH,
-            ONE_SCHEMA,
-            RIGHTS,
-            ALL_ROWS,
-            LOGGED,
-            TRIGGERS,
-            INDEXES,
-        ],
-        Source => vec![SOURCE_ENCODING, USAGE, SEARCH_PATH, ONE_SCHEMA, RIGHTS, ALL_ROWS],
+        Serve { .. } => [&[VERSION, ENCODING], &FOUND[..], &[RIGHTS, COMMIT_PROOF], &KEPT].concat(),
+        Read => [&[VERSION, ENCODING], &FOUND[..], &[PRESENT, RIGHTS, ALL_ROWS]].concat(),
+        Import => [&[VERSION, ENCODING, WRITABLE], &FOUND[..], &[RIGHTS], &KEPT].concat(),
+        Source => [&[SOURCE_ENCODING], &FOUND[..], &[RIGHTS, ALL_ROWS]].concat(),
     }
 }
 
-/// A right on a table, or on some of its columns.
-type Right = (&'static str, &'static str, &'static [&'static str]);
+/// A right on tables, or on some of their columns.
+type Right = (&'static [&'static str], &'static str, &'static [&'static str]);
 
-const MIGRATIONS: Right = ("__diesel_schema_migrations", "SELECT", &[]);
-const READ: [Right; 6] = [
-    ("accounts", "SELECT", &[]),
-    ("ledger_entries", "SELECT", &[]),
-    ("reservations", "SELECT", &[]),
-    ("refusals", "SELECT", &[]),
-    ("external_credits", "SELECT", &[]),
-    ("external_replays", "SELECT", &[]),
-];
-/// In addition to those to read.
-const SERVE: [Right; 9] = [
-    ("accounts", "INSERT", &[]),
-    ("accounts", "DELETE", &[]), // of a row that was made only to be locked
-    ("ledger_entries", "INSERT", &[]),
-    ("reservations", "INSERT", &[]),
-    ("refusals", "INSERT", &[]),
-    ("external_credits", "INSERT", &[]),
-    ("external_replays", "INSERT", &[]),
+const MIGRATIONS: Right = (&["__diesel_schema_migrations"], "SELECT", &[]);
+const BOOK: &[&str] =
+    &["accounts", "ledger_entries", "reservations", "refusals", "external_credits", "external_replays"];
+const SERVE: [Right; 6] = [
+    MIGRATIONS,
+    (BOOK, "SELECT", &[]),
+    (BOOK, "INSERT", &[]),
+    (&["accounts"], "DELETE", &[]), // of a row that was made only to be locked
     (
-        "accounts",
+        &["accounts"],
         "UPDATE",
         &[
             "posted_micro_usd",
@@ -193,32 +149,27 @@ const SERVE: [Right; 9] = [
         ],
     ),
     (
-        "reservations",
+        &["reservations"],
         "UPDATE",
         &["state", "amount_micro_usd", "captured_micro_usd", "expire_time", "close_time"],
     ),
 ];
-const IMPORT: [Right; 10] = [
-    ("accounts", "SELECT", &[]),
-    ("accounts", "INSERT", &[]),
-    ("accounts", "UPDATE", &["posted_micro_usd", "last_sequence", "create_time", "update_time"]),
-    ("ledger_entries", "SELECT", &[]),
-    ("ledger_entries", "INSERT", &[]),
-    ("external_credits", "SELECT", &[]),
-    ("external_credits", "INSERT", &[]),
-    ("imported_accounts", "SELECT", &[]),
-    ("imported_accounts", "INSERT", &[]),
-    ("imported_accounts", "UPDATE", &[]),
+const IMPORTED: &[&str] = &["accounts", "ledger_entries", "external_credits", "imported_accounts"];
+const IMPORT: [Right; 5] = [
+    MIGRATIONS,
+    (IMPORTED, "SELECT", &[]),
+    (IMPORTED, "INSERT", &[]),
+    (&["accounts"], "UPDATE", &["posted_micro_usd", "last_sequence", "create_time", "update_time"]),
+    (&["imported_accounts"], "UPDATE", &[]),
 ];
-const SOURCE: [Right; 2] = [("balances", "SELECT", &[]), ("ledger_entries", "SELECT", &[])];
 
-fn rights(database_use: DatabaseUse) -> Vec<Right> {
+fn rights(database_use: DatabaseUse) -> &'static [Right] {
     match database_use {
         // The owner of the tables has all rights.
-        Migrate | Read => READ.to_vec(),
-        Serve { .. } => [&[MIGRATIONS][..], &READ, &SERVE].concat(),
-        Import => [&[MIGRATIONS][..], &IMPORT].concat(),
-        Source => SOURCE.to_vec(),
+        Migrate | Read => &[(BOOK, "SELECT", &[])],
+        Serve { .. } => &SERVE,
+        Import => &IMPORT,
+        Source => &[(&["balances", "ledger_entries"], "SELECT", &[])],
     }
 }
 
@@ -229,12 +180,13 @@ fn rights(database_use: DatabaseUse) -> Vec<Right> {
 /// * `seen`: the tables that this session finds by name.
 /// * `path`: the schemas in its search path, including those that it may not use.
 fn definitions(database_use: DatabaseUse) -> String {
-    let mut wanted = String::new();
-    for (table, privilege, columns) in rights(database_use) {
-        let comma = if wanted.is_empty() { "" } else { ", " };
+    let wanted = rights(database_use).iter().flat_map(|(tables, privilege, columns)| {
         let columns = columns.join(",");
-        let _ = write!(wanted, "{comma}('{table}', '{privilege}', string_to_array('{columns}', ','))");
-    }
+        tables
+            .iter()
+            .map(move |table| format!("('{table}', '{privilege}', string_to_array('{columns}', ','))"))
+    });
+    let wanted = wanted.collect::<Vec<_>>().join(", ");
     let (one, other) = match database_use {
         Migrate | Serve { .. } | Read | Import => ("ledger_entries", "external_credits"),
         Source => ("ledger_entries", "balances"),
