@@ -13,7 +13,7 @@ use std::{collections::HashMap, fmt};
 
 use subtle::ConditionallySelectable as _;
 
-use super::{Caller, InvalidRoles, Roles, token::TokenHash};
+use super::{Caller, Roles, token::TokenHash};
 use crate::accounting::CallerName;
 
 /// All callers.
@@ -39,12 +39,6 @@ pub struct CredentialsError(Vec<String>);
 
 /// The most errors that are reported: enough to correct the file, even if it is something else entirely.
 const SAID_MAX: usize = 20;
-
-/// One line of the file.
-struct Line {
-    caller: Caller,
-    credential: Credential,
-}
 
 enum Credential {
     Token(TokenHash),
@@ -76,11 +70,7 @@ impl Credentials {
         if line.trim().is_empty() {
             return Ok(());
         }
-        self.add(parse_line(line)?)
-    }
-
-    fn add(&mut self, line: Line) -> Result<(), String> {
-        let Line { caller, credential } = line;
+        let (caller, credential) = parse_line(line)?;
         let is_known = match &credential {
             Credential::Token(hash) => self.tokens.iter().any(|(other, _)| other == hash),
             Credential::Name(name) => self.names.contains_key(name),
@@ -143,14 +133,14 @@ impl fmt::Display for CredentialsError {
     }
 }
 
-fn parse_line(line: &str) -> Result<Line, String> {
+fn parse_line(line: &str) -> Result<(Caller, Credential), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [name, roles, credential] = words[..] else {
         return Err(format!("must be a name, its roles and a credential, not {} words", words.len()));
     };
     let name = CallerName::parse("the name", name).map_err(|invalid| invalid.to_string())?;
-    let roles: Roles = roles.parse().map_err(|error: InvalidRoles| error.to_string())?;
-    Ok(Line { caller: Caller { name, roles }, credential: parse_credential(credential)? })
+    let roles: Roles = roles.parse()?;
+    Ok((Caller { name, roles }, parse_credential(credential)?))
 }
 
 fn parse_credential(text: &str) -> Result<Credential, String> {

@@ -14,29 +14,16 @@ use crate::accounting::CallerName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// May read.
-    Reader,
+    Reader = 1,
     /// May move money, within the rules of the ledger.
-    Coordinator,
+    Coordinator = 2,
     /// May grant money.
-    Admin,
+    Admin = 4,
 }
 
 /// The roles of a caller: at least one. Written as their names, separated by commas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Roles {
-    bits: u8,
-}
-
-/// Why a text is not a set of roles.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidRoles {
-    /// A role does not exist, or there are none.
-    #[error("a role must be reader, coordinator or admin; several have commas between them")]
-    Unknown,
-    /// A role is named twice.
-    #[error("a role is named twice")]
-    Repeated,
-}
+pub struct Roles(u8);
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,14 +46,6 @@ impl Role {
             Self::Admin => "admin",
         }
     }
-
-    fn bit(self) -> u8 {
-        match self {
-            Self::Reader => 1,
-            Self::Coordinator => 2,
-            Self::Admin => 4,
-        }
-    }
 }
 
 impl fmt::Display for Role {
@@ -79,13 +58,13 @@ impl Roles {
     /// Whether the role is among them.
     #[must_use]
     pub fn contain(self, role: Role) -> bool {
-        self.bits & role.bit() != 0
+        self.0 & role as u8 != 0
     }
 }
 
 impl From<Role> for Roles {
     fn from(role: Role) -> Self {
-        Self { bits: role.bit() }
+        Self(role as u8)
     }
 }
 
@@ -98,16 +77,17 @@ impl fmt::Display for Roles {
 }
 
 impl FromStr for Roles {
-    type Err = InvalidRoles;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, InvalidRoles> {
-        text.split(',').try_fold(Self { bits: 0 }, |roles, name| {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        text.split(',').try_fold(Self(0), |roles, name| {
             let role = Role::ALL.into_iter().find(|role| role.as_str() == name);
-            let role = role.ok_or(InvalidRoles::Unknown)?;
+            let role =
+                role.ok_or("a role must be reader, coordinator or admin; several have commas between them")?;
             if roles.contain(role) {
-                return Err(InvalidRoles::Repeated);
+                return Err("a role is named twice");
             }
-            Ok(Self { bits: roles.bits | role.bit() })
+            Ok(Self(roles.0 | role as u8))
         })
     }
 }
