@@ -13,7 +13,9 @@ pub fn fit_connections(wanted: usize) -> usize {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, saturating);
+    let files = getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let fit = fit(wanted, files);
     if fit < wanted {
         tracing::warn!(
@@ -28,10 +30,6 @@ pub fn fit_connections(wanted: usize) -> usize {
 
 fn fit(wanted: usize, files: usize) -> usize {
     wanted.min(files.saturating_sub(RESERVED)).max(1)
-}
-
-fn saturating(files: u64) -> usize {
-    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -56,7 +56,12 @@ impl<Job> Queue<Job> {
         if state.length >= self.length_max {
             return Err(QueueError::Full);
         }
-        state.put(account_id, job, self.length_max.div_ceil(2))?;
+        let line = state.line(account_id);
+        if line.len() >= self.length_max.div_ceil(2) {
+            return Err(QueueError::Full);
+        }
+        line.push_back(job);
+        state.length += 1;
         drop(state);
         self.arrived.notify_one();
         Ok(())
@@ -98,16 +103,6 @@ impl<Job> Queue<Job> {
 }
 
 impl<Job> State<Job> {
-    fn put(&mut self, account_id: &AccountId, job: Job, line_max: usize) -> Result<(), QueueError> {
-        let line = self.line(account_id);
-        if line.len() >= line_max {
-            return Err(QueueError::Full);
-        }
-        line.push_back(job);
-        self.length += 1;
-        Ok(())
-    }
-
     /// The line of an account. A new line gets its turn after all others.
     fn line(&mut self, account_id: &AccountId) -> &mut VecDeque<Job> {
         if !self.lines.contains_key(account_id) {

@@ -28,7 +28,8 @@ const VERDICT_MAX: Duration = Duration::from_secs(1);
 pub struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    expiry: i64,
+    /// When the first certificate of this server's chain expires, in seconds since 1970.
+    pub(crate) expiry: i64,
 }
 
 /// The certificates that a client sent, verified again while its connection lasts.
@@ -74,12 +75,6 @@ impl Tls {
         let mut config = builder.with_single_cert(chain, key).map_err(|error| error.to_string())?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self { config: Arc::new(config), clients, expiry })
-    }
-
-    /// When the first certificate of this server's chain expires, in seconds since 1970.
-    #[must_use]
-    pub fn expiry(&self) -> i64 {
-        self.expiry
     }
 
     /// Verifies the certificates that a client sent.
