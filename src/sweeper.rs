@@ -27,7 +27,7 @@ const COUNT_SHARE: u32 = 100;
 
 /// Sweeps forever: without a pause while there is anything to record, else at each interval.
 pub async fn sweep(ledger: Ledger, metrics: Metrics, interval: Duration) {
-    let writer = Writer::new(&ledger);
+    let writer = Writer::new(&ledger).measured_by(&metrics);
     loop {
         match sweep_once(&ledger, &writer).await {
             Ok(written) => {

@@ -13,11 +13,11 @@ DECLARE
 BEGIN
     SELECT a.relnamespace::regnamespace INTO STRICT book
     FROM pg_class a JOIN pg_class b USING (relnamespace)
-    WHERE a.relname = 'ledger_entries' AND b.relname = 'external_credits' AND a.relkind IN ('r', 'p');
+    WHERE a.relname = 'ledger_entries' AND b.relname = 'payments' AND a.relkind IN ('r', 'p');
     EXECUTE format('GRANT USAGE ON SCHEMA %s TO billing_auditor', book);
     EXECUTE format('ALTER ROLE billing_auditor IN DATABASE %I SET search_path = %s', current_database(), book);
     PERFORM set_config('search_path', book, false);
 END
 $$;
 
-GRANT SELECT ON accounts, ledger_entries, reservations, refusals, external_credits, external_replays TO billing_auditor;
+GRANT SELECT ON accounts, ledger_entries, reservations, refusals, payments, external_replays TO billing_auditor;

@@ -13,7 +13,7 @@ DECLARE
 BEGIN
     SELECT a.relnamespace::regnamespace INTO STRICT book
     FROM pg_class a JOIN pg_class b USING (relnamespace)
-    WHERE a.relname = 'ledger_entries' AND b.relname = 'external_credits' AND a.relkind IN ('r', 'p');
+    WHERE a.relname = 'ledger_entries' AND b.relname = 'payments' AND a.relkind IN ('r', 'p');
     EXECUTE format('GRANT USAGE ON SCHEMA %s TO billing_service', book);
     EXECUTE format('ALTER ROLE billing_service IN DATABASE %I SET search_path = %s', current_database(), book);
     PERFORM set_config('search_path', book, false);
@@ -24,13 +24,13 @@ $$;
 GRANT SELECT ON __diesel_schema_migrations TO billing_service;
 
 -- What is written for ever. No UPDATE and no DELETE; triggers refuse both to everybody else, too.
-GRANT SELECT, INSERT ON ledger_entries, external_credits, external_replays, refusals TO billing_service;
+GRANT SELECT, INSERT ON ledger_entries, payments, external_replays, refusals TO billing_service;
 
 -- What changes. Neither an account nor a reservation changes its name or its birth.
 GRANT SELECT, INSERT ON accounts, reservations TO billing_service;
 -- Only of rows without an entry, which were made to be locked: a trigger refuses all others.
 GRANT DELETE ON accounts TO billing_service;
-GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time)
-    ON accounts TO billing_service;
-GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time)
+GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time, state,
+    debt_limit_micro_usd) ON accounts TO billing_service;
+GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time, expiry_policy, close_sequence)
     ON reservations TO billing_service;

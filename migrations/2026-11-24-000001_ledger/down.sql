@@ -1,9 +1,10 @@
 DROP TABLE imported_accounts;
 DROP TABLE reservations;
 DROP TABLE external_replays;
-DROP TABLE external_credits;
+DROP TABLE payments;
 DROP TABLE refusals;
 DROP TABLE ledger_entries;
 DROP TABLE accounts;
 DROP FUNCTION refuse_change();
-DROP DOMAIN account_id, idempotency_key, external_id, caller_name, entry_type, reservation_state, sequence, not_negative, notes;
+DROP DOMAIN account_id, idempotency_key, external_id, caller_name, entry_type, reservation_state, expiry_policy, account_state, sequence,
+    not_negative, notes;

@@ -14,8 +14,10 @@ CREATE DOMAIN external_id AS TEXT COLLATE "C"
     CONSTRAINT external_id CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN caller_name AS TEXT COLLATE "C"
     CONSTRAINT caller_name CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 64);
-CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 13);
+CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 14);
 CREATE DOMAIN reservation_state AS SMALLINT CONSTRAINT reservation_state CHECK (VALUE BETWEEN 1 AND 4);
+CREATE DOMAIN expiry_policy AS SMALLINT CONSTRAINT expiry_policy CHECK (VALUE BETWEEN 1 AND 2);
+CREATE DOMAIN account_state AS SMALLINT CONSTRAINT account_state CHECK (VALUE BETWEEN 1 AND 3);
 CREATE DOMAIN sequence AS BIGINT CONSTRAINT sequence CHECK (VALUE >= 1);
 CREATE DOMAIN not_negative AS BIGINT CONSTRAINT not_negative CHECK (VALUE >= 0);
 CREATE DOMAIN notes AS JSONB CONSTRAINT notes CHECK (jsonb_typeof(VALUE) = 'object');
@@ -27,6 +29,9 @@ COMMENT ON DOMAIN external_id IS 'The id of a payment in another system: visible
 COMMENT ON DOMAIN caller_name IS 'The name that goes with a caller''s credentials: visible ASCII.';
 COMMENT ON DOMAIN entry_type IS 'The type of an entry, by its number in the proto.';
 COMMENT ON DOMAIN reservation_state IS 'The state of a reservation, by its number in the proto.';
+COMMENT ON DOMAIN expiry_policy IS
+    'What becomes of what a reservation holds when its lease runs out, by the number in the proto.';
+COMMENT ON DOMAIN account_state IS 'The state of an account, by its number in the proto.';
 COMMENT ON DOMAIN sequence IS 'The number of an entry in its account: 1, 2, 3 and so on.';
 COMMENT ON DOMAIN not_negative IS 'A number, such as an amount in micro-USD, that is never below zero.';
 COMMENT ON DOMAIN notes IS 'The caller''s own notes, or other facts: an object.';
@@ -39,6 +44,8 @@ CREATE TABLE accounts (
     create_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     update_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     next_expire_time TIMESTAMPTZ,
+    state            account_state NOT NULL DEFAULT 1,
+    debt_limit_micro_usd not_negative,
     CONSTRAINT accounts_empty_before_first_entry
         CHECK (last_sequence > 0 OR (posted_micro_usd = 0 AND held_micro_usd = 0)),
     CONSTRAINT accounts_times CHECK (update_time >= create_time)
@@ -60,6 +67,9 @@ COMMENT ON COLUMN accounts.create_time IS 'When the first entry was written.';
 COMMENT ON COLUMN accounts.update_time IS 'When the newest entry was written.';
 COMMENT ON COLUMN accounts.next_expire_time IS
     'No lease of an open reservation runs out before this. NULL if there is none.';
+COMMENT ON COLUMN accounts.state IS '1 ACTIVE, 2 FROZEN, 3 CLOSED.';
+COMMENT ON COLUMN accounts.debt_limit_micro_usd IS
+    'What the account may owe, in micro-USD. NULL if the limit that the service is configured with applies.';
 
 CREATE TABLE ledger_entries (
     account_id           account_id NOT NULL,
@@ -74,7 +84,7 @@ CREATE TABLE ledger_entries (
         CONSTRAINT ledger_entries_refunded_sequence CHECK (refunded_sequence BETWEEN 1 AND sequence - 1),
     idempotency_key      idempotency_key,
     fingerprint          BYTEA,
-    external_id          external_id,
+    external_ids         TEXT[],
     reference            TEXT NOT NULL DEFAULT '',
     metadata             notes,
     actor                TEXT,
@@ -86,7 +96,11 @@ CREATE TABLE ledger_entries (
     uncollected_micro_usd not_negative,
     expire_time          TIMESTAMPTZ,
     close_time           TIMESTAMPTZ,
+    expiry_policy        expiry_policy,
     caller               caller_name,
+    effective_time       TIMESTAMPTZ,
+    account_state        account_state,
+    debt_limit_micro_usd not_negative,
     PRIMARY KEY (account_id, sequence),
     CONSTRAINT ledger_entries_key_has_fingerprint
         CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
@@ -94,24 +108,29 @@ CREATE TABLE ledger_entries (
     -- this ledger has no key, and keeps whatever signs and gaps in its facts it had.
     CONSTRAINT ledger_entries_signs CHECK (
         idempotency_key IS NULL OR CASE
-            WHEN entry_type <= 8 THEN
-                held_delta_micro_usd = 0 AND amount_micro_usd <> 0 AND (amount_micro_usd < 0) = (entry_type = 6)
+            WHEN entry_type = 6 THEN
+                held_delta_micro_usd = 0 AND amount_micro_usd <= 0 AND amount_micro_usd < coalesce(uncollected_micro_usd, 0)
+            WHEN entry_type <= 8 THEN held_delta_micro_usd = 0 AND amount_micro_usd > 0
             WHEN entry_type = 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0
             WHEN entry_type IN (9, 12) THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0
+            WHEN entry_type = 14 THEN held_delta_micro_usd = 0
             ELSE amount_micro_usd = 0 AND held_delta_micro_usd <= 0
         END
     ),
     CONSTRAINT ledger_entries_facts CHECK (
         idempotency_key IS NULL OR (
-            (entry_type <> 1 OR external_id IS NOT NULL)
+            (entry_type <> 1 OR external_ids IS NOT NULL)
+            AND cardinality(external_ids) BETWEEN 1 AND 4
             AND (entry_type = 7) = (refunded_sequence IS NOT NULL)
-            AND (entry_type = 8) = (actor IS NOT NULL AND reason IS NOT NULL)
-            AND (entry_type >= 9) = (reservation_id IS NOT NULL)
+            AND (entry_type IN (8, 14)) = (actor IS NOT NULL AND reason IS NOT NULL)
+            AND (entry_type BETWEEN 9 AND 13) = (reservation_id IS NOT NULL)
+            AND (entry_type = 14) = (account_state IS NOT NULL)
+            AND (entry_type IN (6, 10) OR uncollected_micro_usd IS NULL)
         )
     ),
     CONSTRAINT ledger_entries_reservation CHECK (
-        num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured,
-                     uncollected_micro_usd, expire_time) IN (0, 6)
+        num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured, expire_time,
+                     expiry_policy) IN (0, 6)
         AND (close_time IS NULL) = (reservation_state IS NULL OR reservation_state = 1)
     )
 );
@@ -122,13 +141,15 @@ CREATE UNIQUE INDEX ledger_entries_idempotency_key_unique ON ledger_entries (acc
 -- What has been given back of a charge. Costs only refunds.
 CREATE INDEX ledger_entries_refunds ON ledger_entries (account_id, refunded_sequence) INCLUDE (amount_micro_usd)
     WHERE refunded_sequence IS NOT NULL;
+-- How an account stood at a time. Costs only changes of accounts.
+CREATE INDEX ledger_entries_account_changes ON ledger_entries (account_id, sequence) WHERE entry_type = 14;
 
 COMMENT ON TABLE ledger_entries IS
     'The journal: one immutable row for each applied operation. UPDATE, DELETE and TRUNCATE are refused.';
 COMMENT ON COLUMN ledger_entries.account_id IS 'The account.';
 COMMENT ON COLUMN ledger_entries.sequence IS 'The number of the entry in its account: 1, 2, 3 and so on, without gaps.';
 COMMENT ON COLUMN ledger_entries.entry_type IS
-    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE.';
+    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE, 14 ACCOUNT_CHANGE.';
 COMMENT ON COLUMN ledger_entries.amount_micro_usd IS 'What was added to posted, in micro-USD; negative when money was taken.';
 COMMENT ON COLUMN ledger_entries.held_delta_micro_usd IS 'What was added to held, in micro-USD; negative when a hold was freed.';
 COMMENT ON COLUMN ledger_entries.posted_after IS 'The posted balance right after this entry, in micro-USD.';
@@ -139,18 +160,25 @@ COMMENT ON COLUMN ledger_entries.refunded_sequence IS 'The charge or capture tha
 COMMENT ON COLUMN ledger_entries.idempotency_key IS
     'The caller''s name for the operation, unique within the account. NULL only on history from before this ledger.';
 COMMENT ON COLUMN ledger_entries.fingerprint IS 'What was asked under the key, field by field, so that another request under it is recognised.';
-COMMENT ON COLUMN ledger_entries.external_id IS 'The id of the payment in another system.';
+COMMENT ON COLUMN ledger_entries.external_ids IS
+    'The ids of the payment in other systems, as the operation gave them, sorted. Later calls may have added names: see payments.';
 COMMENT ON COLUMN ledger_entries.reference IS 'Free text for people. Repeats freely; never used to recognise a repeated operation.';
 COMMENT ON COLUMN ledger_entries.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
-COMMENT ON COLUMN ledger_entries.actor IS 'Who granted the money (ADMIN_CREDIT).';
-COMMENT ON COLUMN ledger_entries.reason IS 'Why it was granted (ADMIN_CREDIT).';
+COMMENT ON COLUMN ledger_entries.actor IS 'Who decided (ADMIN_CREDIT, ACCOUNT_CHANGE).';
+COMMENT ON COLUMN ledger_entries.reason IS 'Why (ADMIN_CREDIT, ACCOUNT_CHANGE).';
 COMMENT ON COLUMN ledger_entries.reservation_id IS 'The reservation that this entry opened, changed or ended.';
 COMMENT ON COLUMN ledger_entries.reservation_state IS 'Its state right after this entry, as in reservations.state.';
 COMMENT ON COLUMN ledger_entries.reservation_held IS 'What it held right after this entry, in micro-USD.';
 COMMENT ON COLUMN ledger_entries.reservation_captured IS 'What had been captured of it right after this entry, in micro-USD.';
-COMMENT ON COLUMN ledger_entries.uncollected_micro_usd IS 'What a capture could not collect, in micro-USD; else 0.';
+COMMENT ON COLUMN ledger_entries.uncollected_micro_usd IS 'What a charge or capture could not collect, in micro-USD. NULL if nothing.';
 COMMENT ON COLUMN ledger_entries.expire_time IS 'When its lease ran out, as of this entry.';
 COMMENT ON COLUMN ledger_entries.close_time IS 'When it ended; NULL while it was open right after this entry.';
+COMMENT ON COLUMN ledger_entries.expiry_policy IS 'What was to become of the rest at the end of its lease, as of this entry.';
+COMMENT ON COLUMN ledger_entries.effective_time IS
+    'When it took effect, where that is not when it was written: the end of a lease. Never runs backwards along sequences.';
+COMMENT ON COLUMN ledger_entries.account_state IS 'The state of the account right after this entry (ACCOUNT_CHANGE).';
+COMMENT ON COLUMN ledger_entries.debt_limit_micro_usd IS
+    'The account''s own debt limit right after this entry, in micro-USD (ACCOUNT_CHANGE); NULL if it has none.';
 COMMENT ON COLUMN ledger_entries.caller IS
     'Who asked for it, by the name that goes with its credentials. NULL where the service asked itself, and of callers without credentials.';
 
@@ -179,21 +207,17 @@ COMMENT ON COLUMN refusals.message IS 'The message of the answer, as it was give
 COMMENT ON COLUMN refusals.metadata IS 'The metadata of the answer: an object of texts.';
 COMMENT ON COLUMN refusals.create_time IS 'When it was first refused, by this server''s clock.';
 
-CREATE TABLE external_credits (
-    entry_type  SMALLINT NOT NULL
-        CONSTRAINT external_credits_entry_type CHECK (entry_type BETWEEN 1 AND 5),
-    external_id external_id NOT NULL,
+CREATE TABLE payments (
+    external_id external_id NOT NULL PRIMARY KEY,
     account_id  account_id NOT NULL,
-    sequence    sequence NOT NULL,
-    PRIMARY KEY (entry_type, external_id)
+    sequence    sequence NOT NULL
 );
 
-COMMENT ON TABLE external_credits IS
-    'Which payment of another system was credited to whom: once per entry type, over all accounts and keys. UPDATE, DELETE and TRUNCATE are refused.';
-COMMENT ON COLUMN external_credits.entry_type IS 'The credit kind: 1 to 5 of ledger_entries.entry_type.';
-COMMENT ON COLUMN external_credits.external_id IS 'The id of the payment in the other system.';
-COMMENT ON COLUMN external_credits.account_id IS 'The account that was credited.';
-COMMENT ON COLUMN external_credits.sequence IS 'The entry that credited it.';
+COMMENT ON TABLE payments IS
+    'The names of payments in other systems: each names one entry, over all accounts, methods and keys. UPDATE, DELETE and TRUNCATE are refused.';
+COMMENT ON COLUMN payments.external_id IS 'The id of the payment in the other system.';
+COMMENT ON COLUMN payments.account_id IS 'The account of the entry.';
+COMMENT ON COLUMN payments.sequence IS 'The entry.';
 
 CREATE TABLE external_replays (
     account_id      account_id NOT NULL,
@@ -222,11 +246,13 @@ CREATE TABLE reservations (
     create_time        TIMESTAMPTZ NOT NULL,
     expire_time        TIMESTAMPTZ NOT NULL,
     close_time         TIMESTAMPTZ,
+    expiry_policy      expiry_policy NOT NULL DEFAULT 1,
+    close_sequence     sequence,
     reference          TEXT NOT NULL DEFAULT '',
     metadata           notes,
     PRIMARY KEY (account_id, reservation_id),
     CONSTRAINT reservations_closed_holds_nothing CHECK (state = 1 OR amount_micro_usd = 0),
-    CONSTRAINT reservations_close_time CHECK ((state = 1) = (close_time IS NULL))
+    CONSTRAINT reservations_close CHECK (num_nulls(close_time, close_sequence) = CASE state WHEN 1 THEN 2 ELSE 0 END)
 );
 
 -- What is open: for leases that have run out, in the order in which they did, and for lists of what is open. Holds no more
@@ -244,6 +270,9 @@ COMMENT ON COLUMN reservations.create_time IS 'When it was opened, by this serve
 COMMENT ON COLUMN reservations.expire_time IS 'When its lease runs out. From then on it holds nothing, whatever its state says.';
 COMMENT ON COLUMN reservations.close_time IS
     'When it ended; NULL while it is open. If its lease ran out: the moment it did, not when that was written down.';
+COMMENT ON COLUMN reservations.expiry_policy IS
+    'What becomes of what it holds when its lease runs out: 1 RELEASE frees it, 2 CAPTURE charges it.';
+COMMENT ON COLUMN reservations.close_sequence IS 'The entry that ended it; NULL while it is open.';
 COMMENT ON COLUMN reservations.reference IS 'Free text for people.';
 COMMENT ON COLUMN reservations.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
 
@@ -282,11 +311,11 @@ COMMENT ON FUNCTION refuse_change() IS 'Refuses the statement. Never runs when e
 
 CREATE TRIGGER ledger_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entries
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER external_credits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON external_credits
+CREATE TRIGGER payments_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON payments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 -- The service takes away an account's row which it made only to lock it. No other goes.
 CREATE TRIGGER accounts_stay BEFORE DELETE ON accounts
     FOR EACH ROW WHEN (OLD.last_sequence > 0) EXECUTE FUNCTION refuse_change();
 -- Also under session_replication_role = replica, which skips ordinary triggers.
 ALTER TABLE ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_append_only;
-ALTER TABLE external_credits ENABLE ALWAYS TRIGGER external_credits_append_only;
+ALTER TABLE payments ENABLE ALWAYS TRIGGER payments_append_only;

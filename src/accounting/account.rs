@@ -1,6 +1,6 @@
 //! The state of an account.
 
-use super::{Balance, Timestamp};
+use super::{AccountSettings, AccountState, Balance, RefusalReason, Timestamp};
 
 /// The state of an account.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,8 @@ pub struct Account {
     pub update_time: Timestamp,
     /// No lease expires before this; `None` if no reservation is open.
     pub next_expire_time: Option<Timestamp>,
+    /// What an operator has decided about it.
+    pub settings: AccountSettings,
 }
 
 impl Account {
@@ -20,6 +22,23 @@ impl Account {
     #[must_use]
     pub fn time(&self, now: Timestamp) -> Timestamp {
         now.max(self.update_time)
+    }
+
+    /// Fails if an operator has forbidden it to spend.
+    pub(super) fn may_spend(&self) -> Result<(), RefusalReason> {
+        match self.settings.state {
+            AccountState::Active => Ok(()),
+            AccountState::Frozen => Err(RefusalReason::AccountFrozen),
+            AccountState::Closed => Err(RefusalReason::AccountClosed),
+        }
+    }
+
+    /// Fails if an operator has forbidden it to take money in.
+    pub(super) fn may_earn(&self) -> Result<(), RefusalReason> {
+        match self.settings.state {
+            AccountState::Active | AccountState::Frozen => Ok(()),
+            AccountState::Closed => Err(RefusalReason::AccountClosed),
+        }
     }
 
     /// Whether a lease may have expired without being recorded.

@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    Account, AccountId, CreditKind, Entry, EntryType, ExternalId, Fingerprint, IdempotencyKey, MicroUsd,
-    Refusal, RefusalReason, Reservation, ReservationAfter, ReservationState, Timestamp, envelope::Envelope,
-    posting::Posting,
+    Account, AccountId, AccountSettings, Entry, ExternalId, ExternalIds, Fingerprint, IdempotencyKey,
+    MicroUsd, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationState, Since, Timestamp,
+    envelope::Envelope, posting::Posting,
 };
 
 /// The accounts, earlier answers, originals, payments and reservations that commands name, and the changes that
@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug, Default)]
 pub struct Book {
     accounts: HashMap<AccountId, AccountBook>,
-    external_credits: HashMap<(CreditKind, ExternalId), ExternalCredit>,
+    payments: HashMap<ExternalId, Payment>,
     changes: Changes,
 }
 
@@ -31,8 +31,10 @@ pub struct Changes {
     pub reservations: Vec<Reservation>,
     /// The refusals.
     pub refusals: Vec<Refused>,
-    /// The credited payments.
-    pub external_credits: Vec<(CreditKind, ExternalId, ExternalCredit)>,
+    /// The accounts whose settings have changed, with the new ones.
+    pub settings: Vec<(AccountId, AccountSettings)>,
+    /// The new names of payments.
+    pub payments: Vec<(ExternalId, Payment)>,
     /// The keys answered with the entry of another key.
     pub external_replays: Vec<ExternalReplay>,
 }
@@ -64,14 +66,14 @@ pub struct Original {
     pub refunded: MicroUsd,
 }
 
-/// The account that was credited for a payment of another system.
+/// The entry that a payment of another system has written.
 #[derive(Debug, Clone)]
-pub struct ExternalCredit {
+pub struct Payment {
     /// The account.
     pub account_id: AccountId,
     /// The entry's sequence in it.
     pub sequence: i64,
-    /// The entry, if it is in the account that asks.
+    /// The entry, if its account is in the book.
     pub entry: Option<Arc<Entry>>,
 }
 
@@ -106,9 +108,12 @@ struct AccountBook {
     originals: HashMap<i64, Original>,
     reservations: HashMap<IdempotencyKey, Reservation>,
     is_changed: bool,
+    has_new_settings: bool,
     /// Open reservations whose leases have expired: they are ended first.
     lapsed: Vec<IdempotencyKey>,
     changed_reservations: BTreeSet<IdempotencyKey>,
+    /// How many reservations are open. Counts from what was loaded; only closing the account needs it.
+    open_reservations: i64,
 }
 
 impl Book {
@@ -120,8 +125,10 @@ impl Book {
             originals: HashMap::new(),
             reservations: HashMap::new(),
             is_changed: false,
+            has_new_settings: false,
             lapsed: Vec::new(),
             changed_reservations: BTreeSet::new(),
+            open_reservations: 0,
         };
         self.accounts.insert(account_id, book);
     }
@@ -163,9 +170,16 @@ impl Book {
         }
     }
 
-    /// Adds the account that was credited for a payment.
-    pub fn put_external_credit(&mut self, kind: CreditKind, external_id: ExternalId, credit: ExternalCredit) {
-        self.external_credits.insert((kind, external_id), credit);
+    /// Adds a name of a payment that is known.
+    pub fn put_payment(&mut self, external_id: ExternalId, payment: Payment) {
+        self.payments.insert(external_id, payment);
+    }
+
+    /// Sets how many reservations of an account are open, recorded expiries or not.
+    pub fn put_open_reservations(&mut self, account_id: &AccountId, count: i64) {
+        if let Some(book) = self.accounts.get_mut(account_id) {
+            book.open_reservations = count;
+        }
     }
 
     /// The account, with all decisions so far.
@@ -215,10 +229,30 @@ impl Book {
         lapsed
     }
 
-    /// The account that was credited for a payment, if any.
+    /// The entry of a payment, if it is known.
     #[must_use]
-    pub fn external_credit(&self, kind: CreditKind, external_id: &ExternalId) -> Option<&ExternalCredit> {
-        self.external_credits.get(&(kind, external_id.clone()))
+    pub fn payment(&self, external_id: &ExternalId) -> Option<&Payment> {
+        self.payments.get(external_id)
+    }
+
+    /// How many reservations of an account are open, with all decisions so far.
+    pub(super) fn open_reservations(&self, account_id: &AccountId) -> i64 {
+        self.accounts.get(account_id).map_or(0, |book| book.open_reservations)
+    }
+
+    /// What has happened since an entry was written.
+    pub(super) fn since(&self, entry: &Entry, now: Timestamp) -> Since {
+        let account_id = &entry.account_id;
+        let read_time = self.account(account_id).map_or(now, |account| account.time(now));
+        let original = self.original(account_id, entry.sequence);
+        let reservation = entry.reservation.as_ref().and_then(|after| {
+            self.reservation(account_id, &after.reservation_id).map(|found| found.clone().at(read_time))
+        });
+        Since {
+            read_time,
+            undone: original.map_or(MicroUsd::ZERO, |original| original.refunded),
+            reservation,
+        }
     }
 
     /// The changes.
@@ -228,6 +262,9 @@ impl Book {
         for (account_id, mut book) in self.accounts.into_iter().filter(|(_, book)| book.is_changed) {
             let reservations = book.changed_reservations.iter().filter_map(|id| book.reservations.remove(id));
             changes.reservations.extend(reservations);
+            if book.has_new_settings {
+                changes.settings.push((account_id.clone(), book.account.settings));
+            }
             changes.accounts.push((account_id, book.account));
         }
         changes.accounts.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -247,6 +284,10 @@ impl Book {
         book.account.last_sequence = entry.sequence;
         book.account.update_time = entry.create_time;
         book.is_changed = true;
+        if let Some(settings) = entry.settings {
+            book.account.settings = settings;
+            book.has_new_settings = true;
+        }
         if let Some(after) = &entry.reservation {
             book.keep_reservation(&entry, after);
         }
@@ -258,15 +299,7 @@ impl Book {
         book.originals
             .insert(entry.sequence, Original { entry: Arc::clone(&entry), refunded: MicroUsd::ZERO });
         self.record(envelope, Answer::Applied(Arc::clone(&entry)));
-        if let (EntryType::Credit(kind), Some(external_id)) = (entry.entry_type, &entry.external_id) {
-            let credit = ExternalCredit {
-                account_id: entry.account_id.clone(),
-                sequence: entry.sequence,
-                entry: Some(Arc::clone(&entry)),
-            };
-            self.put_external_credit(kind, external_id.clone(), credit.clone());
-            self.changes.external_credits.push((kind, external_id.clone(), credit));
-        }
+        self.name_payment(&entry, &entry.external_ids);
         self.changes.entries.push((Arc::clone(&entry), envelope.fingerprint.clone()));
         Some(entry)
     }
@@ -288,8 +321,15 @@ impl Book {
         refusal
     }
 
-    /// Records that an operation was answered with the entry of another key.
-    pub(super) fn answer_with(&mut self, envelope: &Envelope, entry: Arc<Entry>, now: Timestamp) {
+    /// Records that an operation was answered with the entry of another key, and the further names of its payment.
+    pub(super) fn answer_with(
+        &mut self,
+        envelope: &Envelope,
+        entry: Arc<Entry>,
+        external_ids: &ExternalIds,
+        now: Timestamp,
+    ) {
+        self.name_payment(&entry, external_ids);
         self.record(envelope, Answer::Applied(Arc::clone(&entry)));
         self.changes.external_replays.push(ExternalReplay {
             key: envelope.key.clone(),
@@ -297,6 +337,19 @@ impl Book {
             entry,
             create_time: now,
         });
+    }
+
+    /// Records the names of an entry's payment that are not known yet.
+    fn name_payment(&mut self, entry: &Arc<Entry>, external_ids: &ExternalIds) {
+        for external_id in external_ids.iter() {
+            if self.payments.contains_key(external_id) {
+                continue;
+            }
+            let (account_id, sequence) = (entry.account_id.clone(), entry.sequence);
+            let payment = Payment { account_id, sequence, entry: Some(Arc::clone(entry)) };
+            self.put_payment(external_id.clone(), payment.clone());
+            self.changes.payments.push((external_id.clone(), payment));
+        }
     }
 
     fn record(&mut self, envelope: &Envelope, answer: Answer) {
@@ -324,10 +377,18 @@ impl AccountBook {
             create_time: entry.create_time,
             note: entry.note.clone(),
             status: after.status,
+            close_sequence: None,
         });
+        let was_open =
+            reservation.sequence != entry.sequence && reservation.status.state == ReservationState::Open;
+        let is_open = after.status.state == ReservationState::Open;
+        if reservation.status.state != after.status.state {
+            reservation.close_sequence = Some(entry.sequence);
+        }
         reservation.status = after.status;
+        self.open_reservations += i64::from(is_open) - i64::from(was_open);
         self.changed_reservations.insert(id.clone());
-        if after.status.state == ReservationState::Open {
+        if is_open {
             let expire_time = after.status.expire_time;
             let next = self.account.next_expire_time.map_or(expire_time, |next| next.min(expire_time));
             self.account.next_expire_time = Some(next);
@@ -347,7 +408,8 @@ impl Changes {
     pub fn are_entries_only(&self) -> bool {
         self.reservations.is_empty()
             && self.refusals.is_empty()
-            && self.external_credits.is_empty()
+            && self.settings.is_empty()
+            && self.payments.is_empty()
             && self.external_replays.is_empty()
     }
 }

@@ -85,8 +85,9 @@ impl Command {
 mod tests {
     use super::*;
     use crate::accounting::{
-        AccountId, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Credit, CreditKind, Extend,
-        ExternalId, OveragePolicy, Reason, Refund, Release, Reserve, Ttl,
+        AccountId, AccountState, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Credit, CreditKind,
+        ExpiryPolicy, Extend, ExternalIds, MicroUsd, Reason, Refund, Release, Reserve, SetAccount,
+        ShortfallPolicy, Ttl,
     };
 
     fn amount(micro_usd: i64) -> Amount {
@@ -94,8 +95,13 @@ mod tests {
     }
 
     fn credit(micro_usd: i64, kind: CreditKind, external_id: &str) -> Operation {
-        let external_id = ExternalId::parse("external_id", external_id).ok();
-        Operation::Credit(Credit::new(amount(micro_usd), kind, external_id).unwrap())
+        let external_ids = external_id.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let external_ids = ExternalIds::parse(&external_ids).unwrap();
+        Operation::Credit(Credit::new(amount(micro_usd), kind, external_ids).unwrap())
+    }
+
+    fn charge(shortfall_policy: ShortfallPolicy) -> Operation {
+        Operation::Charge(Charge { amount: amount(5), shortfall_policy })
     }
 
     fn refund(charge: ChargeName) -> Operation {
@@ -111,14 +117,22 @@ mod tests {
         IdempotencyKey::parse_of_reservation(text).unwrap()
     }
 
-    fn capture(overage_policy: OveragePolicy, keep_open: bool) -> Operation {
+    fn capture(shortfall_policy: ShortfallPolicy, keep_open: bool) -> Operation {
         let reservation_id = reservation_id("r1");
-        Operation::Capture(Capture { reservation_id, amount: amount(5), overage_policy, keep_open })
+        Operation::Capture(Capture { reservation_id, amount: amount(5), shortfall_policy, keep_open })
     }
 
     fn extend(reservation: &str, additional: Option<i64>, ttl: Option<i64>) -> Operation {
         let ttl = ttl.and_then(Ttl::from_micros);
-        Operation::Extend(Extend::new(reservation_id(reservation), additional.map(amount), ttl).unwrap())
+        Operation::Extend(
+            Extend::new(reservation_id(reservation), additional.map(amount), ttl, None).unwrap(),
+        )
+    }
+
+    fn set_account(state: Option<AccountState>, debt_limit: Option<i64>, forfeit: Option<i64>) -> Operation {
+        let (actor, reason) = (Actor::parse("ann").unwrap(), Reason::parse("why").unwrap());
+        let forfeit = forfeit.map(MicroUsd::new);
+        Operation::SetAccount(SetAccount::new(state, debt_limit, forfeit, actor, reason).unwrap())
     }
 
     fn release(reservation: &str) -> Operation {
@@ -143,7 +157,7 @@ mod tests {
         let cases = [
             ((deposit(), plain()), (credit(6, CreditKind::Deposit, ""), plain()), vec!["amount_micro_usd"]),
             ((deposit(), plain()), (credit(5, CreditKind::Earning, ""), plain()), vec!["entry_type"]),
-            ((deposit(), plain()), (credit(5, CreditKind::Deposit, "x"), plain()), vec!["external_id"]),
+            ((deposit(), plain()), (credit(5, CreditKind::Deposit, "x"), plain()), vec!["external_ids"]),
             ((deposit(), note("a", &[])), (deposit(), note("b", &[])), vec!["reference"]),
             ((deposit(), note("a", &[])), (deposit(), plain()), vec!["reference"]),
             (
@@ -158,20 +172,16 @@ mod tests {
                 (refund(ChargeName::Sequence(1)), plain()),
                 vec!["charge_sequence", "charge_idempotency_key"],
             ),
+            ((deposit(), plain()), (charge(ShortfallPolicy::Reject), plain()), vec!["method"]),
             (
-                (deposit(), plain()),
-                (Operation::Charge(Charge { amount: amount(5) }), plain()),
-                vec!["method"],
+                (capture(ShortfallPolicy::Reject, false), plain()),
+                (capture(ShortfallPolicy::AllowDebt, true), plain()),
+                vec!["shortfall_policy", "keep_open"],
             ),
             (
-                (capture(OveragePolicy::Reject, false), plain()),
-                (capture(OveragePolicy::AllowDebt, true), plain()),
-                vec!["overage_policy", "keep_open"],
-            ),
-            (
-                (capture(OveragePolicy::AllowDebt, true), plain()),
-                (capture(OveragePolicy::CollectAvailable, true), plain()),
-                vec!["overage_policy"],
+                (capture(ShortfallPolicy::AllowDebt, true), plain()),
+                (capture(ShortfallPolicy::CollectAvailable, true), plain()),
+                vec!["shortfall_policy"],
             ),
             (
                 (extend("r1", Some(5), None), plain()),
@@ -193,8 +203,8 @@ mod tests {
         ChargeName::Key(IdempotencyKey::parse("charge_idempotency_key", text).unwrap())
     }
 
-    fn reserve(ttl: Option<i64>) -> Operation {
-        Operation::Reserve(Reserve { amount: amount(5), ttl: ttl.and_then(Ttl::from_micros) })
+    fn reserve(ttl: Option<i64>, expiry_policy: ExpiryPolicy) -> Operation {
+        Operation::Reserve(Reserve { amount: amount(5), ttl: ttl.and_then(Ttl::from_micros), expiry_policy })
     }
 
     fn expire(reservation: &str) -> Operation {
@@ -216,20 +226,25 @@ mod tests {
                 "0101000000000000000502000000000000000103df49cb665346890a",
             ),
             (credit(5, CreditKind::Deposit, ""), "Credit", "01010000000000000005020000000000000002"),
-            (Operation::Charge(Charge { amount: amount(5) }), "Charge", "02010000000000000005"),
+            (charge(ShortfallPolicy::Reject), "Charge", "02010000000000000005"),
+            (charge(ShortfallPolicy::AllowDebt), "Charge", "020100000000000000050c0000000000000003"),
             (refund(ChargeName::Sequence(7)), "Refund", "03010000000000000005060000000000000007"),
             (refund(key("k")), "Refund", "03010000000000000005078254c329a92850f6"),
             (admin("ann", "why"), "AdminCredit", "040100000000000000050849915e0d7d4b402e092be23c585f15e5fd"),
-            (reserve(None), "Reserve", "05010000000000000005"),
-            (reserve(Some(7)), "Reserve", "050100000000000000050a0000000000000007"),
-            (capture(OveragePolicy::Reject, false), "Capture", "060b82f3e9c695dc6b8d010000000000000005"),
+            (reserve(None, ExpiryPolicy::Release), "Reserve", "05010000000000000005"),
             (
-                capture(OveragePolicy::CollectAvailable, false),
+                reserve(Some(7), ExpiryPolicy::Capture),
+                "Reserve",
+                "050100000000000000050a00000000000000070f0000000000000002",
+            ),
+            (capture(ShortfallPolicy::Reject, false), "Capture", "060b82f3e9c695dc6b8d010000000000000005"),
+            (
+                capture(ShortfallPolicy::CollectAvailable, false),
                 "Capture",
                 "060b82f3e9c695dc6b8d0100000000000000050c0000000000000002",
             ),
             (
-                capture(OveragePolicy::AllowDebt, true),
+                capture(ShortfallPolicy::AllowDebt, true),
                 "Capture",
                 "060b82f3e9c695dc6b8d0100000000000000050c00000000000000030d0000000000000001",
             ),
@@ -240,6 +255,11 @@ mod tests {
                 "080b82f3e9c695dc6b8d0a00000000000000070e0000000000000005",
             ),
             (expire("r1"), "expiry", "090b82f3e9c695dc6b8d"),
+            (
+                set_account(Some(AccountState::Closed), Some(-1), Some(-5)),
+                "SetAccount",
+                "0a10000000000000000311ffffffffffffffff12fffffffffffffffb0849915e0d7d4b402e092be23c585f15e5fd",
+            ),
         ];
         for (operation, method, pinned) in cases {
             let plain = fingerprint(operation.clone(), note("", &[]));

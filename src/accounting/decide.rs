@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Answer, Book, Command, Entry, EntryType, Invalid, KeyReused, Limits, Recorded, Refusal, RefusalReason,
-    Reservation, Timestamp,
+    Answer, Book, Command, Entry, Invalid, KeyReused, Limits, Recorded, Refusal, RefusalReason, Since,
+    Timestamp,
     posting::Posting,
     verdict::{NotFound, Situation, Verdict},
 };
@@ -16,10 +16,8 @@ pub enum Outcome {
     Applied {
         /// The entry that was written.
         entry: Arc<Entry>,
-        /// Whether an earlier call wrote it.
-        replayed: bool,
-        /// The reservation right after the entry, if the entry concerns one.
-        reservation: Option<Reservation>,
+        /// What has happened since, if an earlier call wrote it: then this is a replay.
+        since: Option<Since>,
     },
     /// Refused, permanently.
     Refused(Arc<Refusal>),
@@ -56,7 +54,7 @@ pub fn decide(
 
 fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limits) -> Outcome {
     if let Some(recorded) = book.answer(command.account_id(), command.key()) {
-        return repeat(book, recorded, command);
+        return repeat(book, recorded, command, now);
     }
     if let Some(outcome) = forbid(limits, command, now) {
         return outcome;
@@ -65,12 +63,13 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
     let verdict = command.operation().describe().judge(&Situation { envelope, book, now, limits });
     let reason = match verdict {
         Verdict::Post(posting) => match book.post(envelope, posting, now) {
-            Some(entry) => return applied(book, entry, false),
+            Some(entry) => return Outcome::Applied { entry, since: None },
             None => RefusalReason::BalanceOverflow,
         },
-        Verdict::CreditedBefore(entry) => {
-            book.answer_with(envelope, Arc::clone(&entry), now);
-            return applied(book, entry, true);
+        Verdict::PaidBefore(entry) => {
+            let external_ids = command.references().external_ids.unwrap_or(&entry.external_ids);
+            book.answer_with(envelope, Arc::clone(&entry), external_ids, now);
+            return replayed(book, entry, now);
         }
         Verdict::NotFound(not_found) => return Outcome::NotFound(not_found),
         Verdict::Refuse(reason) => reason,
@@ -80,23 +79,20 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
 
 /// The answer to a key that was answered before: the same answer, if the request is the same. Comes before any look at the
 /// state of the account, which has changed since.
-fn repeat(book: &Book, recorded: &Recorded, command: &Command) -> Outcome {
+fn repeat(book: &Book, recorded: &Recorded, command: &Command, now: Timestamp) -> Outcome {
     if recorded.fingerprint != *command.fingerprint() {
         return Outcome::KeyReused(recorded.fingerprint.reused_by(command.fingerprint()));
     }
     match &recorded.answer {
-        Answer::Applied(entry) => applied(book, Arc::clone(entry), true),
+        Answer::Applied(entry) => replayed(book, Arc::clone(entry), now),
         Answer::Refused(refusal) => Outcome::Refused(Arc::clone(refusal)),
     }
 }
 
-/// The answer by an entry: with the reservation as it stood right after the entry, not as it stands now.
-fn applied(book: &Book, entry: Arc<Entry>, replayed: bool) -> Outcome {
-    let reservation = entry.reservation.as_ref().and_then(|after| {
-        let reservation = book.reservation(&entry.account_id, &after.reservation_id)?;
-        Some(Reservation { status: after.status, ..reservation.clone() })
-    });
-    Outcome::Applied { entry, replayed, reservation }
+/// The answer by an earlier entry, with what has happened since.
+fn replayed(book: &Book, entry: Arc<Entry>, now: Timestamp) -> Outcome {
+    let since = Some(book.since(&entry, now));
+    Outcome::Applied { entry, since }
 }
 
 /// Ends reservations whose leases have expired, under the service's own keys.
@@ -104,8 +100,10 @@ fn expire_lapsed(book: &mut Book, now: Timestamp) {
     for reservation in book.take_lapsed() {
         let id = reservation.reservation_id.clone();
         let command = Command::expire(reservation.account_id, id.clone());
-        let posting = Posting::moving(EntryType::Expire, id, reservation.status.expire());
-        book.post(command.envelope(), posting, now);
+        let (entry_type, movement) = reservation.status.lapse();
+        let posting = Posting::moving(entry_type, id, movement);
+        let effective_time = Some(reservation.status.expire_time);
+        book.post(command.envelope(), Posting { effective_time, ..posting }, now);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Entries: the rows of the journal.
 
 use super::{
-    AccountId, Actor, Balance, CallerName, EntryType, ExternalId, IdempotencyKey, MicroUsd, Note, Reason,
-    ReservationStatus, Timestamp,
+    AccountId, AccountSettings, Actor, Balance, CallerName, EntryType, ExternalIds, IdempotencyKey, MicroUsd,
+    Note, Reason, ReservationStatus, Timestamp,
 };
 
 /// One immutable row of the journal: one applied operation on one account.
@@ -22,8 +22,8 @@ pub struct Entry {
     pub balance_after: Balance,
     /// The operation's key; `None` only on imported history.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// The payment's id in another system.
-    pub external_id: Option<ExternalId>,
+    /// The payment's ids in other systems, as its first call gave them.
+    pub external_ids: ExternalIds,
     /// What the caller wrote beside it.
     pub note: Note,
     /// The operator who decided on the credit.
@@ -32,10 +32,17 @@ pub struct Entry {
     pub reason: Option<Reason>,
     /// The reservation that it opened, changed or ended.
     pub reservation: Option<ReservationAfter>,
+    /// The part of a charge or capture that could not be collected.
+    pub uncollected: MicroUsd,
     /// The charge or capture that a refund gives back.
     pub refunded_sequence: Option<i64>,
+    /// What an operator decided about the account: its settings right after this entry.
+    pub settings: Option<AccountSettings>,
     /// When it was written. Never earlier than the entry before it.
     pub create_time: Timestamp,
+    /// When it took effect: the end of a lease, if it records that; otherwise when it was written. Never earlier than of the
+    /// entry before it.
+    pub effective_time: Timestamp,
     /// The caller; `None` for entries of the service's own, and for callers without credentials.
     pub caller: Option<CallerName>,
 }
@@ -47,6 +54,4 @@ pub struct ReservationAfter {
     pub reservation_id: IdempotencyKey,
     /// Its status.
     pub status: ReservationStatus,
-    /// The part of a capture that could not be collected.
-    pub uncollected: MicroUsd,
 }

@@ -36,11 +36,13 @@ pub enum EntryType {
     Extend,
     /// A hold freed because its lease expired.
     Expire,
+    /// A decision of an operator about the account.
+    AccountChange,
 }
 
 impl EntryType {
     /// Every type, in the order of the numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Credit(CreditKind::StripeDeposit),
         Self::Credit(CreditKind::Deposit),
         Self::Credit(CreditKind::Earning),
@@ -54,6 +56,7 @@ impl EntryType {
         Self::Release,
         Self::Extend,
         Self::Expire,
+        Self::AccountChange,
     ];
 
     /// The number of the type, in SQL and in the proto.
@@ -73,6 +76,7 @@ impl EntryType {
             Self::Release => 11,
             Self::Extend => 12,
             Self::Expire => 13,
+            Self::AccountChange => 14,
         }
     }
 
@@ -99,6 +103,7 @@ impl EntryType {
             Self::Release => "RELEASE",
             Self::Extend => "EXTEND",
             Self::Expire => "EXPIRE",
+            Self::AccountChange => "ACCOUNT_CHANGE",
         }
     }
 
@@ -113,7 +118,8 @@ impl EntryType {
             | Self::Reserve
             | Self::Release
             | Self::Extend
-            | Self::Expire => false,
+            | Self::Expire
+            | Self::AccountChange => false,
         }
     }
 }
@@ -129,6 +135,6 @@ mod tests {
             assert_eq!(EntryType::from_number(entry_type.number()), Some(entry_type));
         }
         assert_eq!(EntryType::from_number(0), None);
-        assert_eq!(EntryType::from_number(14), None);
+        assert_eq!(EntryType::from_number(15), None);
     }
 }

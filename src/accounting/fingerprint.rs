@@ -9,7 +9,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Amount, IdempotencyKey, Metadata, Note, Ttl,
+    Amount, ExpiryPolicy, IdempotencyKey, Metadata, Note, Ttl,
     method::{Method, method_name},
 };
 
@@ -32,7 +32,7 @@ pub struct KeyReused {
 pub(super) enum Field {
     Amount = 1,
     EntryType = 2,
-    ExternalId = 3,
+    ExternalIds = 3,
     Reference = 4,
     Metadata = 5,
     ChargeSequence = 6,
@@ -41,9 +41,13 @@ pub(super) enum Field {
     Reason = 9,
     Ttl = 10,
     ReservationId = 11,
-    OveragePolicy = 12,
+    ShortfallPolicy = 12,
     KeepOpen = 13,
     AdditionalAmount = 14,
+    ExpiryPolicy = 15,
+    State = 16,
+    DebtLimit = 17,
+    Forfeit = 18,
 }
 
 const FIELD_BYTES: usize = 9; // the field's number and eight bytes
@@ -103,8 +107,17 @@ impl Fingerprint {
     }
 
     pub(super) fn ttl(self, ttl: Option<Ttl>) -> Self {
-        match ttl {
-            Some(ttl) => self.number(Field::Ttl, ttl.micros()),
+        self.optional(Field::Ttl, ttl.map(Ttl::micros))
+    }
+
+    pub(super) fn expiry_policy(self, policy: Option<ExpiryPolicy>) -> Self {
+        self.optional(Field::ExpiryPolicy, policy.map(|policy| policy.number().into()))
+    }
+
+    /// Adds a number, unless it is at its default.
+    pub(super) fn optional(self, field: Field, value: Option<i64>) -> Self {
+        match value {
+            Some(value) => self.number(field, value),
             None => self,
         }
     }
@@ -147,7 +160,7 @@ fn field_name(number: u8) -> &'static str {
     match number {
         1 => "amount_micro_usd",
         2 => "entry_type",
-        3 => "external_id",
+        3 => "external_ids",
         4 => "reference",
         5 => "metadata",
         6 => "charge_sequence",
@@ -156,9 +169,13 @@ fn field_name(number: u8) -> &'static str {
         9 => "reason",
         10 => "ttl",
         11 => "reservation_id",
-        12 => "overage_policy",
+        12 => "shortfall_policy",
         13 => "keep_open",
         14 => "additional_amount_micro_usd",
+        15 => "expiry_policy",
+        16 => "state",
+        17 => "debt_limit_micro_usd",
+        18 => "forfeit_micro_usd",
         _ => "unknown", // written by a later version
     }
 }

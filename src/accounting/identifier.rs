@@ -7,6 +7,10 @@ use super::{EntryType, Invalid, Problem};
 /// The prefix of the service's own keys, such as `billing/expire/<reservation>`.
 pub const RESERVED_KEY_PREFIX: &str = "billing/";
 
+/// The names of methods, as far as they are not those of entry types.
+const METHOD_WORDS: [&str; 6] =
+    ["credit", "extend_reservation", "extendreservation", "admincredit", "setaccount", "set_account"];
+
 /// Words that cannot identify one operation, because many operations used them as references; in addition to the names of
 /// methods and entry types. Compared case-insensitively.
 const GENERIC_KEYS: [&str; 25] = [
@@ -151,7 +155,7 @@ fn is_generic(key: &str, account_id: &AccountId) -> bool {
     let word = key.to_ascii_lowercase();
     let word = word.strip_prefix("entry_type_").unwrap_or(&word);
     GENERIC_KEYS.contains(&word)
-        || ["credit", "extend_reservation", "extendreservation", "admincredit"].contains(&word)
+        || METHOD_WORDS.contains(&word)
         || EntryType::ALL.iter().any(|entry_type| entry_type.name().eq_ignore_ascii_case(word))
         || word == account_id.as_str().to_ascii_lowercase()
         || key.strip_prefix("reserve:") == Some(account_id.as_str())

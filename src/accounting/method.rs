@@ -14,10 +14,11 @@ pub(super) enum Method {
     ExtendReservation = 8,
     /// The service's own.
     Expire = 9,
+    SetAccount = 10,
 }
 
 /// The names of the methods in the proto, in the order of the numbers.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "Credit",
     "Charge",
     "Refund",
@@ -27,6 +28,7 @@ const NAMES: [&str; 9] = [
     "Release",
     "ExtendReservation",
     "expiry",
+    "SetAccount",
 ];
 
 /// The name of the method with a number; "unknown" if a later version has added it.

@@ -14,17 +14,20 @@
 //! | replay      | a call whose key has been answered before; it gets the same answer, and moves nothing       |
 //! | reservation | money held for work in progress: open, then captured, released or expired: [`Reservation`]  |
 //! | reference   | free text for people; repeats freely; never used for deduplication                          |
-//! | external id | a payment's id in another system; credited at most once per entry type: [`ExternalId`]      |
+//! | external id | a payment's name in another system: names one entry, over all accounts: [`ExternalId`]     |
 //!
 //! Read [`decide()`] first: it is the whole business in one function. A [`Book`] is what it reads and writes.
 
 mod account;
+mod account_settings;
 mod book;
 mod command;
 mod decide;
 mod entry;
 mod entry_type;
 mod envelope;
+mod expiry_policy;
+mod external_ids;
 mod fingerprint;
 mod identifier;
 mod invalid;
@@ -37,15 +40,20 @@ mod operation;
 mod posting;
 mod refusal;
 mod reservation;
+mod shortfall;
+mod since;
 mod timestamp;
 mod verdict;
 
 pub use account::Account;
-pub use book::{Answer, Book, Changes, ExternalCredit, ExternalReplay, Original, Recorded, Refused};
+pub use account_settings::{AccountSettings, AccountState};
+pub use book::{Answer, Book, Changes, ExternalReplay, Original, Payment, Recorded, Refused};
 pub use command::Command;
 pub use decide::{Outcome, decide};
 pub use entry::{Entry, ReservationAfter};
 pub use entry_type::{CreditKind, EntryType};
+pub use expiry_policy::ExpiryPolicy;
+pub use external_ids::ExternalIds;
 pub use fingerprint::{Fingerprint, KeyReused};
 pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
 pub use invalid::{Invalid, Problem};
@@ -53,10 +61,12 @@ pub use limits::Limits;
 pub use money::{Amount, Balance, MicroUsd, Usd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
 pub use operation::{
-    AdminCredit, Capture, Charge, ChargeName, Credit, Expire, Extend, Operation, OveragePolicy, References,
-    Refund, Release, Reserve,
+    AdminCredit, Capture, Charge, ChargeName, Credit, Expire, Extend, Operation, References, Refund, Release,
+    Reserve, SetAccount,
 };
 pub use refusal::{Refusal, RefusalReason};
 pub use reservation::{Reservation, ReservationState, ReservationStatus};
+pub use shortfall::ShortfallPolicy;
+pub use since::Since;
 pub use timestamp::{Timestamp, Ttl};
 pub use verdict::NotFound;

@@ -1,6 +1,6 @@
 //! Refusals for business reasons.
 
-use super::{AccountId, EntryType, Metadata, MicroUsd, ReservationState, Timestamp};
+use super::{AccountId, Balance, EntryType, Metadata, MicroUsd, ReservationState, Timestamp};
 
 /// Why an operation was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum RefusalReason {
     InsufficientFunds {
         /// What is available.
         available: MicroUsd,
+        /// What is held of what is posted.
+        held: MicroUsd,
         /// What is required.
         required: MicroUsd,
     },
@@ -22,11 +24,11 @@ pub enum RefusalReason {
         /// What it is.
         entry_type: EntryType,
     },
-    /// The payment was credited before, to another account or with another amount.
+    /// The payment is known, from another account or with another amount; or its ids are known as different payments.
     ExternalIdConflict {
-        /// The payment's id.
+        /// The id that is known.
         external_id: String,
-        /// Which of the two differs: `account_id` or `amount_micro_usd`. Never the other account's name.
+        /// What differs: `account_id`, `amount_micro_usd` or `external_ids`. Never the other account's name.
         conflict: &'static str,
     },
     /// The balance would overflow int64.
@@ -45,6 +47,8 @@ pub enum RefusalReason {
     ReservationClosed {
         /// Its state.
         state: ReservationState,
+        /// The sequence of the entry that ended it.
+        sequence: Option<i64>,
     },
     /// The reservation has ended because its lease expired.
     ReservationExpired,
@@ -52,6 +56,20 @@ pub enum RefusalReason {
     DebtLimit {
         /// The limit.
         limit: MicroUsd,
+    },
+    /// An operator has frozen the account: it spends nothing new.
+    AccountFrozen,
+    /// An operator has closed the account.
+    AccountClosed,
+    /// The account cannot be closed while reservations are open, even if they hold nothing.
+    ReservationsOpen {
+        /// What they hold.
+        held: MicroUsd,
+    },
+    /// The account cannot be closed: what is to be forfeited is not what is posted.
+    ForfeitMismatch {
+        /// What is posted.
+        posted: MicroUsd,
     },
 }
 
@@ -64,25 +82,32 @@ pub struct Refusal {
     pub reason: String,
     /// The message, for people.
     pub message: String,
-    /// The figures of the message, for programs.
+    /// The figures of the message, for programs, and `refused_time`.
     pub metadata: Metadata,
     /// When it was first refused.
     pub create_time: Timestamp,
 }
 
 impl RefusalReason {
+    /// Fails if a balance has less available than is required.
+    pub(super) fn unless_covered(balance: Balance, required: MicroUsd) -> Result<(), Self> {
+        let (available, held) = (balance.available(), balance.held());
+        if required > available { Err(Self::InsufficientFunds { available, held, required }) } else { Ok(()) }
+    }
+
     /// The refusal for this reason.
     pub(super) fn refusal(&self, account_id: &AccountId, now: Timestamp) -> Refusal {
+        let refused_time = ("refused_time".to_owned(), now.to_string());
         Refusal {
             account_id: account_id.clone(),
             reason: self.name().to_owned(),
             message: self.message(),
-            metadata: self.metadata(),
+            metadata: self.metadata().into_iter().chain([refused_time]).collect(),
             create_time: now,
         }
     }
 
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 14] = [
         "INSUFFICIENT_FUNDS",
         "REFUND_EXCEEDS_CHARGE",
         "NOT_REFUNDABLE",
@@ -93,6 +118,10 @@ impl RefusalReason {
         "RESERVATION_CLOSED",
         "RESERVATION_EXPIRED",
         "DEBT_LIMIT",
+        "ACCOUNT_FROZEN",
+        "ACCOUNT_CLOSED",
+        "RESERVATIONS_OPEN",
+        "FORFEIT_MISMATCH",
     ];
 
     /// The name of the reason, as in the proto's table of errors.
@@ -109,6 +138,10 @@ impl RefusalReason {
             Self::ReservationClosed { .. } => "RESERVATION_CLOSED",
             Self::ReservationExpired => "RESERVATION_EXPIRED",
             Self::DebtLimit { .. } => "DEBT_LIMIT",
+            Self::AccountFrozen => "ACCOUNT_FROZEN",
+            Self::AccountClosed => "ACCOUNT_CLOSED",
+            Self::ReservationsOpen { .. } => "RESERVATIONS_OPEN",
+            Self::ForfeitMismatch { .. } => "FORFEIT_MISMATCH",
         }
     }
 
@@ -122,7 +155,7 @@ impl RefusalReason {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::InsufficientFunds { available, required } => {
+            Self::InsufficientFunds { available, held: _, required } => {
                 format!("the account has {available} micro-USD available, and {required} are required")
             }
             Self::RefundExceedsCharge { refundable } => {
@@ -132,42 +165,62 @@ impl RefusalReason {
                 format!("only a charge or a capture can be refunded, not a {}", entry_type.name())
             }
             Self::ExternalIdConflict { external_id, conflict } => {
-                format!("the payment {external_id} was credited before with another {conflict}")
+                format!("the payment {external_id} is known with another {conflict}")
             }
             Self::BalanceOverflow => "the balance would become too large to be counted".into(),
             Self::AdminCreditLimit { limit } => {
                 format!("an operator may grant at most {limit} micro-USD at once")
             }
             Self::CaptureExceedsReservation { held } => {
-                format!("the reservation holds {held} micro-USD, and its overage policy is to reject")
+                format!("the reservation holds {held} micro-USD, and the shortfall policy is to reject")
             }
-            Self::ReservationClosed { state } => format!("the reservation has ended: {}", state.name()),
+            Self::ReservationClosed { state, sequence: _ } => {
+                format!("the reservation has ended: {}", state.name())
+            }
             Self::ReservationExpired => "the reservation's lease has run out".into(),
             Self::DebtLimit { limit } => format!("the account may owe at most {limit} micro-USD"),
+            Self::AccountFrozen => "the account is frozen: it spends nothing new".into(),
+            Self::AccountClosed => "the account is closed".into(),
+            Self::ReservationsOpen { held } => {
+                format!("the account has open reservations, which hold {held} micro-USD")
+            }
+            Self::ForfeitMismatch { posted } => {
+                format!("the account has {posted} micro-USD posted: forfeit exactly that to close it")
+            }
         }
     }
 
-    /// The figures of the message, for programs.
+    /// The figures of the message, for programs. A refusal has them, and the time of the first answer.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         let named = |notes: &[(&str, &dyn ToString)]| {
             notes.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
         };
         match self {
-            Self::InsufficientFunds { available, required } => {
-                named(&[("available_micro_usd", available), ("required_micro_usd", required)])
-            }
+            Self::InsufficientFunds { available, held, required } => named(&[
+                ("available_micro_usd", available),
+                ("held_micro_usd", held),
+                ("required_micro_usd", required),
+            ]),
             Self::RefundExceedsCharge { refundable } => named(&[("refundable_micro_usd", refundable)]),
             Self::NotRefundable { entry_type } => named(&[("entry_type", &entry_type.name())]),
             Self::ExternalIdConflict { external_id, conflict } => {
                 named(&[("external_id", external_id), ("conflict", conflict)])
             }
-            Self::BalanceOverflow | Self::ReservationExpired => named(&[]),
+            Self::BalanceOverflow | Self::ReservationExpired | Self::AccountFrozen | Self::AccountClosed => {
+                named(&[])
+            }
             Self::AdminCreditLimit { limit } | Self::DebtLimit { limit } => {
                 named(&[("limit_micro_usd", limit)])
             }
-            Self::CaptureExceedsReservation { held } => named(&[("held_micro_usd", held)]),
-            Self::ReservationClosed { state } => named(&[("state", &state.name())]),
+            Self::CaptureExceedsReservation { held } | Self::ReservationsOpen { held } => {
+                named(&[("held_micro_usd", held)])
+            }
+            Self::ReservationClosed { state, sequence: Some(sequence) } => {
+                named(&[("state", &state.name()), ("sequence", sequence)])
+            }
+            Self::ReservationClosed { state, sequence: None } => named(&[("state", &state.name())]),
+            Self::ForfeitMismatch { posted } => named(&[("posted_micro_usd", posted)]),
         }
     }
 }

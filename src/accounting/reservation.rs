@@ -1,6 +1,6 @@
 //! Money held for work in progress: a reservation, and its states.
 
-use super::{AccountId, IdempotencyKey, MicroUsd, Note, Timestamp};
+use super::{AccountId, ExpiryPolicy, IdempotencyKey, MicroUsd, Note, Timestamp};
 
 /// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub enum ReservationState {
     Captured,
     /// Ended by the caller.
     Released,
-    /// Ended because its lease expired.
+    /// Ended because its lease expired, and what it held was freed.
     Expired,
 }
 
@@ -30,6 +30,8 @@ pub struct Reservation {
     pub note: Note,
     /// What changes during its life.
     pub status: ReservationStatus,
+    /// The sequence of the entry that ended it; `None` while it is open, or while that is not recorded.
+    pub close_sequence: Option<i64>,
 }
 
 /// What changes during a reservation's life.
@@ -43,6 +45,8 @@ pub struct ReservationStatus {
     pub captured: MicroUsd,
     /// When its lease expires or expired.
     pub expire_time: Timestamp,
+    /// What becomes of what it holds when its lease expires.
+    pub expiry_policy: ExpiryPolicy,
     /// When it ended. If its lease expired: the time of expiry, however much later that was recorded.
     pub close_time: Option<Timestamp>,
 }
@@ -84,7 +88,7 @@ impl Reservation {
     /// The reservation at a point in time: if its lease has expired by then, it has ended, whether or not that is recorded.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
-        let status = if self.status.is_lapsed(now) { self.status.expired() } else { self.status };
+        let status = if self.status.is_lapsed(now) { self.status.lapsed() } else { self.status };
         Self { status, ..self }
     }
 }
@@ -95,9 +99,19 @@ impl ReservationStatus {
         self.state == ReservationState::Open && self.expire_time <= now
     }
 
-    /// The same, ended because its lease expired.
-    pub(super) fn expired(self) -> Self {
-        self.ended(ReservationState::Expired, self.expire_time)
+    /// The same, ended because its lease expired: what it holds is captured or freed, as its policy says.
+    pub(super) fn lapsed(self) -> Self {
+        if !self.is_captured_on_expiry() {
+            return self.ended(ReservationState::Expired, self.expire_time);
+        }
+        // Cannot overflow: every operation that changes it makes sure of the sum.
+        let captured = MicroUsd::new(self.captured.get().saturating_add(self.held.get()));
+        Self { captured, ..self.ended(ReservationState::Captured, self.expire_time) }
+    }
+
+    /// Whether the end of its lease charges what it holds.
+    pub(super) fn is_captured_on_expiry(&self) -> bool {
+        self.expiry_policy == ExpiryPolicy::Capture && self.held > MicroUsd::ZERO
     }
 
     /// The same, ended: it holds nothing.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Account, AccountId, Amount, Balance, Book, Entry, EntryType, IdempotencyKey, Limits, MicroUsd,
-    RefusalReason, ReservationStatus, Timestamp, envelope::Envelope, movement::Movement, posting::Posting,
+    Account, AccountId, Amount, Balance, Book, Entry, EntryType, IdempotencyKey, Limits, RefusalReason,
+    Reservation, Timestamp, envelope::Envelope, movement::Movement, posting::Posting,
 };
 
 /// What is not there.
@@ -14,6 +14,8 @@ pub enum NotFound {
     Account,
     /// The entry.
     Entry,
+    /// The payment.
+    Payment,
     /// The charge or capture to refund.
     Charge,
     /// An operation under the key.
@@ -26,8 +28,8 @@ pub enum NotFound {
 pub(super) enum Verdict {
     /// It is applied, by this entry.
     Post(Posting),
-    /// Its payment was credited before, by this entry.
-    CreditedBefore(Arc<Entry>),
+    /// Its payment is known: this entry is the answer, and the ids that are not known yet become further names of it.
+    PaidBefore(Arc<Entry>),
     /// It is refused.
     Refuse(RefusalReason),
     /// Something that it refers to does not exist.
@@ -55,19 +57,30 @@ impl<'a> Situation<'a> {
         self.book.account(self.account_id())
     }
 
+    /// The account, unless nothing has ever happened in it.
+    pub(super) fn known_account(&self) -> Option<&'a Account> {
+        self.account().filter(|account| account.last_sequence > 0)
+    }
+
     /// The time in the account.
     pub(super) fn time(&self) -> Timestamp {
         self.account().map_or(self.now, |account| account.time(self.now))
     }
 
+    /// Fails if an operator has forbidden the account to spend.
+    pub(super) fn may_spend(&self) -> Result<(), RefusalReason> {
+        self.account().map_or(Ok(()), Account::may_spend)
+    }
+
+    /// Fails if an operator has forbidden the account to take money in.
+    pub(super) fn may_earn(&self) -> Result<(), RefusalReason> {
+        self.account().map_or(Ok(()), Account::may_earn)
+    }
+
     /// Fails if the account has less available. An unknown account has nothing.
     pub(super) fn must_have_available(&self, amount: Amount) -> Result<(), RefusalReason> {
-        let available = self.account().map_or(MicroUsd::ZERO, |account| account.balance.available());
-        let required = amount.credited();
-        if required > available {
-            return Err(RefusalReason::InsufficientFunds { available, required });
-        }
-        Ok(())
+        let balance = self.account().map_or(Balance::default(), |account| account.balance);
+        RefusalReason::unless_covered(balance, amount.credited())
     }
 
     /// Applies a movement to a reservation of the account.
@@ -75,13 +88,13 @@ impl<'a> Situation<'a> {
         &self,
         entry_type: EntryType,
         reservation_id: &IdempotencyKey,
-        movement: impl FnOnce(&ReservationStatus, Balance, Timestamp) -> Result<Movement, RefusalReason>,
+        movement: impl FnOnce(&Reservation, &Account, Timestamp) -> Result<Movement, RefusalReason>,
     ) -> Verdict {
         let named = self.book.reservation(self.account_id(), reservation_id);
         let (Some(reservation), Some(account)) = (named, self.account()) else {
             return Verdict::NotFound(NotFound::Reservation);
         };
-        match movement(&reservation.status, account.balance, account.time(self.now)) {
+        match movement(reservation, account, account.time(self.now)) {
             Ok(movement) => Verdict::Post(Posting::moving(entry_type, reservation_id.clone(), movement)),
             Err(reason) => Verdict::Refuse(reason),
         }

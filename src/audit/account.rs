@@ -6,6 +6,7 @@ use super::{
     entries::EntriesAudit,
     reservations::{ReservationsAudit, time_or_none},
 };
+use crate::accounting::AccountState;
 
 #[derive(Debug, Default)]
 pub(super) struct AccountAudit {
@@ -89,12 +90,23 @@ impl AccountAudit {
         if !held.is(row.held) {
             findings.report(Check::AccountHeld, Place::Account, held.sum(), row.held);
         }
+        if self.entries.settings != row.settings {
+            let [expected, found] = [self.entries.settings, row.settings].map(settings);
+            findings.report(Check::AccountSettings, Place::Account, expected, found);
+        }
         findings.compare(Check::AccountLastSequence, place, last_sequence, row.last_sequence);
         if let (Some(first), Some(last)) = (*first_time, self.entries.last_time()) {
             findings.compare(Check::AccountCreateTime, place, first, row.create_time);
             findings.compare(Check::AccountUpdateTime, place, last, row.update_time);
         }
     }
+}
+
+fn settings((state, debt_limit): (i16, Option<i64>)) -> String {
+    let state = AccountState::from_number(state).map_or("no state", AccountState::name);
+    let limit = debt_limit
+        .map_or_else(|| "no debt limit of its own".to_owned(), |limit| format!("debt limit {limit}"));
+    format!("{state}, {limit}")
 }
 
 /// An account without entries is only a lock.

@@ -43,6 +43,7 @@ pub struct AccountFact {
     pub create_time: Timestamp,
     pub update_time: Timestamp,
     pub next_expire_time: Option<Timestamp>,
+    pub settings: (i16, Option<i64>),
 }
 
 /// A row of `ledger_entries`: its figures, and which of its optional columns are set.
@@ -56,8 +57,12 @@ pub struct EntryFact {
     pub posted_after: i64,
     pub held_after: i64,
     pub create_time: Timestamp,
+    pub effective_time: Timestamp,
+    pub uncollected: i64,
     pub refunded_sequence: Option<i64>,
-    pub external_id: Option<String>,
+    pub external_ids: Vec<String>,
+    /// The state and the debt limit, if it changed them.
+    pub settings: Option<(i16, Option<i64>)>,
     pub has_key: bool,
     pub has_fingerprint: bool,
     pub has_actor: bool,
@@ -77,11 +82,10 @@ pub struct RefundFact {
     pub amount: i64,
 }
 
-/// A row of `external_credits`.
+/// A row of `payments`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimFact {
     pub sequence: i64,
-    pub entry_type: i16,
     pub external_id: String,
 }
 
@@ -126,6 +130,7 @@ pub struct ReservationFact {
     pub sequence: i64,
     pub create_time: Timestamp,
     pub status: Status,
+    pub close_sequence: Option<i64>,
 }
 
 /// The state of a reservation, now or after an entry.
@@ -136,6 +141,7 @@ pub struct Status {
     pub captured: i64,
     pub expire_time: Timestamp,
     pub close_time: Option<Timestamp>,
+    pub expiry_policy: i16,
 }
 
 /// What an entry did to a reservation.
@@ -147,6 +153,9 @@ pub struct StepFact {
     pub amount: i64,
     pub held_delta: i64,
     pub create_time: Timestamp,
+    pub effective_time: Timestamp,
+    /// Whether it records the end of a lease, under a key of the service's own.
+    pub is_lapse: bool,
     /// Whether the entry's key is the reservation's id, as for the entry that opened it; `None` if it has no key.
     pub is_named_so: Option<bool>,
     /// The reservation after the entry; `None` if a part of it is missing.
@@ -165,8 +174,8 @@ impl Fact {
             Row::Account(_) => (account, 0, 0, "", 0, 0),
             Row::Entry(entry) => (account, 1, entry.sequence, "", 0, 0),
             Row::Refund(refund) => (account, 1, refund.refunded_sequence, "", 1, refund.sequence),
-            Row::Claim(claim) => (account, 1, claim.sequence, "", 2, 0),
-            Row::Replay(replay) => (account, 1, replay.sequence, "", 3, 0),
+            Row::Replay(replay) => (account, 1, replay.sequence, "", 2, 0),
+            Row::Claim(claim) => (account, 1, claim.sequence, &claim.external_id, 3, 0),
             Row::Answer(answer) => (account, 2, 0, &answer.idempotency_key, 0, 0),
             Row::Reservation(reservation) => (account, 3, 0, &reservation.reservation_id, 0, 0),
             Row::Step(step) => (account, 3, 0, &step.reservation_id, 1, step.sequence),

@@ -4,7 +4,7 @@ use super::{
     ReservationFact, Status, StepFact,
     check::{Check, Findings, Place},
 };
-use crate::accounting::{EntryType, ReservationState, Timestamp};
+use crate::accounting::{EntryType, ExpiryPolicy, ReservationState, Timestamp};
 
 /// All reservations so far, and the current one.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ struct Current {
     first: Option<StepFact>,
     /// Its state after its newest entry that has one.
     status: Option<Status>,
+    /// The sequence of the entry that brought it into that state, unless it is open.
+    close_sequence: Option<i64>,
 }
 
 impl ReservationsAudit {
@@ -35,6 +37,11 @@ impl ReservationsAudit {
     pub(super) fn observe_step(&mut self, step: StepFact, findings: &mut Findings<'_>) {
         let current = self.current(&step.reservation_id, findings);
         current.check_step(&step, findings);
+        if let Some(status) = step.status
+            && current.status.map_or(ReservationState::Open.number(), |before| before.state) != status.state
+        {
+            current.close_sequence = Some(step.sequence);
+        }
         current.status = step.status.or(current.status);
         current.first.get_or_insert(step);
     }
@@ -61,6 +68,7 @@ impl ReservationsAudit {
             row: None,
             first: None,
             status: None,
+            close_sequence: None,
         })
     }
 }
@@ -82,6 +90,7 @@ impl Current {
             return;
         }
         let Some(after) = step.status else { return }; // reported as an entry with parts of facts
+        self.check_lapse(step, findings);
         let Some((held, captured)) = self.before(is_first) else { return };
         let held = held + i128::from(step.held_delta);
         let captured = captured - i128::from(step.amount);
@@ -89,6 +98,24 @@ impl Current {
             let expected = format!("{held} held, {captured} captured");
             let found = format!("{} held, {} captured", after.held, after.captured);
             findings.report(Check::ReservationStep, place, expected, found);
+        }
+    }
+
+    /// Checks that the end of a lease takes effect then, and charges what was held if the policy before it said so; and that
+    /// any other entry takes effect when it is written.
+    fn check_lapse(&self, step: &StepFact, findings: &mut Findings<'_>) {
+        let ended = self.status.filter(|_| step.is_lapse);
+        let place = || Place::Sequence(step.sequence);
+        let expected = ended.map_or(step.create_time, |before| before.expire_time);
+        findings.compare(Check::ReservationLapse, place, expected, step.effective_time);
+        let Some(before) = ended else { return };
+        let captures = before.expiry_policy == ExpiryPolicy::Capture.number() && before.held > 0;
+        let expected = if captures { (EntryType::Capture, -before.held) } else { (EntryType::Expire, 0) };
+        if (expected.0.number(), expected.1) != (step.entry_type, step.amount) {
+            let name = EntryType::from_number(step.entry_type).map_or("no type", EntryType::name);
+            let expected = format!("{} of {}", expected.0.name(), expected.1);
+            let found = format!("{name} of {}", step.amount);
+            findings.report(Check::ReservationLapse, place(), expected, found);
         }
     }
 
@@ -130,6 +157,13 @@ impl Current {
         findings.compare(Check::ReservationHeld, place, expected.held, found.held);
         findings.compare(Check::ReservationCaptured, place, expected.captured, found.captured);
         findings.compare(Check::ReservationExpireTime, place, expected.expire_time, found.expire_time);
+        findings.compare(Check::ReservationExpiryPolicy, place, expected.expiry_policy, found.expiry_policy);
+        findings.compare(
+            Check::ReservationCloseSequence,
+            place,
+            sequence_or_none(self.close_sequence),
+            sequence_or_none(row.close_sequence),
+        );
         findings.compare(
             Check::ReservationCloseTime,
             place,
@@ -145,6 +179,10 @@ impl Current {
 
 fn state(number: i16) -> String {
     ReservationState::from_number(number).map_or_else(|| number.to_string(), |state| state.name().to_owned())
+}
+
+fn sequence_or_none(sequence: Option<i64>) -> String {
+    sequence.map_or_else(|| "none".to_owned(), |sequence| sequence.to_string())
 }
 
 pub(super) fn time_or_none(time: Option<Timestamp>) -> String {

@@ -55,10 +55,10 @@ pub(super) struct ExportFlags {
     format: Format,
     #[command(flatten)]
     accounts: AccountFlags,
-    /// Only entries written at or after this time: 2026-11-24T07:28:25Z, or a date, which begins at midnight UTC.
+    /// Only entries that took effect at or after this time: 2026-11-24T07:28:25Z, or a date, which begins at midnight UTC.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     from: Option<Timestamp>,
-    /// Only entries written before this time. It must not be earlier than --from.
+    /// Only entries that took effect before this time. It must not be earlier than --from.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     until: Option<Timestamp>,
     /// File, device or pipe to write to, or - for standard output. A file is replaced only when the export is complete, and keeps

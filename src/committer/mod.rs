@@ -107,7 +107,7 @@ impl Committer {
             .map(|_| {
                 let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(settings.writers)));
                 tasks.spawn(write(
-                    Writer::new(ledger),
+                    Writer::new(ledger).measured_by(metrics),
                     Arc::clone(&queue),
                     settings.batch_max,
                     metrics.clone(),

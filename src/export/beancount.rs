@@ -41,7 +41,7 @@ impl<W: Write> Beancount<W> {
     /// Asserts the final balance of the customer whose last entry was written.
     fn close_customer(&mut self) -> io::Result<()> {
         let Some(entry) = self.last.take() else { return Ok(()) };
-        let Some(date) = entry.create_time.date().and_then(|date| date.tomorrow().ok()) else {
+        let Some(date) = entry.effective_time.date().and_then(|date| date.tomorrow().ok()) else {
             return Ok(());
         };
         let Owed { available, held } = chart::owed_after(&entry);

@@ -14,6 +14,7 @@
 //! | `Expenses:Invites`                  | `INVITE_CREDIT`                                                      |
 //! | `Expenses:Goodwill`                 | `ADMIN_CREDIT`                                                       |
 //! | `Income:Usage`                      | `CHARGE` and `CAPTURE`; `REFUND` takes back                          |
+//! | `Income:Forfeits`                   | `ACCOUNT_CHANGE`: what an account was closed with                    |
 //! | `Equity:Imported`                   | money that history moved by entries which only hold                  |
 //! | `Equity:Opening-Balances`           | the balance before the first exported entry                          |
 
@@ -22,7 +23,7 @@ use std::io;
 use crate::accounting::{CreditKind, Entry, EntryType};
 
 /// All accounts except those of customers.
-pub(super) const ACCOUNTS: [&str; 9] = [
+pub(super) const ACCOUNTS: [&str; 10] = [
     "Assets:Stripe",
     "Assets:Deposits",
     "Expenses:Earnings",
@@ -30,6 +31,7 @@ pub(super) const ACCOUNTS: [&str; 9] = [
     "Expenses:Invites",
     "Expenses:Goodwill",
     "Income:Usage",
+    "Income:Forfeits",
     IMPORTED,
     OPENING,
 ];
@@ -123,26 +125,26 @@ impl Owed {
 /// Further facts of an entry for bookkeeping, by name.
 pub(super) fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
     let Entry { account_id, note, reservation, .. } = entry;
-    let mut facts = vec![("customer", account_id.to_string()), ("time", entry.create_time.to_string())];
+    let mut facts = vec![("customer", account_id.to_string()), ("time", entry.effective_time.to_string())];
     let mut add = |name, text: Option<String>| facts.extend(text.map(|text| (name, text)));
     add("idempotency_key", entry.idempotency_key.as_ref().map(ToString::to_string));
-    add("external_id", entry.external_id.as_ref().map(ToString::to_string));
+    add("external_ids", Some(entry.external_ids.joined()).filter(|ids| !ids.is_empty()));
     add("reference", Some(note.reference.as_str().to_owned()).filter(|text| !text.is_empty()));
     add("actor", entry.actor.as_ref().map(|actor| actor.as_str().to_owned()));
     add("reason", entry.reason.as_ref().map(|reason| reason.as_str().to_owned()));
     add("caller", entry.caller.as_ref().map(ToString::to_string));
     add("refunded_sequence", entry.refunded_sequence.map(|sequence| sequence.to_string()));
     add("reservation_id", reservation.as_ref().map(|after| after.reservation_id.to_string()));
-    let uncollected = reservation.as_ref().map(|after| after.uncollected.get()).filter(|sum| *sum != 0);
+    let uncollected = Some(entry.uncollected.get()).filter(|sum| *sum != 0);
     add("uncollected_micro_usd", uncollected.map(|sum| sum.to_string()));
     facts
 }
 
 /// The date of an entry in UTC.
 pub(super) fn date(entry: &Entry) -> io::Result<String> {
-    let Entry { account_id, sequence, create_time, .. } = entry;
-    let none = || io::Error::other(format!("entry {sequence} of {account_id} has no date: {create_time}"));
-    create_time.date().map(|date| date.to_string()).ok_or_else(none)
+    let Entry { account_id, sequence, effective_time, .. } = entry;
+    let none = || io::Error::other(format!("entry {sequence} of {account_id} has no date: {effective_time}"));
+    effective_time.date().map(|date| date.to_string()).ok_or_else(none)
 }
 
 /// The postings that move money, or one that moves nothing.
@@ -165,6 +167,7 @@ fn counter_account(entry_type: EntryType) -> &'static str {
         EntryType::Credit(CreditKind::InviteCredit) => "Expenses:Invites",
         EntryType::AdminCredit => "Expenses:Goodwill",
         EntryType::Charge | EntryType::Capture | EntryType::Refund => "Income:Usage",
+        EntryType::AccountChange => "Income:Forfeits",
         EntryType::Reserve | EntryType::Release | EntryType::Extend | EntryType::Expire => IMPORTED,
     }
 }

@@ -5,14 +5,12 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::{
-    accounting::{
-        Actor, CallerName, Entry, ExternalId, IdempotencyKey, MicroUsd, Reason, ReservationStatus, Timestamp,
-    },
+    accounting::{Actor, CallerName, Entry, IdempotencyKey, MicroUsd, Reason, ReservationStatus, Timestamp},
     json::Integer,
 };
 
 /// The names of the columns. Sums are whole micro-USD (1 USD = 1,000,000), times as in RFC 3339, in UTC.
-pub(super) const NAMES: [&str; 24] = [
+pub(super) const NAMES: [&str; 28] = [
     "account_id",
     "sequence",
     "entry_type",
@@ -22,8 +20,9 @@ pub(super) const NAMES: [&str; 24] = [
     "held_after_micro_usd",
     "available_after_micro_usd",
     "create_time",
+    "effective_time",
     "idempotency_key",
-    "external_id",
+    "external_ids",
     "reference",
     "metadata",
     "actor",
@@ -37,6 +36,9 @@ pub(super) const NAMES: [&str; 24] = [
     "uncollected_micro_usd",
     "expire_time",
     "close_time",
+    "expiry_policy",
+    "account_state",
+    "debt_limit_micro_usd",
 ];
 
 /// An entry's row.
@@ -51,8 +53,9 @@ pub(super) struct Columns<'a, Metadata> {
     held_after_micro_usd: Integer,
     available_after_micro_usd: Integer,
     create_time: String,
+    effective_time: String,
     idempotency_key: Option<Cow<'a, str>>,
-    external_id: Option<Cow<'a, str>>,
+    external_ids: Option<String>,
     reference: Cow<'a, str>,
     metadata: Metadata,
     actor: Option<Cow<'a, str>>,
@@ -66,6 +69,9 @@ pub(super) struct Columns<'a, Metadata> {
     uncollected_micro_usd: Option<Integer>,
     expire_time: Option<String>,
     close_time: Option<String>,
+    expiry_policy: Option<&'static str>,
+    account_state: Option<&'static str>,
+    debt_limit_micro_usd: Option<Integer>,
 }
 
 impl<'a, Metadata> Columns<'a, Metadata> {
@@ -83,8 +89,9 @@ impl<'a, Metadata> Columns<'a, Metadata> {
             held_after_micro_usd: micro_usd(entry.balance_after.held()),
             available_after_micro_usd: micro_usd(entry.balance_after.available()),
             create_time: entry.create_time.to_string(),
+            effective_time: entry.effective_time.to_string(),
             idempotency_key: entry.idempotency_key.as_ref().map(IdempotencyKey::as_str).map(text),
-            external_id: entry.external_id.as_ref().map(ExternalId::as_str).map(text),
+            external_ids: Some(entry.external_ids.joined()).filter(|ids| !ids.is_empty()),
             reference: text(entry.note.reference.as_str()),
             metadata,
             actor: entry.actor.as_ref().map(Actor::as_str).map(text),
@@ -95,9 +102,14 @@ impl<'a, Metadata> Columns<'a, Metadata> {
             reservation_state: status.map(|status| status.state.name()),
             reservation_held_micro_usd: status.map(|status| status.held).map(micro_usd),
             reservation_captured_micro_usd: status.map(|status| status.captured).map(micro_usd),
-            uncollected_micro_usd: reservation.map(|after| after.uncollected).map(micro_usd),
+            uncollected_micro_usd: Some(entry.uncollected)
+                .filter(|sum| *sum != MicroUsd::ZERO)
+                .map(micro_usd),
             expire_time: status.map(|status| status.expire_time.to_string()),
             close_time: status.and_then(|status| status.close_time).as_ref().map(Timestamp::to_string),
+            expiry_policy: status.map(|status| status.expiry_policy.name()),
+            account_state: entry.settings.map(|settings| settings.state.name()),
+            debt_limit_micro_usd: entry.settings.and_then(|settings| settings.debt_limit).map(micro_usd),
         }
     }
 }

@@ -30,19 +30,19 @@ fn request(random: &mut Rng) -> ListEntriesRequest {
 fn only_a_token_of_the_service_for_the_same_request_is_one() {
     for_many("page tokens", |random| {
         let (span, own) = (EntrySpan { after: random.i64(..), last: random.i64(..) }, request(random));
-        let token = page_token::write(span, &own);
+        let token = page_token::write(&span, &own);
         assert_eq!(page_token::parse(&token, &ListEntriesRequest { page_size: 7, ..own.clone() }), Ok(span));
 
         let other = ListEntriesRequest { page_size: own.page_size, ..request(random) };
-        assert_eq!(page_token::parse(&token, &other).is_ok(), other == own, "{other:?}");
+        assert_eq!(page_token::parse::<EntrySpan>(&token, &other).is_ok(), other == own, "{other:?}");
         let reservations =
             ListReservationsRequest { account_id: own.account_id.clone(), state: 1, ..Default::default() };
-        assert!(page_token::parse(&token, &reservations).is_err());
+        assert!(page_token::parse::<EntrySpan>(&token, &reservations).is_err());
 
         let changed = String::from_utf8_lossy(&mutated(random, token.clone().into_bytes())).into_owned();
-        assert_eq!(page_token::parse(&changed, &own).is_ok(), changed == token, "{changed:?}");
-        assert!(page_token::parse(&text(random, 40), &own).is_err());
-        assert!(page_token::parse(&String::from_utf8_lossy(&bytes(random, 40)), &own).is_err());
+        assert_eq!(page_token::parse::<EntrySpan>(&changed, &own).is_ok(), changed == token, "{changed:?}");
+        assert!(page_token::parse::<EntrySpan>(&text(random, 40), &own).is_err());
+        assert!(page_token::parse::<EntrySpan>(&String::from_utf8_lossy(&bytes(random, 40)), &own).is_err());
     });
 }
 

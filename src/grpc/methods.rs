@@ -22,7 +22,7 @@ pub(super) struct Rpc {
 }
 
 /// Every method of the ledger.
-pub(super) const METHODS: [Rpc; 14] = [
+pub(super) const METHODS: [Rpc; 18] = [
     writes("Credit", &[Role::Coordinator]),
     writes("Charge", &[Role::Coordinator]),
     writes("Refund", &[Role::Coordinator]),
@@ -31,7 +31,11 @@ pub(super) const METHODS: [Rpc; 14] = [
     writes("Capture", &[Role::Coordinator]),
     writes("Release", &[Role::Coordinator]),
     writes("ExtendReservation", &[Role::Coordinator]),
+    writes("SetAccount", &[Role::Admin]),
     reads("GetAccount"),
+    lists("ListAccounts"),
+    reads("GetStatement"),
+    reads("FindPayment"),
     reads("GetEntry"),
     lists("ListEntries"),
     reads("GetOperation"),
@@ -95,7 +99,8 @@ mod tests {
             ledger.unwrap().method.iter().map(|method| method.name().to_owned()).collect();
         assert_eq!(methods, METHODS.iter().map(|rpc| rpc.name.to_owned()).collect());
         for known in METHODS {
-            let (is_get, is_list) = (known.name.starts_with("Get"), known.name.starts_with("List"));
+            let is_get = known.name.starts_with("Get") || known.name.starts_with("Find");
+            let is_list = known.name.starts_with("List");
             assert_eq!((known.writes, known.is_list), (!is_get && !is_list, is_list), "{known:?}");
             assert_eq!(rpc(&format!("{LEDGER}{}", known.name)), Some(known));
         }

@@ -111,6 +111,7 @@ fn of_not_found(not_found: NotFound) -> Status {
     let (reason, message) = match not_found {
         NotFound::Account => ("ACCOUNT_NOT_FOUND", "nothing was ever credited to the account"),
         NotFound::Entry => ("ENTRY_NOT_FOUND", "the account has no such entry"),
+        NotFound::Payment => ("PAYMENT_NOT_FOUND", "no payment has this id"),
         NotFound::Charge => ("CHARGE_NOT_FOUND", "the account has no such charge"),
         NotFound::Operation => ("OPERATION_NOT_FOUND", "nothing has happened under the key"),
         NotFound::Reservation => ("RESERVATION_NOT_FOUND", "the account has no such reservation"),
@@ -301,8 +302,11 @@ mod tests {
         };
         let reused = KeyReused { method: "Credit", fields: vec!["amount_micro_usd", "reference"] };
         let unavailable = || LedgerError::Unavailable("secret".into());
-        let insufficient =
-            RefusalReason::InsufficientFunds { available: MicroUsd::ZERO, required: MicroUsd::ZERO };
+        let insufficient = RefusalReason::InsufficientFunds {
+            available: MicroUsd::ZERO,
+            held: MicroUsd::ZERO,
+            required: MicroUsd::ZERO,
+        };
         let name = CallerName::parse("name", "web").unwrap();
         let caller = Caller { name, roles: Role::Reader.into() };
         let role = Denial::Role { caller, method: "Credit", needed: &[Role::Coordinator] };
@@ -379,11 +383,15 @@ mod tests {
 
     #[test]
     fn the_metadata_of_a_refusal_has_the_figures() {
-        let insufficient =
-            RefusalReason::InsufficientFunds { available: MicroUsd::new(3), required: MicroUsd::new(5) };
-        let expected: Metadata = [("available_micro_usd", "3"), ("required_micro_usd", "5")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+        let insufficient = RefusalReason::InsufficientFunds {
+            available: MicroUsd::new(3),
+            held: MicroUsd::ZERO,
+            required: MicroUsd::new(5),
+        };
+        let expected: Metadata =
+            [("available_micro_usd", "3"), ("held_micro_usd", "0"), ("required_micro_usd", "5")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
         assert_eq!(insufficient.metadata(), expected);
     }
 }

@@ -28,7 +28,7 @@ use super::{
     time::PgTime,
 };
 use crate::{
-    accounting::{AccountId, Actor, CreditKind, EntryType, ExternalId, Reason, Timestamp},
+    accounting::{AccountId, Actor, ExternalId, Reason, Timestamp},
     database::{
         DatabaseUrl,
         connect::{Purpose, connect_without_diesel},
@@ -52,7 +52,7 @@ const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('billing.import', 0
 /// The columns of an imported entry, and what is sent for each.
 const COPY: &str = "\
     COPY ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
-        held_after, create_time, external_id, reference, metadata, actor, reason) FROM STDIN (FORMAT binary)";
+        held_after, create_time, external_ids, reference, metadata, actor, reason) FROM STDIN (FORMAT binary)";
 const COPY_TYPES: [Type; 13] = [
     Type::TEXT,
     Type::INT8,
@@ -62,7 +62,7 @@ const COPY_TYPES: [Type; 13] = [
     Type::INT8,
     Type::INT8,
     Type::TIMESTAMPTZ,
-    Type::TEXT,
+    Type::TEXT_ARRAY,
     Type::TEXT,
     Type::JSONB,
     Type::TEXT,
@@ -107,10 +107,10 @@ const WRITE_IMPORTED: &str = "\
 
 /// In the bytewise order of the payments, as the service does: two transactions never wait for each other.
 const CLAIM_PAYMENTS: &str = "\
-    INSERT INTO external_credits (entry_type, external_id, account_id, sequence) \
-    SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::bigint[]) AS n(external_id, account_id, sequence) \
+    INSERT INTO payments (external_id, account_id, sequence) \
+    SELECT n.* FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(external_id, account_id, sequence) \
     ORDER BY n.external_id COLLATE \"C\" \
-    ON CONFLICT (entry_type, external_id) DO NOTHING RETURNING account_id::text, sequence::bigint";
+    ON CONFLICT (external_id) DO NOTHING RETURNING account_id::text, sequence::bigint";
 
 const TOTALS: &str = "\
     SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(amount_micro_usd), 0)::text, \
@@ -228,7 +228,7 @@ impl Book {
 
     /// Has the server count again, so that what comes now is planned for what is there now.
     pub(super) async fn analyze(&self) -> Result<(), HistoryError> {
-        let text = "ANALYZE accounts, ledger_entries, external_credits, imported_accounts";
+        let text = "ANALYZE accounts, ledger_entries, payments, imported_accounts";
         self.client.batch_execute(text).await.map_err(failed)
     }
 
@@ -284,6 +284,7 @@ type Added = [(usize, AccountImport)];
 async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<(), tokio_postgres::Error> {
     let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(COPY).await?, &COPY_TYPES));
     for entry in added.iter().flat_map(|(_, import)| &import.entries) {
+        let external_ids: Vec<&str> = entry.external_ids.iter().map(ExternalId::as_str).collect();
         let values: [&(dyn ToSql + Sync); 13] = [
             &entry.account_id.as_str(),
             &entry.sequence,
@@ -293,7 +294,7 @@ async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<()
             &entry.balance_after.posted().get(),
             &entry.balance_after.held().get(),
             &PgTime(entry.create_time),
-            &entry.external_id.as_ref().map(ExternalId::as_str),
+            &Some(external_ids).filter(|ids| !ids.is_empty()),
             &entry.note.reference.as_str(),
             &Json(&entry.note.metadata),
             &entry.actor.as_ref().map(Actor::as_str),
@@ -358,8 +359,7 @@ async fn claim_payments(
     if external_ids.is_empty() {
         return Ok(());
     }
-    let entry_type = EntryType::Credit(CreditKind::StripeDeposit).number();
-    let parameters: [&(dyn ToSql + Sync); 4] = [&entry_type, &external_ids, &account_ids, &sequences];
+    let parameters: [&(dyn ToSql + Sync); 3] = [&external_ids, &account_ids, &sequences];
     let claimed = transaction.query(CLAIM_PAYMENTS, &parameters).await?;
     let claimed = claimed.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     let claimed: HashSet<(String, i64)> = claimed.collect::<Result<_, _>>()?;

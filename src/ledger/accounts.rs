@@ -2,11 +2,11 @@
 
 use diesel::{
     data_types::PgTimestamp,
-    sql_types::{BigInt, Text, Timestamptz},
+    sql_types::{BigInt, Nullable, SmallInt, Text, Timestamptz},
 };
 
 use super::{Ledger, LedgerError, read::read, rows};
-use crate::accounting::{AccountId, Balance, Timestamp};
+use crate::accounting::{AccountId, AccountSettings, Balance, Timestamp};
 
 /// An account at one point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct AccountView {
     pub create_time: Timestamp,
     /// When the newest entry was written.
     pub update_time: Timestamp,
+    /// What an operator has decided about it.
+    pub settings: AccountSettings,
 }
 
 /// An account that may have expired leases which are not recorded yet.
@@ -30,11 +32,40 @@ pub struct DueAccount {
     pub expire_time: Timestamp,
 }
 
-/// An account as it stands now: what is posted, what is held, the newest sequence, and both times.
-type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp);
+/// An account: what is posted, what is held, the newest sequence, both times, its state and its debt limit.
+type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp, i16, Option<i64>);
 
 /// The types of [`AccountNowRow`]'s columns, in order.
-type AccountNowColumns = (BigInt, BigInt, BigInt, Timestamptz, Timestamptz);
+type AccountNowColumns = (BigInt, BigInt, BigInt, Timestamptz, Timestamptz, SmallInt, Nullable<BigInt>);
+
+/// What the expired leases of the account a, which are not recorded yet, still hold at a time; and how much of that their
+/// end has charged.
+macro_rules! lapsed {
+    ($time:literal) => {
+        concat!(
+            "CROSS JOIN LATERAL (\
+                 SELECT coalesce(sum(v.amount_micro_usd), 0)::bigint AS held, \
+                     coalesce(sum(v.amount_micro_usd) FILTER (WHERE v.expiry_policy = 2), 0)::bigint AS captured \
+                 FROM reservations v WHERE a.next_expire_time <= ",
+            $time,
+            " AND v.account_id = a.account_id AND v.state = 1 AND v.expire_time <= ",
+            $time,
+            ") lapsed "
+        )
+    };
+}
+
+/// The account a with its expired leases, in the order of [`AccountNowColumns`].
+macro_rules! accounts_now {
+    () => {
+        concat!(
+            "a.posted_micro_usd - lapsed.captured, a.held_micro_usd - lapsed.held, a.last_sequence, a.create_time, \
+                 a.update_time, a.state, a.debt_limit_micro_usd FROM accounts a ",
+            lapsed!("greatest(statement_timestamp(), a.update_time)"),
+            "WHERE a.last_sequence > 0"
+        )
+    };
+}
 
 /// Finds the newest entry of `asked.account_id` that is not later than `asked.time`, by binary search: its sequence is `low`
 /// in the row where `low = high`. Within an account times never decrease and sequences have no gaps, so the primary key
@@ -60,28 +91,35 @@ macro_rules! halving {
 }
 
 read! {
-    /// An account as it stands now. What expired leases still hold is subtracted, whether or not the expiry is recorded.
-    /// An account without entries does not exist yet.
+    /// An account as it stands now. An expired lease has ended, whether or not that is recorded. An account without entries does not exist yet.
     AccountNow {
         account_id: String,
     } -> AccountNowColumns,
     [account_id => Text],
-    "SELECT a.posted_micro_usd, a.held_micro_usd - CASE \
-             WHEN a.next_expire_time <= greatest(statement_timestamp(), a.update_time) THEN (\
-                 SELECT coalesce(sum(v.amount_micro_usd), 0)::bigint FROM reservations v \
-                 WHERE v.account_id = a.account_id AND v.state = 1 \
-                   AND v.expire_time <= greatest(statement_timestamp(), a.update_time)) \
-             ELSE 0 END, a.last_sequence, a.create_time, a.update_time \
-         FROM accounts a WHERE a.last_sequence > 0 AND a.account_id = {}"
+    concat!("SELECT ", accounts_now!(), " AND a.account_id = {}")
+}
+
+read! {
+    /// Accounts by id, after an id, as they stand now. No id has a character from 127 on.
+    ListAccounts {
+        prefix: String,
+        after: String,
+        limit: i64,
+    } -> (Text, AccountNowColumns),
+    [prefix => Text, prefix => Text, after => Text, limit => BigInt],
+    concat!(
+        "SELECT a.account_id, ", accounts_now!(), " AND a.account_id >= {} AND a.account_id < {} || chr(127) \
+         AND a.account_id > {} ORDER BY a.account_id LIMIT {}"
+    )
 }
 
 read! {
     /// An account as it stood at a time; a time in the future means now. One statement, so one snapshot of the book.
     ///
     /// Every transaction first records the leases that have expired, in the order of their expiry. So the times at which
-    /// entries took effect (for an EXPIRE entry: the end of the lease) never decrease along sequences, and the balance is
-    /// that of the newest entry that had taken effect. If that is the newest entry of all, what open reservations with
-    /// expired leases hold is subtracted.
+    /// entries took effect (the end of a lease, if that is what they record) never decrease along sequences, and the balance
+    /// is that of the newest entry that had taken effect. An expired lease that is not recorded expired after the newest
+    /// entry of all took effect; its end is then counted in.
     AccountAsOf {
         account_id: String,
         time: PgTimestamp,
@@ -93,16 +131,18 @@ read! {
              WHERE a.last_sequence > 0 AND a.account_id = {}), ",
         halving!("written", "e.create_time"),
         ", ",
-        halving!("effective", "CASE e.entry_type WHEN 13 THEN e.expire_time ELSE e.create_time END"),
-        "SELECT b.posted_after, b.held_after - CASE \
-             WHEN b.sequence = asked.last_sequence AND asked.next_expire_time <= asked.time THEN (\
-                 SELECT coalesce(sum(v.amount_micro_usd), 0)::bigint FROM reservations v \
-                 WHERE v.account_id = asked.account_id AND v.state = 1 AND v.expire_time <= asked.time) \
-             ELSE 0 END, e.sequence, asked.create_time, e.create_time \
-         FROM asked CROSS JOIN written CROSS JOIN effective \
-         JOIN ledger_entries e ON e.account_id = asked.account_id AND e.sequence = written.low \
-         JOIN ledger_entries b ON b.account_id = asked.account_id AND b.sequence = effective.low \
-         WHERE written.low = written.high AND effective.low = effective.high"
+        halving!("effective", "coalesce(e.effective_time, e.create_time)"),
+        "SELECT b.posted_after - lapsed.captured, b.held_after - lapsed.held, e.sequence, a.create_time, e.create_time, \
+             coalesce(c.account_state, 1)::smallint, c.debt_limit_micro_usd \
+         FROM asked a CROSS JOIN written CROSS JOIN effective \
+         JOIN ledger_entries e ON e.account_id = a.account_id AND e.sequence = written.low \
+         JOIN ledger_entries b ON b.account_id = a.account_id AND b.sequence = effective.low \
+         LEFT JOIN LATERAL (\
+             SELECT * FROM ledger_entries c \
+             WHERE c.account_id = a.account_id AND c.entry_type = 14 AND c.sequence <= e.sequence \
+             ORDER BY c.sequence DESC LIMIT 1) c ON true ",
+        lapsed!("a.time"),
+        "WHERE written.low = written.high AND effective.low = effective.high"
     )
 }
 
@@ -141,6 +181,24 @@ impl Ledger {
         self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
     }
 
+    /// Up to `limit` accounts whose ids begin with `prefix`, by id, after `after`, as they stand.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn account_list(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, AccountView)>, LedgerError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = ListAccounts { prefix: prefix.to_owned(), after: after.to_owned(), limit };
+        let rows: Vec<(String, AccountNowRow)> = self.read(query).await?;
+        rows.into_iter()
+            .map(|(id, row)| Ok((AccountId::parse("account_id", &id)?, AccountView::try_from(row)?)))
+            .collect()
+    }
+
     /// Up to `limit` accounts that may have expired leases which are not recorded, by earliest expiry, after `last`.
     ///
     /// # Errors
@@ -169,12 +227,13 @@ impl TryFrom<AccountNowRow> for AccountView {
     type Error = LedgerError;
 
     fn try_from(row: AccountNowRow) -> Result<Self, LedgerError> {
-        let (posted, held, last_sequence, create_time, update_time) = row;
+        let (posted, held, last_sequence, create_time, update_time, state, debt_limit) = row;
         Ok(Self {
             balance: rows::balance(posted, held)?,
             last_sequence,
             create_time: rows::timestamp(create_time),
             update_time: rows::timestamp(update_time),
+            settings: rows::settings(state, debt_limit)?,
         })
     }
 }

@@ -9,10 +9,11 @@ use diesel::{
 use super::{
     Ledger, LedgerError,
     read::{SCANNED_MAX, read},
-    rows::{self, EntryRow},
+    rows::{self, EntryColumns, EntryRow},
+    statements::entry_columns,
 };
 use crate::{
-    accounting::{AccountId, Entry, EntryType, Reference, Timestamp},
+    accounting::{AccountId, Entry, EntryType, ExternalId, Reference, Timestamp},
     schema::tables::ledger_entries,
 };
 
@@ -55,12 +56,22 @@ read! {
                  SELECT 0::bigint, last_sequence::bigint FROM accounts, wanted \
                  WHERE accounts.account_id = wanted.account_id \
              UNION ALL \
-                 SELECT CASE WHEN e.create_time < w.time THEN e.sequence::bigint ELSE s.low END, \
-                        CASE WHEN e.create_time < w.time THEN s.high ELSE e.sequence - 1 END \
+                 SELECT CASE WHEN coalesce(e.effective_time, e.create_time) < w.time THEN e.sequence::bigint ELSE s.low END, \
+                        CASE WHEN coalesce(e.effective_time, e.create_time) < w.time THEN s.high ELSE e.sequence - 1 END \
                  FROM search s CROSS JOIN wanted w JOIN ledger_entries e \
                      ON e.account_id = w.account_id AND e.sequence = s.low + (s.high - s.low + 1) / 2 \
                  WHERE s.low < s.high\
              ) SELECT low FROM search WHERE low = high"
+}
+
+read! {
+    /// The entry of a payment.
+    ReadPayment { external_id: String } -> EntryColumns,
+    [external_id => Text],
+    concat!(
+        "SELECT ", entry_columns!(), " FROM payments p \
+         JOIN ledger_entries e ON e.account_id = p.account_id AND e.sequence = p.sequence WHERE p.external_id = {}"
+    )
 }
 
 impl Ledger {
@@ -78,7 +89,16 @@ impl Ledger {
         self.read_one(query).await?.map(Entry::try_from).transpose()
     }
 
-    /// The span of an account's entries written at or after `from` and before `until`. `None` if the account does not
+    /// The entry of a payment, by any of its names.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn payment_find(&self, external_id: &ExternalId) -> Result<Option<Entry>, LedgerError> {
+        let query = ReadPayment { external_id: external_id.to_string() };
+        self.read_one::<_, EntryRow>(query).await?.map(Entry::try_from).transpose()
+    }
+
+    /// The span of an account's entries that took effect at or after `from` and before `until`. `None` if the account does not
     /// exist.
     ///
     /// # Errors
@@ -149,7 +169,7 @@ impl Ledger {
         self.read(select).await
     }
 
-    /// The sequence of the newest entry written before a time; 0 if there is none.
+    /// The sequence of the newest entry that took effect before a time; 0 if there is none.
     async fn last_sequence_before(
         &self,
         account_id: &AccountId,

@@ -46,10 +46,10 @@ pub(super) enum Remedy {
 /// Constraints that are violated when a concurrent transaction wrote the same key, payment or account first.
 const RACED_CONSTRAINTS: [&str; 6] = [
     "accounts_pkey",
-    "external_credits_pkey",
     "external_replays_pkey",
     "ledger_entries_idempotency_key_unique",
     "ledger_entries_pkey",
+    "payments_pkey",
     "refusals_pkey",
 ];
 

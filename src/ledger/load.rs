@@ -11,23 +11,24 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::{
     LedgerError,
     error::TransactionEnd,
-    rows::{self, EntryRow, RefusalRow, ReservationRow},
+    rows::{self, AccountRow, EntryRow, RefusalRow, ReservationRow},
     statements::{
-        LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed,
+        CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed,
         ReadOtherAnswers, ReadPayments, ReadReservations,
     },
 };
 use crate::{
     accounting::{
-        Account, AccountId, Answer, Book, ChargeName, Command, CreditKind, EntryType, ExternalCredit,
-        ExternalId, Fingerprint, IdempotencyKey, MicroUsd, Original, Recorded, Reservation, Timestamp,
+        AccountId, Answer, Book, ChargeName, Command, ExternalId, ExternalIds, Fingerprint, IdempotencyKey,
+        MicroUsd, Original, Payment, Recorded, Reservation, Timestamp,
     },
     database::pipeline::{execute, in_one_go},
 };
 
-type LockedRow = (String, i64, i64, i64, PgTimestamp, Option<PgTimestamp>, PgTimestamp);
+type LockedRow = (AccountRow, PgTimestamp);
 type ReplayRow = (Vec<u8>, i64);
-type PaymentRow = (i16, String, String, i64);
+type PaymentRow = (String, String, i64);
+type OpenRow = (String, i64);
 type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 
 /// The most expired leases that one transaction reads and records, over all its accounts; but at least one of each account.
@@ -74,7 +75,7 @@ pub(super) async fn begin_and_load(
 ) -> Result<Loaded, TransactionEnd> {
     let (commands, locking) = (&*work.commands, work.locking);
     let account_ids: Vec<&str> = work.account_ids.iter().map(AccountId::as_str).collect();
-    let ((), opened, locked, entries, answers, payments, reservations) = in_one_go!(
+    let ((), opened, locked, entries, answers, payments, reservations, open) = in_one_go!(
         execute(connection, "BEGIN"),
         open(connection, account_ids.clone(), locking),
         lock(connection, account_ids.clone(), locking),
@@ -82,6 +83,7 @@ pub(super) async fn begin_and_load(
         read_other_answers(connection, commands),
         read_payments(connection, commands),
         read_reservations(connection, commands),
+        count_open(connection, commands),
     )?;
     let mut book = Book::default();
     let mut pointers = Pointers::default();
@@ -100,6 +102,10 @@ pub(super) async fn begin_and_load(
     }
     for row in reservations {
         book.put_reservation(row.try_into()?);
+    }
+    for (account_id, count) in open {
+        let account_id = AccountId::parse("account_id", &account_id).map_err(LedgerError::from)?;
+        book.put_open_reservations(&account_id, count);
     }
     read_lapsed(connection, now, &mut book).await?;
     read_pointed_entries(connection, commands, pointers, &mut book).await?;
@@ -131,7 +137,7 @@ async fn lock(
 async fn read_keyed_entries(
     mut connection: &AsyncPgConnection,
     commands: &[Command],
-) -> QueryResult<Vec<EntryRow>> {
+) -> QueryResult<Vec<(EntryRow, i64)>> {
     let (account_ids, keys): (Vec<_>, Vec<_>) = keys(commands).unzip();
     if keys.is_empty() {
         return Ok(Vec::new());
@@ -168,15 +174,12 @@ async fn read_payments(
     mut connection: &AsyncPgConnection,
     commands: &[Command],
 ) -> QueryResult<Vec<PaymentRow>> {
-    let (credit_types, external_ids): (Vec<_>, Vec<_>) = commands
-        .iter()
-        .filter_map(|command| command.references().payment)
-        .map(|(kind, external_id)| (EntryType::Credit(kind).number(), external_id.as_str()))
-        .unzip();
+    let named = commands.iter().filter_map(|command| command.references().external_ids);
+    let external_ids: Vec<_> = named.flat_map(ExternalIds::iter).map(ExternalId::as_str).collect();
     if external_ids.is_empty() {
         return Ok(Vec::new());
     }
-    ReadPayments { credit_types, external_ids }.load(&mut connection).await
+    ReadPayments { external_ids }.load(&mut connection).await
 }
 
 async fn read_reservations(
@@ -195,19 +198,23 @@ async fn read_reservations(
     ReadReservations { account_ids, reservation_ids }.load(&mut connection).await
 }
 
+async fn count_open(mut connection: &AsyncPgConnection, commands: &[Command]) -> QueryResult<Vec<OpenRow>> {
+    let closing = commands.iter().filter(|command| command.references().closes_account);
+    let account_ids: Vec<_> = closing.map(|command| command.account_id().as_str()).collect();
+    if account_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    CountOpen { account_ids }.load(&mut connection).await
+}
+
 /// Adds the accounts to the book, and returns the time.
 fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, TransactionEnd> {
-    let Some(now) = rows.iter().map(|row| rows::timestamp(row.6)).max() else {
+    let Some(now) = rows.iter().map(|(_, now)| rows::timestamp(*now)).max() else {
         return Err(TransactionEnd::NothingToWrite); // others have locked all of them
     };
-    for (account_id, posted, held, last_sequence, update_time, next_expire_time, _) in rows {
-        let account = Account {
-            balance: rows::balance(posted, held)?,
-            last_sequence,
-            update_time: rows::timestamp(update_time),
-            next_expire_time: next_expire_time.map(rows::timestamp),
-        };
-        book.put_account(AccountId::parse("account_id", &account_id).map_err(LedgerError::from)?, account);
+    for (row, _) in rows {
+        let (account_id, account) = row.try_into()?;
+        book.put_account(account_id, account);
     }
     Ok(now)
 }
@@ -216,7 +223,7 @@ fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, Tran
 #[derive(Default)]
 struct Pointers {
     replays: Vec<Replay>,
-    payments: Vec<Payment>,
+    payments: Vec<PaymentPointer>,
 }
 
 /// A key answered with the entry of another key.
@@ -227,33 +234,29 @@ struct Replay {
     sequence: i64,
 }
 
-/// A payment that was credited before.
-struct Payment {
-    kind: CreditKind,
+/// A name of a payment that is known.
+struct PaymentPointer {
     external_id: ExternalId,
     account_id: AccountId,
     sequence: i64,
 }
 
-impl TryFrom<PaymentRow> for Payment {
+impl TryFrom<PaymentRow> for PaymentPointer {
     type Error = LedgerError;
 
-    fn try_from((entry_type, external_id, account_id, sequence): PaymentRow) -> Result<Self, LedgerError> {
-        let Some(EntryType::Credit(kind)) = EntryType::from_number(entry_type) else {
-            return Err(LedgerError::Corrupt(format!("an external credit of type {entry_type}")));
-        };
+    fn try_from((external_id, account_id, sequence): PaymentRow) -> Result<Self, LedgerError> {
         let external_id = ExternalId::parse("external_id", &external_id)?;
-        let account_id = AccountId::parse("account_id", &account_id)?;
-        Ok(Self { kind, external_id, account_id, sequence })
+        Ok(Self { external_id, account_id: AccountId::parse("account_id", &account_id)?, sequence })
     }
 }
 
-fn put_keyed_entry(row: EntryRow, book: &mut Book) -> Result<(), LedgerError> {
+fn put_keyed_entry((row, refunded): (EntryRow, i64), book: &mut Book) -> Result<(), LedgerError> {
     let recorded = row.recorded()?;
     if let Answer::Applied(entry) = &recorded.answer
         && let Some(key) = entry.idempotency_key.clone()
     {
         let account_id = entry.account_id.clone();
+        book.put_original(Original { entry: Arc::clone(entry), refunded: MicroUsd::new(refunded) });
         book.put_answer(&account_id, key, recorded);
     }
     Ok(())
@@ -348,9 +351,9 @@ async fn read_pointed_entries(
         let answer = Answer::Applied(Arc::clone(&original.entry));
         book.put_answer(&account_id, key, Recorded { fingerprint, answer });
     }
-    for Payment { kind, external_id, account_id, sequence } in pointers.payments {
+    for PaymentPointer { external_id, account_id, sequence } in pointers.payments {
         let entry = book.original(&account_id, sequence).map(|original| Arc::clone(&original.entry));
-        book.put_external_credit(kind, external_id, ExternalCredit { account_id, sequence, entry });
+        book.put_payment(external_id, Payment { account_id, sequence, entry });
     }
     Ok(())
 }
@@ -363,5 +366,8 @@ fn pointed_entries(commands: &[Command], pointers: &Pointers, book: &Book) -> BT
         let sequence = command.references().charge?.sequence(book, command.account_id())?;
         Some((command.account_id().clone(), sequence))
     });
-    replays.chain(payments).chain(charges).filter(|(id, _)| book.account(id).is_some()).collect()
+    let wanted = replays.chain(payments).chain(charges);
+    wanted
+        .filter(|(id, sequence)| book.account(id).is_some() && book.original(id, *sequence).is_none())
+        .collect()
 }

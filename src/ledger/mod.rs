@@ -1,5 +1,6 @@
 //! The book. [`Writer::post_some`] is the only transaction of the service that writes; the reads stand in files by subject.
 
+mod account_statement;
 mod accounts;
 mod clock;
 mod entries;
@@ -25,9 +26,11 @@ use diesel::data_types::PgTimestamp;
 use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, time::timeout};
 
+pub use account_statement::{AccountStatement, Total};
 pub use accounts::{AccountView, DueAccount};
 pub use entries::{EntryPage, EntryQuery, EntrySpan};
 pub use error::LedgerError;
+pub use operations::OperationView;
 pub use reservations::ReservationPage;
 pub use writer::Writer;
 

@@ -56,7 +56,9 @@ read! {
          SELECT ", reservation_columns!(), ", asked.time FROM asked CROSS JOIN ledger_entries e \
          JOIN reservations v ON v.account_id = e.account_id AND v.reservation_id = e.reservation_id \
          WHERE e.entry_type = 9 AND (asked.state = 0 OR asked.state = CASE \
-             WHEN v.state = 1 AND v.expire_time <= asked.time THEN 4 ELSE v.state END) \
+             WHEN v.state = 1 AND v.expire_time <= asked.time \
+                 THEN CASE WHEN v.expiry_policy = 2 AND v.amount_micro_usd > 0 THEN 2 ELSE 4 END \
+             ELSE v.state END) \
            AND e.account_id = {} AND e.sequence > {} AND e.sequence <= {} ORDER BY e.sequence DESC LIMIT {}"
     )
 }

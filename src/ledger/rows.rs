@@ -6,16 +6,17 @@ use diesel::{
     data_types::PgTimestamp,
     pg::Pg,
     prelude::*,
-    sql_types::{BigInt, Binary, Jsonb, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Binary, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
 use serde_json::Value;
 
 use super::LedgerError;
 use crate::{
     accounting::{
-        AccountId, Actor, Answer, Balance, CallerName, Entry, EntryType, ExternalId, Fingerprint,
-        IdempotencyKey, Metadata, MicroUsd, Note, Reason, Recorded, Reference, Refusal, Reservation,
-        ReservationAfter, ReservationState, ReservationStatus, Timestamp,
+        Account, AccountId, AccountSettings, AccountState, Actor, Answer, Balance, CallerName, Entry,
+        EntryType, ExpiryPolicy, ExternalIds, Fingerprint, IdempotencyKey, Metadata, MicroUsd, Note, Reason,
+        Recorded, Reference, Refusal, Reservation, ReservationAfter, ReservationState, ReservationStatus,
+        Timestamp,
     },
     schema::tables,
 };
@@ -38,7 +39,7 @@ pub(crate) struct EntryRow {
     refunded_sequence: Option<i64>,
     idempotency_key: Option<String>,
     fingerprint: Option<Vec<u8>>,
-    external_id: Option<String>,
+    external_ids: Option<Vec<String>>,
     reference: String,
     metadata: Option<Value>,
     actor: Option<String>,
@@ -50,7 +51,11 @@ pub(crate) struct EntryRow {
     uncollected_micro_usd: Option<i64>,
     expire_time: Option<PgTimestamp>,
     close_time: Option<PgTimestamp>,
+    expiry_policy: Option<i16>,
     caller: Option<String>,
+    effective_time: Option<PgTimestamp>,
+    account_state: Option<i16>,
+    debt_limit_micro_usd: Option<i64>,
 }
 
 /// The types of [`EntryRow`]'s columns, in order.
@@ -66,7 +71,7 @@ pub(crate) type EntryColumns = (
     Nullable<BigInt>,
     Nullable<Text>,
     Nullable<Binary>,
-    Nullable<Text>,
+    Nullable<Array<Text>>,
     Text,
     Nullable<Jsonb>,
     Nullable<Text>,
@@ -78,8 +83,29 @@ pub(crate) type EntryColumns = (
     Nullable<BigInt>,
     Nullable<Timestamptz>,
     Nullable<Timestamptz>,
+    Nullable<SmallInt>,
     Nullable<Text>,
+    Nullable<Timestamptz>,
+    Nullable<SmallInt>,
+    Nullable<BigInt>,
 );
+
+/// A locked row of `accounts`, without its create time.
+#[derive(Queryable)]
+pub(crate) struct AccountRow {
+    account_id: String,
+    posted_micro_usd: i64,
+    held_micro_usd: i64,
+    last_sequence: i64,
+    update_time: PgTimestamp,
+    next_expire_time: Option<PgTimestamp>,
+    state: i16,
+    debt_limit_micro_usd: Option<i64>,
+}
+
+/// The types of [`AccountRow`]'s columns, in order.
+pub(crate) type AccountColumns =
+    (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, SmallInt, Nullable<BigInt>);
 
 /// A row of `refusals`.
 #[derive(Queryable, Selectable)]
@@ -105,6 +131,8 @@ pub(crate) struct ReservationRow {
     create_time: PgTimestamp,
     expire_time: PgTimestamp,
     close_time: Option<PgTimestamp>,
+    expiry_policy: i16,
+    close_sequence: Option<i64>,
     reference: String,
     metadata: Option<Value>,
 }
@@ -120,6 +148,8 @@ pub(crate) type ReservationColumns = (
     Timestamptz,
     Timestamptz,
     Nullable<Timestamptz>,
+    SmallInt,
+    Nullable<BigInt>,
     Text,
     Nullable<Jsonb>,
 );
@@ -141,6 +171,31 @@ pub(crate) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
 pub(crate) fn balance(posted: i64, held: i64) -> Result<Balance, LedgerError> {
     Balance::new(MicroUsd::new(posted), MicroUsd::new(held))
         .ok_or_else(|| LedgerError::Corrupt(format!("a balance of {posted} posted and {held} held")))
+}
+
+pub(crate) fn entry_type(number: i16) -> Result<EntryType, LedgerError> {
+    EntryType::from_number(number).ok_or_else(|| LedgerError::Corrupt(format!("an entry of type {number}")))
+}
+
+pub(crate) fn settings(state: i16, debt_limit: Option<i64>) -> Result<AccountSettings, LedgerError> {
+    let state = AccountState::from_number(state)
+        .ok_or_else(|| LedgerError::Corrupt(format!("an account in state {state}")))?;
+    Ok(AccountSettings { state, debt_limit: debt_limit.map(MicroUsd::new) })
+}
+
+impl TryFrom<AccountRow> for (AccountId, Account) {
+    type Error = LedgerError;
+
+    fn try_from(row: AccountRow) -> Result<Self, LedgerError> {
+        let account = Account {
+            balance: balance(row.posted_micro_usd, row.held_micro_usd)?,
+            last_sequence: row.last_sequence,
+            update_time: timestamp(row.update_time),
+            next_expire_time: row.next_expire_time.map(timestamp),
+            settings: settings(row.state, row.debt_limit_micro_usd)?,
+        };
+        Ok((AccountId::parse("account_id", &row.account_id)?, account))
+    }
 }
 
 fn metadata(value: Value) -> Result<Metadata, LedgerError> {
@@ -169,13 +224,12 @@ impl TryFrom<EntryRow> for Entry {
         Ok(Self {
             account_id: AccountId::parse("account_id", &row.account_id)?,
             sequence: row.sequence,
-            entry_type: EntryType::from_number(row.entry_type)
-                .ok_or_else(|| LedgerError::Corrupt(format!("an entry of type {}", row.entry_type)))?,
+            entry_type: entry_type(row.entry_type)?,
             amount: MicroUsd::new(row.amount_micro_usd),
             held_delta: MicroUsd::new(row.held_delta_micro_usd),
             balance_after: balance(row.posted_after, row.held_after)?,
             idempotency_key: row.idempotency_key.map(key).transpose()?,
-            external_id: row.external_id.map(|id| ExternalId::parse("external_id", &id)).transpose()?,
+            external_ids: ExternalIds::parse(&row.external_ids.unwrap_or_default())?,
             note: Note {
                 reference: Reference::recorded(row.reference),
                 metadata: row.metadata.map(metadata).transpose()?.unwrap_or_default(),
@@ -183,8 +237,11 @@ impl TryFrom<EntryRow> for Entry {
             actor: row.actor.map(|actor| Actor::parse(&actor)).transpose()?,
             reason: row.reason.map(|reason| Reason::parse(&reason)).transpose()?,
             reservation,
+            uncollected: MicroUsd::new(row.uncollected_micro_usd.unwrap_or_default()),
             refunded_sequence: row.refunded_sequence,
+            settings: row.account_state.map(|state| settings(state, row.debt_limit_micro_usd)).transpose()?,
             create_time: timestamp(row.create_time),
+            effective_time: timestamp(row.effective_time.unwrap_or(row.create_time)),
             caller: row.caller.map(|caller| CallerName::parse("caller", &caller)).transpose()?,
         })
     }
@@ -193,19 +250,18 @@ impl TryFrom<EntryRow> for Entry {
 impl EntryRow {
     fn take_reservation(&mut self) -> Result<Option<ReservationAfter>, LedgerError> {
         let Some(id) = self.reservation_id.take() else { return Ok(None) };
-        let (Some(state), Some(held), Some(captured), Some(uncollected), Some(expire_time)) = (
+        let (Some(state), Some(held), Some(captured), Some(expire_time), Some(expiry_policy)) = (
             self.reservation_state,
             self.reservation_held,
             self.reservation_captured,
-            self.uncollected_micro_usd,
             self.expire_time,
+            self.expiry_policy,
         ) else {
             return Err(LedgerError::Corrupt(format!("half a reservation: {id}")));
         };
         Ok(Some(ReservationAfter {
             reservation_id: IdempotencyKey::parse_of_reservation(&id)?,
-            status: reservation_status(state, held, captured, expire_time, self.close_time)?,
-            uncollected: MicroUsd::new(uncollected),
+            status: reservation_status(state, held, captured, expire_time, expiry_policy, self.close_time)?,
         }))
     }
 }
@@ -215,6 +271,7 @@ fn reservation_status(
     held: i64,
     captured: i64,
     expire_time: PgTimestamp,
+    expiry_policy: i16,
     close_time: Option<PgTimestamp>,
 ) -> Result<ReservationStatus, LedgerError> {
     Ok(ReservationStatus {
@@ -223,6 +280,8 @@ fn reservation_status(
         held: MicroUsd::new(held),
         captured: MicroUsd::new(captured),
         expire_time: timestamp(expire_time),
+        expiry_policy: ExpiryPolicy::from_number(expiry_policy)
+            .ok_or_else(|| LedgerError::Corrupt(format!("an expiry policy {expiry_policy}")))?,
         close_time: close_time.map(timestamp),
     })
 }
@@ -241,7 +300,15 @@ impl TryFrom<ReservationRow> for Reservation {
                 reference: Reference::recorded(row.reference),
                 metadata: row.metadata.map(metadata).transpose()?.unwrap_or_default(),
             },
-            status: reservation_status(row.state, held, captured, row.expire_time, row.close_time)?,
+            status: reservation_status(
+                row.state,
+                held,
+                captured,
+                row.expire_time,
+                row.expiry_policy,
+                row.close_time,
+            )?,
+            close_sequence: row.close_sequence,
         })
     }
 }

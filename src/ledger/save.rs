@@ -6,14 +6,14 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::{
     rows,
     statements::{
-        CloseAccounts, WriteEntries, WriteExternalCredits, WriteExternalReplays, WriteRefusals,
-        WriteReservations,
+        CloseAccounts, WriteEntries, WriteExternalReplays, WritePayments, WriteRefusals, WriteReservations,
+        WriteSettings,
     },
 };
 use crate::{
     accounting::{
-        Account, AccountId, Actor, CallerName, Changes, Entry, EntryType, ExternalId, ExternalReplay,
-        Fingerprint, IdempotencyKey, Reason, Refused, Reservation, ReservationAfter,
+        Account, AccountId, Actor, CallerName, Changes, Entry, ExternalReplay, Fingerprint, IdempotencyKey,
+        MicroUsd, Reason, Refused, Reservation, ReservationAfter,
     },
     database::pipeline::{execute, in_one_go},
 };
@@ -48,7 +48,8 @@ pub(super) async fn write_and_commit(
         entries,
         unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),
         unless_empty!(connection, changes.refusals, write_refusals(&changes.refusals)),
-        unless_empty!(connection, changes.external_credits, write_external_credits(changes)),
+        unless_empty!(connection, changes.settings, write_settings(changes)),
+        unless_empty!(connection, changes.payments, write_payments(changes)),
         unless_empty!(
             connection,
             changes.external_replays,
@@ -92,12 +93,18 @@ impl<'a> WriteEntries<'a> {
         self.refunded_sequences.push(entry.refunded_sequence);
         self.idempotency_keys.push(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str));
         self.fingerprints.push(fingerprint.as_bytes());
-        self.external_ids.push(entry.external_id.as_ref().map(ExternalId::as_str));
+        self.external_ids.push(Some(entry.external_ids.joined()).filter(|joined| !joined.is_empty()));
         self.references.push(entry.note.reference.as_str());
         self.metadata.push(rows::metadata_json(&entry.note.metadata));
         self.actors.push(entry.actor.as_ref().map(Actor::as_str));
         self.reasons.push(entry.reason.as_ref().map(Reason::as_str));
         self.add_reservation(entry.reservation.as_ref());
+        self.uncollected.push(Some(entry.uncollected.get()).filter(|uncollected| *uncollected > 0));
+        let effective_time = Some(entry.effective_time).filter(|time| *time != entry.create_time);
+        self.effective_times.push(effective_time.map(rows::pg_timestamp));
+        self.account_states.push(entry.settings.map(|settings| settings.state.number()));
+        let debt_limit = entry.settings.and_then(|settings| settings.debt_limit);
+        self.debt_limits.push(debt_limit.map(MicroUsd::get));
         self.callers.push(entry.caller.as_ref().map(CallerName::as_str));
     }
 
@@ -107,15 +114,17 @@ impl<'a> WriteEntries<'a> {
         self.reservation_states.push(status.map(|status| status.state.number()));
         self.reservation_held.push(status.map(|status| status.held.get()));
         self.reservation_captured.push(status.map(|status| status.captured.get()));
-        self.uncollected.push(after.map(|after| after.uncollected.get()));
         self.expire_times.push(status.map(|status| rows::pg_timestamp(status.expire_time)));
         self.close_times.push(status.and_then(|status| status.close_time).map(rows::pg_timestamp));
+        self.expiry_policies.push(status.map(|status| status.expiry_policy.number()));
     }
 }
 
 fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
     let mut statement = WriteReservations::default();
-    for Reservation { account_id, reservation_id, sequence, create_time, note, status } in reservations {
+    for reservation in reservations {
+        let Reservation { account_id, reservation_id, sequence, create_time, note, status, close_sequence } =
+            reservation;
         statement.account_ids.push(account_id.as_str());
         statement.reservation_ids.push(reservation_id.as_str());
         statement.states.push(status.state.number());
@@ -125,8 +134,20 @@ fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
         statement.create_times.push(rows::pg_timestamp(*create_time));
         statement.expire_times.push(rows::pg_timestamp(status.expire_time));
         statement.close_times.push(status.close_time.map(rows::pg_timestamp));
+        statement.expiry_policies.push(status.expiry_policy.number());
+        statement.close_sequences.push(*close_sequence);
         statement.references.push(note.reference.as_str());
         statement.metadata.push(rows::metadata_json(&note.metadata));
+    }
+    statement
+}
+
+fn write_settings(changes: &Changes) -> WriteSettings<'_> {
+    let mut statement = WriteSettings::default();
+    for (account_id, settings) in &changes.settings {
+        statement.account_ids.push(account_id.as_str());
+        statement.states.push(settings.state.number());
+        statement.debt_limits.push(settings.debt_limit.map(MicroUsd::get));
     }
     statement
 }
@@ -145,15 +166,14 @@ fn write_refusals(refusals: &[Refused]) -> WriteRefusals<'_> {
     statement
 }
 
-fn write_external_credits(changes: &Changes) -> WriteExternalCredits<'_> {
-    let mut credits: Vec<_> = changes.external_credits.iter().collect();
-    credits.sort_unstable_by_key(|(kind, external_id, _)| (*kind, external_id));
-    let mut statement = WriteExternalCredits::default();
-    for (kind, external_id, credit) in credits {
-        statement.credit_types.push(EntryType::Credit(*kind).number());
+fn write_payments(changes: &Changes) -> WritePayments<'_> {
+    let mut payments: Vec<_> = changes.payments.iter().collect();
+    payments.sort_unstable_by_key(|(external_id, _)| external_id);
+    let mut statement = WritePayments::default();
+    for (external_id, payment) in payments {
         statement.external_ids.push(external_id.as_str());
-        statement.account_ids.push(credit.account_id.as_str());
-        statement.sequences.push(credit.sequence);
+        statement.account_ids.push(payment.account_id.as_str());
+        statement.sequences.push(payment.sequence);
     }
     statement
 }

@@ -14,7 +14,7 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 
-use super::rows::{EntryColumns, RefusalColumns, ReservationColumns};
+use super::rows::{AccountColumns, EntryColumns, RefusalColumns, ReservationColumns};
 use crate::schema::unsafe_settings;
 
 /// Declares a statement: its binds in order, the row that it returns, and its text with `{}` for each bind.
@@ -53,9 +53,18 @@ macro_rules! statement {
 macro_rules! entry_columns {
     () => {
         "e.account_id, e.sequence, e.entry_type, e.amount_micro_usd, e.held_delta_micro_usd, e.posted_after, \
-         e.held_after, e.create_time, e.refunded_sequence, e.idempotency_key, e.fingerprint, e.external_id, \
+         e.held_after, e.create_time, e.refunded_sequence, e.idempotency_key, e.fingerprint, e.external_ids, \
          e.reference, e.metadata, e.actor, e.reason, e.reservation_id, e.reservation_state, e.reservation_held, \
-         e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time, e.caller"
+         e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time, \
+         e.expiry_policy, e.caller, e.effective_time, e.account_state, e.debt_limit_micro_usd"
+    };
+}
+
+/// The sum of the refunds of the entry e.
+macro_rules! refunded {
+    () => {
+        "(SELECT coalesce(sum(refund.amount_micro_usd), 0)::bigint FROM ledger_entries refund \
+          WHERE refund.account_id = e.account_id AND refund.refunded_sequence = e.sequence)"
     };
 }
 
@@ -63,11 +72,11 @@ macro_rules! entry_columns {
 macro_rules! reservation_columns {
     () => {
         "v.account_id, v.reservation_id, v.state, v.amount_micro_usd, v.captured_micro_usd, v.sequence, \
-         v.create_time, v.expire_time, v.close_time, v.reference, v.metadata"
+         v.create_time, v.expire_time, v.close_time, v.expiry_policy, v.close_sequence, v.reference, v.metadata"
     };
 }
 
-pub(crate) use {entry_columns, reservation_columns};
+pub(crate) use {entry_columns, refunded, reservation_columns};
 
 statement! {
     /// Makes the rows of accounts that have none yet, and tells which had none.
@@ -85,9 +94,10 @@ statement! {
     /// Locks accounts, in the order of their ids, and reads them. The clock is read outside the locking part, so after
     /// each lock was had.
     LockAccounts { account_ids: &'a str => Text }
-        -> (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, Timestamptz),
+        -> (AccountColumns, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
-         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time FROM accounts \
+         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
+             state, debt_limit_micro_usd FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
      ) AS locked"
 }
@@ -95,9 +105,10 @@ statement! {
 statement! {
     /// The same, without the accounts that are locked by others.
     LockIdleAccounts { account_ids: &'a str => Text }
-        -> (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, Timestamptz),
+        -> (AccountColumns, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
-         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time FROM accounts \
+         SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
+             state, debt_limit_micro_usd FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE SKIP LOCKED\
      ) AS locked"
 }
@@ -106,10 +117,10 @@ statement! {
 // statement sees what was committed while the locks were waited for.
 
 statement! {
-    /// Entries by key.
-    ReadKeyedEntries { account_ids: &'a str => Text, keys: &'a str => Text } -> EntryColumns,
+    /// Entries by key, each with the sum of its refunds.
+    ReadKeyedEntries { account_ids: &'a str => Text, keys: &'a str => Text } -> (EntryColumns, BigInt),
     concat!(
-        "SELECT ", entry_columns!(), " FROM unnest({}, {}) AS w(account_id, key) \
+        "SELECT ", entry_columns!(), ", ", refunded!(), " FROM unnest({}, {}) AS w(account_id, key) \
          JOIN ledger_entries e ON e.account_id = w.account_id AND e.idempotency_key = w.key"
     )
 }
@@ -127,10 +138,17 @@ statement! {
 }
 
 statement! {
-    /// Who was credited for payments.
-    ReadPayments { credit_types: i16 => SmallInt, external_ids: &'a str => Text } -> (SmallInt, Text, Text, BigInt),
-    "SELECT c.entry_type, c.external_id, c.account_id, c.sequence FROM unnest({}, {}) AS w(entry_type, external_id) \
-     JOIN external_credits c ON c.entry_type = w.entry_type AND c.external_id = w.external_id"
+    /// The entries of payments.
+    ReadPayments { external_ids: &'a str => Text } -> (Text, Text, BigInt),
+    "SELECT p.external_id, p.account_id, p.sequence FROM unnest({}) AS w(external_id) \
+     JOIN payments p ON p.external_id = w.external_id"
+}
+
+statement! {
+    /// How many reservations of accounts are open.
+    CountOpen { account_ids: &'a str => Text } -> (Text, BigInt),
+    "SELECT w.account_id, (SELECT count(*) FROM reservations v WHERE v.account_id = w.account_id AND v.state = 1) \
+     FROM unnest({}) AS w(account_id)"
 }
 
 statement! {
@@ -168,10 +186,7 @@ statement! {
     /// Entries by sequence, each with the sum of its refunds.
     ReadEntries { account_ids: &'a str => Text, sequences: i64 => BigInt } -> (EntryColumns, BigInt),
     concat!(
-        "SELECT ", entry_columns!(), ", \
-             (SELECT coalesce(sum(refund.amount_micro_usd), 0)::bigint FROM ledger_entries refund \
-              WHERE refund.account_id = e.account_id AND refund.refunded_sequence = e.sequence) \
-         FROM unnest({}, {}) AS w(account_id, sequence) \
+        "SELECT ", entry_columns!(), ", ", refunded!(), " FROM unnest({}, {}) AS w(account_id, sequence) \
          JOIN ledger_entries e ON e.account_id = w.account_id AND e.sequence = w.sequence"
     )
 }
@@ -196,7 +211,7 @@ statement! {
         refunded_sequences: Option<i64> => Nullable<BigInt>,
         idempotency_keys: Option<&'a str> => Nullable<Text>,
         fingerprints: &'a [u8] => Binary,
-        external_ids: Option<&'a str> => Nullable<Text>,
+        external_ids: Option<String> => Nullable<Text>,
         references: &'a str => Text,
         metadata: Option<String> => Nullable<Text>,
         actors: Option<&'a str> => Nullable<Text>,
@@ -208,7 +223,11 @@ statement! {
         uncollected: Option<i64> => Nullable<BigInt>,
         expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
         close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
+        expiry_policies: Option<i16> => Nullable<SmallInt>,
         callers: Option<&'a str> => Nullable<Text>,
+        effective_times: Option<PgTimestamp> => Nullable<Timestamptz>,
+        account_states: Option<i16> => Nullable<SmallInt>,
+        debt_limits: Option<i64> => Nullable<BigInt>,
     } -> BigInt,
     "WITH changed AS (\
          UPDATE accounts a SET posted_micro_usd = u.posted, held_micro_usd = u.held, last_sequence = u.sequence, \
@@ -218,21 +237,35 @@ statement! {
          WHERE a.account_id = u.account_id RETURNING 1\
      ), written AS (\
          INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
-             posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_id, \
+             posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_ids, \
              reference, metadata, actor, reason, reservation_id, reservation_state, reservation_held, \
-             reservation_captured, uncollected_micro_usd, expire_time, close_time, caller) \
+             reservation_captured, uncollected_micro_usd, expire_time, close_time, expiry_policy, caller, \
+             effective_time, account_state, debt_limit_micro_usd) \
          SELECT account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
-             refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata::jsonb, actor, \
+             refunded_sequence, idempotency_key, fingerprint, string_to_array(external_ids, ' '), reference, \
+             metadata::jsonb, actor, \
              reason, reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, \
-             expire_time, close_time, caller \
-         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) \
+             expire_time, close_time, expiry_policy, caller, effective_time, account_state, debt_limit \
+         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, \
+             {}, {}, {}) \
              AS n(account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
-             refunded_sequence, idempotency_key, fingerprint, external_id, reference, metadata, actor, reason, \
+             refunded_sequence, idempotency_key, fingerprint, external_ids, reference, metadata, actor, reason, \
              reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, expire_time, \
-             close_time, caller) \
+             close_time, expiry_policy, caller, effective_time, account_state, debt_limit) \
          RETURNING 1\
      ) SELECT 1::bigint / ((SELECT count(*) FROM changed) = cardinality($1) AND \
          (SELECT count(*) FROM written) = cardinality($7))::int"
+}
+
+statement! {
+    /// Changes what is possible in accounts.
+    WriteSettings {
+        account_ids: &'a str => Text,
+        states: i16 => SmallInt,
+        debt_limits: Option<i64> => Nullable<BigInt>,
+    } -> BigInt,
+    "UPDATE accounts a SET state = s.state, debt_limit_micro_usd = s.debt_limit \
+     FROM unnest({}, {}, {}) AS s(account_id, state, debt_limit) WHERE a.account_id = s.account_id RETURNING 1::bigint"
 }
 
 statement! {
@@ -247,18 +280,21 @@ statement! {
         create_times: PgTimestamp => Timestamptz,
         expire_times: PgTimestamp => Timestamptz,
         close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
+        expiry_policies: i16 => SmallInt,
+        close_sequences: Option<i64> => Nullable<BigInt>,
         references: &'a str => Text,
         metadata: Option<String> => Nullable<Text>,
     } -> BigInt,
     "INSERT INTO reservations AS v (account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, \
-         sequence, create_time, expire_time, close_time, reference, metadata) \
+         sequence, create_time, expire_time, close_time, expiry_policy, close_sequence, reference, metadata) \
      SELECT account_id, reservation_id, state, held, captured, sequence, create_time, expire_time, close_time, \
-         reference, metadata::jsonb \
-     FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, reservation_id, state, held, captured, \
-         sequence, create_time, expire_time, close_time, reference, metadata) \
+         expiry_policy, close_sequence, reference, metadata::jsonb \
+     FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, reservation_id, state, held, \
+         captured, sequence, create_time, expire_time, close_time, expiry_policy, close_sequence, reference, metadata) \
      ON CONFLICT (account_id, reservation_id) DO UPDATE SET state = excluded.state, \
          amount_micro_usd = excluded.amount_micro_usd, captured_micro_usd = excluded.captured_micro_usd, \
-         expire_time = excluded.expire_time, close_time = excluded.close_time \
+         expire_time = excluded.expire_time, close_time = excluded.close_time, \
+         expiry_policy = excluded.expiry_policy, close_sequence = excluded.close_sequence \
      RETURNING 1::bigint"
 }
 
@@ -280,15 +316,13 @@ statement! {
 }
 
 statement! {
-    /// Remembers who was credited for payments, in the order of the payments: two batches never wait for each other.
-    WriteExternalCredits {
-        credit_types: i16 => SmallInt,
+    /// Remembers names of payments, in the order of the names: two batches never wait for each other.
+    WritePayments {
         external_ids: &'a str => Text,
         account_ids: &'a str => Text,
         sequences: i64 => BigInt,
     } -> BigInt,
-    "INSERT INTO external_credits (entry_type, external_id, account_id, sequence) \
-     SELECT * FROM unnest({}, {}, {}, {}) RETURNING 1::bigint"
+    "INSERT INTO payments (external_id, account_id, sequence) SELECT * FROM unnest({}, {}, {}) RETURNING 1::bigint"
 }
 
 statement! {

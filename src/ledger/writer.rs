@@ -60,9 +60,11 @@ use super::{
     save,
 };
 use crate::{
-    accounting::{AccountId, Command, Entry, EntryType, Limits, Outcome, decide},
+    accounting::{
+        AccountId, Command, Entry, EntryType, IdempotencyKey, Limits, Outcome, RESERVED_KEY_PREFIX, decide,
+    },
     database::pool::{PATIENCE, PooledSession, Session},
-    telemetry::spans,
+    telemetry::{Metrics, spans},
 };
 
 /// The most runs of a transaction before its callers get an error.
@@ -75,6 +77,8 @@ struct Decided {
     answers: Vec<Option<Outcome>>,
     /// How many expired leases it recorded.
     expired: u64,
+    /// What the ends of these leases charged, in micro-USD.
+    captured_on_expiry: u64,
 }
 
 /// Runs one transaction at a time: one that has not been answered keeps the next from starting.
@@ -82,13 +86,20 @@ struct Decided {
 pub struct Writer {
     ledger: Ledger,
     turn: Arc<Semaphore>,
+    metrics: Option<Metrics>,
 }
 
 impl Writer {
     /// A writer of this book.
     #[must_use]
     pub fn new(ledger: &Ledger) -> Self {
-        Self { ledger: ledger.clone(), turn: Arc::new(Semaphore::new(1)) }
+        Self { ledger: ledger.clone(), turn: Arc::new(Semaphore::new(1)), metrics: None }
+    }
+
+    /// The same, which counts the money that moves without being asked for: what the ends of leases charge.
+    #[must_use]
+    pub fn measured_by(self, metrics: &Metrics) -> Self {
+        Self { metrics: Some(metrics.clone()), ..self }
     }
 
     /// Answers commands in order, each independently, and makes their changes durable together: when this returns, every
@@ -128,7 +139,13 @@ impl Writer {
             let ended;
             (ended, decided) = run.await?;
             let error = match ended {
-                Ok(()) | Err(TransactionEnd::NothingToWrite) => return Ok(decided),
+                Ok(()) => {
+                    if let Some(metrics) = self.metrics.as_ref().filter(|_| decided.captured_on_expiry > 0) {
+                        metrics.moved(EntryType::Capture.name(), decided.captured_on_expiry);
+                    }
+                    return Ok(decided);
+                }
+                Err(TransactionEnd::NothingToWrite) => return Ok(decided),
                 Err(TransactionEnd::AccountsMissing) if work.locking != Locking::Open => {
                     work.locking = Locking::Open;
                     continue;
@@ -191,8 +208,11 @@ async fn transact(
         own_what_was_committed(&mut answers, &decided.answers);
         decided.answers = answers;
         let changes = book.into_changes();
-        let is_expiry = |(entry, _): &&(Arc<Entry>, _)| entry.entry_type == EntryType::Expire;
-        decided.expired = changes.entries.iter().filter(is_expiry).count() as u64;
+        let is_own = |key: &IdempotencyKey| key.as_str().starts_with(RESERVED_KEY_PREFIX);
+        let is_expiry = |entry: &&Arc<Entry>| entry.idempotency_key.as_ref().is_some_and(is_own);
+        let expiries = || changes.entries.iter().map(|(entry, _)| entry).filter(is_expiry);
+        decided.expired = expiries().count() as u64;
+        decided.captured_on_expiry = expiries().map(|entry| entry.amount.get().unsigned_abs()).sum();
         if changes.is_empty() {
             return Err(TransactionEnd::NothingToWrite);
         }
@@ -211,13 +231,11 @@ async fn transact(
 /// not replays. Only an entry that is equal in every field, the time to the microsecond included, counts as one's own.
 fn own_what_was_committed(answers: &mut [Option<Outcome>], decided: &[Option<Outcome>]) {
     for (answer, before) in answers.iter_mut().zip(decided) {
-        if let (
-            Some(Outcome::Applied { entry, replayed, .. }),
-            Some(Outcome::Applied { entry: own, replayed: false, .. }),
-        ) = (answer, before)
+        if let (Some(Outcome::Applied { entry, since }), Some(Outcome::Applied { entry: own, since: None })) =
+            (answer, before)
             && *entry == *own
         {
-            *replayed = false;
+            *since = None;
         }
     }
 }

@@ -130,7 +130,7 @@ type Right = (&'static [&'static str], &'static str, &'static [&'static str]);
 
 const MIGRATIONS: Right = (&["__diesel_schema_migrations"], "SELECT", &[]);
 const BOOK: &[&str] =
-    &["accounts", "ledger_entries", "reservations", "refusals", "external_credits", "external_replays"];
+    &["accounts", "ledger_entries", "reservations", "refusals", "payments", "external_replays"];
 const SERVE: [Right; 6] = [
     MIGRATIONS,
     (BOOK, "SELECT", &[]),
@@ -146,15 +146,25 @@ const SERVE: [Right; 6] = [
             "create_time",
             "update_time",
             "next_expire_time",
+            "state",
+            "debt_limit_micro_usd",
         ],
     ),
     (
         &["reservations"],
         "UPDATE",
-        &["state", "amount_micro_usd", "captured_micro_usd", "expire_time", "close_time"],
+        &[
+            "state",
+            "amount_micro_usd",
+            "captured_micro_usd",
+            "expire_time",
+            "close_time",
+            "expiry_policy",
+            "close_sequence",
+        ],
     ),
 ];
-const IMPORTED: &[&str] = &["accounts", "ledger_entries", "external_credits", "imported_accounts"];
+const IMPORTED: &[&str] = &["accounts", "ledger_entries", "payments", "imported_accounts"];
 const IMPORT: [Right; 5] = [
     MIGRATIONS,
     (IMPORTED, "SELECT", &[]),
@@ -188,7 +198,7 @@ fn definitions(database_use: DatabaseUse) -> String {
     });
     let wanted = wanted.collect::<Vec<_>>().join(", ");
     let (one, other) = match database_use {
-        Migrate | Serve { .. } | Read | Import => ("ledger_entries", "external_credits"),
+        Migrate | Serve { .. } | Read | Import => ("ledger_entries", "payments"),
         Source => ("ledger_entries", "balances"),
     };
     format!(
@@ -282,7 +292,7 @@ const LOGGED: &str = "\
 const TRIGGERS: &str = "\
     SELECT format('the trigger %s does not guard %s: ALTER TABLE %2$s ENABLE ALWAYS TRIGGER %1$s', trigger, full_name) \
     FROM seen, concat(relname, '_append_only') AS trigger \
-    WHERE relname IN ('ledger_entries', 'external_credits') \
+    WHERE relname IN ('ledger_entries', 'payments') \
         AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = seen.oid AND tgname = trigger AND tgenabled = 'A')";
 
 /// The unique indexes decide between concurrent writers.

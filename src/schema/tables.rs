@@ -14,7 +14,7 @@ diesel::table! {
         refunded_sequence -> Nullable<BigInt>,
         idempotency_key -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
-        external_id -> Nullable<Text>,
+        external_ids -> Nullable<Array<Text>>,
         reference -> Text,
         metadata -> Nullable<Jsonb>,
         actor -> Nullable<Text>,
@@ -26,7 +26,11 @@ diesel::table! {
         uncollected_micro_usd -> Nullable<BigInt>,
         expire_time -> Nullable<Timestamptz>,
         close_time -> Nullable<Timestamptz>,
+        expiry_policy -> Nullable<SmallInt>,
         caller -> Nullable<Text>,
+        effective_time -> Nullable<Timestamptz>,
+        account_state -> Nullable<SmallInt>,
+        debt_limit_micro_usd -> Nullable<BigInt>,
     }
 }
 

@@ -8,7 +8,7 @@ use std::vec;
 use diesel::{
     data_types::PgTimestamp,
     result::QueryResult,
-    sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Bool, Integer, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::AsyncPgConnection;
 
@@ -40,17 +40,19 @@ const SOURCES: [(Source, &str, &str); 10] = [
         Source::Accounts,
         "accounts_by_id",
         "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
-             next_expire_time \
+             next_expire_time, state, debt_limit_micro_usd \
          FROM accounts WHERE {accounts} ORDER BY account_id",
     ),
     (
         Source::Entries,
         "entries_by_sequence",
         "SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
-             held_after, create_time, refunded_sequence, external_id, idempotency_key IS NOT NULL, \
+             held_after, create_time, refunded_sequence, external_ids, coalesce(effective_time, create_time), \
+             coalesce(uncollected_micro_usd, 0)::bigint, account_state, debt_limit_micro_usd, \
+             idempotency_key IS NOT NULL, \
              fingerprint IS NOT NULL, actor IS NOT NULL, reason IS NOT NULL, \
              num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured, \
-                 uncollected_micro_usd, expire_time), \
+                 expire_time, expiry_policy), \
              reservation_id IS NOT NULL, reservation_state, close_time IS NOT NULL \
          FROM ledger_entries WHERE {accounts} ORDER BY account_id, sequence",
     ),
@@ -64,8 +66,8 @@ const SOURCES: [(Source, &str, &str); 10] = [
     (
         Source::Claims,
         "claims_by_entry",
-        "SELECT account_id, sequence, entry_type, external_id FROM external_credits \
-         WHERE {accounts} ORDER BY account_id, sequence",
+        "SELECT account_id, sequence, external_id FROM payments \
+         WHERE {accounts} ORDER BY account_id, sequence, external_id",
     ),
     (
         Source::Replays,
@@ -94,16 +96,18 @@ const SOURCES: [(Source, &str, &str); 10] = [
     (
         Source::Reservations,
         "reservations_by_id",
-        "SELECT account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence, \
-             create_time, expire_time, close_time \
+        "SELECT account_id, reservation_id, sequence, create_time, close_sequence, \
+             state, amount_micro_usd, captured_micro_usd, expire_time, expiry_policy, close_time \
          FROM reservations WHERE {accounts} ORDER BY account_id, reservation_id",
     ),
     (
         Source::Steps,
         "steps_by_reservation",
         "SELECT account_id, reservation_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
-             create_time, idempotency_key = reservation_id, reservation_state, reservation_held, \
-             reservation_captured, expire_time, close_time \
+             create_time, coalesce(effective_time, create_time), \
+             coalesce(starts_with(idempotency_key, 'billing/'), false), \
+             idempotency_key = reservation_id, reservation_state, reservation_held, \
+             reservation_captured, expire_time, close_time, expiry_policy \
          FROM ledger_entries WHERE reservation_id IS NOT NULL AND {accounts} \
          ORDER BY account_id, reservation_id, sequence",
     ),
@@ -190,10 +194,21 @@ impl Stream {
 
 type Time = PgTimestamp;
 
-type AccountColumns = (Text, BigInt, BigInt, BigInt, Timestamptz, Timestamptz, Nullable<Timestamptz>);
+type AccountColumns = (
+    Text,
+    BigInt,
+    BigInt,
+    BigInt,
+    Timestamptz,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    (SmallInt, Nullable<BigInt>),
+);
 
-fn account(row: (String, i64, i64, i64, Time, Time, Option<Time>)) -> Fact {
-    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time) = row;
+type AccountRow = (String, i64, i64, i64, Time, Time, Option<Time>, (i16, Option<i64>));
+
+fn account(row: AccountRow) -> Fact {
+    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time, settings) = row;
     let account = AccountFact {
         posted,
         held,
@@ -201,25 +216,29 @@ fn account(row: (String, i64, i64, i64, Time, Time, Option<Time>)) -> Fact {
         create_time: timestamp(create_time),
         update_time: timestamp(update_time),
         next_expire_time: next_expire_time.map(timestamp),
+        settings,
     };
     Fact { account_id, row: Row::Account(account) }
 }
 
 type EntryColumns = (
-    (Text, BigInt, SmallInt, BigInt, BigInt, BigInt, BigInt, Timestamptz, Nullable<BigInt>, Nullable<Text>),
+    (Text, BigInt, SmallInt, BigInt, BigInt, BigInt, BigInt, Timestamptz, Nullable<BigInt>),
+    (Nullable<Array<Text>>, Timestamptz, BigInt, Nullable<SmallInt>, Nullable<BigInt>),
     (Bool, Bool, Bool, Bool),
     (Integer, Bool, Nullable<SmallInt>, Bool),
 );
 
 type EntryRow = (
-    (String, i64, i16, i64, i64, i64, i64, Time, Option<i64>, Option<String>),
+    (String, i64, i16, i64, i64, i64, i64, Time, Option<i64>),
+    (Option<Vec<String>>, Time, i64, Option<i16>, Option<i64>),
     (bool, bool, bool, bool),
     (i32, bool, Option<i16>, bool),
 );
 
-fn entry((figures, facts, reservation): EntryRow) -> Fact {
+fn entry((figures, rare, facts, reservation): EntryRow) -> Fact {
     let (account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, ..) = figures;
-    let (create_time, refunded_sequence, external_id) = (figures.7, figures.8, figures.9);
+    let (create_time, refunded_sequence) = (figures.7, figures.8);
+    let (external_ids, effective_time, uncollected, account_state, debt_limit) = rare;
     let (has_key, has_fingerprint, has_actor, has_reason) = facts;
     let (reservation_facts, has_reservation_id, reservation_state, has_close_time) = reservation;
     let entry = EntryFact {
@@ -230,8 +249,11 @@ fn entry((figures, facts, reservation): EntryRow) -> Fact {
         posted_after,
         held_after,
         create_time: timestamp(create_time),
+        effective_time: timestamp(effective_time),
+        uncollected,
         refunded_sequence,
-        external_id,
+        external_ids: external_ids.unwrap_or_default(),
+        settings: account_state.map(|state| (state, debt_limit)),
         has_key,
         has_fingerprint,
         has_actor,
@@ -250,10 +272,10 @@ fn refund((account_id, refunded_sequence, sequence, amount): (String, i64, i64, 
     Fact { account_id, row: Row::Refund(RefundFact { refunded_sequence, sequence, amount }) }
 }
 
-type ClaimColumns = (Text, BigInt, SmallInt, Text);
+type ClaimColumns = (Text, BigInt, Text);
 
-fn claim((account_id, sequence, entry_type, external_id): (String, i64, i16, String)) -> Fact {
-    Fact { account_id, row: Row::Claim(ClaimFact { sequence, entry_type, external_id }) }
+fn claim((account_id, sequence, external_id): (String, i64, String)) -> Fact {
+    Fact { account_id, row: Row::Claim(ClaimFact { sequence, external_id }) }
 }
 
 type ReplayColumns = (Text, BigInt, Text);
@@ -268,33 +290,54 @@ fn answer((account_id, idempotency_key): (String, String), table: AnswerTable) -
     Fact { account_id, row: Row::Answer(AnswerFact { idempotency_key, table }) }
 }
 
-type ReservationColumns =
-    (Text, Text, SmallInt, BigInt, BigInt, BigInt, Timestamptz, Timestamptz, Nullable<Timestamptz>);
+type ReservationColumns = (
+    (Text, Text, BigInt, Timestamptz, Nullable<BigInt>),
+    (SmallInt, BigInt, BigInt, Timestamptz, SmallInt, Nullable<Timestamptz>),
+);
 
-fn reservation(row: (String, String, i16, i64, i64, i64, Time, Time, Option<Time>)) -> Fact {
-    let (account_id, reservation_id, state, held, captured, sequence, create_time, expire_time, close_time) =
-        row;
-    let status = status(state, held, captured, expire_time, close_time);
-    let reservation =
-        ReservationFact { reservation_id, sequence, create_time: timestamp(create_time), status };
+type ReservationRow = ((String, String, i64, Time, Option<i64>), (i16, i64, i64, Time, i16, Option<Time>));
+
+fn reservation((names, figures): ReservationRow) -> Fact {
+    let (account_id, reservation_id, sequence, create_time, close_sequence) = names;
+    let (state, held, captured, expire_time, expiry_policy, close_time) = figures;
+    let status = status(state, held, captured, expire_time, expiry_policy, close_time);
+    let create_time = timestamp(create_time);
+    let reservation = ReservationFact { reservation_id, sequence, create_time, status, close_sequence };
     Fact { account_id, row: Row::Reservation(reservation) }
 }
 
 type StepColumns = (
-    (Text, Text, BigInt, SmallInt, BigInt, BigInt, Timestamptz, Nullable<Bool>),
-    (Nullable<SmallInt>, Nullable<BigInt>, Nullable<BigInt>, Nullable<Timestamptz>, Nullable<Timestamptz>),
+    (Text, Text, BigInt, SmallInt, BigInt, BigInt, Timestamptz, Timestamptz, Bool, Nullable<Bool>),
+    (
+        Nullable<SmallInt>,
+        Nullable<BigInt>,
+        Nullable<BigInt>,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+        Nullable<SmallInt>,
+    ),
 );
 
 type StepRow = (
-    (String, String, i64, i16, i64, i64, Time, Option<bool>),
-    (Option<i16>, Option<i64>, Option<i64>, Option<Time>, Option<Time>),
+    (String, String, i64, i16, i64, i64, Time, Time, bool, Option<bool>),
+    (Option<i16>, Option<i64>, Option<i64>, Option<Time>, Option<Time>, Option<i16>),
 );
 
 fn step((entry, after): StepRow) -> Fact {
-    let (account_id, reservation_id, sequence, entry_type, amount, held_delta, create_time, is_named_so) =
-        entry;
-    let (state, held, captured, expire_time, close_time) = after;
-    let status = || Some(status(state?, held?, captured?, expire_time?, close_time));
+    let (
+        account_id,
+        reservation_id,
+        sequence,
+        entry_type,
+        amount,
+        held_delta,
+        create_time,
+        effective_time,
+        is_lapse,
+        is_named_so,
+    ) = entry;
+    let (state, held, captured, expire_time, close_time, expiry_policy) = after;
+    let status = || Some(status(state?, held?, captured?, expire_time?, expiry_policy?, close_time));
     let step = StepFact {
         reservation_id,
         sequence,
@@ -302,13 +345,22 @@ fn step((entry, after): StepRow) -> Fact {
         amount,
         held_delta,
         create_time: timestamp(create_time),
+        effective_time: timestamp(effective_time),
+        is_lapse,
         is_named_so,
         status: status(),
     };
     Fact { account_id, row: Row::Step(step) }
 }
 
-fn status(state: i16, held: i64, captured: i64, expire_time: Time, close_time: Option<Time>) -> Status {
+fn status(
+    state: i16,
+    held: i64,
+    captured: i64,
+    expire_time: Time,
+    expiry_policy: i16,
+    close_time: Option<Time>,
+) -> Status {
     let (expire_time, close_time) = (timestamp(expire_time), close_time.map(timestamp));
-    Status { state, held, captured, expire_time, close_time }
+    Status { state, held, captured, expire_time, close_time, expiry_policy }
 }

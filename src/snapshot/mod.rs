@@ -60,9 +60,9 @@ pub struct Snapshot {
 pub struct Selection {
     /// Only entries of these accounts; all accounts if empty.
     pub account_ids: Vec<AccountId>,
-    /// Only entries written at or after this time.
+    /// Only entries that took effect at or after this time.
     pub from: Option<Timestamp>,
-    /// Only entries written before this time.
+    /// Only entries that took effect before this time.
     pub until: Option<Timestamp>,
 }
 
@@ -163,11 +163,11 @@ impl Selection {
             binds.push(Bind::Texts(texts(&self.account_ids)));
         }
         if let Some(from) = self.from {
-            conditions.push("e.create_time >= {}");
+            conditions.push("coalesce(e.effective_time, e.create_time) >= {}");
             binds.push(Bind::Time(rows::pg_timestamp(from)));
         }
         if let Some(until) = self.until {
-            conditions.push("e.create_time < {}");
+            conditions.push("coalesce(e.effective_time, e.create_time) < {}");
             binds.push(Bind::Time(rows::pg_timestamp(until)));
         }
         let columns = entry_columns!();

@@ -9,8 +9,8 @@ use std::{
 };
 
 use billing::grpc::proto::{
-    CaptureRequest, ExtendReservationRequest, GetEntryRequest, GetReservationRequest, ReleaseRequest,
-    ReserveRequest,
+    AccountState, CaptureRequest, ExtendReservationRequest, GetEntryRequest, GetReservationRequest,
+    ReleaseRequest, ReserveRequest,
 };
 use tonic::{
     Code, Request, Status,
@@ -51,6 +51,9 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
     }
     call! {
         get_account(get_account("ann"));
+        list_accounts(list_accounts("a"));
+        get_statement(get_statement("ann"));
+        find_payment(find_payment("cs_1"));
         get_entry(GetEntryRequest::default());
         list_entries(list_entries("ann"));
         get_operation(get_operation("ann", "order-1"));
@@ -64,6 +67,7 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
         release(ReleaseRequest::default());
         extend_reservation(ExtendReservationRequest::default());
         admin_credit(grant("ann", "grant-1", 5));
+        set_account(set_account("ann", "decision-1", AccountState::Active));
     }
     verdicts
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     memory_journal::limits,
-    model::{Call, Metadata, Of, What},
+    model::{Call, Change, Metadata, Of, What},
     random_books,
     support::{
         process::billing,
@@ -27,7 +27,7 @@ use crate::{
 
 const AUDITOR_GRANTS: &str = include_str!("../../deploy/postgres/auditor-role.sql");
 const TABLES: [&str; 6] =
-    ["accounts", "ledger_entries", "reservations", "refusals", "external_credits", "external_replays"];
+    ["accounts", "ledger_entries", "reservations", "refusals", "payments", "external_replays"];
 
 /// What was found, by check and place.
 type Found = BTreeSet<(String, String)>;
@@ -139,33 +139,45 @@ fn capture(account: &str, key: &str, reservation: &str, micro_usd: i64) -> Captu
 }
 
 /// A small book with something of everything. Ann's entries: 1 Stripe deposit, 2 charge, 3 refund, 4 reserve, 5 capture,
-/// 6 deposit, 7 grant, 8 reserve, 9 deposit; one replayed payment and one refusal.
+/// 6 deposit, 7 grant, 8 reserve, 9 deposit; one replayed payment, with a further name, and one refusal. Carl's: 1 deposit,
+/// 2 reserve, 3 the capture at the end of its lease, 4 change.
 async fn write_small_book(book: &TestBook) {
     let ledger = billing::ledger::Ledger::connect(&book.url.parse().unwrap(), 1, 1, limits(0)).await.unwrap();
-    let credit = |kind, amount, external_id: Option<&str>| What::Credit {
+    let credit = |kind, amount, external_ids: &[&str]| What::Credit {
         kind,
         amount,
-        external_id: external_id.map(str::to_owned),
+        external_ids: external_ids.iter().map(|id| (*id).to_owned()).collect(),
     };
-    let stripe = || credit("STRIPE_DEPOSIT", 100, Some("pay_1"));
+    let charge = |amount| What::Charge { amount, policy: "REJECT" };
+    let reserve = |amount| What::Reserve { amount, ttl: None, expiry: "RELEASE" };
+    let limit = Change {
+        state: None,
+        debt_limit: Some(5),
+        forfeit: None,
+        actor: "ann".into(),
+        reason: "a good customer".into(),
+    };
     let calls = [
-        ("ann", "k1", stripe()),
-        ("ann", "k2", stripe()),
-        ("ann", "k3", What::Charge { amount: 30 }),
+        ("ann", "k1", credit("STRIPE_DEPOSIT", 100, &["pay_1"])),
+        ("ann", "k2", credit("STRIPE_DEPOSIT", 100, &["pay_1", "pi_1"])),
+        ("ann", "k3", charge(30)),
         ("ann", "k4", What::Refund { amount: 10, of: Of::Key("k3".into()) }),
-        ("ann", "k5", What::Charge { amount: 1_000 }),
-        ("ann", "k6", What::Reserve { amount: 20, ttl: None }),
+        ("ann", "k5", charge(1_000)),
+        ("ann", "k6", reserve(20)),
         (
             "ann",
             "k7",
             What::Capture { reservation_id: "k6".into(), amount: 15, policy: "REJECT", keep_open: false },
         ),
-        ("ann", "k8", credit("DEPOSIT", 5, None)),
+        ("ann", "k8", credit("DEPOSIT", 5, &[])),
         ("ann", "k9", What::AdminCredit { amount: 5, actor: "ann".into(), reason: "goodwill".into() }),
-        ("ann", "k10", What::Reserve { amount: 8, ttl: None }),
-        ("ann", "k11", credit("DEPOSIT", 1, None)),
-        ("bob", "k1", credit("DEPOSIT", 50, None)),
-        ("dora", "k1", What::Charge { amount: 1 }),
+        ("ann", "k10", reserve(8)),
+        ("ann", "k11", credit("DEPOSIT", 1, &[])),
+        ("bob", "k1", credit("DEPOSIT", 50, &[])),
+        ("carl", "k1", credit("DEPOSIT", 20, &[])),
+        ("carl", "k2", What::Reserve { amount: 8, ttl: Some(1), expiry: "CAPTURE" }),
+        ("carl", "k3", What::SetAccount(limit)),
+        ("dora", "k1", charge(1)),
     ];
     for (account, key, what) in calls {
         let (account, key) = (account.to_owned(), key.to_owned());
@@ -175,7 +187,7 @@ async fn write_small_book(book: &TestBook) {
 }
 
 /// A figure in a row of Ann's, by the table, the row and the change, and the check that finds it there.
-const WRONG_FIGURES: [(&str, &str, &str, &str); 27] = [
+const WRONG_FIGURES: [(&str, &str, &str, &str); 34] = [
     ("accounts", "account", "posted_micro_usd = posted_micro_usd + 1", "ACCOUNT_POSTED"),
     ("accounts", "account", "held_micro_usd = 9", "ACCOUNT_HELD"),
     ("accounts", "account", "last_sequence = 10", "ACCOUNT_LAST_SEQUENCE"),
@@ -183,16 +195,21 @@ const WRONG_FIGURES: [(&str, &str, &str, &str); 27] = [
     ("accounts", "account", "update_time = '2100-01-01'", "ACCOUNT_UPDATE_TIME"),
     ("accounts", "account", "next_expire_time = '2100-01-01'", "ACCOUNT_NEXT_EXPIRE_TIME"),
     ("accounts", "account", "next_expire_time = NULL", "ACCOUNT_NEXT_EXPIRE_TIME"),
+    ("accounts", "account", "state = 2", "ACCOUNT_SETTINGS"),
+    ("accounts", "account", "debt_limit_micro_usd = 5", "ACCOUNT_SETTINGS"),
     ("ledger_entries", "6", "posted_after = posted_after + 1", "ENTRY_POSTED_AFTER"),
     ("ledger_entries", "9", "posted_after = posted_after + 1", "ENTRY_POSTED_AFTER"),
     ("ledger_entries", "6", "amount_micro_usd = 7", "ENTRY_POSTED_AFTER"),
     ("ledger_entries", "6", "held_after = -1", "ENTRY_HELD_AFTER"),
     ("ledger_entries", "6", "create_time = '2020-01-01'", "ENTRY_TIME"),
-    ("ledger_entries", "6", "entry_type = 14", "ENTRY_TYPE"),
+    ("ledger_entries", "6", "effective_time = '2020-01-01'", "ENTRY_TIME"),
+    ("ledger_entries", "9", "effective_time = create_time + interval '1 us'", "ENTRY_TIME"),
+    ("ledger_entries", "1", "effective_time = create_time - interval '1 us'", "ENTRY_TIME"),
+    ("ledger_entries", "6", "entry_type = 15", "ENTRY_TYPE"),
     ("ledger_entries", "6", "entry_type = 6", "ENTRY_SIGN"),
     ("ledger_entries", "6", "fingerprint = NULL", "ENTRY_FACTS"),
     ("ledger_entries", "7", "reason = NULL", "ENTRY_FACTS"),
-    ("ledger_entries", "5", "uncollected_micro_usd = NULL", "ENTRY_FACTS"),
+    ("ledger_entries", "4", "expiry_policy = NULL", "ENTRY_FACTS"),
     ("ledger_entries", "3", "refunded_sequence = 1", "REFUND_CHARGE"),
     ("ledger_entries", "3", "refunded_sequence = 5", "REFUND_CHARGE"),
     ("ledger_entries", "3", "refunded_sequence = 12", "REFUND_CHARGE"),
@@ -203,6 +220,8 @@ const WRONG_FIGURES: [(&str, &str, &str, &str); 27] = [
     ("reservations", "k6", "create_time = now()", "RESERVATION_CREATE_TIME"),
     ("reservations", "k10", "expire_time = '2020-01-01'", "RESERVATION_EXPIRE_TIME"),
     ("reservations", "k6", "close_time = NULL", "RESERVATION_CLOSE_TIME"),
+    ("reservations", "k10", "expiry_policy = 2", "RESERVATION_EXPIRY_POLICY"),
+    ("reservations", "k6", "close_sequence = 4", "RESERVATION_CLOSE_SEQUENCE"),
 ];
 
 /// Other damages, each as SQL, and all that the audit finds then.
@@ -219,8 +238,8 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
-             posted_after, held_after, create_time, idempotency_key, fingerprint)
-         SELECT account_id, 2, 6, -80, 0, -30, 0, update_time, 'k2', '' FROM accounts WHERE account_id = 'bob';
+             posted_after, held_after, create_time, idempotency_key, fingerprint, actor, reason, account_state)
+         SELECT account_id, 2, 14, -80, 0, -30, 0, update_time, 'k2', '', 'ann', 'goodwill', 1 FROM accounts WHERE account_id = 'bob';
          UPDATE accounts SET posted_micro_usd = -30, last_sequence = 2 WHERE account_id = 'bob'",
         &[("ENTRY_OVERDRAWN", "bob 2")],
     ),
@@ -239,16 +258,28 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
         "UPDATE external_replays SET idempotency_key = 'k5' WHERE account_id = 'ann'",
         &[("KEY_ANSWERS", "ann k5")],
     ),
-    ("DELETE FROM external_credits", &[("PAYMENT_UNCLAIMED", "ann 1")]),
+    ("DELETE FROM payments", &[("PAYMENT_UNCLAIMED", "ann 1")]),
+    ("DELETE FROM external_replays", &[("PAYMENT_CLAIM", "ann pi_1")]),
     (
-        "INSERT INTO external_credits VALUES (2, 'pay_9', 'ann', 6)",
+        "INSERT INTO payments VALUES ('pay_9', 'ann', 6)",
         &[("PAYMENT_CLAIM", "ann pay_9")],
     ),
     (
-        "UPDATE external_credits SET account_id = 'bob'",
-        &[("PAYMENT_UNCLAIMED", "ann 1"), ("PAYMENT_CLAIM", "bob pay_1")],
+        "UPDATE payments SET account_id = 'bob'",
+        &[("PAYMENT_UNCLAIMED", "ann 1"), ("PAYMENT_CLAIM", "bob pay_1"), ("PAYMENT_CLAIM", "bob pi_1")],
     ),
-    ("UPDATE external_replays SET sequence = 6", &[("REPLAY_ENTRY", "ann k2")]),
+    (
+        "UPDATE external_replays SET sequence = 6",
+        &[("REPLAY_ENTRY", "ann k2"), ("PAYMENT_CLAIM", "ann pi_1")],
+    ),
+    (
+        "UPDATE ledger_entries SET expiry_policy = 1 WHERE (account_id, sequence) = ('carl', 2)",
+        &[("RESERVATION_LAPSE", "carl 3")],
+    ),
+    (
+        "UPDATE ledger_entries SET effective_time = create_time WHERE (account_id, sequence) = ('carl', 3)",
+        &[("RESERVATION_LAPSE", "carl 3")],
+    ),
     ("DELETE FROM reservations WHERE reservation_id = 'k6'", &[("RESERVATION_MISSING", "ann k6")]),
     (
         "INSERT INTO reservations VALUES ('ann', 'ghost', 3, 0, 0, 4, now(), now(), now())",
@@ -290,14 +321,14 @@ fn damages() -> Vec<(String, Found)> {
 const DEFENCELESS: &str = "
     ALTER TABLE accounts DISABLE TRIGGER ALL;
     ALTER TABLE ledger_entries DISABLE TRIGGER ALL;
-    ALTER TABLE external_credits DISABLE TRIGGER ALL;
+    ALTER TABLE payments DISABLE TRIGGER ALL;
     ALTER TABLE accounts DROP CONSTRAINT accounts_empty_before_first_entry, DROP CONSTRAINT accounts_times;
     ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_pkey, DROP CONSTRAINT ledger_entries_signs,
         DROP CONSTRAINT ledger_entries_facts, DROP CONSTRAINT ledger_entries_reservation,
         DROP CONSTRAINT ledger_entries_key_has_fingerprint, DROP CONSTRAINT ledger_entries_refunded_sequence;
     DROP INDEX ledger_entries_idempotency_key_unique;
     ALTER TABLE reservations DROP CONSTRAINT reservations_closed_holds_nothing,
-        DROP CONSTRAINT reservations_close_time;
+        DROP CONSTRAINT reservations_close;
     ALTER DOMAIN entry_type DROP CONSTRAINT entry_type;
     ALTER DOMAIN not_negative DROP CONSTRAINT not_negative;";
 
@@ -330,7 +361,7 @@ async fn people_get_a_table_and_a_status_and_only_the_first_hundred() {
     write_small_book(&book).await;
     let (said, bar) = ended(run_audit(&book.url, &[]).await, 0);
     assert!(
-        said.starts_with("Everything adds up.\n2 accounts, 10 entries, 2 reservations, 13 keys\n"),
+        said.starts_with("Everything adds up.\n3 accounts, 14 entries, 3 reservations, 17 keys\n"),
         "{said}"
     );
     assert_eq!(bar, "", "there is no bar where there is no terminal");
@@ -381,7 +412,7 @@ async fn a_role_that_may_only_read_can_audit_and_export() {
         let (_, url) = book.create_role(&format!("{read_only}; {AUDITOR_GRANTS}")).await;
         assert_eq!(audit(&url).await.0, Found::new());
         let exported = printed(billing(&["export", "--format", "csv", "--database-url", &url]).await);
-        assert_eq!(exported.lines().count(), 11);
+        assert_eq!(exported.lines().count(), 15);
 
         let mut session = AsyncPgConnection::establish(&url).await.unwrap();
         session.batch_execute("SET default_transaction_read_only = off").await.unwrap();

@@ -1,5 +1,7 @@
 //! The pure auditor: it finds nothing in whatever the rules produce, and something in whatever they do not.
 
+use std::collections::BTreeSet;
+
 use billing::{
     accounting::Timestamp,
     audit::{
@@ -50,24 +52,27 @@ enum Damage {
     Step(fn(&mut StepFact)),
 }
 
-const DAMAGES: [Damage; 18] = [
+const DAMAGES: [Damage; 21] = [
     Damage::Account(|account| account.posted ^= 1),
     Damage::Account(|account| account.held += 1),
     Damage::Account(|account| account.last_sequence += 1),
+    Damage::Account(|account| account.settings.0 = account.settings.0 % 3 + 1),
     Damage::Entry(|entry| entry.amount ^= 1),
     Damage::Entry(|entry| entry.held_delta += 1),
     Damage::Entry(|entry| entry.posted_after ^= 1),
     Damage::Entry(|entry| entry.held_after += 1),
     Damage::Entry(|entry| entry.sequence += 1_000),
-    Damage::Entry(|entry| entry.entry_type = 14),
+    Damage::Entry(|entry| entry.entry_type = 15),
     Damage::Entry(|entry| entry.has_fingerprint ^= true),
     Damage::Entry(|entry| entry.reservation_facts = 5),
+    Damage::Entry(|entry| entry.effective_time = later(entry.create_time)),
     Damage::Reservation(|status| status.held += 1),
     Damage::Reservation(|status| status.captured += 1),
     Damage::Reservation(|status| status.state = status.state % 4 + 1),
     Damage::Reservation(|status| status.expire_time = later(status.expire_time)),
     Damage::Refund(|refund| refund.amount = i64::MAX),
-    Damage::Claim(|claim| claim.external_id.push('x')),
+    Damage::Reservation(|status| status.expiry_policy = 3 - status.expiry_policy),
+    Damage::Claim(|claim| claim.sequence += 1_000),
     Damage::Step(|step| step.held_delta += 1),
 ];
 
@@ -85,6 +90,12 @@ impl Damage {
         }
         true
     }
+}
+
+/// The names of a payment that an entry gives.
+fn external_ids(fact: &Fact) -> impl Iterator<Item = &str> {
+    let ids = if let Row::Entry(entry) = &fact.row { entry.external_ids.as_slice() } else { &[] };
+    ids.iter().map(String::as_str)
 }
 
 /// When the first lease runs out of an account's open reservations.
@@ -129,10 +140,12 @@ proptest! {
 
     #[test]
     fn a_fact_that_is_missing_is_found(facts in journals(), which in any::<Index>()) {
-        // Nothing points to a key or a refund: an audit cannot know that there was one.
+        // Nothing points to a key, a refund, or a further name of a payment: an audit cannot know that there was one.
+        let given: BTreeSet<&str> = facts.iter().flat_map(external_ids).collect();
         let needed = |fact: &&Fact| match &fact.row {
             Row::Account(account) => account.last_sequence > 0,
-            Row::Entry(_) | Row::Claim(_) | Row::Reservation(_) => true,
+            Row::Claim(claim) => given.contains(claim.external_id.as_str()),
+            Row::Entry(_) | Row::Reservation(_) => true,
             Row::Step(step) => step.amount != 0 || step.held_delta != 0,
             Row::Refund(_) | Row::Replay(_) | Row::Answer(_) => false,
         };

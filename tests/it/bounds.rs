@@ -58,7 +58,7 @@ async fn the_largest_request_fits_and_a_larger_one_is_refused() {
         let request = CreditRequest {
             idempotency_key: "k".repeat(255),
             account_id: "a".repeat(128),
-            external_id: "e".repeat(255),
+            external_ids: ["d", "e", "f", "g"].map(|id| id.repeat(255)).into(),
             reference: "r".repeat(1_024),
             metadata,
             ..deposit("", "", 5)

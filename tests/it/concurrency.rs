@@ -11,7 +11,8 @@ use std::{
 
 use billing::{
     accounting::{
-        AccountId, Amount, Command, Credit, CreditKind, ExternalId, IdempotencyKey, Note, Operation, Outcome,
+        AccountId, Amount, Command, Credit, CreditKind, ExternalId, ExternalIds, IdempotencyKey, Note,
+        Operation, Outcome,
     },
     committer::{Committer, CommitterSettings, SubmitError},
     ledger::Ledger,
@@ -26,8 +27,9 @@ fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<
     let account_id = AccountId::parse("account_id", account).unwrap();
     let key = IdempotencyKey::parse_of_operation(key).unwrap();
     let amount = Amount::parse("amount_micro_usd", micro_usd).unwrap();
-    let external_id = external_id.map(|id| ExternalId::parse("external_id", id).unwrap());
-    let credit = Credit::new(amount, CreditKind::Deposit, external_id).unwrap();
+    let external_id = external_id.map(|id| ExternalId::parse("external_ids", id).unwrap());
+    let external_ids = external_id.map_or_else(ExternalIds::default, ExternalIds::from);
+    let credit = Credit::new(amount, CreditKind::Deposit, external_ids).unwrap();
     Command::new(account_id, key, Operation::Credit(credit), Note::default())
 }
 
@@ -92,8 +94,7 @@ async fn overlapping_batches_of_new_accounts_never_deadlock_and_lose_nothing() {
                         })
                         .collect();
                     let outcomes = ledger.post_batch(&commands).await.unwrap();
-                    let applied =
-                        |outcome: &Outcome| matches!(outcome, Outcome::Applied { replayed: false, .. });
+                    let applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { since: None, .. });
                     assert!(outcomes.iter().all(applied));
                 }
             });

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use billing::{
-    accounting::{AccountId, Amount, Command, Credit, CreditKind, IdempotencyKey, Note, Operation},
+    accounting::{
+        AccountId, Amount, Command, Credit, CreditKind, ExternalIds, IdempotencyKey, Note, Operation,
+    },
     ledger::Ledger,
     private_postgres::PrivatePostgres,
     schema,
@@ -22,7 +24,8 @@ fn credit(key: &str) -> Command {
     let amount = Amount::parse("amount_micro_usd", 1).unwrap();
     let account_id = AccountId::parse("account_id", "ann").unwrap();
     let key = IdempotencyKey::parse_of_operation(key).unwrap();
-    let operation = Operation::Credit(Credit::new(amount, CreditKind::Deposit, None).unwrap());
+    let operation =
+        Operation::Credit(Credit::new(amount, CreditKind::Deposit, ExternalIds::default()).unwrap());
     Command::new(account_id, key, operation, Note::default())
 }
 

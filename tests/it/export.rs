@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use billing::{
-    accounting::{EntryType, ReservationState},
-    grpc::proto::GetAccountRequest,
+    accounting::{AccountState, EntryType, ExpiryPolicy, ReservationState},
+    grpc::proto::{self, CreditRequest, GetAccountRequest, ReserveRequest, SetAccountRequest},
 };
 use diesel::{dsl, sql_types::Text};
 use diesel_async::RunQueryDsl;
@@ -49,24 +50,53 @@ async fn fill(book: &TestBook) {
         client.credit(request).await.answered();
         client.charge(charge(account, "-job", i64::try_from(number).unwrap() + 1)).await.answered();
     }
+    fill_closed(&mut client).await;
+}
+
+/// An account with a payment of several names, a lease whose end charges what it held, and its own debt limit; closed in the
+/// end.
+async fn fill_closed(client: &mut Client) {
+    let names = ["pi_closed", "cs_closed"].map(Into::into).into();
+    let payment = CreditRequest { external_ids: names, ..stripe_deposit("closed", "order-1", 100, "") };
+    client.credit(payment).await.answered();
+    let policy = proto::ExpiryPolicy::Capture.into();
+    let lapsing = reserve_for(Duration::from_millis(1), "closed", "task-1", 30);
+    client.reserve(ReserveRequest { expiry_policy: policy, ..lapsing }).await.answered();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let limit = set_account("closed", "limit", proto::AccountState::Unspecified);
+    let limit = SetAccountRequest { debt_limit_micro_usd: Some(5), ..limit };
+    client.set_account(limit).await.answered();
+    let end = set_account("closed", "end", proto::AccountState::Closed);
+    client.set_account(SetAccountRequest { forfeit_micro_usd: Some(70), ..end }).await.answered();
+}
+
+/// When the lease of the closed account ran out, which was written down later.
+fn lapse_time(journal: &[Value]) -> String {
+    let is_lapse = |entry: &&Value| entry["idempotency_key"] == "billing/expire/task-1";
+    let lapse = journal.iter().filter(|entry| entry["account_id"] == "closed").find(is_lapse).unwrap();
+    assert!(lapse["effective_time"].as_str() < lapse["create_time"].as_str(), "{lapse}");
+    lapse["effective_time"].as_str().unwrap().to_owned()
 }
 
 /// The journal as the tables have it, in the names of the export.
 async fn journal(book: &TestBook) -> Vec<Value> {
-    let time = |column: &str| {
-        format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS {column}")
-    };
+    let utc = |time: &str| format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+    let time = |column: &str| format!("{} AS {column}", utc(column));
+    let effective_time = format!("{} AS effective_time", utc("coalesce(effective_time, create_time)"));
     let sql = format!(
         "SELECT row_to_json(e)::text FROM (
              SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
                  posted_after AS posted_after_micro_usd, held_after AS held_after_micro_usd,
-                 posted_after - held_after AS available_after_micro_usd, {}, idempotency_key, external_id, reference,
+                 posted_after - held_after AS available_after_micro_usd, {}, {}, idempotency_key,
+                 array_to_string(external_ids, ' ') AS external_ids, reference,
                  coalesce(metadata, '{{}}') AS metadata, actor, reason, caller, refunded_sequence, reservation_id,
                  reservation_state, reservation_held AS reservation_held_micro_usd,
-                 reservation_captured AS reservation_captured_micro_usd, uncollected_micro_usd, {}, {}
+                 reservation_captured AS reservation_captured_micro_usd, uncollected_micro_usd, {}, {}, expiry_policy,
+                 account_state, debt_limit_micro_usd
              FROM ledger_entries
          ) e ORDER BY account_id, sequence",
         time("create_time"),
+        effective_time,
         time("expire_time"),
         time("close_time")
     );
@@ -86,6 +116,12 @@ fn with_names(mut row: Value) -> Value {
     if !row["reservation_state"].is_null() {
         let state = ReservationState::from_number(number(&row["reservation_state"])).unwrap();
         row["reservation_state"] = state.name().into();
+        let policy = ExpiryPolicy::from_number(number(&row["expiry_policy"])).unwrap();
+        row["expiry_policy"] = policy.name().into();
+    }
+    if !row["account_state"].is_null() {
+        let state = AccountState::from_number(number(&row["account_state"])).unwrap();
+        row["account_state"] = state.name().into();
     }
     row
 }
@@ -168,14 +204,21 @@ async fn accounts_and_times_choose_entries() {
     on_a_book(async |book| {
         fill(book).await;
         let all = journal(book).await;
-        let middle = all[all.len() / 2]["create_time"].as_str().unwrap();
+        let middle = all[all.len() / 2]["effective_time"].as_str().unwrap();
+        let lapsed = lapse_time(&all);
         for (flags, chosen) in [
             (
                 &["--from", middle][..],
-                &(|entry: &Value| entry["create_time"].as_str().unwrap() >= middle)
+                &(|entry: &Value| entry["effective_time"].as_str().unwrap() >= middle)
                     as &dyn Fn(&Value) -> bool,
             ),
-            (&["--until", middle], &|entry: &Value| entry["create_time"].as_str().unwrap() < middle),
+            (&["--until", middle], &|entry: &Value| entry["effective_time"].as_str().unwrap() < middle),
+            (&["--until", &lapsed], &|entry: &Value| {
+                entry["effective_time"].as_str().unwrap() < lapsed.as_str()
+            }),
+            (&["--from", &lapsed], &|entry: &Value| {
+                entry["effective_time"].as_str().unwrap() >= lapsed.as_str()
+            }),
             (&["--account", "=1+1", "--account", "@~{|}\\^`<>?#$&/_."], &|entry: &Value| {
                 ["=1+1", "@~{|}\\^`<>?#$&/_."].contains(&entry["account_id"].as_str().unwrap())
             }),
@@ -283,6 +326,7 @@ async fn each_type_of_entry_is_booked_against_the_account_of_its_kind() {
                 "INVITE_CREDIT" => "Expenses:Invites",
                 "ADMIN_CREDIT" => "Expenses:Goodwill",
                 "CHARGE" | "CAPTURE" | "REFUND" => "Income:Usage",
+                "ACCOUNT_CHANGE" => "Income:Forfeits",
                 _ => continue,
             };
             *expected.entry(account).or_default() += i128::from(integer(&entry["amount_micro_usd"]));
@@ -299,7 +343,7 @@ async fn a_part_of_the_journal_begins_with_what_was_there_before() {
     on_a_book(async |book| {
         fill(book).await;
         let all = journal(book).await;
-        let middle = all[all.len() / 3]["create_time"].as_str().unwrap();
+        let middle = all[all.len() / 3]["effective_time"].as_str().unwrap();
         let whole = balances(&export(&["--format", "hledger"], &book.url).await, &["Liabilities:Customers"]);
         let part = export(&["--format", "hledger", "--from", middle], &book.url).await;
         hledger(&part, &["check", "--strict"]);

@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use billing::{
     accounting::{EntryType, ReservationState},
     grpc::proto::{
-        CaptureRequest, CreditRequest, ExtendReservationRequest, GetAccountRequest, GetEntryRequest,
-        ListEntriesRequest, ListReservationsRequest, RefundRequest, ReserveRequest, get_entry_request::Entry,
+        AccountState, CaptureRequest, ChargeRequest, CreditRequest, ExtendReservationRequest,
+        GetAccountRequest, GetEntryRequest, GetStatementRequest, ListAccountsRequest, ListEntriesRequest,
+        ListReservationsRequest, RefundRequest, ReserveRequest, SetAccountRequest, get_entry_request::Entry,
         refund_request::Charge,
     },
 };
@@ -87,6 +88,8 @@ async fn a_number_out_of_its_range_is_named_with_the_range() {
             must_say(client.list_entries(list).await, "INVALID_FIELD", "page_size", &words);
             let list = ListReservationsRequest { page_size: bad, ..list_reservations("ann") };
             must_say(client.list_reservations(list).await, "INVALID_FIELD", "page_size", &words);
+            let list = ListAccountsRequest { page_size: bad, ..list_accounts("") };
+            must_say(client.list_accounts(list).await, "INVALID_FIELD", "page_size", &words);
         }
         let list = ListEntriesRequest { page_size: i32::MAX, ..list_entries("ann") };
         assert_eq!(client.list_entries(list).await.unwrap().into_inner().entries.len(), 2);
@@ -104,9 +107,20 @@ async fn a_number_that_is_no_value_of_its_enum_is_named_with_those_that_are() {
             let kinds = "must be a credit kind: ENTRY_TYPE_STRIPE_DEPOSIT, ENTRY_TYPE_DEPOSIT, ENTRY_TYPE_EARNING, \
                          ENTRY_TYPE_REFERRAL_REWARD or ENTRY_TYPE_INVITE_CREDIT";
             must_say(credit.await, field, "entry_type", kinds);
-            let words = format!("must be 0..=3, the numbers of OveragePolicy, not {bad}");
-            let capture = CaptureRequest { overage_policy: bad, ..capture("ann", "x-1", "job-0", 5) };
-            must_say(client.capture(capture).await, field, "overage_policy", &words);
+            let words = format!("must be 0..=3, the numbers of ShortfallPolicy, not {bad}");
+            let capture = CaptureRequest { shortfall_policy: bad, ..capture("ann", "x-1", "job-0", 5) };
+            must_say(client.capture(capture).await, field, "shortfall_policy", &words);
+            let charge = ChargeRequest { shortfall_policy: bad, ..charge("ann", "x-1", 5) };
+            must_say(client.charge(charge).await, field, "shortfall_policy", &words);
+            let words = format!("must be 0..=2, the numbers of ExpiryPolicy, not {bad}");
+            let reserve = ReserveRequest { expiry_policy: bad, ..reserve("ann", "x-1", 5) };
+            must_say(client.reserve(reserve).await, field, "expiry_policy", &words);
+            let extend = ExtendReservationRequest { expiry_policy: bad, ..extend("ann", "x-1", "job-0", 5) };
+            must_say(client.extend_reservation(extend).await, field, "expiry_policy", &words);
+            let words = format!("must be 0..=3, the numbers of AccountState, not {bad}");
+            let freeze = set_account("ann", "x-1", AccountState::Frozen);
+            let freeze = SetAccountRequest { state: bad, ..freeze };
+            must_say(client.set_account(freeze).await, field, "state", &words);
             let words = format!("must be 1..={}, the numbers of EntryType, not {bad}", EntryType::ALL.len());
             let list = ListEntriesRequest { entry_types: vec![6, bad], ..list_entries("ann") };
             must_say(client.list_entries(list).await, field, "entry_types", &words);
@@ -175,25 +189,29 @@ async fn a_time_out_of_its_range_is_named_and_so_are_two_in_the_wrong_order() {
             let time = Some(Timestamp { seconds, nanos });
             let account = GetAccountRequest { as_of: time, ..get_account("ann") };
             must_say(client.get_account(account).await, "INVALID_FIELD", "as_of", words);
-            let list = ListEntriesRequest { create_time_after: time, ..list_entries("ann") };
-            must_say(client.list_entries(list).await, "INVALID_FIELD", "create_time_after", words);
-            let list = ListEntriesRequest { create_time_before: time, ..list_entries("ann") };
-            must_say(client.list_entries(list).await, "INVALID_FIELD", "create_time_before", words);
+            let list = ListEntriesRequest { from_time: time, ..list_entries("ann") };
+            must_say(client.list_entries(list).await, "INVALID_FIELD", "from_time", words);
+            let list = ListEntriesRequest { until_time: time, ..list_entries("ann") };
+            must_say(client.list_entries(list).await, "INVALID_FIELD", "until_time", words);
+            let statement = GetStatementRequest { from_time: time, ..get_statement("ann") };
+            must_say(client.get_statement(statement).await, "INVALID_FIELD", "from_time", words);
+            let statement = GetStatementRequest { until_time: time, ..get_statement("ann") };
+            must_say(client.get_statement(statement).await, "INVALID_FIELD", "until_time", words);
         }
         let time = |seconds, nanos| Some(Timestamp { seconds, nanos });
-        let between = |after, before| ListEntriesRequest {
-            create_time_after: after,
-            create_time_before: before,
-            ..list_entries("ann")
-        };
+        let between =
+            |from_time, until_time| ListEntriesRequest { from_time, until_time, ..list_entries("ann") };
         for (after, before) in [
             (time(LAST, 0), time(FIRST, 0)),
             (time(0, 1), time(0, 0)), // in the same microsecond
             (time(0, 0), time(-1, 999_999_999)),
         ] {
-            let words = "must not be before create_time_after";
+            let words = "must not be before from_time";
             let answer = client.list_entries(between(after, before)).await;
-            must_say(answer, "INVALID_FIELD", "create_time_before", words);
+            must_say(answer, "INVALID_FIELD", "until_time", words);
+            let statement =
+                GetStatementRequest { from_time: after, until_time: before, ..get_statement("ann") };
+            must_say(client.get_statement(statement).await, "INVALID_FIELD", "until_time", words);
         }
         for (after, before, found) in [
             (time(FIRST, 0), time(LAST, 999_999_999), 2),
@@ -204,6 +222,11 @@ async fn a_time_out_of_its_range_is_named_and_so_are_two_in_the_wrong_order() {
         ] {
             let page = client.list_entries(between(after, before)).await.unwrap().into_inner();
             assert_eq!(page.entries.len(), found, "{after:?} {before:?}");
+            let statement =
+                GetStatementRequest { from_time: after, until_time: before, ..get_statement("ann") };
+            let totals = client.get_statement(statement).await.unwrap().into_inner().totals;
+            let counted: i64 = totals.iter().map(|total| total.count).sum();
+            assert_eq!(usize::try_from(counted).unwrap(), found, "{after:?} {before:?}");
         }
         for (as_of, code) in [(time(FIRST, 0), Code::NotFound), (time(LAST, 999_999_999), Code::Ok)] {
             let account = client.get_account(GetAccountRequest { as_of, ..get_account("ann") }).await;
@@ -345,8 +368,9 @@ async fn the_longest_durations_and_the_largest_numbers_can_be_served_with() {
         let century = Duration { seconds: 3_155_760_000, nanos: 0 };
         for (key, ttl) in [("job-0", None), ("job-1", Some(century))] {
             let request = ReserveRequest { ttl, ..reserve("ann", key, 5) };
-            let held = client.reserve(request).await.unwrap().into_inner().reservation.unwrap();
-            let lasts = held.expire_time.unwrap().seconds - held.create_time.unwrap().seconds;
+            let (entry, _) = client.reserve(request).await.answered();
+            let expire_time = entry.reservation.unwrap().expire_time.unwrap();
+            let lasts = expire_time.seconds - entry.create_time.unwrap().seconds;
             assert_eq!(lasts, century.seconds);
         }
         drop(client);

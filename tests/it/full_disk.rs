@@ -9,11 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::{
-    grpc::proto::{GetOperationRequest, get_operation_response::Outcome},
-    private_postgres::PrivatePostgres,
-    schema,
-};
+use billing::{grpc::proto::GetOperationRequest, private_postgres::PrivatePostgres, schema};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -110,8 +106,7 @@ async fn a_full_disk_is_unavailable_for_writes_until_there_is_room_and_every_key
     let (entry, replayed) = client.charge(long_charge(&key)).await.answered();
     assert_eq!((entry.sequence, replayed), (written + 1, false));
     assert_eq!(client.charge(long_charge(&key)).await.answered(), (entry.clone(), true));
-    let outcome = client.get_operation(operation(&key)).await.unwrap().into_inner().outcome;
-    assert_eq!(outcome, Some(Outcome::Applied(entry)));
+    assert_eq!(applied(&mut client, "ann", &key).await.0, entry);
     check_book(&url).await;
     drop(server);
     postgres.stop().unwrap();

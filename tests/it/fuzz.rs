@@ -2,10 +2,10 @@
 
 use billing::{
     access::Credentials,
-    accounting::{AccountId, Amount, Command, ExternalId, IdempotencyKey, Invalid, Operation},
+    accounting::{AccountId, Amount, Command, ExternalId, ExternalIds, IdempotencyKey, Invalid, Operation},
     grpc::proto::{
         AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, ExtendReservationRequest,
-        RefundRequest, ReleaseRequest, ReserveRequest, refund_request::Charge,
+        RefundRequest, ReleaseRequest, ReserveRequest, SetAccountRequest, refund_request::Charge,
     },
 };
 use fastrand::Rng;
@@ -21,7 +21,8 @@ const GENERIC: &str = "admin_reward charge_refund debit default erasure_forfeit 
     migrate:out migration none null overage payout platform_fee provider_floor_draw reservation \
     reservation_extra_refund reservation_refund stripe_payout stripe undefined unknown withdrawal \
     credit charge refund admincredit reserve capture release extendreservation extend_reservation \
-    stripe_deposit deposit earning referral_reward invite_credit admin_credit extend expire";
+    stripe_deposit deposit earning referral_reward invite_credit admin_credit extend expire account_change \
+    setaccount set_account";
 
 /// The documented rule of every identifier: visible ASCII characters, at least one.
 fn is_name(text: &str, most: usize) -> bool {
@@ -56,6 +57,43 @@ fn a_name_is_accepted_exactly_when_its_rule_says_so() {
             let accepted = parsed.and_then(|key| key.must_be_specific(&account_id)).is_ok();
             assert_eq!(accepted, is_key(&key, &account), "{key:?} in {account:?}");
         }
+    });
+}
+
+#[test]
+fn names_of_a_payment_are_accepted_exactly_when_their_rule_says_so() {
+    for_many("names of payments", |random| {
+        let names = names(random);
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        let is_allowed =
+            names.len() <= 4 && distinct.len() == names.len() && names.iter().all(|name| is_name(name, 255));
+        assert_eq!(ExternalIds::parse(&names).is_ok(), is_allowed, "{names:?}");
+    });
+}
+
+/// A decision about an account, by the rule of each of its fields.
+#[test]
+fn a_decision_is_accepted_exactly_when_its_rules_say_so() {
+    for_many("decisions", |random| {
+        let request = SetAccountRequest::random(random);
+        let SetAccountRequest { state, debt_limit_micro_usd, forfeit_micro_usd, .. } = request;
+        let is_decision = (0..=3).contains(&state)
+            && (state != 0 || debt_limit_micro_usd.is_some())
+            && debt_limit_micro_usd.is_none_or(|limit| limit >= -1)
+            && (state == 3 || forfeit_micro_usd.is_none());
+        let is_said = |text: &str, most: usize| is_text(text, most) && !text.trim().is_empty();
+        let is_note =
+            |(name, value): (&String, &String)| !name.is_empty() && is_text(name, 64) && is_text(value, 512);
+        let is_allowed = is_decision
+            && is_said(&request.actor, 255)
+            && is_said(&request.reason, 1_024)
+            && is_text(&request.reference, 1_024)
+            && request.metadata.len() <= 50
+            && request.metadata.iter().all(is_note)
+            && is_name(&request.account_id, 128)
+            && is_name(&request.idempotency_key, 255)
+            && !request.idempotency_key.starts_with("billing/");
+        assert_eq!(Command::try_from(request.clone()).is_ok(), is_allowed, "{request:?}");
     });
 }
 
@@ -108,11 +146,14 @@ macro_rules! requests {
 
 requests! {
     CreditRequest {
-        idempotency_key: name, account_id: name, amount_micro_usd: amount, entry_type: number, external_id: name,
+        idempotency_key: name, account_id: name, amount_micro_usd: amount, entry_type: number, external_ids: names,
         reference: note, metadata: notes
-    };
+    } with |request: CreditRequest| CreditRequest { external_ids: sorted(request.external_ids), ..request };
     ChargeRequest {
-        idempotency_key: name, account_id: name, amount_micro_usd: amount, reference: note, metadata: notes
+        idempotency_key: name, account_id: name, amount_micro_usd: amount, reference: note, metadata: notes,
+        shortfall_policy: number
+    } with |request: ChargeRequest| {
+        ChargeRequest { shortfall_policy: request.shortfall_policy.max(1), ..request }
     };
     RefundRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, reference: note, metadata: notes,
@@ -124,18 +165,29 @@ requests! {
     };
     ReserveRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, ttl: ttl, reference: note,
-        metadata: notes
-    } with |request: ReserveRequest| ReserveRequest { ttl: whole_micros(request.ttl), ..request };
+        metadata: notes, expiry_policy: number
+    } with |request: ReserveRequest| {
+        let expiry_policy = request.expiry_policy.max(1);
+        ReserveRequest { ttl: whole_micros(request.ttl), expiry_policy, ..request }
+    };
     CaptureRequest {
         idempotency_key: name, account_id: name, reservation_id: name, amount_micro_usd: amount,
-        overage_policy: number, keep_open: yes_or_no, reference: note, metadata: notes
-    } with |request: CaptureRequest| CaptureRequest { overage_policy: request.overage_policy.max(1), ..request };
-    ReleaseRequest { idempotency_key: name, account_id: name, reservation_id: name, reference: note };
+        shortfall_policy: number, keep_open: yes_or_no, reference: note, metadata: notes
+    } with |request: CaptureRequest| {
+        CaptureRequest { shortfall_policy: request.shortfall_policy.max(1), ..request }
+    };
+    ReleaseRequest {
+        idempotency_key: name, account_id: name, reservation_id: name, reference: note, metadata: notes
+    };
     ExtendReservationRequest {
         idempotency_key: name, account_id: name, reservation_id: name, additional_amount_micro_usd: amount,
-        ttl: ttl
+        ttl: ttl, reference: note, metadata: notes, expiry_policy: number
     } with |request: ExtendReservationRequest| {
         ExtendReservationRequest { ttl: whole_micros(request.ttl), ..request }
+    };
+    SetAccountRequest {
+        idempotency_key: name, account_id: name, state: number, debt_limit_micro_usd: limit,
+        forfeit_micro_usd: forfeit, actor: note, reason: note, reference: note, metadata: notes
     };
 }
 
@@ -157,6 +209,16 @@ fn name(random: &mut Rng) -> String {
     }
 }
 
+fn names(random: &mut Rng) -> Vec<String> {
+    let most = if random.u8(0..16) == 0 { 6 } else { 3 };
+    (0..random.usize(0..most)).map(|_| name(random)).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names
+}
+
 fn amount(random: &mut Rng) -> i64 {
     let most = Amount::MAX.credited().get();
     match random.u8(0..16) {
@@ -165,6 +227,19 @@ fn amount(random: &mut Rng) -> i64 {
         2 => random.i64(-1..=1),
         _ => random.i64(1..=most),
     }
+}
+
+fn limit(random: &mut Rng) -> Option<i64> {
+    match random.u8(0..16) {
+        0 => Some(random.i64(..)),
+        1..4 => Some(random.i64(-2..=1)),
+        4..8 => Some(random.i64(0..=i64::MAX)),
+        _ => None,
+    }
+}
+
+fn forfeit(random: &mut Rng) -> Option<i64> {
+    (random.u8(0..4) == 0).then(|| random.i64(..) >> random.u8(0..64))
 }
 
 fn note(random: &mut Rng) -> String {
@@ -281,7 +356,7 @@ fn keeps_to_its_bounds(command: &Command) {
         Operation::Reserve(reserve) => Some(reserve.amount),
         Operation::Capture(capture) => Some(capture.amount),
         Operation::Extend(extend) => extend.additional(),
-        Operation::Release(_) => None,
+        Operation::Release(_) | Operation::SetAccount(_) => None,
         Operation::Expire(_) => panic!("no caller can ask for {command:?}"),
     };
     let is_amount = |amount: Amount| (1..=1_000_000_000_000_000).contains(&amount.credited().get());

@@ -2,9 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use proptest::{collection::vec, option, prelude::*, sample::Index, sample::select};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select, subsequence},
+};
 
-use crate::model::{self, Answer, Call, Imported, LEASE_DEFAULT, Metadata, Model, Of, What};
+use crate::model::{self, Answer, Call, Change, Imported, LEASE_DEFAULT, Metadata, Model, Of, What};
 
 /// The most that one `AdminCredit` may grant in every history: some of the small amounts are above it.
 pub const ADMIN_CREDIT_MAX: i64 = 7;
@@ -37,6 +42,11 @@ const SHORT_TTL_MAX: i64 = 5;
 /// How long nobody calls: mostly not at all, sometimes past some leases or past all; or the clock is set back.
 const PAUSES: [i64; 24] =
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 5, 9, 24, LEASE_DEFAULT, -1, -5];
+/// Mostly the default.
+const CHARGE_POLICIES: [&str; 5] = ["REJECT", "REJECT", "REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+const EXPIRIES: [&str; 3] = ["RELEASE", "RELEASE", "CAPTURE"];
+/// A forfeit that is not to be made exact.
+const OTHER_FORFEIT: i64 = 13;
 const ACTORS: [&str; 2] = ["ann", "bob"];
 const REASONS: [&str; 2] = ["goodwill", "correction"];
 /// Notes by name; the last two read the same when they are run together.
@@ -93,7 +103,7 @@ impl History {
     pub fn extends_in_debt(&self) -> bool {
         let mut model = Model::new(self.limits(), &self.imported, BEGINNING);
         self.calls.iter().zip(self.times()).any(|(call, time)| {
-            matches!(model.call(time, call), Answer::Applied { entry, replayed: false, .. }
+            matches!(model.call(time, call), Answer::Applied { entry, since: None }
                 if entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after)
         })
     }
@@ -101,6 +111,16 @@ impl History {
     /// The same history, in which no account begins in debt.
     pub fn without_imported_debts(mut self) -> Self {
         self.imported.retain(|row| row.amount >= 0);
+        self
+    }
+
+    /// The same history, in which the end of no lease charges anything.
+    pub fn without_charges_on_expiry(mut self) -> Self {
+        for call in &mut self.calls {
+            if let What::Reserve { expiry, .. } | What::Extend { expiry: Some(expiry), .. } = &mut call.what {
+                *expiry = "RELEASE";
+            }
+        }
         self
     }
 
@@ -122,8 +142,10 @@ impl History {
         }
         for call in &mut self.calls {
             call.account.push_str(suffix);
-            if let What::Credit { external_id: Some(external_id), .. } = &mut call.what {
-                external_id.push_str(suffix);
+            if let What::Credit { external_ids, .. } = &mut call.what {
+                for external_id in external_ids {
+                    external_id.push_str(suffix);
+                }
             }
         }
         self
@@ -204,11 +226,23 @@ fn with_calls(mut history: History, steps: &[Step]) -> History {
             (_, 0) => call.clone(),
             (_, count) => bent(call, bend, fitting[earlier.index(count)]),
         };
+        let call = with_exact_forfeit(&model, time, call);
         let answer = model.call(time, &call);
         asked.push((call, answer));
     }
     history.calls = asked.into_iter().map(|(call, _)| call).collect();
     history
+}
+
+/// An account that is closed with some forfeit mostly loses exactly what is posted in it.
+fn with_exact_forfeit(model: &Model, time: i64, mut call: Call) -> Call {
+    if let What::SetAccount(Change { state: Some("CLOSED"), forfeit: Some(forfeit), .. }) = &mut call.what
+        && *forfeit != OTHER_FORFEIT
+    {
+        let posted = model.account_at(&call.account, time).map_or(0, |account| account.posted);
+        *forfeit = i64::try_from(posted).unwrap_or_default();
+    }
+    call
 }
 
 /// Credits, reserves, captures more than there is, and then extends: whichever of these is next, in the account that is
@@ -224,8 +258,8 @@ fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension:
     };
     let available = available(model, account, time);
     let what = match open_reservations(model, account, time).as_slice() {
-        [] if available <= 0 => What::Credit { amount: 30, kind: "DEPOSIT", external_id: None },
-        [] => What::Reserve { amount: available.min(9), ttl: None },
+        [] if available <= 0 => What::Credit { amount: 30, kind: "DEPOSIT", external_ids: Vec::new() },
+        [] => What::Reserve { amount: available.min(9), ttl: None, expiry: "RELEASE" },
         [.., open] if available < 0 => with_reservation(&open.reservation_id, extension.clone()),
         [others @ .., open] => What::Capture {
             reservation_id: open.reservation_id.clone(),
@@ -307,13 +341,13 @@ fn with_reservation(id: &str, mut what: What) -> What {
 fn with_amount(other: i64, mut call: Call) -> Call {
     match &mut call.what {
         What::Credit { amount, .. }
-        | What::Charge { amount }
+        | What::Charge { amount, .. }
         | What::Refund { amount, .. }
         | What::AdminCredit { amount, .. }
         | What::Reserve { amount, .. }
         | What::Capture { amount, .. } => *amount = other,
         What::Extend { additional, .. } => *additional = other,
-        What::Release { .. } => {}
+        What::Release { .. } | What::SetAccount(_) => {}
     }
     call
 }
@@ -321,17 +355,26 @@ fn with_amount(other: i64, mut call: Call) -> Call {
 /// Puts one detail of another call into a call of the same method.
 fn with_detail(other: What, mut what: What) -> What {
     match (&mut what, other) {
-        (What::Credit { external_id, .. }, What::Credit { external_id: Some(other), .. })
-            if external_id.as_ref() != Some(&other) =>
+        (What::Credit { external_ids, .. }, What::Credit { external_ids: other, .. })
+            if *external_ids != other && !other.is_empty() =>
         {
-            *external_id = Some(other);
+            *external_ids = other;
         }
-        (What::Credit { kind, external_id: Some(_), .. }, What::Credit { kind: other, .. }) => *kind = other,
+        (What::Credit { kind, external_ids, .. }, What::Credit { kind: other, .. })
+            if !external_ids.is_empty() =>
+        {
+            *kind = other;
+        }
+        (What::Charge { policy, .. }, What::Charge { policy: other, .. }) => *policy = other,
+        (What::SetAccount(change), What::SetAccount(other)) => *change = other,
         (What::Refund { of, .. }, What::Refund { of: other, .. }) => *of = other,
         (What::AdminCredit { actor, .. }, What::AdminCredit { actor: other, .. }) if *actor != other => {
             *actor = other;
         }
         (What::AdminCredit { reason, .. }, What::AdminCredit { reason: other, .. }) => *reason = other,
+        (What::Reserve { expiry, .. }, What::Reserve { expiry: other, .. }) if *expiry != other => {
+            *expiry = other;
+        }
         (What::Reserve { ttl, .. }, What::Reserve { ttl: other, .. }) => *ttl = other,
         (What::Capture { policy, .. }, What::Capture { policy: other, .. }) if *policy != other => {
             *policy = other;
@@ -341,6 +384,9 @@ fn with_detail(other: What, mut what: What) -> What {
         }
         (What::Extend { ttl, .. }, What::Extend { ttl: Some(other), .. }) if *ttl != Some(other) => {
             *ttl = Some(other);
+        }
+        (What::Extend { expiry, .. }, What::Extend { expiry: Some(other), .. }) if *expiry != Some(other) => {
+            *expiry = Some(other);
         }
         (
             What::Capture { reservation_id, .. }
@@ -389,12 +435,14 @@ fn call() -> impl Strategy<Value = Call> {
 
 fn what() -> impl Strategy<Value = What> {
     prop_oneof![
-        6 => (select(&CREDITS[..]), select(&KINDS[..]), text(&EXTERNAL_IDS), any::<bool>()).prop_map(credit),
-        3 => amount().prop_map(|amount| What::Charge { amount }),
+        6 => (select(&CREDITS[..]), select(&KINDS[..]), external_ids()).prop_map(credit),
+        3 => (amount(), select(&CHARGE_POLICIES[..])).prop_map(|(amount, policy)| What::Charge { amount, policy }),
         1 => (amount(), charge_name()).prop_map(|(amount, of)| What::Refund { amount, of }),
         1 => (amount(), text(&ACTORS), text(&REASONS))
             .prop_map(|(amount, actor, reason)| What::AdminCredit { amount, actor, reason }),
-        6 => (amount(), select(&TTLS[..])).prop_map(|(amount, ttl)| What::Reserve { amount, ttl }),
+        6 => (amount(), select(&TTLS[..]), select(&EXPIRIES[..]))
+            .prop_map(|(amount, ttl, expiry)| What::Reserve { amount, ttl, expiry }),
+        1 => change().prop_map(What::SetAccount),
         1 => reservation_use(),
     ]
 }
@@ -411,16 +459,39 @@ fn reservation_use() -> impl Strategy<Value = What> {
 }
 
 fn extension() -> impl Strategy<Value = What> {
-    let extension = (text(&KEYS), prop_oneof![Just(0), amount()], select(&TTLS[..]));
-    extension.prop_map(|(reservation_id, additional, ttl)| {
-        let ttl = ttl.or((additional == 0).then_some(1)); // it has to change something
-        What::Extend { reservation_id, additional, ttl }
+    let expiry = option::weighted(0.3, select(&EXPIRIES[..]));
+    let extension = (text(&KEYS), prop_oneof![Just(0), amount()], select(&TTLS[..]), expiry);
+    extension.prop_map(|(reservation_id, additional, ttl, expiry)| {
+        let ttl = ttl.or((additional == 0 && expiry.is_none()).then_some(1)); // it has to change something
+        What::Extend { reservation_id, additional, ttl, expiry }
     })
 }
 
-fn credit((amount, kind, external_id, named): (i64, &'static str, String, bool)) -> What {
-    let required = kind == "STRIPE_DEPOSIT";
-    What::Credit { amount, kind, external_id: Some(external_id).filter(|_| named || required) }
+fn change() -> impl Strategy<Value = Change> {
+    let states = prop_oneof![3 => Just(Some("ACTIVE")), 1 => Just(Some("FROZEN")), 1 => Just(Some("CLOSED")), 1 => Just(None)];
+    let forfeit = select(&[None, Some(0), Some(0), Some(OTHER_FORFEIT)][..]);
+    let debt_limit = option::weighted(0.3, select(&[-1, 0, 3, 50][..]));
+    (states, debt_limit, forfeit, text(&ACTORS), text(&REASONS)).prop_map(
+        |(state, debt_limit, forfeit, actor, reason)| {
+            let debt_limit = debt_limit.or(state.is_none().then_some(7)); // it has to change something
+            let forfeit = forfeit.filter(|_| state == Some("CLOSED"));
+            Change { state, debt_limit, forfeit, actor, reason }
+        },
+    )
+}
+
+fn credit((amount, kind, mut external_ids): (i64, &'static str, Vec<String>)) -> What {
+    if kind == "STRIPE_DEPOSIT" && external_ids.is_empty() {
+        external_ids.push(EXTERNAL_IDS[0].to_owned());
+    }
+    What::Credit { amount, kind, external_ids }
+}
+
+/// None, one, or several of them, sorted.
+fn external_ids() -> impl Strategy<Value = Vec<String>> {
+    let some = |counts| subsequence(&EXTERNAL_IDS[..], counts);
+    let ids = prop_oneof![3 => some(0..=0), 3 => some(1..=1), 2 => some(2..=4)];
+    ids.prop_map(|ids| ids.into_iter().map(str::to_owned).collect())
 }
 
 fn charge_name() -> impl Strategy<Value = Of> {

@@ -1,10 +1,11 @@
 //! One key, one operation, one answer.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use billing::grpc::proto::{
-    AdminCreditRequest, ChargeRequest, CreditRequest, EntryType, RefundRequest,
-    get_operation_response::Outcome, refund_request::Charge,
+    AccountState, AdminCreditRequest, ChargeRequest, CreditRequest, EntryType, ExpiryPolicy,
+    ExtendReservationRequest, ListEntriesRequest, RefundRequest, ReleaseRequest, ReserveRequest,
+    SetAccountRequest, ShortfallPolicy, refund_request::Charge,
 };
 use tokio::{sync::Barrier, task::JoinSet};
 use tonic::{Code, Response, Status};
@@ -52,7 +53,11 @@ async fn a_key_used_for_another_request_is_refused_and_the_difference_named() {
         let others = [
             (CreditRequest { amount_micro_usd: 501, ..original.clone() }, "amount_micro_usd"),
             (CreditRequest { entry_type: EntryType::Deposit.into(), ..original.clone() }, "entry_type"),
-            (CreditRequest { external_id: "cs_2".into(), ..original.clone() }, "external_id"),
+            (CreditRequest { external_ids: vec!["cs_2".into()], ..original.clone() }, "external_ids"),
+            (
+                CreditRequest { external_ids: ["cs_1", "pi_1"].map(Into::into).into(), ..original.clone() },
+                "external_ids",
+            ),
             (CreditRequest { reference: "s".into(), ..original.clone() }, "reference"),
             (CreditRequest { metadata: [].into(), ..original.clone() }, "metadata"),
         ];
@@ -113,9 +118,11 @@ async fn a_refused_key_stays_refused_after_the_account_was_funded_and_a_new_key_
     on_a_service(async |mut client| {
         client.credit(deposit("ann", "order-1", 10)).await.answered();
         let first = error(client.charge(charge("ann", "job-1", 50)).await);
-        let figures = [("available_micro_usd", "10"), ("required_micro_usd", "50")];
-        let figures: HashMap<_, _> = figures.map(|(name, value)| (name.into(), value.into())).into();
-        assert_eq!(first, (Code::FailedPrecondition, "INSUFFICIENT_FUNDS".into(), figures));
+        let (code, reason_of_first, mut figures) = first.clone();
+        assert_eq!((code, reason_of_first.as_str()), (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"));
+        figures.remove("refused_time").expect("when it was refused");
+        let expected = [("available_micro_usd", "10"), ("held_micro_usd", "0"), ("required_micro_usd", "50")];
+        assert_eq!(figures, expected.map(|(name, value)| (name.into(), value.into())).into());
 
         client.credit(deposit("ann", "order-2", 100)).await.answered();
         assert_eq!(error(client.charge(charge("ann", "job-1", 50)).await), first, "the same answer");
@@ -158,7 +165,7 @@ async fn a_payment_is_credited_once_whatever_key_it_comes_under() {
         // The later key was answered, so it names that request from then on.
         let reused = client.charge(charge("ann", "job-retry", 5)).await;
         assert_eq!(reason(reused).1, "IDEMPOTENCY_KEY_REUSED");
-        assert_eq!(outcome(&mut client, "ann", "job-retry").await, Outcome::Applied(entry));
+        assert_eq!(applied(&mut client, "ann", "job-retry").await.0, entry);
         assert_eq!(available(&mut client, "ann").await, 500);
     })
     .await;
@@ -202,7 +209,7 @@ async fn a_charge_of_an_unknown_account_is_refused_and_its_key_is_remembered() {
     on_a_service(async |mut client| {
         let charged = client.charge(charge("new", "job-1", 5)).await;
         let metadata = refused(charged, Code::FailedPrecondition, "INSUFFICIENT_FUNDS");
-        assert_eq!(metadata["available_micro_usd"], "0");
+        assert_eq!((&*metadata["available_micro_usd"], &*metadata["held_micro_usd"]), ("0", "0"));
         refused(client.get_account(get_account("new")).await, Code::NotFound, "ACCOUNT_NOT_FOUND");
         let (entry, _) = client.credit(deposit("new", "order-1", 10)).await.answered();
         assert_eq!(entry.sequence, 1);
@@ -224,6 +231,7 @@ async fn keys_that_name_no_single_operation_are_refused() {
             ("reservation_refund", "IDEMPOTENCY_KEY_GENERIC"),
             ("admin_credit", "IDEMPOTENCY_KEY_GENERIC"),
             ("STRIPE_DEPOSIT", "IDEMPOTENCY_KEY_GENERIC"),
+            ("set_account", "IDEMPOTENCY_KEY_GENERIC"),
         ];
         for (key, expected) in bad {
             let requests = [
@@ -231,6 +239,7 @@ async fn keys_that_name_no_single_operation_are_refused() {
                 reason(client.charge(charge("ann", key, 5)).await),
                 reason(client.refund(refund("ann", key, 5, "job")).await),
                 reason(client.admin_credit(grant("ann", key, 5)).await),
+                reason(client.set_account(set_account("ann", key, AccountState::Frozen)).await),
             ];
             for (code, reason) in requests {
                 assert_eq!((code, reason.as_str()), (Code::InvalidArgument, expected), "{key:?}");
@@ -254,8 +263,10 @@ async fn a_wrong_field_is_named_and_burns_no_key() {
             (CreditRequest { entry_type: 0, ..credit() }, "entry_type"),
             (CreditRequest { entry_type: EntryType::Charge.into(), ..credit() }, "entry_type"),
             (CreditRequest { entry_type: 99, ..credit() }, "entry_type"),
-            (CreditRequest { entry_type: EntryType::StripeDeposit.into(), ..credit() }, "external_id"),
-            (CreditRequest { external_id: "a b".into(), ..credit() }, "external_id"),
+            (CreditRequest { entry_type: EntryType::AccountChange.into(), ..credit() }, "entry_type"),
+            (CreditRequest { entry_type: EntryType::StripeDeposit.into(), ..credit() }, "external_ids"),
+            (CreditRequest { external_ids: vec!["a b".into()], ..credit() }, "external_ids"),
+            (CreditRequest { external_ids: vec![String::new()], ..credit() }, "external_ids"),
             (CreditRequest { reference: "r".repeat(1_025), ..credit() }, "reference"),
             (CreditRequest { metadata: [(String::new(), String::new())].into(), ..credit() }, "metadata"),
         ];
@@ -270,6 +281,11 @@ async fn a_wrong_field_is_named_and_burns_no_key() {
         assert_eq!(wrong_fields(client.admin_credit(anonymous).await), ["actor"]);
         let groundless = AdminCreditRequest { reason: String::new(), ..grant("ann", "order-1", 5) };
         assert_eq!(wrong_fields(client.admin_credit(groundless).await), ["reason"]);
+        let freeze = || set_account("ann", "order-1", AccountState::Frozen);
+        let anonymous = SetAccountRequest { actor: " ".into(), ..freeze() };
+        assert_eq!(wrong_fields(client.set_account(anonymous).await), ["actor"]);
+        let groundless = SetAccountRequest { reason: String::new(), ..freeze() };
+        assert_eq!(wrong_fields(client.set_account(groundless).await), ["reason"]);
 
         let (entry, replayed) = client.credit(credit()).await.answered();
         assert_eq!((entry.sequence, replayed), (1, false), "the key was not used up");
@@ -300,6 +316,85 @@ async fn everything_that_was_given_is_in_the_entry_and_in_its_replay() {
         assert_eq!(entry.actor, "ann@example.com");
         assert_eq!(entry.reason, "goodwill after an outage");
         assert_eq!(client.admin_credit(grant("ann", "grant-1", 5)).await.answered(), (entry, true));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_about_a_reservation_is_kept_with_the_entry_that_it_was_said_of() {
+    on_a_service(async |mut client| {
+        let metadata = |of: &str| [("of".to_owned(), of.to_owned())].into();
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        let reserve = ReserveRequest {
+            reference: "reserve".into(),
+            metadata: metadata("reserve"),
+            ..reserve("ann", "r1", 60)
+        };
+        client.reserve(reserve).await.answered();
+        let extend = ExtendReservationRequest {
+            reference: "extend".into(),
+            metadata: metadata("extend"),
+            ..extend("ann", "e1", "r1", 5)
+        };
+        let (extended, _) = client.extend_reservation(extend.clone()).await.answered();
+        let release = ReleaseRequest {
+            reference: "release".into(),
+            metadata: metadata("release"),
+            ..release("ann", "x1", "r1")
+        };
+        let (released, _) = client.release(release.clone()).await.answered();
+        for (entry, said) in [(&extended, "extend"), (&released, "release")] {
+            assert_eq!((entry.reference.as_str(), &entry.metadata), (said, &metadata(said)));
+            let list = ListEntriesRequest { reference: said.into(), ..list_entries("ann") };
+            let found = client.list_entries(list).await.unwrap().into_inner().entries;
+            assert_eq!(found.as_slice(), std::slice::from_ref(entry));
+        }
+        let found = client.get_reservation(get_reservation("ann", "r1")).await.unwrap().into_inner();
+        let found = found.reservation.unwrap();
+        assert_eq!((found.reference.as_str(), found.metadata), ("reserve", metadata("reserve")));
+
+        for (other, field) in [
+            (ReleaseRequest { reference: String::new(), ..release.clone() }, "reference"),
+            (ReleaseRequest { metadata: [].into(), ..release }, "metadata"),
+        ] {
+            let metadata =
+                refused(client.release(other).await, Code::InvalidArgument, "IDEMPOTENCY_KEY_REUSED");
+            assert_eq!(metadata["fields"], field);
+        }
+        let other = ExtendReservationRequest { reference: "other".into(), ..extend.clone() };
+        assert_eq!(wrong_fields(client.extend_reservation(other).await), ["reference"]);
+        let other = ExtendReservationRequest { expiry_policy: ExpiryPolicy::Release.into(), ..extend };
+        assert_eq!(wrong_fields(client.extend_reservation(other).await), ["expiry_policy"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_that_goes_without_saying_is_the_same_request_and_any_other_is_not() {
+    on_a_service(async |mut client| {
+        client.credit(deposit("ann", "order-1", 100)).await.answered();
+        client.charge(charge("ann", "job-1", 5)).await.answered();
+        client.reserve(reserve("ann", "r1", 5)).await.answered();
+        for (policy, is_same) in [
+            (ShortfallPolicy::Reject, true),
+            (ShortfallPolicy::CollectAvailable, false),
+            (ShortfallPolicy::AllowDebt, false),
+        ] {
+            let request = ChargeRequest { shortfall_policy: policy.into(), ..charge("ann", "job-1", 5) };
+            let answer = client.charge(request).await;
+            assert_eq!(answer.is_ok(), is_same, "{policy:?}");
+            if !is_same {
+                assert_eq!(wrong_fields(answer), ["shortfall_policy"]);
+            }
+        }
+        for (policy, is_same) in [(ExpiryPolicy::Release, true), (ExpiryPolicy::Capture, false)] {
+            let request = ReserveRequest { expiry_policy: policy.into(), ..reserve("ann", "r1", 5) };
+            let answer = client.reserve(request).await;
+            assert_eq!(answer.is_ok(), is_same, "{policy:?}");
+            if !is_same {
+                assert_eq!(wrong_fields(answer), ["expiry_policy"]);
+            }
+        }
     })
     .await;
 }

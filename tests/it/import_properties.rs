@@ -108,7 +108,7 @@ proptest! {
         for entry in &rest {
             prop_assert_eq!(entry.actor.as_ref().unwrap().as_str(), ADJUSTMENT_ACTOR);
             prop_assert!(entry.reason.is_some() && entry.note.metadata.contains_key("imported_adjustment"));
-            prop_assert!(entry.amount != MicroUsd::ZERO && entry.external_id.is_none());
+            prop_assert!(entry.amount != MicroUsd::ZERO && entry.external_ids.is_empty());
         }
         let sum: i128 = rows.iter().map(|row| i128::from(row.amount.get())).sum();
         let adjusted: i128 = rest.iter().map(|entry| i128::from(entry.amount.get())).sum();

@@ -18,29 +18,29 @@ fn fill_sql(accounts: i64, rounds: i64) -> String {
     format!(
         "
         INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
-            posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_id,
+            posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_ids,
             reference, reservation_id, reservation_state, reservation_held, reservation_captured,
-            uncollected_micro_usd, expire_time, close_time)
+            expire_time, close_time, expiry_policy)
         SELECT 'account-' || a, 6 * r + p, (ARRAY[2, 6, 7, 9, 10, 2])[p], (ARRAY[100, -30, 10, 0, -15, 5])[p],
             (ARRAY[0, 0, 0, 20, -20, 0])[p], 70 * r + (ARRAY[100, 70, 80, 80, 65, 70])[p],
             CASE WHEN p = 4 THEN 20 ELSE 0 END, t, CASE WHEN p = 3 THEN 6 * r + 2 END,
             (ARRAY['payment', 'job', 'refund', 'task', 'capture', 'deposit'])[p] || '-' || md5(a || '/' || r),
-            '\\x0101000000000000', CASE WHEN p = 1 THEN 'pay_' || md5(a || '/' || r) END, 'job ' || r,
+            '\\x0101000000000000', CASE WHEN p = 1 THEN ARRAY['pay_' || md5(a || '/' || r)] END, 'job ' || r,
             CASE WHEN p IN (4, 5) THEN 'task-' || md5(a || '/' || r) END, CASE p WHEN 4 THEN 1 WHEN 5 THEN 2 END,
             CASE p WHEN 4 THEN 20 WHEN 5 THEN 0 END, CASE p WHEN 4 THEN 0 WHEN 5 THEN 15 END,
-            CASE WHEN p IN (4, 5) THEN 0 END, CASE WHEN p IN (4, 5) THEN t + (5 - p) * interval '1 s' + interval '1 h' END,
-            CASE WHEN p = 5 THEN t END
+            CASE WHEN p IN (4, 5) THEN t + (5 - p) * interval '1 s' + interval '1 h' END,
+            CASE WHEN p = 5 THEN t END, CASE WHEN p IN (4, 5) THEN 1 END
         FROM generate_series(0, {rounds} - 1) r, generate_series(1, 6) p, generate_series(1, {accounts}) a,
             LATERAL (SELECT '2026-01-01'::timestamptz + (6 * r + p) * interval '1 s') AS time(t);
         INSERT INTO accounts (account_id, posted_micro_usd, last_sequence, create_time, update_time)
         SELECT 'account-' || a, 70 * {rounds}, 6 * {rounds}, '2026-01-01 00:00:01+00',
             '2026-01-01 00:00:00+00'::timestamptz + 6 * {rounds} * interval '1 s'
         FROM generate_series(1, {accounts}) a;
-        INSERT INTO external_credits SELECT entry_type, external_id, account_id, sequence FROM ledger_entries
-        WHERE external_id IS NOT NULL;
+        INSERT INTO payments SELECT external_ids[1], account_id, sequence FROM ledger_entries
+        WHERE external_ids IS NOT NULL;
         INSERT INTO reservations (account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence,
-            create_time, expire_time, close_time)
-        SELECT o.account_id, o.reservation_id, 2, 0, 15, o.sequence, o.create_time, o.expire_time, c.close_time
+            create_time, expire_time, close_time, close_sequence)
+        SELECT o.account_id, o.reservation_id, 2, 0, 15, o.sequence, o.create_time, o.expire_time, c.close_time, c.sequence
         FROM ledger_entries o JOIN ledger_entries c ON c.account_id = o.account_id AND c.sequence = o.sequence + 1
         WHERE o.entry_type = 9;
         ANALYZE"

@@ -7,10 +7,11 @@ use std::{
 
 use billing::{
     accounting::{
-        AccountId, Command, Entry, EntryType, MicroUsd, Outcome, Reference, ReservationState, Timestamp,
+        AccountId, Balance, Command, Entry, EntryType, MicroUsd, Outcome, Reference, ReservationState,
+        Timestamp,
     },
     committer::{Committer, CommitterSettings, SubmitError},
-    ledger::{AccountView, DueAccount, EntryQuery, EntrySpan, Ledger, LedgerError, Writer},
+    ledger::{AccountView, DueAccount, EntryQuery, EntrySpan, Ledger, LedgerError, Total, Writer},
     telemetry::Metrics,
 };
 use diesel_async::AsyncPgConnection;
@@ -25,13 +26,13 @@ use proptest::{
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
-    accounting_properties::check_entries,
+    accounting_properties::{check_entries, is_lapse},
     histories::{ACCOUNTS, BEGINNING, DEBTS, History, KEYS, REFERENCES, batch_sizes, cut, histories},
     memory_journal::limits,
     model::{self, Answer, Call, Imported, Model, What},
     support::{PostBatch as _, TestBook, book::number, on_a_book},
     translation::{
-        self, account_id, answer, answers, command, commands, entry, key, recorded, reservation,
+        self, account_id, answer, answers, command, commands, entry, key, looked_up, reservation,
         reservation_id, reservation_state, timestamp,
     },
 };
@@ -50,7 +51,7 @@ const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
 
 /// How many open reservations have leases which run out before their account looks for any.
 const MISSED_LEASES: &str = "SELECT count(*) FROM reservations JOIN accounts USING (account_id) \
-     WHERE state = 1 AND expire_time < coalesce(next_expire_time, 'infinity')";
+     WHERE reservations.state = 1 AND expire_time < coalesce(next_expire_time, 'infinity')";
 
 /// One history, and how it is sent and read.
 #[derive(Debug, Clone)]
@@ -150,7 +151,7 @@ async fn check_case(book: &TestBook, ledger: &Ledger, case: &Case, suffix: &str)
     for batch in cut(&history.calls, &case.sizes) {
         let before = clock.read().await;
         let answered = ledger.post_batch(&commands(batch)).await.expect("the book can be written");
-        let time = before.max(journals.read_on(ledger, batch).await).max(refused_at(&answered));
+        let time = before.max(journals.read_on(ledger, batch).await).max(told_at(&answered));
         let expected: Vec<Answer> = batch.iter().map(|call| model.call(time, call)).collect();
         assert_eq!(answers(&answered), expected);
         outcomes.extend(answered);
@@ -165,6 +166,7 @@ async fn check_case(book: &TestBook, ledger: &Ledger, case: &Case, suffix: &str)
         reading.check_reservations().await;
         for listing in &case.listings {
             reading.check_listing(listing).await;
+            reading.check_statements(listing).await;
             reading.check_reservation_lists(listing.page_size).await;
         }
     }
@@ -184,12 +186,12 @@ impl Clock {
     }
 }
 
-/// When the newest of refusals was first given.
-fn refused_at(outcomes: &[Outcome]) -> i64 {
+/// The newest time that answers tell beside those of new entries: when they were first refused, or what they have happened since.
+fn told_at(outcomes: &[Outcome]) -> i64 {
     let times = outcomes.iter().map(|outcome| match outcome {
-        Outcome::Refused(refusal) => refusal.create_time.unix_micros(),
-        Outcome::Applied { .. }
-        | Outcome::Declined(_)
+        Outcome::Refused(refusal) | Outcome::Declined(refusal) => refusal.create_time.unix_micros(),
+        Outcome::Applied { since: Some(since), .. } => since.read_time.unix_micros(),
+        Outcome::Applied { since: None, .. }
         | Outcome::Invalid(_)
         | Outcome::KeyReused(_)
         | Outcome::NotFound(_) => i64::MIN,
@@ -354,8 +356,18 @@ impl<'a> Reading<'a> {
     async fn check_operations(&self) {
         for text in KEYS {
             let answered = self.ledger.operation_get(&self.account_id, &key(text)).await;
-            let answered = answered.expect("the book can be read").as_ref().map(recorded);
-            let expected = self.model.operation(&self.account, text).map(Answer::without_reservation);
+            let mut answered = answered.expect("the book can be read").as_ref().map(looked_up);
+            if let Some(Answer::Applied { since: Some(since), .. }) = &mut answered {
+                assert!(since.read_time >= self.now, "{text}");
+                since.read_time = self.now;
+            }
+            let expected = self.model.operation(&self.account, text).map(|answer| {
+                let mut answer = answer.clone();
+                if let Answer::Applied { entry, since } = &mut answer {
+                    *since = Some(self.model.since(entry, self.now));
+                }
+                answer
+            });
             assert_eq!(answered, expected, "{text}");
         }
     }
@@ -363,15 +375,15 @@ impl<'a> Reading<'a> {
     async fn check_listing(&self, listing: &Listing) {
         let moment = |moment: &Option<Moment>| {
             moment.as_ref().filter(|_| !self.entries.is_empty()).map(|Moment { entry, micros_later }| {
-                later(entry.get(&self.entries).create_time, *micros_later)
+                later(entry.get(&self.entries).effective_time, *micros_later)
             })
         };
         let (from, until) = (moment(&listing.from), moment(&listing.until));
         let wanted = |entry: &&Entry| {
             (listing.entry_types.is_empty() || listing.entry_types.contains(&entry.entry_type))
                 && listing.reference.is_none_or(|reference| entry.note.reference.as_str() == reference)
-                && from.is_none_or(|from| entry.create_time >= from)
-                && until.is_none_or(|until| entry.create_time < until)
+                && from.is_none_or(|from| entry.effective_time >= from)
+                && until.is_none_or(|until| entry.effective_time < until)
         };
         let expected: Vec<&Entry> = self.entries.iter().rev().filter(wanted).collect();
         let span = self.ledger.entry_span(&self.account_id, from, until).await;
@@ -379,6 +391,35 @@ impl<'a> Reading<'a> {
         assert_eq!(span.is_none(), self.entries.is_empty());
         let listed = self.list(span, listing).await;
         assert_eq!(listed.iter().collect::<Vec<_>>(), expected, "{listing:?}");
+    }
+
+    /// Over the same period as a listing, and the one that follows it.
+    async fn check_statements(&self, listing: &Listing) {
+        let moment = |moment: &Option<Moment>| {
+            moment.as_ref().filter(|_| !self.entries.is_empty()).map(|Moment { entry, micros_later }| {
+                entry.get(&self.entries).effective_time.unix_micros() + micros_later
+            })
+        };
+        let from = moment(&listing.from);
+        let until = moment(&listing.until).filter(|until| from.is_none_or(|from| from <= *until));
+        let (first, next) = (self.statement(from, until).await, self.statement(until, None).await);
+        if let (Some(_), Some(first), Some(next)) = (until, first, next) {
+            assert_eq!(first.closing, next.opening, "one period closes as the next one opens");
+        }
+    }
+
+    async fn statement(&self, from: Option<i64>, until: Option<i64>) -> Option<model::Statement> {
+        let (from_time, until_time) = (from.map(timestamp), until.map(timestamp));
+        let read = self.ledger.account_statement(&self.account_id, from_time, until_time).await;
+        let read = read.expect("the book can be read").map(|statement| model::Statement {
+            opening: balance(statement.opening),
+            closing: balance(statement.closing),
+            totals: statement.totals.iter().map(total).collect(),
+        });
+        let period = (from.unwrap_or(i64::MIN + 1), until.unwrap_or(i64::MAX).min(self.now + 1));
+        let expected = self.model.statement(&self.account, period, self.now);
+        assert_eq!(read, (!self.entries.is_empty()).then_some(expected), "{from:?} to {until:?}");
+        read
     }
 
     /// Follows the pages to the end.
@@ -400,14 +441,23 @@ impl<'a> Reading<'a> {
 }
 
 fn account(view: &AccountView) -> model::Account {
-    let AccountView { balance, last_sequence, create_time, update_time } = view;
+    let AccountView { balance, last_sequence, create_time, update_time, settings } = view;
     model::Account {
         posted: balance.posted().get().into(),
         held: balance.held().get().into(),
         last_sequence: *last_sequence,
         create_time: create_time.unix_micros(),
         update_time: update_time.unix_micros(),
+        settings: translation::settings(*settings),
     }
+}
+
+fn balance(balance: Balance) -> model::Balance {
+    (balance.posted().get().into(), balance.held().get().into())
+}
+
+fn total(total: &Total) -> (&'static str, (i64, i128)) {
+    (total.entry_type.name(), (total.count, total.amount))
 }
 
 /// An account's entries one by one, until there is none.
@@ -462,7 +512,7 @@ fn race_for_payments(payments: usize) -> Vec<Call> {
     let credit = |payment: usize, account: &str| Call {
         account: account.to_owned(),
         key: format!("race-{payment}"),
-        what: What::Credit { amount: 5, kind: "DEPOSIT", external_id: Some(format!("race-{payment}")) },
+        what: What::Credit { amount: 5, kind: "DEPOSIT", external_ids: vec![format!("race-{payment}")] },
         reference: String::new(),
         metadata: BTreeMap::new(),
     };
@@ -570,25 +620,22 @@ fn check_copy(call: &Call, outcome: &Outcome, standing: &Outcome) {
         Outcome::Declined(_) => return assert!(matches!(call.what, What::AdminCredit { .. }), "{call:?}"),
         Outcome::Applied { .. } | Outcome::Refused(_) | Outcome::Invalid(_) | Outcome::KeyReused(_) => {}
     }
-    assert_eq!(as_again(outcome), as_again(standing), "{call:?}");
+    assert_eq!(answer(outcome).lasting(), answer(standing).lasting(), "{call:?}");
     if let Outcome::Applied { entry: applied, .. } = outcome {
         check_entry_is_what_was_asked(call, &entry(applied));
     }
 }
 
-fn as_again(outcome: &Outcome) -> Outcome {
-    let mut outcome = outcome.clone();
-    if let Outcome::Applied { replayed, .. } = &mut outcome {
-        *replayed = true;
-    }
-    outcome
-}
-
 fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
-    let uncollected = applied.reservation.as_ref().map_or(0, |after| after.uncollected);
+    let uncollected = applied.uncollected;
     let (entry_type, amount) = match &call.what {
+        // The payment may have been credited under another key, as another kind.
+        What::Credit { amount, .. } if applied.key.as_ref() != Some(&call.key) => {
+            (applied.entry_type, *amount)
+        }
         What::Credit { kind, amount, .. } => (*kind, *amount),
-        What::Charge { amount } => ("CHARGE", -amount),
+        What::Charge { amount, .. } => ("CHARGE", uncollected - amount),
+        What::SetAccount(_) => ("ACCOUNT_CHANGE", applied.amount),
         What::Refund { amount, .. } => ("REFUND", *amount),
         What::AdminCredit { amount, .. } => ("ADMIN_CREDIT", *amount),
         What::Reserve { .. } => ("RESERVE", 0),
@@ -598,11 +645,15 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
     };
     assert_eq!((&applied.account, applied.entry_type, applied.amount), (&call.account, entry_type, amount));
     match &call.what {
-        What::Credit { external_id, .. } => assert_eq!(applied.external_id, *external_id),
+        What::Credit { external_ids, .. } if applied.key.as_ref() == Some(&call.key) => {
+            assert_eq!(applied.external_ids, *external_ids);
+        }
         What::Reserve { amount: held, .. } | What::Extend { additional: held, .. } => {
             assert_eq!(applied.held_delta, *held);
         }
-        What::Charge { .. }
+        What::Credit { .. }
+        | What::SetAccount(_)
+        | What::Charge { .. }
         | What::Refund { .. }
         | What::AdminCredit { .. }
         | What::Capture { .. }
@@ -615,12 +666,12 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
 
 /// Of all the answers that an entry gave, one was the first.
 fn check_each_entry_was_written_by_one_call(entries: &[Entry], outcomes: &[&Outcome]) {
-    let by_a_call = |entry: &&Entry| entry.idempotency_key.is_some() && entry.entry_type != EntryType::Expire;
+    let by_a_call = |entry: &&Entry| entry.idempotency_key.is_some() && !is_lapse(entry);
     for entry in entries.iter().filter(by_a_call) {
-        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, replayed: false, .. } if **applied == *entry);
+        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, since: None } if **applied == *entry);
         assert_eq!(outcomes.iter().filter(wrote_it).count(), 1, "{entry:?}");
     }
-    let wrote = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { replayed: false, .. });
+    let wrote = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { since: None, .. });
     let written = entries.iter().filter(by_a_call).count();
     assert_eq!(outcomes.iter().filter(wrote).count(), written, "an answer has an entry of its own");
 }
@@ -629,7 +680,7 @@ fn check_each_entry_was_written_by_one_call(entries: &[Entry], outcomes: &[&Outc
 /// was refused was more.
 fn check_takers_saw_a_balance_that_was(entries: &[Entry], outcomes: &[&Outcome]) {
     let balances: Vec<i64> = entries.iter().map(|entry| entry.balance_after.available().get()).collect();
-    let takes = |entry: &&Entry| entry.entry_type == EntryType::Charge || entry.held_delta > MicroUsd::ZERO;
+    let takes = |entry: &&Entry| entry.held_delta > MicroUsd::ZERO;
     let by_a_call = entries.iter().filter(|entry| entry.idempotency_key.is_some());
     for entry in by_a_call.filter(takes) {
         assert!(entry.balance_after.available() >= MicroUsd::ZERO, "{entry:?}");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use billing::grpc::proto::{Entry, get_operation_response::Outcome};
+use billing::grpc::proto::Entry;
 
 use crate::support::{
     process::Process,
@@ -98,5 +98,5 @@ async fn a_service_that_is_killed_while_it_waits_for_a_commit_has_made_it_and_th
 async fn settles(client: &mut Client, key: &str, entry: &Entry) {
     let (again, replayed) = client.charge(charge("ann", key, 1)).await.answered();
     assert_eq!((&again, replayed), (entry, true));
-    assert_eq!(outcome(client, "ann", key).await, Outcome::Applied(again));
+    assert_eq!(applied(client, "ann", key).await.0, again);
 }

@@ -36,9 +36,9 @@ fn lapsed_sql(account: &str, leases: i64) -> String {
          VALUES ('{account}', 1, 2, 2 * {leases}, 0, 2 * {leases}, 0, {reserved}, 'order-1', '\\x01');
          INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
              posted_after, held_after, create_time, idempotency_key, fingerprint, reservation_id, reservation_state,
-             reservation_held, reservation_captured, uncollected_micro_usd, expire_time)
-         SELECT '{account}', n + 1, 9, 0, 1, 2 * {leases}, n, {reserved}, 'task-' || n, '\\x05', 'task-' || n, 1, 1, 0, 0,
-             {expire_time}
+             reservation_held, reservation_captured, expire_time, expiry_policy)
+         SELECT '{account}', n + 1, 9, 0, 1, 2 * {leases}, n, {reserved}, 'task-' || n, '\\x05', 'task-' || n, 1, 1, 0,
+             {expire_time}, 1
          FROM generate_series(1, {leases}) n;
          INSERT INTO reservations (account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, sequence,
              create_time, expire_time)

@@ -10,9 +10,10 @@ use std::{
 
 use billing::{
     accounting::{
-        Account, AccountId, Answer, Balance, Book, Changes, ChargeName, Command, CreditKind, Entry,
-        EntryType, ExternalCredit, ExternalId, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Original,
-        Outcome, Recorded, Refusal, Reservation, ReservationState, ReservationStatus, Timestamp, decide,
+        Account, AccountId, AccountSettings, Answer, Balance, Book, Changes, ChargeName, Command, Entry,
+        ExternalId, ExternalIds, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Original, Outcome,
+        Payment, RESERVED_KEY_PREFIX, Recorded, Refusal, Reservation, ReservationState, ReservationStatus,
+        Timestamp, decide,
     },
     audit::{
         AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, RefundFact, ReplayFact,
@@ -40,7 +41,7 @@ pub struct MemoryJournal {
     entries: BTreeMap<(AccountId, i64), Arc<Entry>>,
     answers: BTreeMap<Key, AnswerRow>,
     reservations: BTreeMap<Key, Reservation>,
-    payments: BTreeMap<(CreditKind, ExternalId), (AccountId, i64)>,
+    payments: BTreeMap<ExternalId, (AccountId, i64)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,7 @@ struct AccountRow {
     last_sequence: i64,
     update_time: Timestamp,
     next_expire_time: Option<Timestamp>,
+    settings: AccountSettings,
 }
 
 /// How a key was answered: its own entry, a refusal, or the entry of another key by its sequence.
@@ -145,12 +147,8 @@ impl MemoryJournal {
             facts.extend(answer_facts(account_id, key, answer));
         }
         facts.extend(self.reservations.values().map(reservation_fact));
-        for ((kind, external_id), (account_id, sequence)) in &self.payments {
-            let claim = ClaimFact {
-                sequence: *sequence,
-                entry_type: EntryType::Credit(*kind).number(),
-                external_id: external_id.to_string(),
-            };
+        for (external_id, (account_id, sequence)) in &self.payments {
+            let claim = ClaimFact { sequence: *sequence, external_id: external_id.to_string() };
             facts.push(fact(account_id, Row::Claim(claim)));
         }
         facts.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -167,6 +165,7 @@ impl MemoryJournal {
             create_time: first.unwrap_or(row.update_time),
             update_time: row.update_time,
             next_expire_time: row.next_expire_time,
+            settings: settings(row.settings),
         };
         fact(account_id, Row::Account(account))
     }
@@ -177,6 +176,7 @@ impl MemoryJournal {
             last_sequence: 0,
             update_time: Timestamp::from_unix_micros(i64::MIN), // nothing was written yet
             next_expire_time: None,
+            settings: AccountSettings::default(),
         };
         self.accounts.entry(account_id.clone()).or_insert(empty);
     }
@@ -208,12 +208,15 @@ impl MemoryJournal {
                 book.put_original(Original { entry: Arc::clone(entry), refunded });
             }
         }
-        for (kind, external_id) in commands.iter().filter_map(|command| command.references().payment) {
-            let payment = (kind, external_id.clone());
-            if let Some((account_id, sequence)) = self.payments.get(&payment).cloned() {
+        for external_id in named_payments(commands) {
+            if let Some((account_id, sequence)) = self.payments.get(external_id).cloned() {
                 let entry = book.original(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
-                book.put_external_credit(kind, payment.1, ExternalCredit { account_id, sequence, entry });
+                book.put_payment(external_id.clone(), Payment { account_id, sequence, entry });
             }
+        }
+        for command in commands.iter().filter(|command| command.references().closes_account) {
+            let open = self.open_reservations(command.account_id()).len();
+            book.put_open_reservations(command.account_id(), open.try_into().expect("few are open"));
         }
         book
     }
@@ -261,9 +264,8 @@ impl MemoryJournal {
             if let Some(ChargeName::Sequence(sequence)) = command.references().charge {
                 named.insert((command.account_id().clone(), *sequence));
             }
-            let payment = command.references().payment.map(|(kind, external_id)| (kind, external_id.clone()));
-            named.extend(payment.and_then(|payment| self.payments.get(&payment).cloned()));
         }
+        named.extend(named_payments(commands).filter_map(|id| self.payments.get(id).cloned()));
         named.retain(|(account_id, _)| book.account(account_id).is_some());
         named
     }
@@ -296,10 +298,12 @@ impl MemoryJournal {
             let row = AnswerRow::Replay(replay.fingerprint, replay.entry.sequence);
             self.keep_answer(&replay.entry.account_id, replay.key, row);
         }
-        for (kind, external_id, credit) in changes.external_credits {
-            let earlier =
-                self.payments.insert((kind, external_id.clone()), (credit.account_id, credit.sequence));
-            assert_eq!(earlier, None, "the payment {external_id} was credited before");
+        for (external_id, payment) in changes.payments {
+            let earlier = self.payments.insert(external_id.clone(), (payment.account_id, payment.sequence));
+            assert_eq!(earlier, None, "the payment {external_id} is known");
+        }
+        for (account_id, settings) in changes.settings {
+            assert_eq!(self.accounts[&account_id].settings, settings, "the account has its new settings");
         }
     }
 
@@ -309,8 +313,8 @@ impl MemoryJournal {
     }
 
     fn keep_account(&mut self, account_id: &AccountId, account: &Account) {
-        let Account { balance, last_sequence, update_time, next_expire_time } = *account;
-        let row = AccountRow { balance, last_sequence, update_time, next_expire_time };
+        let Account { balance, last_sequence, update_time, next_expire_time, settings } = *account;
+        let row = AccountRow { balance, last_sequence, update_time, next_expire_time, settings };
         self.accounts.insert(account_id.clone(), row);
     }
 
@@ -328,12 +332,13 @@ impl AccountRow {
             last_sequence: entry.sequence,
             update_time: entry.create_time,
             next_expire_time: None,
+            settings: AccountSettings::default(),
         }
     }
 
     fn account(&self) -> Account {
-        let Self { balance, last_sequence, update_time, next_expire_time } = *self;
-        Account { balance, last_sequence, update_time, next_expire_time }
+        let Self { balance, last_sequence, update_time, next_expire_time, settings } = *self;
+        Account { balance, last_sequence, update_time, next_expire_time, settings }
     }
 }
 
@@ -355,8 +360,11 @@ fn entry_facts(entry: &Entry) -> Vec<Fact> {
         posted_after: entry.balance_after.posted().get(),
         held_after: entry.balance_after.held().get(),
         create_time,
+        effective_time: entry.effective_time,
+        uncollected: entry.uncollected.get(),
         refunded_sequence: entry.refunded_sequence,
-        external_id: entry.external_id.as_ref().map(ToString::to_string),
+        external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
+        settings: entry.settings.map(settings),
         has_key: entry.idempotency_key.is_some(),
         has_fingerprint: entry.idempotency_key.is_some(),
         has_actor: entry.actor.is_some(),
@@ -377,6 +385,11 @@ fn entry_facts(entry: &Entry) -> Vec<Fact> {
             amount,
             held_delta,
             create_time,
+            effective_time: entry.effective_time,
+            is_lapse: entry
+                .idempotency_key
+                .as_ref()
+                .is_some_and(|key| key.as_str().starts_with(RESERVED_KEY_PREFIX)),
             is_named_so: entry.idempotency_key.as_ref().map(|key| *key == after.reservation_id),
             status,
         })
@@ -404,13 +417,23 @@ fn reservation_fact(reservation: &Reservation) -> Fact {
         sequence: reservation.sequence,
         create_time: reservation.create_time,
         status: status(&reservation.status),
+        close_sequence: reservation.close_sequence,
     };
     fact(&reservation.account_id, Row::Reservation(row))
 }
 
 fn status(status: &ReservationStatus) -> Status {
-    let ReservationStatus { state, held, captured, expire_time, close_time } = *status;
-    Status { state: state.number(), held: held.get(), captured: captured.get(), expire_time, close_time }
+    let ReservationStatus { state, held, captured, expire_time, expiry_policy, close_time } = *status;
+    let (state, expiry_policy) = (state.number(), expiry_policy.number());
+    Status { state, held: held.get(), captured: captured.get(), expire_time, close_time, expiry_policy }
+}
+
+fn settings(settings: AccountSettings) -> (i16, Option<i64>) {
+    (settings.state.number(), settings.debt_limit.map(MicroUsd::get))
+}
+
+fn named_payments(commands: &[Command]) -> impl Iterator<Item = &ExternalId> {
+    commands.iter().filter_map(|command| command.references().external_ids).flat_map(ExternalIds::iter)
 }
 
 /// The limits in histories.
@@ -442,13 +465,16 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         held_delta: MicroUsd::ZERO,
         balance_after: account.balance.after(amount, MicroUsd::ZERO).expect("an imported balance fits"),
         idempotency_key: None,
-        external_id: None,
+        external_ids: ExternalIds::default(),
         note: Note::default(),
         actor: None,
         reason: None,
         reservation: None,
+        uncollected: MicroUsd::ZERO,
         refunded_sequence: None,
+        settings: None,
         create_time: Timestamp::from_unix_micros(BEGINNING),
+        effective_time: Timestamp::from_unix_micros(BEGINNING),
         caller: None,
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use billing::grpc::proto::{ExpiryPolicy, ReserveRequest};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::{
@@ -63,7 +64,8 @@ async fn call_everything(service: &Process) {
     assert!(client.charge(charge("ann", "job-1", 301)).await.is_err());
     assert!(client.refund(refund("ann", "refund-1", 1, "missing")).await.is_err());
     assert!(client.credit(deposit("", "order-2", 1)).await.is_err());
-    client.reserve(reserve_for(Duration::from_millis(1), "ann", "task-1", 100)).await.unwrap();
+    let task = reserve_for(Duration::from_millis(1), "ann", "task-1", 100);
+    client.reserve(ReserveRequest { expiry_policy: ExpiryPolicy::Capture.into(), ..task }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +91,7 @@ async fn every_call_and_operation_is_counted_under_its_name() {
             r#"billing_operations_total{operation="Release",result="key_reused",reason=""} 0"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="DEPOSIT"} 1000"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="CHARGE"} 300"#.to_owned(),
+            r#"billing_moved_micro_usd_total{entry_type="CAPTURE"} 100"#.to_owned(), // by nobody's call
             "billing_queue_length 0".to_owned(),
             "billing_ready 1".to_owned(),
             "billing_leases_swept_total 1".to_owned(),

@@ -26,14 +26,56 @@ pub struct Call {
 /// The method, and the fields that only it has. Entry types go by their names in the proto, without the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    Credit { amount: i64, kind: &'static str, external_id: Option<String> },
-    Charge { amount: i64 },
-    Refund { amount: i64, of: Of },
-    AdminCredit { amount: i64, actor: String, reason: String },
-    Reserve { amount: i64, ttl: Option<i64> },
-    Capture { reservation_id: String, amount: i64, policy: &'static str, keep_open: bool },
-    Release { reservation_id: String },
-    Extend { reservation_id: String, additional: i64, ttl: Option<i64> },
+    /// The external ids are distinct and sorted.
+    Credit {
+        amount: i64,
+        kind: &'static str,
+        external_ids: Vec<String>,
+    },
+    Charge {
+        amount: i64,
+        policy: &'static str,
+    },
+    Refund {
+        amount: i64,
+        of: Of,
+    },
+    AdminCredit {
+        amount: i64,
+        actor: String,
+        reason: String,
+    },
+    Reserve {
+        amount: i64,
+        ttl: Option<i64>,
+        expiry: &'static str,
+    },
+    Capture {
+        reservation_id: String,
+        amount: i64,
+        policy: &'static str,
+        keep_open: bool,
+    },
+    Release {
+        reservation_id: String,
+    },
+    Extend {
+        reservation_id: String,
+        additional: i64,
+        ttl: Option<i64>,
+        expiry: Option<&'static str>,
+    },
+    SetAccount(Change),
+}
+
+/// What an operator decides about an account. A debt limit of -1 takes away the account's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub state: Option<&'static str>,
+    pub debt_limit: Option<i64>,
+    pub forfeit: Option<i64>,
+    pub actor: String,
+    pub reason: String,
 }
 
 /// How a refund names the charge.
@@ -63,14 +105,24 @@ pub struct Entry {
     pub posted_after: i64,
     pub held_after: i64,
     pub key: Option<String>,
-    pub external_id: Option<String>,
+    pub external_ids: Vec<String>,
     pub reference: String,
     pub metadata: Metadata,
     pub actor: Option<String>,
     pub reason: Option<String>,
     pub reservation: Option<After>,
+    pub uncollected: i64,
     pub refunded_sequence: Option<i64>,
+    pub settings: Option<Settings>,
     pub create_time: i64,
+    pub effective_time: i64,
+}
+
+/// What an operator has decided about an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    pub state: &'static str,
+    pub debt_limit: Option<i64>,
 }
 
 /// What an entry tells of the reservation that it opened, changed or ended.
@@ -78,7 +130,6 @@ pub struct Entry {
 pub struct After {
     pub reservation_id: String,
     pub status: Status,
-    pub uncollected: i64,
 }
 
 /// What changes in the course of a reservation's life.
@@ -88,6 +139,7 @@ pub struct Status {
     pub held: i64,
     pub captured: i64,
     pub expire_time: i64,
+    pub expiry: &'static str,
     pub close_time: Option<i64>,
 }
 
@@ -102,6 +154,7 @@ pub struct Reservation {
     pub reference: String,
     pub metadata: Metadata,
     pub status: Status,
+    pub close_sequence: Option<i64>,
 }
 
 /// An account, as it stands at some moment.
@@ -112,6 +165,27 @@ pub struct Account {
     pub last_sequence: i64,
     pub create_time: i64,
     pub update_time: i64,
+    pub settings: Settings,
+}
+
+/// A balance: what is posted, and what is held.
+pub type Balance = (i128, i128);
+
+/// The balances at both ends of a period, and how many entries of each type there are in between, with the sum of their
+/// amounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    pub opening: Balance,
+    pub closing: Balance,
+    pub totals: BTreeMap<&'static str, (i64, i128)>,
+}
+
+/// What has happened since an entry was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    pub read_time: i64,
+    pub undone: i128,
+    pub reservation: Option<Reservation>,
 }
 
 /// How a call is answered.
@@ -120,8 +194,8 @@ pub struct Account {
 pub enum Answer {
     Applied {
         entry: Entry,
-        replayed: bool,
-        reservation: Option<Reservation>,
+        /// If it is a replay.
+        since: Option<Since>,
     },
     Refused {
         reason: &'static str,
@@ -163,13 +237,17 @@ enum Event {
     /// A lease had run out, and an operation on the account came by.
     Expired(Entry),
     Answered(Call, Answer),
+    /// A payment has a name which nobody gave here.
+    Named(String, Entry),
 }
 
-/// A call, and the time in its account.
+/// A call, the time in its account, and by the clock.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     call: &'a Call,
     time: i64,
+    /// The time by the clock.
+    now: i64,
 }
 
 impl Call {
@@ -183,19 +261,20 @@ impl Call {
             What::Capture { .. } => "Capture",
             What::Release { .. } => "Release",
             What::Extend { .. } => "ExtendReservation",
+            What::SetAccount(_) => "SetAccount",
         }
     }
 
     pub fn amount(&self) -> i64 {
         match self.what {
             What::Credit { amount, .. }
-            | What::Charge { amount }
+            | What::Charge { amount, .. }
             | What::Refund { amount, .. }
             | What::AdminCredit { amount, .. }
             | What::Reserve { amount, .. }
             | What::Capture { amount, .. } => amount,
             What::Extend { additional, .. } => additional,
-            What::Release { .. } => 0,
+            What::Release { .. } | What::SetAccount(_) => 0,
         }
     }
 
@@ -224,11 +303,13 @@ impl Call {
             fields.insert(name, self.amount().to_string());
         }
         match &self.what {
-            What::Credit { kind, external_id, .. } => {
+            What::Credit { kind, external_ids, .. } => {
                 fields.insert("entry_type", (*kind).to_owned());
-                fields.extend(external_id.clone().map(|id| ("external_id", id)));
+                fields.insert("external_ids", external_ids.join(" "));
             }
-            What::Charge { .. } => {}
+            What::Charge { policy, .. } => {
+                fields.insert("shortfall_policy", (*policy).to_owned());
+            }
             What::Refund { of: Of::Sequence(sequence), .. } => {
                 fields.insert("charge_sequence", sequence.to_string());
             }
@@ -239,16 +320,27 @@ impl Call {
                 fields.insert("actor", actor.clone());
                 fields.insert("reason", reason.clone());
             }
-            What::Reserve { ttl, .. } => fields.extend(ttl.map(|ttl| ("ttl", ttl.to_string()))),
+            What::Reserve { ttl, expiry, .. } => {
+                fields.extend(ttl.map(|ttl| ("ttl", ttl.to_string())));
+                fields.insert("expiry_policy", (*expiry).to_owned());
+            }
             What::Capture { reservation_id, policy, keep_open, .. } => {
                 fields.insert("reservation_id", reservation_id.clone());
-                fields.insert("overage_policy", (*policy).to_owned());
+                fields.insert("shortfall_policy", (*policy).to_owned());
                 fields.insert("keep_open", keep_open.to_string());
             }
             What::Release { reservation_id } => {
                 fields.insert("reservation_id", reservation_id.clone());
             }
-            What::Extend { reservation_id, ttl, .. } => {
+            What::SetAccount(Change { state, debt_limit, forfeit, actor, reason }) => {
+                fields.extend(state.map(|state| ("state", state.to_owned())));
+                fields.extend(debt_limit.map(|limit| ("debt_limit_micro_usd", limit.to_string())));
+                fields.extend(forfeit.map(|forfeit| ("forfeit_micro_usd", forfeit.to_string())));
+                fields.insert("actor", actor.clone());
+                fields.insert("reason", reason.clone());
+            }
+            What::Extend { reservation_id, ttl, expiry, .. } => {
+                fields.extend(expiry.map(|expiry| ("expiry_policy", expiry.to_owned())));
                 fields.insert("reservation_id", reservation_id.clone());
                 fields.extend(ttl.map(|ttl| ("ttl", ttl.to_string())));
             }
@@ -258,10 +350,14 @@ impl Call {
 }
 
 impl What {
-    /// Whether it names a charge or a reservation, which may not be there.
+    /// Whether it names a charge, a reservation or an account, which may not be there.
     pub fn names_another(&self) -> bool {
         match self {
-            Self::Refund { .. } | Self::Capture { .. } | Self::Release { .. } | Self::Extend { .. } => true,
+            Self::Refund { .. }
+            | Self::Capture { .. }
+            | Self::Release { .. }
+            | Self::Extend { .. }
+            | Self::SetAccount(_) => true,
             Self::Credit { .. } | Self::Charge { .. } | Self::AdminCredit { .. } | Self::Reserve { .. } => {
                 false
             }
@@ -275,56 +371,55 @@ impl Answer {
         matches!(self, Self::Applied { .. } | Self::Refused { .. })
     }
 
-    /// As it is given when the same call comes again.
-    pub fn again(&self) -> Self {
+    /// The same, whether or not it is a replay: what never changes of it.
+    pub fn lasting(&self) -> Self {
         let mut answer = self.clone();
-        if let Self::Applied { replayed, .. } = &mut answer {
-            *replayed = true;
+        if let Self::Applied { since, .. } = &mut answer {
+            *since = None;
         }
         answer
     }
 
-    /// As it can be looked up later: again, and without the reservation.
-    pub fn without_reservation(&self) -> Self {
-        let mut answer = self.again();
-        if let Self::Applied { reservation, .. } = &mut answer {
-            *reservation = None;
+    fn refused(reason: &'static str, asked: Asked, metadata: &[(&str, String)]) -> Self {
+        Self::Refused { reason, metadata: figures(asked, metadata) }
+    }
+
+    fn ended(asked: Asked, reservation: &Reservation) -> Self {
+        if reservation.status.state == "EXPIRED" {
+            return Self::refused("RESERVATION_EXPIRED", asked, &[]);
         }
-        answer
-    }
-
-    fn refused(reason: &'static str, metadata: &[(&str, String)]) -> Self {
-        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self::Refused { reason, metadata }
-    }
-
-    fn replay(entry: &Entry) -> Self {
-        Self::Applied { entry: entry.clone(), replayed: true, reservation: None }
-    }
-
-    fn ended(state: &str) -> Self {
-        match state {
-            "EXPIRED" => Self::refused("RESERVATION_EXPIRED", &[]),
-            state => Self::refused("RESERVATION_CLOSED", &[("state", state.to_owned())]),
-        }
-    }
-
-    fn insufficient(available: i128, required: i64) -> Self {
-        let metadata =
-            [("available_micro_usd", available.to_string()), ("required_micro_usd", required.to_string())];
-        Self::refused("INSUFFICIENT_FUNDS", &metadata)
+        let sequence = reservation.close_sequence.expect("an entry ended it").to_string();
+        let metadata = [("state", reservation.status.state.to_owned()), ("sequence", sequence)];
+        Self::refused("RESERVATION_CLOSED", asked, &metadata)
     }
 }
 
+/// The figures of a refusal: those of its reason, and when it was first given.
+fn figures(asked: Asked, metadata: &[(&str, String)]) -> Metadata {
+    let figures = metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    figures.chain([("refused_time".to_owned(), asked.now.to_string())]).collect()
+}
+
 impl Reservation {
-    /// As it stands at a moment: from the end of its lease on it holds nothing.
-    fn at(mut self, time: i64) -> Self {
-        if self.status.state == "OPEN" && self.status.expire_time <= time {
-            self.status.state = "EXPIRED";
+    /// As it stands at a moment: from the end of its lease on it holds nothing; what it held is charged if it is to be.
+    pub fn at(mut self, time: i64) -> Self {
+        if self.is_lapsed(time) {
+            self.status.captured += self.charge_on_expiry();
+            self.status.state = if self.charge_on_expiry() > 0 { "CAPTURED" } else { "EXPIRED" };
             self.status.held = 0;
             self.status.close_time = Some(self.status.expire_time);
         }
         self
+    }
+
+    /// Whether its lease has run out by a time, and that was not written down.
+    fn is_lapsed(&self, time: i64) -> bool {
+        self.status.state == "OPEN" && self.status.expire_time <= time
+    }
+
+    /// What the end of its lease charges.
+    fn charge_on_expiry(&self) -> i64 {
+        if self.status.expiry == "CAPTURE" { self.status.held } else { 0 }
     }
 }
 
@@ -358,7 +453,7 @@ impl Model {
     /// How a call would be answered at a time by which nothing has run out that is not written down.
     pub fn verdict(&self, now: i64, call: &Call) -> Answer {
         let time = self.time_in(&call.account, now);
-        self.answer(Asked { call, time })
+        self.answer(Asked { call, time, now })
     }
 
     /// The time in an account: never before its newest entry.
@@ -376,13 +471,49 @@ impl Model {
         let mut entries = self.entries(account);
         entries.retain(|entry| entry.create_time <= time);
         let (first, last) = (entries.first()?, entries.last()?);
-        let reservations = reservations_of(&entries).into_iter().map(|reservation| reservation.at(time));
-        Some(Account {
-            posted: entries.iter().map(|entry| i128::from(entry.amount)).sum(),
-            held: reservations.map(|reservation| i128::from(reservation.status.held)).sum(),
-            last_sequence: last.sequence,
-            create_time: first.create_time,
-            update_time: last.create_time,
+        let (mut posted, mut held) = (0, 0);
+        for entry in &entries {
+            posted += i128::from(entry.amount);
+        }
+        for reservation in reservations_of(&entries) {
+            if reservation.is_lapsed(time) {
+                posted -= i128::from(reservation.charge_on_expiry());
+            }
+            held += i128::from(reservation.at(time).status.held);
+        }
+        let settings = settings_of(&entries);
+        let (create_time, update_time) = (first.create_time, last.create_time);
+        Some(Account { posted, held, last_sequence: last.sequence, create_time, update_time, settings })
+    }
+
+    /// What happened in an account from a time on and before another, as it is known at a third.
+    pub fn statement(&self, account: &str, (from, until): (i64, i64), now: i64) -> Statement {
+        let mut model = self.clone();
+        model.lapse(account, now);
+        let balance = |time: i64| {
+            let at = self.account_at(account, time.min(now));
+            at.map_or((0, 0), |account| (account.posted, account.held))
+        };
+        let mut totals: BTreeMap<&str, (i64, i128)> = BTreeMap::new();
+        for entry in model.entries(account) {
+            if (from..until).contains(&entry.effective_time) {
+                let (count, amount) = totals.entry(entry.entry_type).or_default();
+                *count += 1;
+                *amount += i128::from(entry.amount);
+            }
+        }
+        Statement { opening: balance(from - 1), closing: balance(until - 1), totals }
+    }
+
+    /// The entry of a payment: that of the first credit which named it, if any.
+    pub fn payment(&self, external_id: &str) -> Option<&Entry> {
+        self.events.iter().find_map(|event| match event {
+            Event::Answered(
+                Call { what: What::Credit { external_ids, .. }, .. },
+                Answer::Applied { entry, .. },
+            ) if external_ids.iter().any(|id| id == external_id) => Some(entry),
+            Event::Named(name, entry) if name == external_id => Some(entry),
+            Event::Answered(..) | Event::Imported(_) | Event::Expired(_) | Event::Named(..) => None,
         })
     }
 
@@ -398,6 +529,23 @@ impl Model {
         self.next_expiry(account, time).is_some()
     }
 
+    /// Learns that a payment has a name, by an entry of an account that is not told of here.
+    pub fn know_payment(&mut self, external_id: &str, entry: &Entry) {
+        self.events.push(Event::Named(external_id.to_owned(), entry.clone()));
+    }
+
+    /// What has happened by a time since an entry was written.
+    pub fn since(&self, entry: &Entry, now: i64) -> Since {
+        let time = self.time_in(&entry.account, now);
+        let entries = self.entries(&entry.account);
+        let refunds = entries.iter().filter(|refund| refund.refunded_sequence == Some(entry.sequence));
+        let undone = refunds.map(|refund| i128::from(refund.amount)).sum();
+        let id = entry.reservation.as_ref().map(|after| &after.reservation_id);
+        let reservation =
+            reservations_of(&entries).into_iter().find(|found| Some(&found.reservation_id) == id);
+        Since { read_time: time, undone, reservation: reservation.map(|found| found.at(time)) }
+    }
+
     /// How a key was first answered for good, if it was.
     pub fn operation(&self, account: &str, key: &str) -> Option<&Answer> {
         self.operation_call(account, key).map(|(_, answer)| answer)
@@ -410,7 +558,7 @@ impl Model {
             {
                 Some((call, answer))
             }
-            Event::Answered(..) | Event::Imported(_) | Event::Expired(_) => None,
+            Event::Answered(..) | Event::Imported(_) | Event::Expired(_) | Event::Named(..) => None,
         })
     }
 
@@ -421,8 +569,8 @@ impl Model {
             match event {
                 Event::Imported(entry)
                 | Event::Expired(entry)
-                | Event::Answered(_, Answer::Applied { entry, replayed: false, .. }) => journal.push(entry),
-                Event::Answered(..) => {}
+                | Event::Answered(_, Answer::Applied { entry, since: None }) => journal.push(entry),
+                Event::Answered(..) | Event::Named(..) => {}
             }
         }
         journal
@@ -449,32 +597,29 @@ impl Model {
 
     /// The entry that writes down the first lease which has run out.
     fn next_expiry(&self, account: &str, time: i64) -> Option<Entry> {
-        let open = reservations_of(&self.entries(account)).into_iter();
-        let first = open
-            .filter(|reservation| {
-                reservation.status.state == "OPEN" && reservation.status.expire_time <= time
-            })
-            .min_by_key(|reservation| (reservation.status.expire_time, reservation.sequence))?;
-        let mut entry = self.next_entry(account, time, "EXPIRE", 0, -first.status.held)?;
+        let lapsed = reservations_of(&self.entries(account)).into_iter().filter(|open| open.is_lapsed(time));
+        let first = lapsed.min_by_key(|open| (open.status.expire_time, open.sequence))?;
+        let charge = first.charge_on_expiry();
+        let entry_type = if charge > 0 { "CAPTURE" } else { "EXPIRE" };
+        let mut entry = self.next_entry(account, time, entry_type, -charge, -first.status.held)?;
         entry.key = Some(format!("billing/expire/{}", first.reservation_id));
+        entry.effective_time = first.status.expire_time;
         let Reservation { reservation_id, status, .. } = first.at(time);
-        entry.reservation = Some(After { reservation_id, status, uncollected: 0 });
+        entry.reservation = Some(After { reservation_id, status });
         Some(entry)
     }
 
     fn answer(&self, asked: Asked) -> Answer {
         let call = asked.call;
         if let Some((first, answer)) = self.operation_call(&call.account, &call.key) {
-            return answer_again(first, answer, call);
+            return first.reused_by(call).unwrap_or_else(|| self.again(answer, asked));
         }
         match &call.what {
-            What::Credit { amount, kind, external_id } => {
-                self.credit(asked, *amount, kind, external_id.as_deref())
-            }
-            What::Charge { amount } => self.charge(asked, *amount),
+            What::Credit { amount, kind, external_ids } => self.credit(asked, *amount, kind, external_ids),
+            What::Charge { amount, policy } => self.charge(asked, *amount, policy),
             What::Refund { amount, of } => self.refund(asked, *amount, of),
             What::AdminCredit { amount, actor, reason } => self.admin_credit(asked, *amount, actor, reason),
-            What::Reserve { amount, ttl } => self.reserve(asked, *amount, *ttl),
+            What::Reserve { amount, ttl, expiry } => self.reserve(asked, *amount, *ttl, expiry),
             What::Capture { reservation_id, amount, policy, keep_open } => {
                 self.of_reservation(asked, reservation_id, |reservation| {
                     self.capture(asked, reservation, *amount, policy, *keep_open)
@@ -483,39 +628,89 @@ impl Model {
             What::Release { reservation_id } => {
                 self.of_reservation(asked, reservation_id, |reservation| self.release(asked, reservation))
             }
-            What::Extend { reservation_id, additional, ttl } => {
+            What::Extend { reservation_id, additional, ttl, expiry } => {
                 self.of_reservation(asked, reservation_id, |reservation| {
-                    self.extend(asked, reservation, *additional, *ttl)
+                    self.extend(asked, reservation, *additional, *ttl, *expiry)
                 })
             }
+            What::SetAccount(change) => self.set_account(asked, change),
         }
     }
 
-    fn credit(&self, asked: Asked, amount: i64, kind: &'static str, external_id: Option<&str>) -> Answer {
-        let same_payment = |entry: &&&Entry| {
-            entry.entry_type == kind && external_id.is_some() && entry.external_id.as_deref() == external_id
-        };
-        if let Some(credited) = self.journal().iter().find(same_payment) {
-            let conflict = if credited.account != asked.call.account {
+    /// An answer that was given before, as it is given again.
+    fn again(&self, answer: &Answer, asked: Asked) -> Answer {
+        match answer {
+            Answer::Applied { entry, .. } => {
+                Answer::Applied { entry: entry.clone(), since: Some(self.since(entry, asked.now)) }
+            }
+            Answer::Refused { .. }
+            | Answer::Declined { .. }
+            | Answer::KeyReused { .. }
+            | Answer::NotFound { .. } => answer.clone(),
+        }
+    }
+
+    /// The refusal of an account that may not spend, or, if `earns`, may not take money in.
+    fn forbidden(&self, asked: Asked, earns: bool) -> Option<Answer> {
+        match settings_of(&self.entries(&asked.call.account)).state {
+            "FROZEN" if !earns => Some(Answer::refused("ACCOUNT_FROZEN", asked, &[])),
+            "CLOSED" => Some(Answer::refused("ACCOUNT_CLOSED", asked, &[])),
+            _ => None,
+        }
+    }
+
+    fn insufficient(&self, asked: Asked, required: i64) -> Answer {
+        let account = &asked.call.account;
+        let metadata = [
+            ("available_micro_usd", self.available(account).to_string()),
+            ("held_micro_usd", self.held(account).to_string()),
+            ("required_micro_usd", required.to_string()),
+        ];
+        Answer::refused("INSUFFICIENT_FUNDS", asked, &metadata)
+    }
+
+    fn credit(&self, asked: Asked, amount: i64, kind: &'static str, external_ids: &[String]) -> Answer {
+        let mut paid: Option<&Entry> = None;
+        for external_id in external_ids {
+            let Some(known) = self.payment(external_id) else { continue };
+            let conflict = if known.account != asked.call.account {
                 "account_id"
-            } else if credited.amount != amount {
+            } else if paid.is_some_and(|paid| paid != known) {
+                "external_ids"
+            } else if known.amount != amount {
                 "amount_micro_usd"
             } else {
-                return Answer::replay(credited);
+                paid = Some(known);
+                continue;
             };
-            let external_id = external_id.unwrap_or_default().to_owned();
-            let metadata = [("external_id", external_id), ("conflict", conflict.to_owned())];
-            return Answer::refused("EXTERNAL_ID_CONFLICT", &metadata);
+            let metadata = [("external_id", external_id.clone()), ("conflict", conflict.to_owned())];
+            return Answer::refused("EXTERNAL_ID_CONFLICT", asked, &metadata);
         }
-        self.post(asked, kind, amount, |entry| entry.external_id = external_id.map(str::to_owned))
+        if let Some(entry) = paid {
+            return Answer::Applied { entry: entry.clone(), since: Some(self.since(entry, asked.now)) };
+        }
+        if let Some(forbidden) = self.forbidden(asked, true) {
+            return forbidden;
+        }
+        self.post(asked, kind, amount, |entry| entry.external_ids = external_ids.to_vec())
     }
 
-    fn charge(&self, asked: Asked, amount: i64) -> Answer {
-        let available = self.available(&asked.call.account);
-        if i128::from(amount) > available {
-            return Answer::insufficient(available, amount);
+    fn charge(&self, asked: Asked, amount: i64, policy: &str) -> Answer {
+        if let Some(forbidden) = self.forbidden(asked, false) {
+            return forbidden;
         }
-        self.post(asked, "CHARGE", -amount, |_| ())
+        let account = &asked.call.account;
+        let is_known = !self.entries(account).is_empty();
+        let collected = if i128::from(amount) <= self.available(account) {
+            amount
+        } else {
+            match self.collect(asked, amount, policy).filter(|_| is_known) {
+                None => return self.insufficient(asked, amount),
+                Some(Err(refused)) => return refused,
+                Some(Ok(collected)) => collected,
+            }
+        };
+        self.post(asked, "CHARGE", -collected, |entry| entry.uncollected = amount - collected)
     }
 
     fn refund(&self, asked: Asked, amount: i64, of: &Of) -> Answer {
@@ -530,14 +725,14 @@ impl Model {
         };
         let Some(charge) = named else { return Answer::NotFound { reason: "CHARGE_NOT_FOUND" } };
         if !matches!(charge.entry_type, "CHARGE" | "CAPTURE") {
-            return Answer::refused("NOT_REFUNDABLE", &[("entry_type", charge.entry_type.to_owned())]);
+            return Answer::refused("NOT_REFUNDABLE", asked, &[("entry_type", charge.entry_type.to_owned())]);
         }
         let refunds = entries.iter().filter(|entry| entry.refunded_sequence == Some(charge.sequence));
         let refunded: i128 = refunds.map(|refund| i128::from(refund.amount)).sum();
         let refundable = -i128::from(charge.amount) - refunded;
         if i128::from(amount) > refundable {
             let metadata = [("refundable_micro_usd", refundable.to_string())];
-            return Answer::refused("REFUND_EXCEEDS_CHARGE", &metadata);
+            return Answer::refused("REFUND_EXCEEDS_CHARGE", asked, &metadata);
         }
         self.post(asked, "REFUND", amount, |entry| entry.refunded_sequence = Some(charge.sequence))
     }
@@ -545,8 +740,11 @@ impl Model {
     fn admin_credit(&self, asked: Asked, amount: i64, actor: &str, reason: &str) -> Answer {
         let limit = self.limits.admin_credit_max;
         if amount > limit {
-            let metadata = BTreeMap::from([("limit_micro_usd".to_owned(), limit.to_string())]);
+            let metadata = figures(asked, &[("limit_micro_usd", limit.to_string())]);
             return Answer::Declined { reason: "ADMIN_CREDIT_LIMIT", metadata };
+        }
+        if let Some(forbidden) = self.forbidden(asked, true) {
+            return forbidden;
         }
         self.post(asked, "ADMIN_CREDIT", amount, |entry| {
             entry.actor = Some(actor.to_owned());
@@ -554,20 +752,61 @@ impl Model {
         })
     }
 
-    fn reserve(&self, asked: Asked, amount: i64, ttl: Option<i64>) -> Answer {
-        let available = self.available(&asked.call.account);
-        if i128::from(amount) > available {
-            return Answer::insufficient(available, amount);
+    fn set_account(&self, asked: Asked, change: &Change) -> Answer {
+        let account = &asked.call.account;
+        let entries = self.entries(account);
+        if entries.is_empty() {
+            return Answer::NotFound { reason: "ACCOUNT_NOT_FOUND" };
+        }
+        let posted = self.posted(account);
+        let mut amount = 0;
+        if change.state == Some("CLOSED") {
+            if reservations_of(&entries).iter().any(|reservation| reservation.status.state == "OPEN") {
+                let metadata = [("held_micro_usd", self.held(account).to_string())];
+                return Answer::refused("RESERVATIONS_OPEN", asked, &metadata);
+            }
+            if i128::from(change.forfeit.unwrap_or(0)) != posted {
+                let metadata = [("posted_micro_usd", posted.to_string())];
+                return Answer::refused("FORFEIT_MISMATCH", asked, &metadata);
+            }
+            let Ok(taken) = i64::try_from(-posted) else {
+                return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
+            };
+            amount = taken;
+        }
+        let before = settings_of(&entries);
+        let settings = Settings {
+            state: change.state.unwrap_or(before.state),
+            debt_limit: match change.debt_limit {
+                None => before.debt_limit,
+                Some(-1) => None,
+                own => own,
+            },
+        };
+        self.post(asked, "ACCOUNT_CHANGE", amount, |entry| {
+            entry.settings = Some(settings);
+            entry.actor = Some(change.actor.clone());
+            entry.reason = Some(change.reason.clone());
+        })
+    }
+
+    fn reserve(&self, asked: Asked, amount: i64, ttl: Option<i64>, expiry: &'static str) -> Answer {
+        if let Some(forbidden) = self.forbidden(asked, false) {
+            return forbidden;
+        }
+        if i128::from(amount) > self.available(&asked.call.account) {
+            return self.insufficient(asked, amount);
         }
         let status = Status {
             state: "OPEN",
             held: amount,
             captured: 0,
             expire_time: asked.time + ttl.unwrap_or(LEASE_DEFAULT),
+            expiry,
             close_time: None,
         };
-        let after = After { reservation_id: asked.call.key.clone(), status, uncollected: 0 };
-        self.post_move(asked, "RESERVE", (0, amount), after)
+        let after = After { reservation_id: asked.call.key.clone(), status };
+        self.post_move(asked, "RESERVE", (0, amount), after, 0)
     }
 
     fn of_reservation(
@@ -591,16 +830,24 @@ impl Model {
         keep_open: bool,
     ) -> Answer {
         let mut status = reservation.status;
-        match status.state {
-            "OPEN" => {}
-            "EXPIRED" if policy != "REJECT" => {}
-            state => return Answer::ended(state),
+        if status.state != "OPEN" {
+            if let Some(forbidden) = self.forbidden(asked, false) {
+                return forbidden;
+            }
+            if status.state == "CAPTURED" || policy == "REJECT" {
+                return Answer::ended(asked, reservation);
+            }
         }
         let from_hold = amount.min(status.held);
         let excess = amount - from_hold;
-        let collected = match self.collect(asked, excess, policy, status.held) {
-            Ok(collected) => collected,
-            Err(refused) => return refused,
+        let collected = match self.collect(asked, excess, policy) {
+            _ if excess == 0 => 0,
+            Some(Ok(collected)) => collected,
+            Some(Err(refused)) => return refused,
+            None => {
+                let metadata = [("held_micro_usd", status.held.to_string())];
+                return Answer::refused("CAPTURE_EXCEEDS_RESERVATION", asked, &metadata);
+            }
         };
         let freed = if keep_open { from_hold } else { status.held };
         status.held -= freed;
@@ -609,55 +856,64 @@ impl Model {
             status.state = "CAPTURED";
             status.close_time = Some(asked.time);
         }
-        let reservation_id = reservation.reservation_id.clone();
-        let after = After { reservation_id, status, uncollected: excess - collected };
-        self.post_move(asked, "CAPTURE", (-(from_hold + collected), -freed), after)
+        let after = After { reservation_id: reservation.reservation_id.clone(), status };
+        let moved = (-(from_hold + collected), -freed);
+        self.post_move(asked, "CAPTURE", moved, after, excess - collected)
     }
 
-    /// How much is collected of what a capture asks for beyond the hold.
-    #[expect(clippy::result_large_err, reason = "plain data, and little of it")]
-    fn collect(&self, asked: Asked, excess: i64, policy: &str, held: i64) -> Result<i64, Answer> {
+    /// How much is collected of what an operation asks for beyond what is there for it. `None` if nothing is to be.
+    fn collect(&self, asked: Asked, wanted: i64, policy: &str) -> Option<Result<i64, Answer>> {
         let available = self.available(&asked.call.account);
-        let limit = self.limits.debt_max;
+        let own = settings_of(&self.entries(&asked.call.account)).debt_limit;
+        let limit = own.unwrap_or(self.limits.debt_max);
         match policy {
-            _ if excess == 0 => Ok(0),
-            "COLLECT_AVAILABLE" if available <= 0 => Ok(0),
-            "COLLECT_AVAILABLE" => Ok(i64::try_from(available).unwrap_or(i64::MAX).min(excess)),
-            "ALLOW_DEBT" if available - i128::from(excess) >= -i128::from(limit) => Ok(excess),
-            "ALLOW_DEBT" => Err(Answer::refused("DEBT_LIMIT", &[("limit_micro_usd", limit.to_string())])),
-            _ => {
-                let metadata = [("held_micro_usd", held.to_string())];
-                Err(Answer::refused("CAPTURE_EXCEEDS_RESERVATION", &metadata))
+            "COLLECT_AVAILABLE" if available <= 0 => Some(Ok(0)),
+            "COLLECT_AVAILABLE" => Some(Ok(i64::try_from(available).unwrap_or(i64::MAX).min(wanted))),
+            "ALLOW_DEBT" if available - i128::from(wanted) >= -i128::from(limit) => Some(Ok(wanted)),
+            "ALLOW_DEBT" => {
+                let metadata = [("limit_micro_usd", limit.to_string())];
+                Some(Err(Answer::refused("DEBT_LIMIT", asked, &metadata)))
             }
+            _ => None,
         }
     }
 
     fn release(&self, asked: Asked, reservation: &Reservation) -> Answer {
-        let Status { state, held, captured, expire_time, .. } = reservation.status;
+        let Status { state, held, .. } = reservation.status;
         if state != "OPEN" {
-            return Answer::ended(state);
+            return Answer::ended(asked, reservation);
         }
         let close_time = Some(asked.time);
-        let status = Status { state: "RELEASED", held: 0, captured, expire_time, close_time };
-        let after = After { reservation_id: reservation.reservation_id.clone(), status, uncollected: 0 };
-        self.post_move(asked, "RELEASE", (0, -held), after)
+        let status = Status { state: "RELEASED", held: 0, close_time, ..reservation.status };
+        let after = After { reservation_id: reservation.reservation_id.clone(), status };
+        self.post_move(asked, "RELEASE", (0, -held), after, 0)
     }
 
-    fn extend(&self, asked: Asked, reservation: &Reservation, additional: i64, ttl: Option<i64>) -> Answer {
+    fn extend(
+        &self,
+        asked: Asked,
+        reservation: &Reservation,
+        additional: i64,
+        ttl: Option<i64>,
+        expiry: Option<&'static str>,
+    ) -> Answer {
         let mut status = reservation.status;
-        if status.state != "OPEN" {
-            return Answer::ended(status.state);
+        if let Some(forbidden) = self.forbidden(asked, false).filter(|_| additional > 0) {
+            return forbidden;
         }
-        let available = self.available(&asked.call.account);
-        if additional > 0 && i128::from(additional) > available {
-            return Answer::insufficient(available, additional);
+        if status.state != "OPEN" {
+            return Answer::ended(asked, reservation);
+        }
+        if additional > 0 && i128::from(additional) > self.available(&asked.call.account) {
+            return self.insufficient(asked, additional);
         }
         status.held += additional;
         if let Some(ttl) = ttl {
             status.expire_time = status.expire_time.max(asked.time + ttl);
         }
-        let after = After { reservation_id: reservation.reservation_id.clone(), status, uncollected: 0 };
-        self.post_move(asked, "EXTEND", (0, additional), after)
+        status.expiry = expiry.unwrap_or(status.expiry);
+        let after = After { reservation_id: reservation.reservation_id.clone(), status };
+        self.post_move(asked, "EXTEND", (0, additional), after, 0)
     }
 
     fn post(
@@ -668,11 +924,11 @@ impl Model {
         add: impl FnOnce(&mut Entry),
     ) -> Answer {
         let Some(mut entry) = self.next_entry(&asked.call.account, asked.time, entry_type, amount, 0) else {
-            return Answer::refused("BALANCE_OVERFLOW", &[]);
+            return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
         };
         entry.name_after(asked.call);
         add(&mut entry);
-        Answer::Applied { entry, replayed: false, reservation: None }
+        Answer::Applied { entry, since: None }
     }
 
     /// An entry that moves so much of posted and of held for a reservation.
@@ -682,19 +938,16 @@ impl Model {
         entry_type: &'static str,
         (amount, held_delta): (i64, i64),
         after: After,
+        uncollected: i64,
     ) -> Answer {
         let account = &asked.call.account;
         let Some(mut entry) = self.next_entry(account, asked.time, entry_type, amount, held_delta) else {
-            return Answer::refused("BALANCE_OVERFLOW", &[]);
+            return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
         };
         entry.name_after(asked.call);
         entry.reservation = Some(after);
-        let mut entries = self.entries(account);
-        entries.push(&entry);
-        let id = entry.reservation.as_ref().map(|after| &after.reservation_id);
-        let mut reservations = reservations_of(&entries).into_iter();
-        let reservation = reservations.find(|reservation| Some(&reservation.reservation_id) == id);
-        Answer::Applied { entry, replayed: false, reservation }
+        entry.uncollected = uncollected;
+        Answer::Applied { entry, since: None }
     }
 
     /// An account's next entry, or `None` where the balance would leave int64.
@@ -719,14 +972,17 @@ impl Model {
             posted_after,
             held_after,
             key: None,
-            external_id: None,
+            external_ids: Vec::new(),
             reference: String::new(),
             metadata: Metadata::new(),
             actor: None,
             reason: None,
             reservation: None,
+            uncollected: 0,
             refunded_sequence: None,
+            settings: None,
             create_time,
+            effective_time: create_time,
         })
     }
 }
@@ -739,14 +995,25 @@ impl Entry {
     }
 }
 
+/// What an operator has decided about an account, by its entries.
+pub fn settings_of(entries: &[&Entry]) -> Settings {
+    let newest = entries.iter().rev().find_map(|entry| entry.settings);
+    newest.unwrap_or(Settings { state: "ACTIVE", debt_limit: None })
+}
+
 /// The reservations that entries of one account opened, oldest first, as they stand after the last of the entries.
-fn reservations_of(entries: &[&Entry]) -> Vec<Reservation> {
+pub fn reservations_of(entries: &[&Entry]) -> Vec<Reservation> {
     let mut reservations: Vec<Reservation> = Vec::new();
     for entry in entries {
-        let Some(After { reservation_id, status, .. }) = &entry.reservation else { continue };
+        let Some(After { reservation_id, status }) = &entry.reservation else { continue };
         let mut known = reservations.iter_mut();
         match known.find(|reservation| reservation.reservation_id == *reservation_id) {
-            Some(reservation) => reservation.status = *status,
+            Some(reservation) => {
+                if reservation.status.state != status.state {
+                    reservation.close_sequence = Some(entry.sequence);
+                }
+                reservation.status = *status;
+            }
             None => reservations.push(Reservation {
                 account: entry.account.clone(),
                 reservation_id: reservation_id.clone(),
@@ -755,13 +1022,9 @@ fn reservations_of(entries: &[&Entry]) -> Vec<Reservation> {
                 reference: entry.reference.clone(),
                 metadata: entry.metadata.clone(),
                 status: *status,
+                close_sequence: None,
             }),
         }
     }
     reservations
-}
-
-/// The answer to a key that was answered before: the same to the same request, and a loud error to any other.
-fn answer_again(first: &Call, answer: &Answer, call: &Call) -> Answer {
-    first.reused_by(call).unwrap_or_else(|| answer.again())
 }

@@ -104,11 +104,12 @@ fn found(shell: &mut Shell) -> [BTreeSet<String>; 2] {
     [by_table, by_json]
 }
 
-/// Takes the entry and the reservation of an answer as a text, and whether they are a replay.
+/// Takes the entry of an answer as a text, and whether it is a replay. What has happened since depends on when it is asked.
 macro_rules! answer {
     ($call:expr) => {{
         let mut answer = $call.await.unwrap().into_inner();
         let replayed = std::mem::take(&mut answer.replayed);
+        assert_eq!(answer.since.take().is_some(), replayed);
         (format!("{answer:?}"), replayed)
     }};
 }
@@ -116,7 +117,7 @@ macro_rules! answer {
 /// What a call of each method that moves money is answered, and whether it is a replay.
 async fn answers(client: &mut Client) -> Vec<(String, bool)> {
     vec![
-        answer!(client.credit(stripe_deposit("owner", "stripe-cs_1", 5_000, "cs_1"))),
+        answer!(client.credit(stripe_deposit("owner", "stripe-cs_owner", 5_000, "cs_owner"))),
         answer!(client.charge(charge("owner", "job-1", 700))),
         answer!(client.refund(refund("owner", "refund-1", 200, "job-1"))),
         answer!(client.admin_credit(grant("owner", "grant-1", 10))),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use billing::grpc::proto::{
     Entry, EntryType, GetEntryRequest, ListEntriesRequest, ListReservationsRequest, ReserveRequest,
-    get_entry_request::Entry as Name, get_operation_response::Outcome,
+    get_entry_request::Entry as Name,
 };
 use prost::Message as _;
 use prost_types::Timestamp;
@@ -76,17 +76,15 @@ async fn an_operation_is_applied_refused_or_nothing_has_happened() {
     on_a_service(async |mut client| {
         let (entry, _) = client.credit(deposit("ann", "order-1", 5)).await.answered();
         let told = client.charge(charge("ann", "job-1", 6)).await.unwrap_err();
-        assert_eq!(outcome(&mut client, "ann", "order-1").await, Outcome::Applied(entry));
-        match outcome(&mut client, "ann", "job-1").await {
-            Outcome::Refused(refusal) => {
-                assert_eq!(refusal.code, Code::FailedPrecondition as i32);
-                assert_eq!(refusal.reason, "INSUFFICIENT_FUNDS");
-                assert_eq!(refusal.message, told.message());
-                assert_eq!(refusal.metadata["available_micro_usd"], "5");
-                assert!(refusal.create_time.is_some());
-            }
-            other @ Outcome::Applied(_) => panic!("{other:?}"),
-        }
+        assert_eq!(applied(&mut client, "ann", "order-1").await.0, entry);
+        let refusal = refusal(&mut client, "ann", "job-1").await;
+        assert_eq!(refusal.code, Code::FailedPrecondition as i32);
+        assert_eq!(refusal.reason, "INSUFFICIENT_FUNDS");
+        assert_eq!(refusal.message, told.message());
+        assert_eq!(refusal.metadata["available_micro_usd"], "5");
+        assert!(refusal.create_time.is_some());
+        let metadata = refused(Err::<(), _>(told), Code::FailedPrecondition, "INSUFFICIENT_FUNDS");
+        assert_eq!(refusal.metadata, metadata.into_iter().collect());
         let missing = client.get_operation(get_operation("ann", "job-2")).await;
         refused(missing, Code::NotFound, "OPERATION_NOT_FOUND");
     })
@@ -146,14 +144,14 @@ async fn a_list_is_filtered_by_type_reference_and_time() {
         let found = list_all(&mut client, thirds).await;
         assert_eq!((found.len(), found), (5, expect(&|entry| entry.reference == "third")));
         let between = ListEntriesRequest {
-            create_time_after: Some(times[9]),
-            create_time_before: Some(times[19]),
+            from_time: Some(times[9]),
+            until_time: Some(times[19]),
             page_size: 3,
             ..list_entries("ann")
         };
         let found = list_all(&mut client, between.clone()).await;
         assert_eq!(sequences(&found), (10..=19).rev().map(i64::from).collect::<Vec<_>>());
-        let nothing = ListEntriesRequest { create_time_before: Some(times[9]), ..between };
+        let nothing = ListEntriesRequest { until_time: Some(times[9]), ..between };
         assert_eq!(list_all(&mut client, nothing).await, []);
     })
     .await;
@@ -193,8 +191,8 @@ async fn a_list_that_cannot_be_is_refused_by_field() {
             (ListEntriesRequest { page_token: token, ..list_entries("bob") }, "page_token"),
             (other_filter, "page_token"),
             (ListEntriesRequest { entry_types: vec![0], ..list_entries("ann") }, "entry_types"),
-            (ListEntriesRequest { create_time_after: time, ..list_entries("ann") }, "create_time_after"),
-            (ListEntriesRequest { create_time_before: time, ..list_entries("ann") }, "create_time_before"),
+            (ListEntriesRequest { from_time: time, ..list_entries("ann") }, "from_time"),
+            (ListEntriesRequest { until_time: time, ..list_entries("ann") }, "until_time"),
             (ListEntriesRequest { reference: "\0".into(), ..list_entries("ann") }, "reference"),
             (list_entries(""), "account_id"),
         ];

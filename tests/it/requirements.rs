@@ -255,11 +255,11 @@ async fn everything_that_is_wrong_is_named_at_once() {
     let (role, url) = book.create_role(SERVICE_ROLE).await;
     book.run_sql(&format!(
         "REVOKE INSERT ON refusals FROM {role}; ALTER TABLE reservations SET UNLOGGED; \
-         ALTER TABLE external_credits DISABLE TRIGGER ALL"
+         ALTER TABLE payments DISABLE TRIGGER ALL"
     ))
     .await
     .unwrap();
-    assert_names(&refusal_to_serve(&url), &["GRANT INSERT", "SET LOGGED", "external_credits_append_only"]);
+    assert_names(&refusal_to_serve(&url), &["GRANT INSERT", "SET LOGGED", "payments_append_only"]);
 }
 
 /// A list of tables here and there would be forgotten in one of the two.

@@ -4,8 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use billing::{
     accounting::{
-        AccountId, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Command, Credit, CreditKind,
-        ExternalId, IdempotencyKey, Note, Operation, Outcome, OveragePolicy, Reason, Refund, Reserve, Ttl,
+        AccountId, AccountState, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Command, Credit,
+        CreditKind, ExpiryPolicy, ExternalId, ExternalIds, IdempotencyKey, Note, Operation, Outcome, Reason,
+        Refund, Reserve, SetAccount, ShortfallPolicy, Ttl,
     },
     ledger::Ledger,
 };
@@ -31,12 +32,13 @@ fn amount(micro_usd: i64) -> Amount {
 }
 
 fn deposit(external_id: Option<&str>) -> Operation {
-    let external_id = external_id.map(|id| ExternalId::parse("external_id", id).unwrap());
-    Operation::Credit(Credit::new(amount(1_000), CreditKind::Deposit, external_id).unwrap())
+    let external_id = external_id.map(|id| ExternalId::parse("external_ids", id).unwrap());
+    let external_ids = external_id.map_or_else(ExternalIds::default, ExternalIds::from);
+    Operation::Credit(Credit::new(amount(1_000), CreditKind::Deposit, external_ids).unwrap())
 }
 
 fn charge(micro_usd: i64) -> Operation {
-    Operation::Charge(Charge { amount: amount(micro_usd) })
+    Operation::Charge(Charge { amount: amount(micro_usd), shortfall_policy: ShortfallPolicy::Reject })
 }
 
 fn refund(micro_usd: i64, charge: ChargeName) -> Operation {
@@ -44,7 +46,12 @@ fn refund(micro_usd: i64, charge: ChargeName) -> Operation {
 }
 
 fn reserve(ttl: Option<Ttl>) -> Operation {
-    Operation::Reserve(Reserve { amount: amount(1), ttl })
+    Operation::Reserve(Reserve { amount: amount(1), ttl, expiry_policy: ExpiryPolicy::Release })
+}
+
+fn set_account(state: AccountState) -> Operation {
+    let (actor, reason) = (Actor::parse("ann").unwrap(), Reason::parse("a dispute").unwrap());
+    Operation::SetAccount(SetAccount::new(Some(state), None, None, actor, reason).unwrap())
 }
 
 /// The name of a charge by its key.
@@ -97,16 +104,18 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
             Operation::Capture(Capture {
                 reservation_id: IdempotencyKey::parse_of_reservation(&format!("reserve-{name}")).unwrap(),
                 amount: amount(1),
-                overage_policy: OveragePolicy::Reject,
+                shortfall_policy: ShortfallPolicy::Reject,
                 keep_open: false,
             })
         };
         assert_eq!(costs(&wire, &ledger, "capture", captures).await, [3, 3, 3]);
+        // What an operator decides: the account is one more statement.
+        assert_eq!(costs(&wire, &ledger, "decision", |_| set_account(AccountState::Active)).await, [3, 3, 3]);
         // Refusals instead of entries.
         assert_eq!(costs(&wire, &ledger, "refusal", |_| charge(1_000_000_000)).await, [3, 3, 3]);
         // Replays: nothing is written, so it ends with ROLLBACK.
         let (outcomes, requests) = cost(&wire, &ledger, &open).await;
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied { replayed: true, .. })));
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied { since: Some(_), .. })));
         assert_eq!(round_trips(&requests), 2);
     })
     .await;
@@ -211,7 +220,7 @@ async fn a_server_with_another_default_isolation_changes_nothing() {
         });
         tokio::time::sleep(Duration::from_millis(200)).await;
         operator.batch_execute("COMMIT").await.unwrap();
-        assert!(matches!(waiting.await.unwrap()[..], [Outcome::Applied { replayed: false, .. }]));
+        assert!(matches!(waiting.await.unwrap()[..], [Outcome::Applied { since: None, .. }]));
         assert_eq!(round_trips(&wire.take_requests()), 2, "one run");
     })
     .await;
@@ -233,7 +242,7 @@ async fn a_transaction_that_is_dropped_half_way_is_finished_and_its_connection_u
         blocker.batch_execute("ROLLBACK").await.unwrap();
 
         let outcomes = ledger.post_batch(&waiting).await.unwrap();
-        assert!(matches!(outcomes[..], [Outcome::Applied { replayed: true, .. }]));
+        assert!(matches!(outcomes[..], [Outcome::Applied { since: Some(_), .. }]));
         let connection = |requests: &[Request]| requests.last().unwrap().connection;
         assert_eq!(connection(&wire.take_requests()), connection(&before));
     })

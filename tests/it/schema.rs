@@ -23,7 +23,7 @@ async fn what_was_written_cannot_be_changed_in_psql() {
         let server = book.serve().await;
         let mut client = server.client().await;
         client.credit(stripe_deposit("ann", "order-1", 5, "cs_1")).await.answered();
-        for table in ["ledger_entries", "external_credits"] {
+        for table in ["ledger_entries", "payments"] {
             for statement in [
                 format!("UPDATE {table} SET sequence = sequence"),
                 format!("UPDATE {table} SET sequence = 7 WHERE false"),
@@ -68,7 +68,7 @@ async fn the_account_leads_every_key_but_that_of_payments_and_every_index_but_th
          WHERE a.attname <> 'account_id' AND c.relname NOT LIKE '\\_\\_diesel%' ORDER BY 1",
     )
     .await;
-    assert_eq!(others, ["accounts_due", "external_credits_pkey"]);
+    assert_eq!(others, ["accounts_due", "payments_pkey"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +94,7 @@ async fn the_tables_that_diesel_reads_are_those_of_the_database() {
         &book,
         "SELECT table_name || '.' || column_name || ' -> ' || CASE is_nullable WHEN 'YES' THEN 'Nullable<' ELSE '' END
                 || CASE data_type WHEN 'text' THEN 'Text' WHEN 'bigint' THEN 'BigInt' WHEN 'smallint' THEN 'SmallInt'
-                       WHEN 'integer' THEN 'Integer' WHEN 'bytea' THEN 'Binary' WHEN 'jsonb' THEN 'Jsonb'
+                       WHEN 'integer' THEN 'Integer' WHEN 'ARRAY' THEN 'Array<Text>' WHEN 'bytea' THEN 'Binary' WHEN 'jsonb' THEN 'Jsonb'
                        WHEN 'timestamp with time zone' THEN 'Timestamptz' ELSE data_type END
                 || CASE is_nullable WHEN 'YES' THEN '>' ELSE '' END
          FROM information_schema.columns
@@ -156,9 +156,11 @@ async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_
 async fn the_journal_refuses_entries_that_can_never_be() {
     on_a_book(async |book| {
         let reservation = "reservation_id = 'r1', reservation_state = 1, reservation_held = 0, \
-                           reservation_captured = 0, uncollected_micro_usd = 0, expire_time = now()";
+                           reservation_captured = 0, expire_time = now(), expiry_policy = 1";
+        let decision = "entry_type = 14, amount_micro_usd = 0, actor = 'ann', reason = 'a dispute'";
         let cases = [
-            ("entry_type = 14", "entry_type"),
+            ("entry_type = 15", "entry_type"),
+            ("entry_type = 0", "entry_type"),
             ("entry_type = 6", "ledger_entries_signs"),
             ("amount_micro_usd = 0", "ledger_entries_signs"),
             ("amount_micro_usd = -5", "ledger_entries_signs"),
@@ -183,7 +185,26 @@ async fn the_journal_refuses_entries_that_can_never_be() {
             ("idempotency_key = 'a b'", "idempotency_key"),
             ("idempotency_key = repeat('k',271)", "idempotency_key"),
             ("fingerprint = NULL", "ledger_entries_key_has_fingerprint"),
-            ("external_id = ''", "external_id"),
+            ("external_ids = '{}'", "ledger_entries_facts"),
+            ("external_ids = '{a,b,c,d,e}'", "ledger_entries_facts"),
+            ("uncollected_micro_usd = 5", "ledger_entries_facts"),
+            ("uncollected_micro_usd = -1", "not_negative"),
+            ("entry_type = 6, amount_micro_usd = 0", "ledger_entries_signs"),
+            ("entry_type = 6, amount_micro_usd = 1, uncollected_micro_usd = 5", "ledger_entries_signs"),
+            ("account_state = 2", "ledger_entries_facts"),
+            (decision, "ledger_entries_facts"),
+            (&format!("{decision}, account_state = 4"), "account_state"),
+            (&format!("{decision}, account_state = 2, held_delta_micro_usd = 5"), "ledger_entries_signs"),
+            (&format!("{decision}, account_state = 2, debt_limit_micro_usd = -1"), "not_negative"),
+            (&format!("{decision}, account_state = 2, actor = NULL"), "ledger_entries_facts"),
+            (&reservation.replace("expiry_policy = 1", "expiry_policy = 3"), "expiry_policy"),
+            (
+                &format!(
+                    "entry_type = 9, amount_micro_usd = 0, {}",
+                    reservation.replace(", expiry_policy = 1", "")
+                ),
+                "ledger_entries_reservation",
+            ),
             ("metadata = '[]'", "notes"),
         ];
         for (change, constraint) in cases {

@@ -1,6 +1,10 @@
 //! The service under a role with the rights of `deploy/postgres/service-role.sql`, and no others.
 
-use billing::grpc::proto::{CaptureRequest, ReserveRequest};
+use std::time::Duration;
+
+use billing::grpc::proto::{
+    AccountState, CaptureRequest, ExpiryPolicy, ExtendReservationRequest, ReserveRequest,
+};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::support::{process::Process, *};
@@ -19,7 +23,9 @@ async fn the_service_needs_no_more_than_its_documented_rights() {
         let mut client = service.client().await;
 
         client.credit(stripe_deposit("ann", "order-1", 100, "cs_1")).await.answered();
-        assert!(client.credit(stripe_deposit("ann", "order-2", 100, "cs_1")).await.answered().1);
+        let mut again = stripe_deposit("ann", "order-2", 100, "cs_1");
+        again.external_ids.push("pi_1".into());
+        assert!(client.credit(again).await.answered().1);
         client.charge(charge("ann", "job-1", 30)).await.answered();
         client.refund(refund("ann", "refund-1", 10, "job-1")).await.answered();
         client.admin_credit(grant("ann", "grant-1", 5)).await.answered();
@@ -41,6 +47,19 @@ async fn the_service_needs_no_more_than_its_documented_rights() {
         };
         client.capture(capture).await.unwrap();
         assert_eq!(available(&mut client, "ann").await, 70);
+        let renewal = ExtendReservationRequest {
+            expiry_policy: ExpiryPolicy::Capture.into(),
+            ..extend("ann", "task-2-dispatched", "task-2", 5)
+        };
+        client.reserve(reserve_for(Duration::from_millis(300), "ann", "task-2", 5)).await.answered();
+        client.extend_reservation(renewal).await.answered();
+        client.set_account(set_account("ann", "freeze", AccountState::Frozen)).await.answered();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        client.set_account(set_account("ann", "thaw", AccountState::Active)).await.answered();
+        assert_eq!(applied(&mut client, "ann", "billing/expire/task-2").await.0.amount_micro_usd, -10);
+        client.find_payment(find_payment("pi_1")).await.unwrap();
+        client.get_statement(get_statement("ann")).await.unwrap();
+        client.list_accounts(list_accounts("")).await.unwrap();
 
         let mut session = AsyncPgConnection::establish(&url).await.unwrap();
         for forbidden in [
@@ -50,7 +69,7 @@ async fn the_service_needs_no_more_than_its_documented_rights() {
             "DELETE FROM accounts",
             "UPDATE accounts SET account_id = 'bob'",
             "DELETE FROM refusals",
-            "UPDATE external_credits SET account_id = 'bob'",
+            "UPDATE payments SET account_id = 'bob'",
             "ALTER TABLE ledger_entries DISABLE TRIGGER ALL",
             "CREATE TABLE mine (x int)",
         ] {

@@ -1,15 +1,18 @@
 //! The model's calls as the service's commands, and the service's answers in the model's words.
 
-use billing::accounting::{
-    self, AccountId, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Command, Credit, CreditKind,
-    EntryType, Extend, ExternalId, IdempotencyKey, Metadata, NotFound, Note, Operation, Outcome,
-    OveragePolicy, Reason, Refund, Refusal, Release, ReservationState, ReservationStatus, Reserve, Timestamp,
-    Ttl,
+use billing::{
+    accounting::{
+        self, AccountId, AccountSettings, AccountState, Actor, AdminCredit, Amount, Capture, Charge,
+        ChargeName, Command, Credit, CreditKind, EntryType, ExpiryPolicy, Extend, ExternalIds,
+        IdempotencyKey, Metadata, MicroUsd, NotFound, Note, Operation, Outcome, Reason, Refund, Refusal,
+        Release, ReservationState, ReservationStatus, Reserve, SetAccount, ShortfallPolicy, Timestamp, Ttl,
+    },
+    ledger::OperationView,
 };
 
-use crate::model::{After, Answer, Call, Entry, Of, Reservation, Status, What};
+use crate::model::{After, Answer, Call, Change, Entry, Of, Reservation, Settings, Since, Status, What};
 
-const REFUSALS: [&str; 10] = [
+const REFUSALS: [&str; 14] = [
     "INSUFFICIENT_FUNDS",
     "REFUND_EXCEEDS_CHARGE",
     "NOT_REFUNDABLE",
@@ -20,6 +23,10 @@ const REFUSALS: [&str; 10] = [
     "RESERVATION_CLOSED",
     "RESERVATION_EXPIRED",
     "DEBT_LIMIT",
+    "ACCOUNT_FROZEN",
+    "ACCOUNT_CLOSED",
+    "RESERVATIONS_OPEN",
+    "FORFEIT_MISMATCH",
 ];
 
 pub fn commands(calls: &[Call]) -> Vec<Command> {
@@ -48,14 +55,14 @@ pub fn entry_type(name: &str) -> EntryType {
 
 fn operation(what: &What) -> Operation {
     match what {
-        What::Credit { amount, kind, external_id } => {
-            let external_id = external_id
-                .as_deref()
-                .map(|id| ExternalId::parse("external_id", id).expect("the external id is good"));
-            let credit = Credit::new(parsed(*amount), credit_kind(kind), external_id);
+        What::Credit { amount, kind, external_ids } => {
+            let external_ids = ExternalIds::parse(external_ids).expect("the external ids are good");
+            let credit = Credit::new(parsed(*amount), credit_kind(kind), external_ids);
             Operation::Credit(credit.expect("a Stripe deposit has an external id"))
         }
-        What::Charge { amount } => Operation::Charge(Charge { amount: parsed(*amount) }),
+        What::Charge { amount, policy } => {
+            Operation::Charge(Charge { amount: parsed(*amount), shortfall_policy: shortfall_policy(policy) })
+        }
         What::Refund { amount, of } => {
             Operation::Refund(Refund { amount: parsed(*amount), charge: charge_name(of) })
         }
@@ -64,22 +71,33 @@ fn operation(what: &What) -> Operation {
             actor: Actor::parse(actor).expect("the actor is good"),
             reason: Reason::parse(reason).expect("the reason is good"),
         }),
-        What::Reserve { amount, ttl } => {
-            Operation::Reserve(Reserve { amount: parsed(*amount), ttl: ttl.map(lasting) })
-        }
+        What::Reserve { amount, ttl, expiry } => Operation::Reserve(Reserve {
+            amount: parsed(*amount),
+            ttl: ttl.map(lasting),
+            expiry_policy: expiry_policy(expiry),
+        }),
         What::Capture { reservation_id, amount, policy, keep_open } => Operation::Capture(Capture {
             reservation_id: self::reservation_id(reservation_id),
             amount: parsed(*amount),
-            overage_policy: overage_policy(policy),
+            shortfall_policy: shortfall_policy(policy),
             keep_open: *keep_open,
         }),
         What::Release { reservation_id } => {
             Operation::Release(Release { reservation_id: self::reservation_id(reservation_id) })
         }
-        What::Extend { reservation_id, additional, ttl } => {
+        What::Extend { reservation_id, additional, ttl, expiry } => {
             let additional = (*additional != 0).then(|| parsed(*additional));
-            let extend = Extend::new(self::reservation_id(reservation_id), additional, ttl.map(lasting));
+            let expiry = expiry.map(expiry_policy);
+            let extend =
+                Extend::new(self::reservation_id(reservation_id), additional, ttl.map(lasting), expiry);
             Operation::Extend(extend.expect("an extension changes something"))
+        }
+        What::SetAccount(Change { state, debt_limit, forfeit, actor, reason }) => {
+            let actor = Actor::parse(actor).expect("the actor is good");
+            let reason = Reason::parse(reason).expect("the reason is good");
+            let forfeit = forfeit.map(MicroUsd::new);
+            let change = SetAccount::new(state.map(account_state), *debt_limit, forfeit, actor, reason);
+            Operation::SetAccount(change.expect("a change changes something"))
         }
     }
 }
@@ -101,11 +119,21 @@ fn lasting(micros: i64) -> Ttl {
     Ttl::from_micros(micros).expect("the lease is good")
 }
 
-fn overage_policy(name: &str) -> OveragePolicy {
+fn expiry_policy(name: &str) -> ExpiryPolicy {
+    let named = |policy: &ExpiryPolicy| policy.name() == name;
+    ExpiryPolicy::ALL.into_iter().find(named).expect("there is such a policy")
+}
+
+fn account_state(name: &str) -> AccountState {
+    let named = |state: &AccountState| state.name() == name;
+    AccountState::ALL.into_iter().find(named).expect("there is such a state")
+}
+
+fn shortfall_policy(name: &str) -> ShortfallPolicy {
     match name {
-        "REJECT" => OveragePolicy::Reject,
-        "COLLECT_AVAILABLE" => OveragePolicy::CollectAvailable,
-        "ALLOW_DEBT" => OveragePolicy::AllowDebt,
+        "REJECT" => ShortfallPolicy::Reject,
+        "COLLECT_AVAILABLE" => ShortfallPolicy::CollectAvailable,
+        "ALLOW_DEBT" => ShortfallPolicy::AllowDebt,
         _ => panic!("{name} is no policy"),
     }
 }
@@ -132,11 +160,9 @@ pub fn answers(outcomes: &[Outcome]) -> Vec<Answer> {
 
 pub fn answer(outcome: &Outcome) -> Answer {
     match outcome {
-        Outcome::Applied { entry: applied, replayed, reservation: after } => Answer::Applied {
-            entry: entry(applied),
-            replayed: *replayed,
-            reservation: after.as_ref().map(reservation),
-        },
+        Outcome::Applied { entry: applied, since } => {
+            Answer::Applied { entry: entry(applied), since: since.as_ref().map(self::since) }
+        }
         Outcome::Refused(refusal) => refused(refusal),
         Outcome::Declined(refusal) => {
             let Answer::Refused { reason, metadata } = refused(refusal) else { unreachable!() };
@@ -150,13 +176,21 @@ pub fn answer(outcome: &Outcome) -> Answer {
     }
 }
 
-/// A recorded answer, as it is given when its call comes again, but for the reservation.
-pub fn recorded(answer: &accounting::Answer) -> Answer {
+/// An answer that was looked up.
+pub fn looked_up(answer: &OperationView) -> Answer {
     match answer {
-        accounting::Answer::Applied(applied) => {
-            Answer::Applied { entry: entry(applied), replayed: true, reservation: None }
+        OperationView::Applied(applied, since) => {
+            Answer::Applied { entry: entry(applied), since: Some(self::since(since)) }
         }
-        accounting::Answer::Refused(refusal) => refused(refusal),
+        OperationView::Refused(refusal) => refused(refusal),
+    }
+}
+
+fn since(since: &accounting::Since) -> Since {
+    Since {
+        read_time: since.read_time.unix_micros(),
+        undone: since.undone.get().into(),
+        reservation: since.reservation.as_ref().map(reservation),
     }
 }
 
@@ -170,7 +204,7 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         posted_after: entry.balance_after.posted().get(),
         held_after: entry.balance_after.held().get(),
         key: entry.idempotency_key.as_ref().map(ToString::to_string),
-        external_id: entry.external_id.as_ref().map(ToString::to_string),
+        external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
         reference: entry.note.reference.as_str().to_owned(),
         metadata: entry.note.metadata.clone(),
         actor: entry.actor.as_ref().map(|actor| actor.as_str().to_owned()),
@@ -178,10 +212,12 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         reservation: entry.reservation.as_ref().map(|after| After {
             reservation_id: after.reservation_id.to_string(),
             status: status(&after.status),
-            uncollected: after.uncollected.get(),
         }),
+        uncollected: entry.uncollected.get(),
         refunded_sequence: entry.refunded_sequence,
+        settings: entry.settings.map(settings),
         create_time: entry.create_time.unix_micros(),
+        effective_time: entry.effective_time.unix_micros(),
     }
 }
 
@@ -194,7 +230,12 @@ pub fn reservation(reservation: &accounting::Reservation) -> Reservation {
         reference: reservation.note.reference.as_str().to_owned(),
         metadata: reservation.note.metadata.clone(),
         status: status(&reservation.status),
+        close_sequence: reservation.close_sequence,
     }
+}
+
+pub fn settings(settings: AccountSettings) -> Settings {
+    Settings { state: settings.state.name(), debt_limit: settings.debt_limit.map(MicroUsd::get) }
 }
 
 fn status(status: &ReservationStatus) -> Status {
@@ -203,6 +244,7 @@ fn status(status: &ReservationStatus) -> Status {
         held: status.held.get(),
         captured: status.captured.get(),
         expire_time: status.expire_time.unix_micros(),
+        expiry: status.expiry_policy.name(),
         close_time: status.close_time.map(Timestamp::unix_micros),
     }
 }
@@ -210,7 +252,11 @@ fn status(status: &ReservationStatus) -> Status {
 fn refused(refusal: &Refusal) -> Answer {
     let Refusal { reason, metadata, .. } = refusal;
     let reason = REFUSALS.into_iter().find(|known| known == reason).expect("a reason of the contract");
-    let metadata: Metadata = metadata.clone();
+    let mut metadata: Metadata = metadata.clone();
+    // The model counts microseconds.
+    let refused_time = metadata.get_mut("refused_time").expect("a refusal says when it was first given");
+    assert_eq!(Timestamp::parse(refused_time), Ok(refusal.create_time));
+    *refused_time = refusal.create_time.unix_micros().to_string();
     Answer::Refused { reason, metadata }
 }
 
@@ -218,6 +264,7 @@ fn not_found_reason(not_found: NotFound) -> &'static str {
     match not_found {
         NotFound::Account => "ACCOUNT_NOT_FOUND",
         NotFound::Entry => "ENTRY_NOT_FOUND",
+        NotFound::Payment => "PAYMENT_NOT_FOUND",
         NotFound::Charge => "CHARGE_NOT_FOUND",
         NotFound::Operation => "OPERATION_NOT_FOUND",
         NotFound::Reservation => "RESERVATION_NOT_FOUND",

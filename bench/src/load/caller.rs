@@ -74,7 +74,7 @@ impl Caller {
     async fn stripe(&mut self, due: Instant) {
         let request = CreditRequest {
             entry_type: EntryType::StripeDeposit.into(),
-            external_id: random_name("cs_"),
+            external_ids: vec![random_name("cs_")],
             ..credit_request(self.work.accounts.next())
         };
         self.send_credit(due, request, Expected::Applied).await;

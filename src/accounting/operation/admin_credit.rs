@@ -35,7 +35,10 @@ impl Describe for AdminCredit {
         (self.amount.credited() > limit).then_some(RefusalReason::AdminCreditLimit { limit })
     }
 
-    fn judge(&self, _: &Situation<'_>) -> Verdict {
+    fn judge(&self, situation: &Situation<'_>) -> Verdict {
+        if let Err(reason) = situation.may_earn() {
+            return Verdict::Refuse(reason);
+        }
         Verdict::Post(Posting {
             actor: Some(self.actor.clone()),
             reason: Some(self.reason.clone()),

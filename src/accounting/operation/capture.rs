@@ -2,8 +2,8 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, Balance, EntryType, Fingerprint, IdempotencyKey, Limits, MicroUsd, RefusalReason,
-    ReservationState, ReservationStatus, Timestamp,
+    Account, Amount, EntryType, Fingerprint, IdempotencyKey, Limits, MicroUsd, RefusalReason, Reservation,
+    ReservationState, ReservationStatus, ShortfallPolicy, Timestamp,
     fingerprint::Field,
     method::Method,
     movement::Movement,
@@ -17,22 +17,10 @@ pub struct Capture {
     pub reservation_id: IdempotencyKey,
     /// How much.
     pub amount: Amount,
-    /// What becomes of the part that it does not hold.
-    pub overage_policy: OveragePolicy,
+    /// What to do with the part that it does not hold.
+    pub shortfall_policy: ShortfallPolicy,
     /// Whether the rest stays held.
     pub keep_open: bool,
-}
-
-/// What becomes of the part of a capture that the reservation does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OveragePolicy {
-    /// The capture is refused.
-    #[default]
-    Reject,
-    /// What the account has available is charged; the rest is reported as uncollected.
-    CollectAvailable,
-    /// What is available may go below zero, down to the configured limit.
-    AllowDebt,
 }
 
 impl Describe for Capture {
@@ -41,17 +29,12 @@ impl Describe for Capture {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { reservation_id, amount, overage_policy, keep_open } = self;
-        let mut fingerprint = fingerprint.reservation(reservation_id).amount(*amount);
-        let policy = match overage_policy {
-            OveragePolicy::Reject => None, // the default
-            OveragePolicy::CollectAvailable => Some(2),
-            OveragePolicy::AllowDebt => Some(3),
-        };
-        if let Some(policy) = policy {
-            fingerprint = fingerprint.number(Field::OveragePolicy, policy);
-        }
-        if *keep_open { fingerprint.number(Field::KeepOpen, 1) } else { fingerprint }
+        let Self { reservation_id, amount, shortfall_policy, keep_open } = self;
+        fingerprint
+            .reservation(reservation_id)
+            .amount(*amount)
+            .optional(Field::ShortfallPolicy, shortfall_policy.number())
+            .optional(Field::KeepOpen, keep_open.then_some(1))
     }
 
     fn references(&self) -> References<'_> {
@@ -59,9 +42,9 @@ impl Describe for Capture {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let limits = situation.limits;
-        situation.move_reservation(EntryType::Capture, &self.reservation_id, |status, balance, now| {
-            self.of(status, balance, now, limits)
+        situation.move_reservation(EntryType::Capture, &self.reservation_id, |reservation, account, now| {
+            self.must_be_in_time(reservation, account)?;
+            self.of(&reservation.status, account, now, situation.limits)
         })
     }
 }
@@ -71,19 +54,15 @@ impl Capture {
     fn of(
         &self,
         status: &ReservationStatus,
-        balance: Balance,
+        account: &Account,
         now: Timestamp,
         limits: &Limits,
     ) -> Result<Movement, RefusalReason> {
-        let is_late = status.state == ReservationState::Expired;
-        if !is_late || self.overage_policy == OveragePolicy::Reject {
-            status.must_be_open()?;
-        }
         let wanted = self.amount.credited();
         let from_hold = wanted.min(status.held);
         // Both are at least zero, and `from_hold` is at most `wanted`.
         let excess = MicroUsd::new(wanted.get() - from_hold.get());
-        let collected = self.collect(excess, status.held, balance, limits)?;
+        let collected = self.collect(excess, status.held, account, limits)?;
         let charged = MicroUsd::new(from_hold.get() + collected.get()); // at most `wanted`
         let captured = status.captured.checked_add(charged).ok_or(RefusalReason::BalanceOverflow)?;
         let rest = MicroUsd::new(status.held.get() - from_hold.get());
@@ -92,6 +71,7 @@ impl Capture {
         } else {
             ReservationStatus { captured, ..status.ended(ReservationState::Captured, now) }
         };
+        let after = after.must_fit()?;
         Ok(Movement {
             amount: MicroUsd::new(-charged.get()),
             held_delta: MicroUsd::new(after.held.get() - status.held.get()),
@@ -100,28 +80,32 @@ impl Capture {
         })
     }
 
-    /// How much of what a capture asks for beyond the hold is collected. What other reservations hold is not touched.
+    /// Fails if the reservation has ended. If that was without a capture, and the policy is not to reject, it takes what it can
+    /// nevertheless, since the work was done; but that is spending anew.
+    fn must_be_in_time(&self, reservation: &Reservation, account: &Account) -> Result<(), RefusalReason> {
+        let may_come_late = match reservation.status.state {
+            ReservationState::Open => return Ok(()),
+            ReservationState::Expired | ReservationState::Released => {
+                self.shortfall_policy != ShortfallPolicy::Reject
+            }
+            ReservationState::Captured => false,
+        };
+        account.may_spend()?;
+        if may_come_late { Ok(()) } else { reservation.must_be_open() }
+    }
+
+    /// How much of what it asks for beyond the hold is collected.
     fn collect(
         &self,
         excess: MicroUsd,
         held: MicroUsd,
-        balance: Balance,
+        account: &Account,
         limits: &Limits,
     ) -> Result<MicroUsd, RefusalReason> {
-        let available = balance.available();
         if excess == MicroUsd::ZERO {
             return Ok(excess);
         }
-        match self.overage_policy {
-            OveragePolicy::Reject => Err(RefusalReason::CaptureExceedsReservation { held }),
-            OveragePolicy::CollectAvailable => Ok(excess.min(available.max(MicroUsd::ZERO))),
-            OveragePolicy::AllowDebt => {
-                let floor = MicroUsd::new(-limits.debt_max.get()); // a limit is at least zero
-                match available.checked_sub(excess) {
-                    Some(after) if after >= floor => Ok(excess),
-                    Some(_) | None => Err(RefusalReason::DebtLimit { limit: limits.debt_max }),
-                }
-            }
-        }
+        let rejection = || RefusalReason::CaptureExceedsReservation { held };
+        self.shortfall_policy.collect(excess, account, limits, rejection)
     }
 }

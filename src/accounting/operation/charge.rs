@@ -2,7 +2,8 @@
 
 use super::Describe;
 use crate::accounting::{
-    Amount, EntryType, Fingerprint,
+    Amount, EntryType, Fingerprint, MicroUsd, RefusalReason, ShortfallPolicy,
+    fingerprint::Field,
     method::Method,
     posting::Posting,
     verdict::{Situation, Verdict},
@@ -13,6 +14,8 @@ use crate::accounting::{
 pub struct Charge {
     /// How much.
     pub amount: Amount,
+    /// What to do with the part that is not available.
+    pub shortfall_policy: ShortfallPolicy,
 }
 
 impl Describe for Charge {
@@ -21,14 +24,34 @@ impl Describe for Charge {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { amount } = self;
-        fingerprint.amount(*amount)
+        let Self { amount, shortfall_policy } = self;
+        fingerprint.amount(*amount).optional(Field::ShortfallPolicy, shortfall_policy.number())
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        match situation.must_have_available(self.amount) {
-            Ok(()) => Verdict::Post(Posting::new(EntryType::Charge, self.amount.debited())),
+        match self.collect(situation) {
+            Ok(collected) => Verdict::Post(Posting {
+                // What is collected is at least zero and at most the amount.
+                uncollected: MicroUsd::new(self.amount.credited().get() - collected.get()),
+                ..Posting::new(EntryType::Charge, MicroUsd::new(-collected.get()))
+            }),
             Err(reason) => Verdict::Refuse(reason),
+        }
+    }
+}
+
+impl Charge {
+    /// How much is taken. An unknown account has nothing, and cannot get into debt.
+    fn collect(&self, situation: &Situation<'_>) -> Result<MicroUsd, RefusalReason> {
+        situation.may_spend()?;
+        let is_covered = situation.must_have_available(self.amount);
+        match (is_covered, situation.known_account()) {
+            (Ok(()), _) => Ok(self.amount.credited()),
+            (Err(reason), None) => Err(reason),
+            (Err(reason), Some(account)) => {
+                let wanted = self.amount.credited();
+                self.shortfall_policy.collect(wanted, account, situation.limits, || reason)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, CreditKind, EntryType, ExternalCredit, ExternalId, Fingerprint, Invalid, RefusalReason,
+    Amount, CreditKind, Entry, EntryType, ExternalIds, Fingerprint, Invalid, RefusalReason,
     fingerprint::Field,
     method::Method,
     posting::Posting,
@@ -16,7 +16,7 @@ use crate::accounting::{
 pub struct Credit {
     amount: Amount,
     kind: CreditKind,
-    external_id: Option<ExternalId>,
+    external_ids: ExternalIds,
 }
 
 impl Credit {
@@ -24,12 +24,12 @@ impl Credit {
     ///
     /// # Errors
     /// When a Stripe deposit has no external id: the one thing that tells a second payment from a second delivery.
-    pub fn new(amount: Amount, kind: CreditKind, external_id: Option<ExternalId>) -> Result<Self, Invalid> {
-        if kind == CreditKind::StripeDeposit && external_id.is_none() {
+    pub fn new(amount: Amount, kind: CreditKind, external_ids: ExternalIds) -> Result<Self, Invalid> {
+        if kind == CreditKind::StripeDeposit && external_ids.is_empty() {
             let problem = "is required for ENTRY_TYPE_STRIPE_DEPOSIT: send the Checkout session's id";
-            return Err(Invalid::field("external_id", problem));
+            return Err(Invalid::field("external_ids", problem));
         }
-        Ok(Self { amount, kind, external_id })
+        Ok(Self { amount, kind, external_ids })
     }
 
     /// How much.
@@ -44,10 +44,10 @@ impl Credit {
         self.kind
     }
 
-    /// The payment's id in another system.
+    /// The payment's ids in other systems.
     #[must_use]
-    pub fn external_id(&self) -> Option<&ExternalId> {
-        self.external_id.as_ref()
+    pub fn external_ids(&self) -> &ExternalIds {
+        &self.external_ids
     }
 }
 
@@ -57,50 +57,53 @@ impl Describe for Credit {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { amount, kind, external_id } = self;
+        let Self { amount, kind, external_ids } = self;
         let entry_type = EntryType::Credit(*kind).number();
-        let fingerprint = fingerprint.amount(*amount).number(Field::EntryType, entry_type.into());
-        match external_id {
-            Some(external_id) => fingerprint.text(Field::ExternalId, external_id.as_str()),
-            None => fingerprint,
-        }
+        fingerprint
+            .amount(*amount)
+            .number(Field::EntryType, entry_type.into())
+            .text(Field::ExternalIds, &external_ids.joined())
     }
 
     fn references(&self) -> References<'_> {
-        let payment = self.external_id.as_ref().map(|id| (self.kind, id));
-        References { payment, ..References::default() }
+        References { external_ids: Some(&self.external_ids), ..References::default() }
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        if let Some(external_id) = &self.external_id
-            && let Some(before) = situation.book.external_credit(self.kind, external_id)
-        {
-            return self.judge_credited_before(before, external_id, situation);
+        match self.paid_before(situation) {
+            Ok(Some(entry)) => return Verdict::PaidBefore(entry),
+            Ok(None) => {}
+            Err(reason) => return Verdict::Refuse(reason),
+        }
+        if let Err(reason) = situation.may_earn() {
+            return Verdict::Refuse(reason);
         }
         Verdict::Post(Posting {
-            external_id: self.external_id.clone(),
+            external_ids: self.external_ids.clone(),
             ..Posting::new(EntryType::Credit(self.kind), self.amount.credited())
         })
     }
 }
 
 impl Credit {
-    /// The payment was credited under another key: the same answer for the same account and amount, else a conflict.
-    fn judge_credited_before(
-        &self,
-        before: &ExternalCredit,
-        external_id: &ExternalId,
-        situation: &Situation<'_>,
-    ) -> Verdict {
-        let conflict = match &before.entry {
-            Some(entry) if before.account_id == *situation.account_id() => {
-                if entry.amount == self.amount.credited() {
-                    return Verdict::CreditedBefore(Arc::clone(entry));
+    /// The entry of an earlier credit of the same payment, to the same account and of the same amount. If an id is known
+    /// otherwise, it is a conflict.
+    fn paid_before(&self, situation: &Situation<'_>) -> Result<Option<Arc<Entry>>, RefusalReason> {
+        let mut found: Option<&Arc<Entry>> = None;
+        for external_id in self.external_ids.iter() {
+            let Some(payment) = situation.book.payment(external_id) else { continue };
+            let conflict = match (&payment.entry, found) {
+                (Some(entry), _) if entry.account_id != *situation.account_id() => "account_id",
+                (None, _) => "account_id",
+                (Some(entry), Some(other)) if entry.sequence != other.sequence => "external_ids",
+                (Some(entry), _) if entry.amount != self.amount.credited() => "amount_micro_usd",
+                (Some(entry), _) => {
+                    found = Some(entry);
+                    continue;
                 }
-                "amount_micro_usd"
-            }
-            Some(_) | None => "account_id",
-        };
-        Verdict::Refuse(RefusalReason::ExternalIdConflict { external_id: external_id.to_string(), conflict })
+            };
+            return Err(RefusalReason::ExternalIdConflict { external_id: external_id.to_string(), conflict });
+        }
+        Ok(found.cloned())
     }
 }

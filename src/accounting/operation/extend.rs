@@ -2,7 +2,7 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, Balance, EntryType, Fingerprint, IdempotencyKey, Invalid, MicroUsd, RefusalReason,
+    Amount, Balance, EntryType, ExpiryPolicy, Fingerprint, IdempotencyKey, Invalid, MicroUsd, RefusalReason,
     ReservationStatus, Timestamp, Ttl,
     fingerprint::Field,
     method::Method,
@@ -16,6 +16,7 @@ pub struct Extend {
     reservation_id: IdempotencyKey,
     additional: Option<Amount>,
     ttl: Option<Ttl>,
+    expiry_policy: Option<ExpiryPolicy>,
 }
 
 impl Extend {
@@ -27,11 +28,13 @@ impl Extend {
         reservation_id: IdempotencyKey,
         additional: Option<Amount>,
         ttl: Option<Ttl>,
+        expiry_policy: Option<ExpiryPolicy>,
     ) -> Result<Self, Invalid> {
-        if additional.is_none() && ttl.is_none() {
-            return Err(Invalid::field("ttl", "is required where additional_amount_micro_usd is 0"));
+        if additional.is_none() && ttl.is_none() && expiry_policy.is_none() {
+            let problem = "is required where additional_amount_micro_usd is 0 and there is no expiry_policy";
+            return Err(Invalid::field("ttl", problem));
         }
-        Ok(Self { reservation_id, additional, ttl })
+        Ok(Self { reservation_id, additional, ttl, expiry_policy })
     }
 
     /// How much more it is to hold.
@@ -45,6 +48,12 @@ impl Extend {
     pub fn ttl(&self) -> Option<Ttl> {
         self.ttl
     }
+
+    /// What is to become of what it holds when its lease expires.
+    #[must_use]
+    pub fn expiry_policy(&self) -> Option<ExpiryPolicy> {
+        self.expiry_policy
+    }
 }
 
 impl Describe for Extend {
@@ -53,12 +62,13 @@ impl Describe for Extend {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { reservation_id, additional, ttl } = self;
-        let fingerprint = fingerprint.reservation(reservation_id).ttl(*ttl);
-        match additional {
-            Some(amount) => fingerprint.number(Field::AdditionalAmount, amount.credited().get()),
-            None => fingerprint,
-        }
+        let Self { reservation_id, additional, ttl, expiry_policy } = self;
+        let additional = additional.map(|amount| amount.credited().get());
+        fingerprint
+            .reservation(reservation_id)
+            .ttl(*ttl)
+            .optional(Field::AdditionalAmount, additional)
+            .expiry_policy(*expiry_policy)
     }
 
     fn references(&self) -> References<'_> {
@@ -66,8 +76,12 @@ impl Describe for Extend {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        situation.move_reservation(EntryType::Extend, &self.reservation_id, |status, balance, now| {
-            self.of(status, balance, now)
+        situation.move_reservation(EntryType::Extend, &self.reservation_id, |reservation, account, now| {
+            if self.additional.is_some() {
+                account.may_spend()?;
+            }
+            reservation.must_be_open()?;
+            self.of(&reservation.status, account.balance, now)
         })
     }
 }
@@ -80,18 +94,17 @@ impl Extend {
         balance: Balance,
         now: Timestamp,
     ) -> Result<Movement, RefusalReason> {
-        status.must_be_open()?;
         let additional = match self.additional.map(Amount::credited) {
-            Some(required) if required > balance.available() => {
-                let available = balance.available();
-                return Err(RefusalReason::InsufficientFunds { available, required });
+            Some(additional) => {
+                RefusalReason::unless_covered(balance, additional)?;
+                additional
             }
-            Some(additional) => additional,
             None => MicroUsd::ZERO, // renewing asks for no money, also of an account in debt
         };
         let expire_time = self.ttl.map_or(status.expire_time, |ttl| status.expire_time.max(now.after(ttl)));
         let held = status.held.checked_add(additional).ok_or(RefusalReason::BalanceOverflow)?;
-        let status = ReservationStatus { held, expire_time, ..*status };
+        let expiry_policy = self.expiry_policy.unwrap_or(status.expiry_policy);
+        let status = ReservationStatus { held, expire_time, expiry_policy, ..*status }.must_fit()?;
         Ok(Movement { amount: MicroUsd::ZERO, held_delta: additional, status, uncollected: MicroUsd::ZERO })
     }
 }

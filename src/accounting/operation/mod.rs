@@ -9,9 +9,10 @@ mod extend;
 mod refund;
 mod release;
 mod reserve;
+mod set_account;
 
 pub use admin_credit::AdminCredit;
-pub use capture::{Capture, OveragePolicy};
+pub use capture::Capture;
 pub use charge::Charge;
 pub use credit::Credit;
 pub use expire::Expire;
@@ -19,9 +20,10 @@ pub use extend::Extend;
 pub use refund::{ChargeName, Refund};
 pub use release::Release;
 pub use reserve::Reserve;
+pub use set_account::SetAccount;
 
 use super::{
-    CreditKind, ExternalId, Fingerprint, IdempotencyKey, Limits, RefusalReason, Ttl,
+    ExternalIds, Fingerprint, IdempotencyKey, Limits, RefusalReason, Ttl,
     method::Method,
     verdict::{Situation, Verdict},
 };
@@ -45,6 +47,8 @@ pub enum Operation {
     Release(Release),
     /// Raises what a reservation holds, or renews its lease.
     Extend(Extend),
+    /// Changes what is possible in the account, by decision of an operator.
+    SetAccount(SetAccount),
     /// Records that a reservation's lease has expired. The service's own.
     Expire(Expire),
 }
@@ -58,8 +62,10 @@ pub struct References<'a> {
     pub reservation_id: Option<&'a IdempotencyKey>,
     /// Whether it opens a reservation, under its own key.
     pub opens_reservation: bool,
-    /// The payment of another system that it credits.
-    pub payment: Option<(CreditKind, &'a ExternalId)>,
+    /// The names of its payment in other systems.
+    pub external_ids: Option<&'a ExternalIds>,
+    /// Whether it closes the account, which must have no open reservation.
+    pub closes_account: bool,
     /// The lease that the caller asks for.
     pub ttl: Option<Ttl>,
 }
@@ -98,6 +104,7 @@ impl Operation {
             Self::Capture(capture) => capture,
             Self::Release(release) => release,
             Self::Extend(extend) => extend,
+            Self::SetAccount(change) => change,
             Self::Expire(expire) => expire,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, EntryType, Fingerprint, ReservationStatus, Ttl,
+    Amount, EntryType, ExpiryPolicy, Fingerprint, ReservationStatus, Ttl,
     method::Method,
     posting::Posting,
     verdict::{Situation, Verdict},
@@ -15,6 +15,8 @@ pub struct Reserve {
     pub amount: Amount,
     /// For how long; by default as configured.
     pub ttl: Option<Ttl>,
+    /// What becomes of what is held when the lease expires.
+    pub expiry_policy: ExpiryPolicy,
 }
 
 impl Describe for Reserve {
@@ -23,8 +25,9 @@ impl Describe for Reserve {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { amount, ttl } = self;
-        fingerprint.amount(*amount).ttl(*ttl)
+        let Self { amount, ttl, expiry_policy } = self;
+        let policy = Some(*expiry_policy).filter(|policy| *policy != ExpiryPolicy::default());
+        fingerprint.amount(*amount).ttl(*ttl).expiry_policy(policy)
     }
 
     fn references(&self) -> References<'_> {
@@ -32,11 +35,13 @@ impl Describe for Reserve {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        if let Err(reason) = situation.must_have_available(self.amount) {
+        let may_spend = situation.may_spend().and_then(|()| situation.must_have_available(self.amount));
+        if let Err(reason) = may_spend {
             return Verdict::Refuse(reason);
         }
         let lease = self.ttl.unwrap_or(situation.limits.lease_default);
-        let movement = ReservationStatus::opened(self.amount, situation.time().after(lease));
+        let movement =
+            ReservationStatus::opened(self.amount, situation.time().after(lease), self.expiry_policy);
         Verdict::Post(Posting::moving(EntryType::Reserve, situation.key().clone(), movement))
     }
 }

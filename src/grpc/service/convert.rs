@@ -6,13 +6,14 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use crate::{
     accounting::{
-        AccountId, Actor, AdminCredit, Amount, Balance, CallerName, Capture, Charge, ChargeName, Command,
-        Credit, CreditKind, Entry, EntryType, Extend, ExternalId, IdempotencyKey, Invalid, Metadata, Note,
-        Operation, OveragePolicy, Reason, Reference, Refund, Refusal, Release, Reservation, ReservationAfter,
-        ReservationState, Reserve, Timestamp, Ttl,
+        AccountId, AccountSettings, AccountState, Actor, AdminCredit, Amount, Balance, CallerName, Capture,
+        Charge, ChargeName, Command, Credit, CreditKind, Entry, EntryType, ExpiryPolicy, Extend, ExternalIds,
+        IdempotencyKey, Invalid, MicroUsd, Note, Operation, Reason, Reference, Refund, Refusal, Release,
+        Reservation, ReservationAfter, ReservationState, Reserve, SetAccount, ShortfallPolicy, Since,
+        Timestamp, Ttl,
     },
     grpc::proto::{self, refund_request},
-    ledger::{AccountView, EntryQuery},
+    ledger::{AccountStatement, AccountView, EntryQuery, Total},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 50;
@@ -28,11 +29,8 @@ impl TryFrom<proto::CreditRequest> for Command {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
         let amount = amount(request.amount_micro_usd)?;
         let kind = credit_kind(request.entry_type)?;
-        let external_id = match request.external_id.as_str() {
-            "" => None,
-            text => Some(ExternalId::parse("external_id", text)?),
-        };
-        let operation = Operation::Credit(Credit::new(amount, kind, external_id)?);
+        let external_ids = ExternalIds::parse(&request.external_ids)?;
+        let operation = Operation::Credit(Credit::new(amount, kind, external_ids)?);
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
@@ -43,7 +41,10 @@ impl TryFrom<proto::ChargeRequest> for Command {
 
     fn try_from(request: proto::ChargeRequest) -> Result<Self, Invalid> {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
-        let operation = Operation::Charge(Charge { amount: amount(request.amount_micro_usd)? });
+        let operation = Operation::Charge(Charge {
+            amount: amount(request.amount_micro_usd)?,
+            shortfall_policy: shortfall_policy(request.shortfall_policy)?,
+        });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
@@ -93,6 +94,7 @@ impl TryFrom<proto::ReserveRequest> for Command {
         let operation = Operation::Reserve(Reserve {
             amount: amount(request.amount_micro_usd)?,
             ttl: ttl(request.ttl.as_ref())?,
+            expiry_policy: expiry_policy(request.expiry_policy)?.unwrap_or_default(),
         });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
@@ -107,7 +109,7 @@ impl TryFrom<proto::CaptureRequest> for Command {
         let operation = Operation::Capture(Capture {
             reservation_id: IdempotencyKey::parse_of_reservation(&request.reservation_id)?,
             amount: amount(request.amount_micro_usd)?,
-            overage_policy: overage_policy(request.overage_policy)?,
+            shortfall_policy: shortfall_policy(request.shortfall_policy)?,
             keep_open: request.keep_open,
         });
         let note = Note::parse(&request.reference, request.metadata)?;
@@ -123,7 +125,7 @@ impl TryFrom<proto::ReleaseRequest> for Command {
         let operation = Operation::Release(Release {
             reservation_id: IdempotencyKey::parse_of_reservation(&request.reservation_id)?,
         });
-        let note = Note::parse(&request.reference, Metadata::new())?;
+        let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
 }
@@ -136,17 +138,59 @@ impl TryFrom<proto::ExtendReservationRequest> for Command {
         let reservation_id = IdempotencyKey::parse_of_reservation(&request.reservation_id)?;
         let additional =
             Amount::parse_or_none("additional_amount_micro_usd", request.additional_amount_micro_usd)?;
-        let extend = Extend::new(reservation_id, additional, ttl(request.ttl.as_ref())?)?;
-        Ok(Self::new(account_id, key, Operation::Extend(extend), Note::default()))
+        let (ttl, expiry_policy) = (ttl(request.ttl.as_ref())?, expiry_policy(request.expiry_policy)?);
+        let extend = Extend::new(reservation_id, additional, ttl, expiry_policy)?;
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, Operation::Extend(extend), note))
     }
 }
 
-fn overage_policy(number: i32) -> Result<OveragePolicy, Invalid> {
-    match proto::OveragePolicy::try_from(number) {
-        Ok(proto::OveragePolicy::Unspecified | proto::OveragePolicy::Reject) => Ok(OveragePolicy::Reject),
-        Ok(proto::OveragePolicy::CollectAvailable) => Ok(OveragePolicy::CollectAvailable),
-        Ok(proto::OveragePolicy::AllowDebt) => Ok(OveragePolicy::AllowDebt),
-        Err(_) => Err(no_such_number("overage_policy", "OveragePolicy", 0, 3, number)),
+impl TryFrom<proto::SetAccountRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::SetAccountRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let state = account_state(request.state)?;
+        let forfeit = request.forfeit_micro_usd.map(MicroUsd::new);
+        let (actor, reason) = (Actor::parse(&request.actor)?, Reason::parse(&request.reason)?);
+        let change = SetAccount::new(state, request.debt_limit_micro_usd, forfeit, actor, reason)?;
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, Operation::SetAccount(change), note))
+    }
+}
+
+fn expiry_policy(number: i32) -> Result<Option<ExpiryPolicy>, Invalid> {
+    let most = ExpiryPolicy::ALL.len();
+    optional("expiry_policy", "ExpiryPolicy", most, number, ExpiryPolicy::from_number)
+}
+
+fn account_state(number: i32) -> Result<Option<AccountState>, Invalid> {
+    optional("state", "AccountState", AccountState::ALL.len(), number, AccountState::from_number)
+}
+
+/// The value with a number of an enum; `None` if it is unset.
+fn optional<T>(
+    field: &'static str,
+    name: &str,
+    most: usize,
+    number: i32,
+    from_number: impl FnOnce(i16) -> Option<T>,
+) -> Result<Option<T>, Invalid> {
+    if number == 0 {
+        return Ok(None);
+    }
+    let value = i16::try_from(number).ok().and_then(from_number);
+    value.map(Some).ok_or_else(|| no_such_number(field, name, 0, most, number))
+}
+
+fn shortfall_policy(number: i32) -> Result<ShortfallPolicy, Invalid> {
+    match proto::ShortfallPolicy::try_from(number) {
+        Ok(proto::ShortfallPolicy::Unspecified | proto::ShortfallPolicy::Reject) => {
+            Ok(ShortfallPolicy::Reject)
+        }
+        Ok(proto::ShortfallPolicy::CollectAvailable) => Ok(ShortfallPolicy::CollectAvailable),
+        Ok(proto::ShortfallPolicy::AllowDebt) => Ok(ShortfallPolicy::AllowDebt),
+        Err(_) => Err(no_such_number("shortfall_policy", "ShortfallPolicy", 0, 3, number)),
     }
 }
 
@@ -172,12 +216,7 @@ fn ttl(duration: Option<&ProtoDuration>) -> Result<Option<Ttl>, Invalid> {
 
 /// The state that a list is filtered by; `None` for all.
 pub(crate) fn reservation_state(number: i32) -> Result<Option<ReservationState>, Invalid> {
-    if number == 0 {
-        return Ok(None);
-    }
-    let state = i16::try_from(number).ok().and_then(ReservationState::from_number);
-    let most = ReservationState::ALL.len();
-    state.map(Some).ok_or_else(|| no_such_number("state", "ReservationState", 0, most, number))
+    optional("state", "ReservationState", ReservationState::ALL.len(), number, ReservationState::from_number)
 }
 
 fn names(account_id: &str, key: &str) -> Result<(AccountId, IdempotencyKey), Invalid> {
@@ -254,16 +293,16 @@ pub(crate) fn timestamp_floor(field: &'static str, time: &ProtoTimestamp) -> Res
     Ok(Timestamp::from_unix_micros(second.unix_micros() + nanos(field, time.nanos)? / 1_000))
 }
 
-/// The time range of a list, both ends rounded up to whole microseconds.
+/// The time range of a list or a statement, both ends rounded up to whole microseconds.
 pub(crate) fn times(
-    request: &proto::ListEntriesRequest,
+    from_time: Option<&ProtoTimestamp>,
+    until_time: Option<&ProtoTimestamp>,
 ) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
-    let (after, before) = (request.create_time_after.as_ref(), request.create_time_before.as_ref());
-    let from = timestamp_ceiling("create_time_after", after)?;
-    let until = timestamp_ceiling("create_time_before", before)?;
+    let from = timestamp_ceiling("from_time", from_time)?;
+    let until = timestamp_ceiling("until_time", until_time)?;
     let moment = |time: &ProtoTimestamp| (time.seconds, time.nanos);
-    if before.zip(after).is_some_and(|(before, after)| moment(before) < moment(after)) {
-        return Err(Invalid::field("create_time_before", "must not be before create_time_after"));
+    if until_time.zip(from_time).is_some_and(|(until, from)| moment(until) < moment(from)) {
+        return Err(Invalid::field("until_time", "must not be before from_time"));
     }
     Ok((from, until))
 }
@@ -307,7 +346,7 @@ impl From<&Entry> for proto::Entry {
             held_delta_micro_usd: entry.held_delta.get(),
             balance_after: Some(entry.balance_after.into()),
             idempotency_key: text(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str)),
-            external_id: text(entry.external_id.as_ref().map(ExternalId::as_str)),
+            external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
             reference: entry.note.reference.as_str().to_owned(),
             metadata: entry.note.metadata.clone(),
             actor: text(entry.actor.as_ref().map(Actor::as_str)),
@@ -316,14 +355,16 @@ impl From<&Entry> for proto::Entry {
             refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
             create_time: Some(timestamp(entry.create_time)),
             caller: text(entry.caller.as_ref().map(CallerName::as_str)),
-            uncollected_micro_usd: entry.reservation.as_ref().map_or(0, |after| after.uncollected.get()),
+            uncollected_micro_usd: entry.uncollected.get(),
+            effective_time: Some(timestamp(entry.effective_time)),
+            account_settings: entry.settings.map(Into::into),
         }
     }
 }
 
 impl From<&ReservationAfter> for proto::ReservationStatus {
     fn from(after: &ReservationAfter) -> Self {
-        let ReservationAfter { reservation_id, status, uncollected: _ } = after;
+        let ReservationAfter { reservation_id, status } = after;
         Self {
             reservation_id: reservation_id.to_string(),
             state: status.state.number().into(),
@@ -331,6 +372,7 @@ impl From<&ReservationAfter> for proto::ReservationStatus {
             captured_micro_usd: status.captured.get(),
             expire_time: Some(timestamp(status.expire_time)),
             close_time: status.close_time.map(timestamp),
+            expiry_policy: status.expiry_policy.number().into(),
         }
     }
 }
@@ -349,6 +391,17 @@ impl From<&Reservation> for proto::Reservation {
             close_time: status.close_time.map(timestamp),
             reference: reservation.note.reference.as_str().to_owned(),
             metadata: reservation.note.metadata.clone(),
+            expiry_policy: status.expiry_policy.number().into(),
+        }
+    }
+}
+
+impl From<&Since> for proto::Since {
+    fn from(since: &Since) -> Self {
+        Self {
+            read_time: Some(timestamp(since.read_time)),
+            undone_micro_usd: since.undone.get(),
+            reservation: since.reservation.as_ref().map(Into::into),
         }
     }
 }
@@ -366,6 +419,31 @@ impl From<&Refusal> for proto::Refusal {
     }
 }
 
+impl From<AccountSettings> for proto::AccountSettings {
+    fn from(settings: AccountSettings) -> Self {
+        let AccountSettings { state, debt_limit } = settings;
+        Self { state: state.number().into(), debt_limit_micro_usd: debt_limit.map(MicroUsd::get) }
+    }
+}
+
+/// A statement as a message.
+pub(crate) fn statement(statement: AccountStatement) -> Result<proto::GetStatementResponse, Invalid> {
+    let total = |total: Total| {
+        let problem = "must end a shorter period: the totals of this one do not fit in int64";
+        Ok(proto::Total {
+            entry_type: total.entry_type.number().into(),
+            count: total.count,
+            amount_micro_usd: i64::try_from(total.amount)
+                .map_err(|_| Invalid::field("until_time", problem))?,
+        })
+    };
+    Ok(proto::GetStatementResponse {
+        opening: Some(statement.opening.into()),
+        closing: Some(statement.closing.into()),
+        totals: statement.totals.into_iter().map(total).collect::<Result<_, Invalid>>()?,
+    })
+}
+
 /// An account as a message.
 pub(crate) fn account(account_id: &AccountId, account: &AccountView) -> proto::Account {
     proto::Account {
@@ -374,6 +452,8 @@ pub(crate) fn account(account_id: &AccountId, account: &AccountView) -> proto::A
         last_sequence: account.last_sequence,
         create_time: Some(timestamp(account.create_time)),
         update_time: Some(timestamp(account.update_time)),
+        state: account.settings.state.number().into(),
+        debt_limit_micro_usd: account.settings.debt_limit.map(MicroUsd::get),
     }
 }
 
@@ -386,6 +466,14 @@ mod tests {
         for entry_type in EntryType::ALL {
             let number = proto::EntryType::try_from(i32::from(entry_type.number())).unwrap();
             assert_eq!(number.as_str_name(), format!("ENTRY_TYPE_{}", entry_type.name()));
+        }
+        for policy in ExpiryPolicy::ALL {
+            let number = proto::ExpiryPolicy::try_from(i32::from(policy.number())).unwrap();
+            assert_eq!(number.as_str_name(), format!("EXPIRY_POLICY_{}", policy.name()));
+        }
+        for state in AccountState::ALL {
+            let number = proto::AccountState::try_from(i32::from(state.number())).unwrap();
+            assert_eq!(number.as_str_name(), format!("ACCOUNT_STATE_{}", state.name()));
         }
         for state in ReservationState::ALL {
             let number = proto::ReservationState::try_from(i32::from(state.number())).unwrap();

@@ -8,17 +8,20 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     access::Caller,
-    accounting::{AccountId, Answer, Command, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
+    accounting::{AccountId, Command, ExternalId, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
     committer::{Committer, SubmitError},
     grpc::{
         failure::Failure,
         methods::METHODS,
         proto::{self, get_entry_request, get_operation_response},
     },
-    ledger::Ledger,
+    ledger::{Ledger, OperationView},
     telemetry::{Metrics, OperationResult},
 };
 use page::Page;
+
+/// The most accounts on a page: of the longest ids they stay below the size of any other page.
+const ACCOUNTS_MAX: usize = 500;
 
 /// The methods of `billing.v1.BillingService`.
 #[derive(Debug)]
@@ -28,12 +31,11 @@ pub(crate) struct BillingService {
     metrics: Metrics,
 }
 
-/// The parts of the response to a mutating call.
+/// The response to a mutating call: every method's has the same fields.
 struct Applied {
     entry: Option<proto::Entry>,
     replayed: bool,
-    reservation: Option<proto::Reservation>,
-    uncollected: i64,
+    since: Option<proto::Since>,
 }
 
 impl BillingService {
@@ -56,11 +58,10 @@ impl BillingService {
         let answer = self.committer.submit(command).await;
         measure(&self.metrics, operation, &answer);
         match answer? {
-            Outcome::Applied { entry, replayed, reservation } => Ok(Applied {
+            Outcome::Applied { entry, since } => Ok(Applied {
                 entry: Some(entry.as_ref().into()),
-                replayed,
-                reservation: reservation.as_ref().map(Into::into),
-                uncollected: entry.reservation.as_ref().map_or(0, |after| after.uncollected.get()),
+                replayed: since.is_some(),
+                since: since.as_ref().map(Into::into),
             }),
             Outcome::Refused(refusal) | Outcome::Declined(refusal) => Err(Failure::Refused(refusal)),
             Outcome::Invalid(invalid) => Err(Failure::Invalid(invalid)),
@@ -78,8 +79,8 @@ impl BillingService {
             Some(get_entry_request::Entry::IdempotencyKey(key)) => {
                 let key = IdempotencyKey::parse("idempotency_key", &key)?;
                 match self.ledger.operation_get(&account_id, &key).await? {
-                    Some(Answer::Applied(entry)) => return Ok(entry.as_ref().into()),
-                    Some(Answer::Refused(_)) | None => None,
+                    Some(OperationView::Applied(entry, _)) => return Ok(entry.as_ref().into()),
+                    Some(OperationView::Refused(_)) | None => None,
                 }
             }
             None => return Err(Invalid::field("entry", "is required: sequence or idempotency_key").into()),
@@ -108,7 +109,7 @@ impl BillingService {
         let query = convert::entry_query(&request)?;
         let page_size = convert::page_size(request.page_size)?;
         let span = if request.page_token.is_empty() {
-            let (from, until) = convert::times(&request)?;
+            let (from, until) = convert::times(request.from_time.as_ref(), request.until_time.as_ref())?;
             let span = self.ledger.entry_span(&account_id, from, until).await?;
             span.ok_or(Failure::NotFound(NotFound::Account))?
         } else {
@@ -121,8 +122,47 @@ impl BillingService {
         }
         Ok(proto::ListEntriesResponse {
             entries: page.items,
-            next_page_token: page.rest.map(|rest| page_token::write(rest, &request)).unwrap_or_default(),
+            next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
         })
+    }
+
+    async fn accounts(
+        &self,
+        request: proto::ListAccountsRequest,
+    ) -> Result<proto::ListAccountsResponse, Failure> {
+        let page_size = convert::page_size(request.page_size)?.min(ACCOUNTS_MAX);
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(page_token::parse::<AccountId>(token, &request)?),
+        };
+        if request.account_id_prefix.contains('\0') {
+            return Err(Invalid::field("account_id_prefix", "must not contain NUL characters").into());
+        }
+        let after = after.as_ref().map_or("", AccountId::as_str);
+        let mut found = self.ledger.account_list(&request.account_id_prefix, after, page_size + 1).await?;
+        let has_more = found.len() > page_size;
+        found.truncate(page_size);
+        let last = found.last().filter(|_| has_more);
+        Ok(proto::ListAccountsResponse {
+            next_page_token: last.map(|(id, _)| page_token::write(id, &request)).unwrap_or_default(),
+            accounts: found.iter().map(|(id, account)| convert::account(id, account)).collect(),
+        })
+    }
+
+    async fn statement(
+        &self,
+        request: proto::GetStatementRequest,
+    ) -> Result<proto::GetStatementResponse, Failure> {
+        let account_id = account_id(&request.account_id)?;
+        let (from, until) = convert::times(request.from_time.as_ref(), request.until_time.as_ref())?;
+        let statement = self.ledger.account_statement(&account_id, from, until).await?;
+        Ok(convert::statement(statement.ok_or(Failure::NotFound(NotFound::Account))?)?)
+    }
+
+    async fn payment(&self, request: proto::FindPaymentRequest) -> Result<proto::Entry, Failure> {
+        let external_id = ExternalId::parse("external_id", &request.external_id)?;
+        let found = self.ledger.payment_find(&external_id).await?;
+        found.map(|entry| (&entry).into()).ok_or(Failure::NotFound(NotFound::Payment))
     }
 
     async fn reservation(
@@ -156,7 +196,7 @@ impl BillingService {
         }
         Ok(proto::ListReservationsResponse {
             reservations: page.items,
-            next_page_token: page.rest.map(|rest| page_token::write(rest, &request)).unwrap_or_default(),
+            next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
         })
     }
 
@@ -167,8 +207,11 @@ impl BillingService {
         let account_id = account_id(&request.account_id)?;
         let key = IdempotencyKey::parse("idempotency_key", &request.idempotency_key)?;
         let outcome = match self.ledger.operation_get(&account_id, &key).await? {
-            Some(Answer::Applied(entry)) => get_operation_response::Outcome::Applied(entry.as_ref().into()),
-            Some(Answer::Refused(refusal)) => {
+            Some(OperationView::Applied(entry, since)) => {
+                let (entry, since) = (Some(entry.as_ref().into()), Some((&since).into()));
+                get_operation_response::Outcome::Applied(proto::Applied { entry, replayed: true, since })
+            }
+            Some(OperationView::Refused(refusal)) => {
                 get_operation_response::Outcome::Refused(refusal.as_ref().into())
             }
             None => return Err(Failure::NotFound(NotFound::Operation)),
@@ -180,8 +223,8 @@ impl BillingService {
 /// Counts the result of an operation, and adds up the money that it moved.
 fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, SubmitError>) {
     let (result, reason) = match answer {
-        Ok(Outcome::Applied { replayed: true, .. }) => ("replayed", ""),
-        Ok(Outcome::Applied { entry, .. }) => {
+        Ok(Outcome::Applied { since: Some(_), .. }) => ("replayed", ""),
+        Ok(Outcome::Applied { entry, since: None }) => {
             metrics.moved(entry.entry_type.name(), entry.amount.get().unsigned_abs());
             ("applied", "")
         }
@@ -206,69 +249,94 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CreditRequest>,
     ) -> Result<Response<proto::CreditResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request).await?;
-        Ok(Response::new(proto::CreditResponse { entry, replayed }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::CreditResponse { entry, replayed, since }))
     }
 
     async fn charge(
         &self,
         request: Request<proto::ChargeRequest>,
     ) -> Result<Response<proto::ChargeResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request).await?;
-        Ok(Response::new(proto::ChargeResponse { entry, replayed }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::ChargeResponse { entry, replayed, since }))
     }
 
     async fn refund(
         &self,
         request: Request<proto::RefundRequest>,
     ) -> Result<Response<proto::RefundResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request).await?;
-        Ok(Response::new(proto::RefundResponse { entry, replayed }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::RefundResponse { entry, replayed, since }))
     }
 
     async fn admin_credit(
         &self,
         request: Request<proto::AdminCreditRequest>,
     ) -> Result<Response<proto::AdminCreditResponse>, Status> {
-        let Applied { entry, replayed, .. } = self.post(request).await?;
-        Ok(Response::new(proto::AdminCreditResponse { entry, replayed }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::AdminCreditResponse { entry, replayed, since }))
     }
 
     async fn reserve(
         &self,
         request: Request<proto::ReserveRequest>,
     ) -> Result<Response<proto::ReserveResponse>, Status> {
-        let Applied { entry, replayed, reservation, .. } = self.post(request).await?;
-        Ok(Response::new(proto::ReserveResponse { entry, replayed, reservation }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::ReserveResponse { entry, replayed, since }))
     }
 
     async fn capture(
         &self,
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        let Applied { entry, replayed, reservation, uncollected } = self.post(request).await?;
-        Ok(Response::new(proto::CaptureResponse {
-            entry,
-            replayed,
-            reservation,
-            uncollected_micro_usd: uncollected,
-        }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::CaptureResponse { entry, replayed, since }))
     }
 
     async fn release(
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let Applied { entry, replayed, reservation, .. } = self.post(request).await?;
-        Ok(Response::new(proto::ReleaseResponse { entry, replayed, reservation }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::ReleaseResponse { entry, replayed, since }))
     }
 
     async fn extend_reservation(
         &self,
         request: Request<proto::ExtendReservationRequest>,
     ) -> Result<Response<proto::ExtendReservationResponse>, Status> {
-        let Applied { entry, replayed, reservation, .. } = self.post(request).await?;
-        Ok(Response::new(proto::ExtendReservationResponse { entry, replayed, reservation }))
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::ExtendReservationResponse { entry, replayed, since }))
+    }
+
+    async fn set_account(
+        &self,
+        request: Request<proto::SetAccountRequest>,
+    ) -> Result<Response<proto::SetAccountResponse>, Status> {
+        let Applied { entry, replayed, since } = self.post(request).await?;
+        Ok(Response::new(proto::SetAccountResponse { entry, replayed, since }))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<proto::ListAccountsRequest>,
+    ) -> Result<Response<proto::ListAccountsResponse>, Status> {
+        Ok(Response::new(self.accounts(request.into_inner()).await?))
+    }
+
+    async fn get_statement(
+        &self,
+        request: Request<proto::GetStatementRequest>,
+    ) -> Result<Response<proto::GetStatementResponse>, Status> {
+        Ok(Response::new(self.statement(request.into_inner()).await?))
+    }
+
+    async fn find_payment(
+        &self,
+        request: Request<proto::FindPaymentRequest>,
+    ) -> Result<Response<proto::FindPaymentResponse>, Status> {
+        let entry = self.payment(request.into_inner()).await?;
+        Ok(Response::new(proto::FindPaymentResponse { entry: Some(entry) }))
     }
 
     async fn get_account(

@@ -2,7 +2,8 @@
 
 use super::{ADJUSTMENT_ACTOR, Adjustment, Finding, HistoryRow, Position, note};
 use crate::accounting::{
-    AccountId, Actor, Balance, Entry, EntryType, ExternalId, MicroUsd, Note, Reason, Reference, Timestamp,
+    AccountId, Actor, Balance, Entry, EntryType, ExternalId, ExternalIds, MicroUsd, Note, Reason, Reference,
+    Timestamp,
 };
 
 /// Before it, nothing was written: a time earlier than this one is a mistake.
@@ -100,7 +101,11 @@ impl AccountImport {
             }
         }
         let note = Note { reference: Reference::recorded(row.reference), metadata };
-        self.entries.push(Entry { external_id: payment, note, ..entry });
+        self.entries.push(Entry {
+            external_ids: payment.map(ExternalIds::from).unwrap_or_default(),
+            note,
+            ..entry
+        });
         Ok(())
     }
 
@@ -166,13 +171,16 @@ impl AccountImport {
             held_delta: MicroUsd::ZERO,
             balance_after: balance,
             idempotency_key: None,
-            external_id: None,
+            external_ids: ExternalIds::default(),
             note: Note::default(),
             actor: None,
             reason: None,
             reservation: None,
+            uncollected: MicroUsd::ZERO,
             refunded_sequence: None,
+            settings: None,
             create_time,
+            effective_time: create_time,
             caller: None,
         })
     }

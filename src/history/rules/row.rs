@@ -87,7 +87,13 @@ impl Meaning {
             Self::Is(EntryType::Credit(_) | EntryType::Refund | EntryType::AdminCredit) => {
                 Some(Direction::Given)
             }
-            Self::Is(EntryType::Reserve | EntryType::Release | EntryType::Extend | EntryType::Expire)
+            Self::Is(
+                EntryType::Reserve
+                | EntryType::Release
+                | EntryType::Extend
+                | EntryType::Expire
+                | EntryType::AccountChange,
+            )
             | Self::BySign => None,
         }
     }

@@ -8,15 +8,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     history::Name,
-    wording::{ENTRY_TYPES, STATES},
+    wording::{ACCOUNT_STATES, ENTRY_TYPES, EXPIRIES, STATES, count_microseconds},
 };
-use crate::model::{After, Entry, Metadata, Status};
+use crate::model::{After, Entry, Metadata, Settings, Status};
 
 const ENTRIES: &str = "\
     SELECT row_to_json(e)::text FROM ( \
         SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, held_after, \
-               idempotency_key, external_id, reference, metadata, actor, reason, reservation_id, reservation_state, \
-               reservation_held, reservation_captured, uncollected_micro_usd, refunded_sequence, \
+               idempotency_key, external_ids, reference, metadata, actor, reason, reservation_id, reservation_state, \
+               reservation_held, reservation_captured, uncollected_micro_usd, refunded_sequence, expiry_policy, account_state, debt_limit_micro_usd, \
+               (extract(epoch FROM effective_time) * 1000000)::bigint AS effective_time, \
                (extract(epoch FROM create_time) * 1000000)::bigint AS create_time, \
                (extract(epoch FROM expire_time) * 1000000)::bigint AS expire_time, \
                (extract(epoch FROM close_time) * 1000000)::bigint AS close_time \
@@ -27,6 +28,8 @@ const REFUSALS: &str = "\
         SELECT account_id, idempotency_key, reason, message, metadata, \
                (extract(epoch FROM create_time) * 1000000)::bigint AS create_time FROM refusals \
     ) r";
+const PAYMENTS: &str = "\
+    SELECT json_build_array(external_id, json_build_array(account_id, sequence))::text FROM payments";
 const REPLAYS: &str = "\
     SELECT json_build_array(json_build_array(account_id, idempotency_key), row_to_json(r))::text FROM ( \
         SELECT account_id, idempotency_key, sequence, \
@@ -40,6 +43,8 @@ pub struct Book {
     pub entries: Vec<Entry>,
     pub refusals: Vec<(Name, Refusal)>,
     pub replays: Vec<(Name, Replay)>,
+    /// The names of payments, each with the account and the sequence of its entry.
+    pub payments: Vec<(String, (String, i64))>,
 }
 
 /// A "no" that is remembered.
@@ -63,10 +68,15 @@ impl Book {
     pub async fn read(url: &str) -> Self {
         let mut connection = AsyncPgConnection::establish(url).await.unwrap();
         let entries: Vec<EntryRow> = read(&mut connection, ENTRIES).await;
+        let mut refusals: Vec<(Name, Refusal)> = read(&mut connection, REFUSALS).await;
+        for (_, refusal) in &mut refusals {
+            count_microseconds(&mut refusal.metadata);
+        }
         Self {
             entries: entries.into_iter().map(EntryRow::entry).collect(),
-            refusals: read(&mut connection, REFUSALS).await,
+            refusals,
             replays: read(&mut connection, REPLAYS).await,
+            payments: read(&mut connection, PAYMENTS).await,
         }
     }
 
@@ -95,7 +105,7 @@ struct EntryRow {
     posted_after: i64,
     held_after: i64,
     idempotency_key: Option<String>,
-    external_id: Option<String>,
+    external_ids: Option<Vec<String>>,
     reference: String,
     metadata: Option<Metadata>,
     actor: Option<String>,
@@ -109,6 +119,10 @@ struct EntryRow {
     create_time: i64,
     expire_time: Option<i64>,
     close_time: Option<i64>,
+    effective_time: Option<i64>,
+    expiry_policy: Option<i32>,
+    account_state: Option<i32>,
+    debt_limit_micro_usd: Option<i64>,
 }
 
 impl EntryRow {
@@ -123,14 +137,20 @@ impl EntryRow {
             posted_after: self.posted_after,
             held_after: self.held_after,
             key: self.idempotency_key,
-            external_id: self.external_id,
+            external_ids: self.external_ids.unwrap_or_default(),
             reference: self.reference,
             metadata: self.metadata.unwrap_or_default(),
             actor: self.actor,
             reason: self.reason,
             reservation,
+            uncollected: self.uncollected_micro_usd.unwrap_or_default(),
             refunded_sequence: self.refunded_sequence,
+            settings: self.account_state.map(|state| Settings {
+                state: name(&ACCOUNT_STATES, state),
+                debt_limit: self.debt_limit_micro_usd,
+            }),
             create_time: self.create_time,
+            effective_time: self.effective_time.unwrap_or(self.create_time),
         }
     }
 
@@ -142,9 +162,9 @@ impl EntryRow {
                 held: self.reservation_held?,
                 captured: self.reservation_captured?,
                 expire_time: self.expire_time?,
+                expiry: name(&EXPIRIES, self.expiry_policy?),
                 close_time: self.close_time,
             },
-            uncollected: self.uncollected_micro_usd?,
         })
     }
 }

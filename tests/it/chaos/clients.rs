@@ -17,7 +17,7 @@ use tonic::{Response, Status};
 use super::{
     history::{Found, History, Seen},
     operations::{Accounts, changed},
-    wording::{Outcome, Told, failure, send, timed},
+    wording::{Outcome, Told, count_microseconds, failure, send, timed},
 };
 use crate::{
     model::Call,
@@ -230,7 +230,10 @@ impl Caller {
         self.seen(account, sent, answer, |found| {
             let found = found.map(|response| match response.outcome.expect("an outcome") {
                 get_operation_response::Outcome::Applied(entry) => Found::Applied(entry),
-                get_operation_response::Outcome::Refused(refusal) => Found::Refused(refusal),
+                get_operation_response::Outcome::Refused(mut refusal) => {
+                    count_microseconds(&mut refusal.metadata);
+                    Found::Refused(refusal)
+                }
             });
             Seen::Operation { key: key.to_owned(), found }
         })

@@ -83,7 +83,7 @@ pub enum Seen {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "plain data, and little of it")]
 pub enum Found {
-    Applied(proto::Entry),
+    Applied(proto::Applied),
     Refused(proto::Refusal),
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
+use billing::grpc::proto;
 use fastrand::Rng;
 
 use super::wording::Told;
-use crate::model::{Call, Metadata, Of, What};
+use crate::model::{Call, Change, Metadata, Of, What};
 
 /// How many accounts there are at any one time.
 const ACCOUNTS: usize = 6;
@@ -16,6 +17,9 @@ const OPERATIONS_PER_ACCOUNT: usize = 150;
 const PAYMENTS: usize = 12;
 const KINDS: [&str; 4] = ["DEPOSIT", "EARNING", "REFERRAL_REWARD", "INVITE_CREDIT"];
 const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+const EXPIRIES: [&str; 2] = ["RELEASE", "CAPTURE"];
+/// What operators make of accounts; `None` changes only the debt limit.
+const STATES: [Option<&str>; 4] = [None, Some("ACTIVE"), Some("FROZEN"), Some("CLOSED")];
 const REFERENCES: [&str; 3] = ["", "", "reservation_refund"];
 
 /// The accounts that operations are asked for in, and what has come of it.
@@ -38,6 +42,8 @@ struct Account {
     answered: Vec<String>,
     /// Whether it was in debt when last heard of.
     is_in_debt: bool,
+    /// Whether an operator had frozen or closed it when last heard of.
+    may_not_spend: bool,
 }
 
 impl Accounts {
@@ -57,10 +63,9 @@ impl Accounts {
         if matches!(what, What::Reserve { .. }) {
             account.reservations.push(key.clone());
         }
-        let has_note = !matches!(what, What::Release { .. } | What::Extend { .. }) && rng.u8(..4) == 0;
+        let has_note = rng.u8(..4) == 0;
         let metadata = if has_note { Metadata::from([("job".into(), key.clone())]) } else { Metadata::new() };
-        let has_reference = !matches!(what, What::Extend { .. });
-        let reference = if has_reference { pick(rng, &REFERENCES) } else { "" };
+        let reference = pick(rng, &REFERENCES);
         Call { account: account.name(), key, what, reference: reference.into(), metadata }
     }
 
@@ -87,6 +92,9 @@ impl Accounts {
         let Some(entry) = told.entry() else { return };
         let balance = entry.balance_after.as_ref();
         account.is_in_debt = balance.is_some_and(|balance| balance.available_micro_usd < 0);
+        if let Some(settings) = &entry.account_settings {
+            account.may_not_spend = settings.state != proto::AccountState::Active as i32;
+        }
         if matches!(call.what, What::Charge { .. } | What::Capture { .. }) {
             account.charges.push((call.key.clone(), entry.sequence));
         }
@@ -96,7 +104,16 @@ impl Accounts {
 impl Account {
     fn new(slot: usize, generation: usize) -> Self {
         let (charges, reservations, answered) = (Vec::new(), Vec::new(), Vec::new());
-        Self { slot, generation, asked: 0, charges, reservations, answered, is_in_debt: false }
+        Self {
+            slot,
+            generation,
+            asked: 0,
+            charges,
+            reservations,
+            answered,
+            is_in_debt: false,
+            may_not_spend: false,
+        }
     }
 
     fn name(&self) -> String {
@@ -105,31 +122,48 @@ impl Account {
 
     /// Mostly anything; but an account in debt may still have reservations that are open.
     fn choose(&self, rng: &mut Rng) -> What {
+        if self.may_not_spend && rng.bool() {
+            return change(rng, Some("ACTIVE"));
+        }
         if self.is_in_debt && rng.bool() {
             return self.extend(rng);
         }
-        match rng.u8(..20) {
+        match rng.u8(..21) {
             0..=3 => self.stripe_deposit(rng),
-            4 => What::Credit { amount: rng.i64(1..=60), kind: pick(rng, &KINDS), external_id: None },
-            5..=7 => What::Charge { amount: rng.i64(1..=40) },
+            4 => What::Credit { amount: rng.i64(1..=60), kind: pick(rng, &KINDS), external_ids: Vec::new() },
+            5..=7 => charge(rng),
             8..=9 => self.refund(rng),
             10 => grant(rng),
-            11..=13 => What::Reserve { amount: rng.i64(1..=40), ttl: Some(lease(rng)) },
+            11..=13 => {
+                What::Reserve { amount: rng.i64(1..=40), ttl: Some(lease(rng)), expiry: pick(rng, &EXPIRIES) }
+            }
             14..=16 => self.capture(rng),
             17 => What::Release { reservation_id: self.reservation(rng) },
+            18 => {
+                let state = rng.choice(STATES).unwrap();
+                change(rng, state)
+            }
             _ => self.extend(rng),
         }
     }
 
-    /// Mostly with the amount that goes with the payment, so that another key that names it is a replay.
+    /// Mostly with the amount that goes with the payment, so that another key that names it is a replay. A payment of the
+    /// account's own has two names, of which mostly one is given; now and then it joins the names of two payments.
     fn stripe_deposit(&self, rng: &mut Rng) -> What {
         let payment = rng.usize(..PAYMENTS);
         let is_shared = rng.u8(..4) == 0;
         let whose = if is_shared { "shared".to_owned() } else { self.slot.to_string() };
-        let external_id = Some(format!("cs-{whose}-{}-{payment}", self.generation));
+        let name = |prefix: &str, payment: usize| format!("{prefix}-{whose}-{}-{payment}", self.generation);
+        let external_ids = match rng.u8(..8) {
+            _ if is_shared => vec![name("cs", payment)],
+            0..=2 => vec![name("cs", payment)],
+            3..=4 => vec![name("pi", payment)],
+            5..=6 => vec![name("cs", payment), name("pi", payment)],
+            _ => vec![name("cs", payment), name("pi", (payment + 1) % PAYMENTS)],
+        };
         let right = i64::try_from(10 + payment).unwrap();
         let amount = if rng.u8(..6) == 0 { right + 1 } else { right };
-        What::Credit { amount, kind: "STRIPE_DEPOSIT", external_id }
+        What::Credit { amount, kind: "STRIPE_DEPOSIT", external_ids }
     }
 
     fn refund(&self, rng: &mut Rng) -> What {
@@ -155,7 +189,8 @@ impl Account {
     fn extend(&self, rng: &mut Rng) -> What {
         let additional = if rng.bool() { rng.i64(1..=20) } else { 0 };
         let ttl = (additional == 0 || rng.bool()).then(|| lease(rng));
-        What::Extend { reservation_id: self.reservation(rng), additional, ttl }
+        let expiry = (rng.u8(..4) == 0).then(|| pick(rng, &EXPIRIES));
+        What::Extend { reservation_id: self.reservation(rng), additional, ttl, expiry }
     }
 
     /// Mostly one of the newest reservations: the others have ended. It may not be there yet.
@@ -170,15 +205,36 @@ pub fn changed(call: &Call) -> Call {
     let mut changed = call.clone();
     match &mut changed.what {
         What::Credit { amount, .. }
-        | What::Charge { amount }
+        | What::Charge { amount, .. }
         | What::Refund { amount, .. }
         | What::AdminCredit { amount, .. }
         | What::Reserve { amount, .. }
         | What::Capture { amount, .. } => *amount += 1,
         What::Extend { additional, .. } => *additional += 1,
-        What::Release { .. } => changed.what = What::Charge { amount: 1 },
+        What::Release { .. } | What::SetAccount(_) => {
+            changed.what = What::Charge { amount: 1, policy: "REJECT" };
+        }
     }
     changed
+}
+
+/// Mostly refused where there is not enough, as by default.
+fn charge(rng: &mut Rng) -> What {
+    let policy = if rng.u8(..4) == 0 { pick(rng, &POLICIES) } else { "REJECT" };
+    What::Charge { amount: rng.i64(1..=40), policy }
+}
+
+/// A decision of an operator, which mostly leaves the account able to spend.
+fn change(rng: &mut Rng, state: Option<&'static str>) -> What {
+    let debt_limit = (state.is_none() || rng.u8(..4) == 0).then(|| *rng.choice(&[-1, 0, 50]).unwrap());
+    let forfeit = (state == Some("CLOSED")).then(|| rng.i64(0..=30));
+    What::SetAccount(Change {
+        state,
+        debt_limit,
+        forfeit,
+        actor: "ann@example.com".into(),
+        reason: "review".into(),
+    })
 }
 
 fn grant(rng: &mut Rng) -> What {

@@ -5,18 +5,21 @@ use std::{
     time::Duration,
 };
 
-use billing::grpc::proto::{self, refund_request::Charge};
+use billing::{
+    accounting,
+    grpc::proto::{self, refund_request::Charge},
+};
 use prost_types::{Duration as Ttl, Timestamp};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    model::{After, Answer, Call, Entry, Of, Reservation, What},
+    model::{After, Answer, Call, Change, Entry, Of, Reservation, Since, What},
     support::Client,
 };
 
 /// The names of the entry types, in the order of their numbers, which begin with 1.
-pub const ENTRY_TYPES: [&str; 13] = [
+pub const ENTRY_TYPES: [&str; 14] = [
     "STRIPE_DEPOSIT",
     "DEPOSIT",
     "EARNING",
@@ -30,9 +33,14 @@ pub const ENTRY_TYPES: [&str; 13] = [
     "RELEASE",
     "EXTEND",
     "EXPIRE",
+    "ACCOUNT_CHANGE",
 ];
 /// The names of the states of a reservation, in the order of their numbers, which begin with 1.
 pub const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
+/// The names of the expiry policies, in the order of their numbers, which begin with 1.
+pub const EXPIRIES: [&str; 2] = ["RELEASE", "CAPTURE"];
+/// The names of the states of an account, in the order of their numbers, which begin with 1.
+pub const ACCOUNT_STATES: [&str; 3] = ["ACTIVE", "FROZEN", "CLOSED"];
 const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
 
 /// The reasons of answers after which nobody knows what happened, beside their codes.
@@ -72,9 +80,8 @@ pub enum Told {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
     pub entry: proto::Entry,
-    pub reservation: Option<proto::Reservation>,
-    pub uncollected: i64,
     pub replayed: bool,
+    pub since: Option<proto::Since>,
 }
 
 impl Told {
@@ -88,11 +95,12 @@ impl Told {
         if let Self::Applied(applied) = self { Some(&applied.entry) } else { None }
     }
 
-    /// As it is given when the same call comes again.
-    pub fn again(&self) -> Self {
+    /// The same, without what depends on when it was given.
+    pub fn lasting(&self) -> Self {
         match self {
             Self::Applied(applied) => {
-                Self::Applied(Box::new(Applied { replayed: true, ..(**applied).clone() }))
+                let entry = applied.entry.clone();
+                Self::Applied(Box::new(Applied { entry, replayed: false, since: None }))
             }
             Self::Refused { .. } | Self::Declined { .. } | Self::KeyReused { .. } | Self::NotFound { .. } => {
                 self.clone()
@@ -102,13 +110,11 @@ impl Told {
 
     /// The model's "yes", in the words of the contract.
     pub fn applied(answer: &Answer) -> Option<Self> {
-        let Answer::Applied { entry, replayed, reservation } = answer else { return None };
-        let uncollected = entry.reservation.as_ref().map_or(0, |after| after.uncollected);
+        let Answer::Applied { entry, since } = answer else { return None };
         Some(Self::Applied(Box::new(Applied {
             entry: entry_message(entry),
-            reservation: reservation.as_ref().map(reservation_message),
-            uncollected,
-            replayed: *replayed,
+            replayed: since.is_some(),
+            since: since.as_ref().map(since_message),
         })))
     }
 }
@@ -117,21 +123,27 @@ impl Told {
 pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outcome {
     let Call { account: account_id, key: idempotency_key, what, reference, metadata } = call.clone();
     match what {
-        What::Credit { amount: amount_micro_usd, kind, external_id } => {
+        What::Credit { amount: amount_micro_usd, kind, external_ids } => {
             let request = proto::CreditRequest {
                 idempotency_key,
                 account_id,
                 amount_micro_usd,
                 entry_type: number(&ENTRY_TYPES, kind),
-                external_id: external_id.unwrap_or_default(),
+                external_ids,
                 reference,
                 metadata,
             };
             outcome(client.credit(timed(request, deadline)).await)
         }
-        What::Charge { amount: amount_micro_usd } => {
-            let request =
-                proto::ChargeRequest { idempotency_key, account_id, amount_micro_usd, reference, metadata };
+        What::Charge { amount: amount_micro_usd, policy } => {
+            let request = proto::ChargeRequest {
+                idempotency_key,
+                account_id,
+                amount_micro_usd,
+                shortfall_policy: number(&POLICIES, policy),
+                reference,
+                metadata,
+            };
             outcome(client.charge(timed(request, deadline)).await)
         }
         What::Refund { amount: amount_micro_usd, of } => {
@@ -157,12 +169,13 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
             };
             outcome(client.admin_credit(timed(request, deadline)).await)
         }
-        What::Reserve { amount: amount_micro_usd, ttl } => {
+        What::Reserve { amount: amount_micro_usd, ttl, expiry } => {
             let request = proto::ReserveRequest {
                 idempotency_key,
                 account_id,
                 amount_micro_usd,
                 ttl: ttl.map(lasting),
+                expiry_policy: number(&EXPIRIES, expiry),
                 reference,
                 metadata,
             };
@@ -174,7 +187,7 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 account_id,
                 reservation_id,
                 amount_micro_usd,
-                overage_policy: number(&POLICIES, policy),
+                shortfall_policy: number(&POLICIES, policy),
                 keep_open,
                 reference,
                 metadata,
@@ -182,18 +195,36 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
             outcome(client.capture(timed(request, deadline)).await)
         }
         What::Release { reservation_id } => {
-            let request = proto::ReleaseRequest { idempotency_key, account_id, reservation_id, reference };
+            let request =
+                proto::ReleaseRequest { idempotency_key, account_id, reservation_id, reference, metadata };
             outcome(client.release(timed(request, deadline)).await)
         }
-        What::Extend { reservation_id, additional: additional_amount_micro_usd, ttl } => {
+        What::Extend { reservation_id, additional: additional_amount_micro_usd, ttl, expiry } => {
             let request = proto::ExtendReservationRequest {
                 idempotency_key,
                 account_id,
                 reservation_id,
                 additional_amount_micro_usd,
                 ttl: ttl.map(lasting),
+                expiry_policy: expiry.map_or(0, |expiry| number(&EXPIRIES, expiry)),
+                reference,
+                metadata,
             };
             outcome(client.extend_reservation(timed(request, deadline)).await)
+        }
+        What::SetAccount(Change { state, debt_limit, forfeit, actor, reason }) => {
+            let request = proto::SetAccountRequest {
+                idempotency_key,
+                account_id,
+                state: state.map_or(0, |state| number(&ACCOUNT_STATES, state)),
+                debt_limit_micro_usd: debt_limit,
+                forfeit_micro_usd: forfeit,
+                actor,
+                reason,
+                reference,
+                metadata,
+            };
+            outcome(client.set_account(timed(request, deadline)).await)
         }
     }
 }
@@ -212,6 +243,13 @@ fn outcome<T: Into<Applied>>(answer: Result<Response<T>, Status>) -> Outcome {
     }
 }
 
+/// Has a refusal tell in microseconds, as the model does, when it was first given.
+pub fn count_microseconds(metadata: &mut BTreeMap<String, String>) {
+    if let Some(time) = metadata.get_mut("refused_time") {
+        *time = accounting::Timestamp::parse(time).expect("a time").unix_micros().to_string();
+    }
+}
+
 /// What an error says.
 pub fn failure(status: &Status) -> Outcome {
     let details = status.get_error_details();
@@ -225,7 +263,8 @@ pub fn failure(status: &Status) -> Outcome {
         };
     };
     let reason = info.reason.clone();
-    let metadata: BTreeMap<_, _> = info.metadata.clone().into_iter().collect();
+    let mut metadata: BTreeMap<_, _> = info.metadata.clone().into_iter().collect();
+    count_microseconds(&mut metadata);
     match (status.code(), reason.as_str()) {
         (Code::FailedPrecondition, "ADMIN_CREDIT_LIMIT") => {
             Outcome::Told(Told::Declined { reason, metadata })
@@ -244,30 +283,27 @@ pub fn failure(status: &Status) -> Outcome {
 }
 
 macro_rules! applied {
-    ($($response:ident { $($field:ident: $name:ident),* }),+ $(,)?) => {
+    ($($response:ident),+ $(,)?) => {
         $(impl From<proto::$response> for Applied {
-            #[allow(clippy::needless_update, reason = "one form for all eight")]
             fn from(response: proto::$response) -> Self {
-                Self {
-                    entry: response.entry.expect("an entry"),
-                    replayed: response.replayed,
-                    $($name: response.$field,)*
-                    ..Self { entry: proto::Entry::default(), replayed: false, reservation: None, uncollected: 0 }
-                }
+                let proto::$response { entry, replayed, since } = response;
+                Self { entry: entry.expect("an entry"), replayed, since }
             }
         })+
     };
 }
-applied! {
-    CreditResponse {},
-    ChargeResponse {},
-    RefundResponse {},
-    AdminCreditResponse {},
-    ReserveResponse { reservation: reservation },
-    CaptureResponse { reservation: reservation, uncollected_micro_usd: uncollected },
-    ReleaseResponse { reservation: reservation },
-    ExtendReservationResponse { reservation: reservation },
-}
+applied!(
+    CreditResponse,
+    ChargeResponse,
+    RefundResponse,
+    AdminCreditResponse,
+    ReserveResponse,
+    CaptureResponse,
+    ReleaseResponse,
+    ExtendReservationResponse,
+    SetAccountResponse,
+    Applied,
+);
 
 /// An entry of the model, as the contract shows it.
 pub fn entry_message(entry: &Entry) -> proto::Entry {
@@ -279,7 +315,7 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
         held_delta_micro_usd: entry.held_delta,
         balance_after: Some(balance_message(entry.posted_after, entry.held_after)),
         idempotency_key: entry.key.clone().unwrap_or_default(),
-        external_id: entry.external_id.clone().unwrap_or_default(),
+        external_ids: entry.external_ids.clone(),
         reference: entry.reference.clone(),
         metadata: entry.metadata.clone(),
         actor: entry.actor.clone().unwrap_or_default(),
@@ -288,12 +324,17 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
         refunded_sequence: entry.refunded_sequence.unwrap_or_default(),
         create_time: Some(timestamp(entry.create_time)),
         caller: String::new(), // nobody has credentials
-        uncollected_micro_usd: entry.reservation.as_ref().map_or(0, |after| after.uncollected),
+        uncollected_micro_usd: entry.uncollected,
+        effective_time: Some(timestamp(entry.effective_time)),
+        account_settings: entry.settings.map(|settings| proto::AccountSettings {
+            state: number(&ACCOUNT_STATES, settings.state),
+            debt_limit_micro_usd: settings.debt_limit,
+        }),
     }
 }
 
 fn status_message(after: &After) -> proto::ReservationStatus {
-    let After { reservation_id, status, uncollected: _ } = after;
+    let After { reservation_id, status } = after;
     proto::ReservationStatus {
         reservation_id: reservation_id.clone(),
         state: number(&STATES, status.state),
@@ -301,6 +342,7 @@ fn status_message(after: &After) -> proto::ReservationStatus {
         captured_micro_usd: status.captured,
         expire_time: Some(timestamp(status.expire_time)),
         close_time: status.close_time.map(timestamp),
+        expiry_policy: number(&EXPIRIES, status.expiry),
     }
 }
 
@@ -315,7 +357,14 @@ pub fn timestamp(micros: i64) -> Timestamp {
     Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
 }
 
-fn reservation_message(reservation: &Reservation) -> proto::Reservation {
+/// A time of the contract in microseconds.
+pub fn micros(time: Option<&Timestamp>) -> i64 {
+    let Timestamp { seconds, nanos } = *time.expect("a time");
+    seconds * 1_000_000 + i64::from(nanos / 1_000)
+}
+
+/// A reservation of the model, as the contract shows it.
+pub fn reservation_message(reservation: &Reservation) -> proto::Reservation {
     let status = &reservation.status;
     proto::Reservation {
         account_id: reservation.account.clone(),
@@ -328,6 +377,15 @@ fn reservation_message(reservation: &Reservation) -> proto::Reservation {
         close_time: status.close_time.map(timestamp),
         reference: reservation.reference.clone(),
         metadata: reservation.metadata.clone(),
+        expiry_policy: number(&EXPIRIES, status.expiry),
+    }
+}
+
+fn since_message(since: &Since) -> proto::Since {
+    proto::Since {
+        read_time: Some(timestamp(since.read_time)),
+        undone_micro_usd: i64::try_from(since.undone).unwrap(),
+        reservation: since.reservation.as_ref().map(reservation_message),
     }
 }
 
@@ -343,7 +401,7 @@ fn lasting(micros: i64) -> Ttl {
     Ttl { seconds, nanos }
 }
 
-fn number(names: &[&str], name: &str) -> i32 {
+pub fn number(names: &[&str], name: &str) -> i32 {
     let index = names.iter().position(|known| *known == name).expect("a name of the contract");
     i32::try_from(index).unwrap() + 1
 }

@@ -54,7 +54,7 @@ async fn a_catch_up_takes_only_the_new_rows_also_those_with_a_lower_id_that_comm
 
     open.batch_execute(&format!("{}COMMIT", settle("'hot', 'times-mixed', 'stripe-once'"))).await.unwrap();
     import_rows(&old, &book, 5).await;
-    let claim = "SELECT count(*) FROM external_credits c JOIN ledger_entries e USING (account_id, sequence)
+    let claim = "SELECT count(*) FROM payments c JOIN ledger_entries e USING (account_id, sequence)
                  WHERE c.external_id = 'cs_late' AND e.create_time = '2025-06-03'";
     assert_eq!(book.number(claim).await, 1, "who claimed first keeps it");
 

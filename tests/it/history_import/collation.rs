@@ -39,9 +39,7 @@ async fn payments_are_claimed_in_the_order_of_the_service() {
     old.run(ROWS).await;
     let mut service = book.connect().await;
     let credit = |payment: &str| {
-        format!(
-            "INSERT INTO external_credits (entry_type, external_id, account_id, sequence) VALUES (1, '{payment}', 'ann', 1)"
-        )
+        format!("INSERT INTO payments (external_id, account_id, sequence) VALUES ('{payment}', 'ann', 1)")
     };
     service.batch_execute(&format!("BEGIN; {}", credit("Y-a"))).await.unwrap();
     let importing = begin_import(old.url(), &book.url);

@@ -44,7 +44,7 @@ const CONTENTS: [(&str, &str); 4] = [
          || CASE WHEN create_time < '2026-01-01' THEN create_time::text ELSE '' END
          || CASE WHEN update_time < '2026-01-01' THEN update_time::text ELSE '' END",
     ),
-    ("external_credits", "t::text"),
+    ("payments", "t::text"),
     ("imported_accounts", "t::text"),
 ];
 

@@ -44,7 +44,7 @@ async fn a_payment_that_an_account_left_out_credited_first_is_claimed_by_who_com
     let book = TestBook::create().await;
     import_some(&old, &book).await;
     for session in ["cs_no_name", "cs_unreadable"] {
-        let claims = format!("SELECT count(*) FROM external_credits WHERE external_id = '{session}'");
+        let claims = format!("SELECT count(*) FROM payments WHERE external_id = '{session}'");
         assert_eq!(book.number(&claims).await, 1, "{session} can be credited once more");
     }
     check_import(&old, &book).await;

@@ -15,7 +15,7 @@ const REGULAR: &str = "^(account-[0-9]+|hot|platform)$";
 const TABLES: [&str; 7] = [
     "accounts",
     "ledger_entries",
-    "external_credits",
+    "payments",
     "imported_accounts",
     "reservations",
     "refusals",

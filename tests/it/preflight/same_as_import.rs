@@ -166,7 +166,7 @@ async fn import(source: &TestBook, book: &TestBook) -> Told {
         .unwrap();
     told.adjustments.retain(|_, sum| *sum != 0);
     let nameless = "SELECT (metadata->>'imported_id')::bigint FROM ledger_entries
-                    WHERE entry_type = 1 AND external_id IS NULL";
+                    WHERE entry_type = 1 AND external_ids IS NULL";
     let nameless: Vec<i64> = dsl::sql::<BigInt>(nameless).load(&mut book.connect().await).await.unwrap();
     told.nameless = BTreeSet::from_iter(nameless);
     told

@@ -1,15 +1,17 @@
 //! Calls in one line, and what they were answered in a form that is easy to compare.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use billing::grpc::proto::{
-    Account, AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, Entry, EntryType,
-    ExtendReservationRequest, GetAccountRequest, GetEntryRequest, GetOperationRequest, GetReservationRequest,
-    ListEntriesRequest, ListEntriesResponse, ListReservationsRequest, ListReservationsResponse,
-    RefundRequest, ReleaseRequest, ReserveRequest, billing_service_client::BillingServiceClient,
+    Account, AccountState, AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, Entry,
+    EntryType, ExtendReservationRequest, FindPaymentRequest, GetAccountRequest, GetEntryRequest,
+    GetOperationRequest, GetReservationRequest, GetStatementRequest, ListAccountsRequest, ListEntriesRequest,
+    ListEntriesResponse, ListReservationsRequest, ListReservationsResponse, RefundRequest, Refusal,
+    ReleaseRequest, ReserveRequest, SetAccountRequest, Since, billing_service_client::BillingServiceClient,
     get_entry_request, get_operation_response::Outcome, refund_request::Charge,
 };
 use prost_types::Timestamp;
+use tokio::{sync::Barrier, task::JoinSet};
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
@@ -52,6 +54,26 @@ pub async fn on_a_served_book(test: impl AsyncFnOnce(&TestBook, Client)) {
     .await;
 }
 
+/// The answers to so many calls at once, in turn through one of two replicas or the other; in the order of the callers.
+pub async fn at_once<T, F>(clients: &[Client; 2], count: usize, call: impl Fn(Client, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let barrier = Arc::new(Barrier::new(count));
+    let mut calls = JoinSet::new();
+    for caller in 0..count {
+        let (call, barrier) = (call(clients[caller % 2].clone(), caller), Arc::clone(&barrier));
+        calls.spawn(async move {
+            barrier.wait().await;
+            (caller, call.await)
+        });
+    }
+    let mut answers = calls.join_all().await;
+    answers.sort_unstable_by_key(|(caller, _)| *caller);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
 /// A deposit.
 pub fn deposit(account: &str, key: &str, micro_usd: i64) -> CreditRequest {
     CreditRequest {
@@ -67,7 +89,7 @@ pub fn deposit(account: &str, key: &str, micro_usd: i64) -> CreditRequest {
 pub fn stripe_deposit(account: &str, key: &str, micro_usd: i64, session: &str) -> CreditRequest {
     CreditRequest {
         entry_type: EntryType::StripeDeposit.into(),
-        external_id: session.into(),
+        external_ids: vec![session.into()],
         ..deposit(account, key, micro_usd)
     }
 }
@@ -148,13 +170,40 @@ pub fn extend(account: &str, key: &str, reservation: &str, additional: i64) -> E
         account_id: account.into(),
         reservation_id: reservation.into(),
         additional_amount_micro_usd: additional,
-        ttl: None,
+        ..Default::default()
+    }
+}
+
+/// A decision about the state of an account.
+pub fn set_account(account: &str, key: &str, state: AccountState) -> SetAccountRequest {
+    SetAccountRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        state: state.into(),
+        actor: "ann@example.com".into(),
+        reason: "a dispute".into(),
+        ..Default::default()
     }
 }
 
 /// A look at an account as it is now.
 pub fn get_account(account: &str) -> GetAccountRequest {
     GetAccountRequest { account_id: account.into(), as_of: None }
+}
+
+/// The first page of accounts whose ids begin so.
+pub fn list_accounts(prefix: &str) -> ListAccountsRequest {
+    ListAccountsRequest { account_id_prefix: prefix.into(), ..Default::default() }
+}
+
+/// The statement of all that has happened in an account.
+pub fn get_statement(account: &str) -> GetStatementRequest {
+    GetStatementRequest { account_id: account.into(), ..Default::default() }
+}
+
+/// A question for the entry of a payment, by one of its names.
+pub fn find_payment(external_id: &str) -> FindPaymentRequest {
+    FindPaymentRequest { external_id: external_id.into() }
 }
 
 /// A look at one entry.
@@ -213,6 +262,25 @@ pub async fn available(client: &mut Client, account: &str) -> i64 {
 /// What became of a key.
 pub async fn outcome(client: &mut Client, account: &str, key: &str) -> Outcome {
     client.get_operation(get_operation(account, key)).await.unwrap().into_inner().outcome.unwrap()
+}
+
+/// The entry of a key that was applied, and what has happened since.
+pub async fn applied(client: &mut Client, account: &str, key: &str) -> (Entry, Since) {
+    match outcome(client, account, key).await {
+        Outcome::Applied(applied) => {
+            assert!(applied.replayed, "{applied:?}");
+            (applied.entry.expect("an entry"), applied.since.expect("what has happened since"))
+        }
+        Outcome::Refused(refusal) => panic!("{refusal:?}"),
+    }
+}
+
+/// The answer to a key that was refused.
+pub async fn refusal(client: &mut Client, account: &str, key: &str) -> Refusal {
+    match outcome(client, account, key).await {
+        Outcome::Refused(refusal) => refusal,
+        Outcome::Applied(applied) => panic!("{applied:?}"),
+    }
 }
 
 /// All pages of a list of entries.
@@ -296,20 +364,40 @@ pub fn is_too_late<T: std::fmt::Debug>(answer: Result<T, Status>) -> bool {
     true
 }
 
-/// The entry of an answer, and whether it was a replay.
+/// What every answer of a method that moves or holds money has.
 pub trait Answer {
-    /// Takes them out.
-    fn answered(self) -> (Entry, bool);
+    /// The entry, and what has happened since, if it was a replay: no other answer says so.
+    fn entry_and_since(self) -> (Entry, Option<Since>);
+
+    /// The entry, and whether it was a replay.
+    fn answered(self) -> (Entry, bool)
+    where
+        Self: Sized,
+    {
+        let (entry, since) = self.entry_and_since();
+        (entry, since.is_some())
+    }
 }
 
 macro_rules! answers {
     ($($response:ident),+) => {
         $(impl Answer for Result<tonic::Response<billing::grpc::proto::$response>, Status> {
-            fn answered(self) -> (Entry, bool) {
+            fn entry_and_since(self) -> (Entry, Option<Since>) {
                 let response = self.expect("an answer").into_inner();
-                (response.entry.expect("an entry"), response.replayed)
+                assert_eq!(response.since.is_some(), response.replayed, "{response:?}");
+                (response.entry.expect("an entry"), response.since)
             }
         })+
     };
 }
-answers!(CreditResponse, ChargeResponse, RefundResponse, AdminCreditResponse);
+answers!(
+    CreditResponse,
+    ChargeResponse,
+    RefundResponse,
+    AdminCreditResponse,
+    ReserveResponse,
+    CaptureResponse,
+    ReleaseResponse,
+    ExtendReservationResponse,
+    SetAccountResponse
+);

@@ -22,12 +22,52 @@ const NEVER: &[(&str, &str)] = &[
         "SELECT count(*) FROM ledger_entries e LEFT JOIN accounts a USING (account_id) WHERE a.account_id IS NULL",
     ),
     (
-        "an entry whose balance is not the running sum, or that is older than the one before it",
+        "an entry whose balance is not the running sum, or that was written or took effect before the one before it",
         "SELECT count(*) FROM (
              SELECT *, sum(amount_micro_usd) OVER w AS posted, sum(held_delta_micro_usd) OVER w AS held,
-                    lag(create_time) OVER w AS time_before
+                    lag(create_time) OVER w AS time_before,
+                    coalesce(effective_time, create_time) AS effective,
+                    lag(coalesce(effective_time, create_time)) OVER w AS effective_before
              FROM ledger_entries WINDOW w AS (PARTITION BY account_id ORDER BY sequence)
-         ) e WHERE e.posted_after <> e.posted OR e.held_after <> e.held OR e.create_time < e.time_before",
+         ) e WHERE e.posted_after <> e.posted OR e.held_after <> e.held OR e.create_time < e.time_before
+                OR e.effective < e.effective_before OR e.effective > e.create_time",
+    ),
+    (
+        "an entry that took effect before it was written, but is no end of a lease, or that is one and did not",
+        "SELECT count(*) FROM ledger_entries WHERE idempotency_key IS NOT NULL
+         AND (coalesce(effective_time, create_time)
+                  <> CASE WHEN starts_with(idempotency_key, 'billing/expire/') THEN expire_time ELSE create_time END
+              OR starts_with(idempotency_key, 'billing/expire/') AND close_time <> expire_time)",
+    ),
+    (
+        "an account whose state or debt limit is not what its newest change says",
+        "SELECT count(*) FROM accounts a LEFT JOIN LATERAL (
+             SELECT account_state, debt_limit_micro_usd FROM ledger_entries e
+             WHERE e.account_id = a.account_id AND e.entry_type = 14 ORDER BY sequence DESC LIMIT 1
+         ) e ON true
+         WHERE (a.state, a.debt_limit_micro_usd)
+                   IS DISTINCT FROM (coalesce(e.account_state, 1), e.debt_limit_micro_usd)",
+    ),
+    (
+        "a closed account with an open reservation",
+        "SELECT count(*) FROM accounts a WHERE a.state = 3 AND (a.held_micro_usd <> 0
+             OR EXISTS (SELECT FROM reservations v WHERE v.account_id = a.account_id AND v.state = 1))",
+    ),
+    (
+        "a decision about an account that moved money other than all of it, to close the account",
+        "SELECT count(*) FROM ledger_entries
+         WHERE entry_type = 14 AND amount_micro_usd <> 0 AND (account_state <> 3 OR posted_after <> 0)",
+    ),
+    (
+        "something that was spent of an account while it was frozen or closed",
+        "SELECT count(*) FROM ledger_entries e CROSS JOIN LATERAL (
+             SELECT account_state FROM ledger_entries c
+             WHERE c.account_id = e.account_id AND c.entry_type = 14 AND c.sequence < e.sequence
+             ORDER BY c.sequence DESC LIMIT 1
+         ) c
+         WHERE c.account_state <> 1 AND e.idempotency_key IS NOT NULL
+           AND (e.entry_type IN (6, 9) OR e.entry_type = 12 AND e.held_delta_micro_usd > 0
+                OR c.account_state = 3 AND e.entry_type NOT IN (7, 14))",
     ),
     (
         "more refunded than was charged",
@@ -46,13 +86,23 @@ const NEVER: &[(&str, &str)] = &[
          ) k GROUP BY account_id, idempotency_key HAVING count(*) > 1",
     ),
     (
-        // History from before this ledger may repeat a payment, which one of its entries claims.
-        "a payment that is credited without a claim, claimed without a credit, or credited twice",
-        "SELECT count(*) FROM external_credits c FULL JOIN (
-             SELECT * FROM ledger_entries WHERE external_id IS NOT NULL
-         ) e ON (c.entry_type, c.external_id, c.account_id, c.sequence)
-              = (e.entry_type, e.external_id, e.account_id, e.sequence)
-         WHERE e.sequence IS NULL OR (c.sequence IS NULL AND e.idempotency_key IS NOT NULL)",
+        // History from before this ledger may repeat a payment, whose name one of its entries has.
+        "a name of a payment that does not lead to the entry that gives it",
+        "SELECT count(*) FROM ledger_entries e CROSS JOIN unnest(e.external_ids) AS n(external_id)
+         LEFT JOIN payments p USING (external_id)
+         WHERE p.sequence IS NULL
+            OR e.idempotency_key IS NOT NULL AND (p.account_id, p.sequence) <> (e.account_id, e.sequence)",
+    ),
+    (
+        "a name of a payment that neither its entry gives nor a later key that was answered with it",
+        "SELECT count(*) FROM payments p LEFT JOIN ledger_entries e USING (account_id, sequence)
+         WHERE e.external_ids IS NULL OR NOT (p.external_id = ANY(e.external_ids) OR EXISTS (
+             SELECT FROM external_replays x WHERE (x.account_id, x.sequence) = (p.account_id, p.sequence)))",
+    ),
+    (
+        "an entry whose names of a payment are not sorted and distinct",
+        "SELECT count(*) FROM ledger_entries e
+         WHERE e.external_ids <> ARRAY(SELECT DISTINCT n COLLATE \"C\" FROM unnest(e.external_ids) n ORDER BY 1)",
     ),
     (
         "an account that holds other than its open reservations do",
@@ -69,19 +119,24 @@ const NEVER: &[(&str, &str)] = &[
         "a reservation that is not as its entries say",
         "SELECT count(*) FROM reservations v FULL JOIN (
              SELECT account_id, reservation_id, sum(held_delta_micro_usd) AS held, sum(-amount_micro_usd) AS captured,
-                    (array_agg(reservation_state ORDER BY sequence DESC))[1] AS state, min(sequence) AS sequence
-             FROM ledger_entries WHERE reservation_id IS NOT NULL GROUP BY 1, 2
+                    (array_agg(reservation_state ORDER BY sequence DESC))[1] AS state, min(sequence) AS sequence,
+                    (array_agg(expiry_policy ORDER BY sequence DESC))[1] AS expiry_policy,
+                    max(sequence) FILTER (WHERE reservation_state <> 1 AND reservation_state <> state_before) AS ended_by
+             FROM (SELECT *, lag(reservation_state::int, 1, 1) OVER w AS state_before FROM ledger_entries
+                   WHERE reservation_id IS NOT NULL
+                   WINDOW w AS (PARTITION BY account_id, reservation_id ORDER BY sequence)) s
+             GROUP BY 1, 2
          ) e USING (account_id, reservation_id)
-         WHERE (v.amount_micro_usd, v.captured_micro_usd, v.state, v.sequence)
-                   IS DISTINCT FROM (e.held, e.captured, e.state, e.sequence)",
+         WHERE (v.amount_micro_usd, v.captured_micro_usd, v.state, v.sequence, v.expiry_policy, v.close_sequence)
+                   IS DISTINCT FROM (e.held, e.captured, e.state, e.sequence, e.expiry_policy, e.ended_by)",
     ),
     (
-        "an account that came below zero other than by a capture, or by history",
+        "an account that came below zero other than by a charge, a capture, or history",
         "SELECT count(*) FROM (
              SELECT *, lag(posted_after - held_after, 1, 0) OVER w AS available_before
              FROM ledger_entries WINDOW w AS (PARTITION BY account_id ORDER BY sequence)
          ) e WHERE posted_after - held_after < least(available_before, 0)
-               AND entry_type <> 10 AND idempotency_key IS NOT NULL",
+               AND entry_type NOT IN (6, 10) AND idempotency_key IS NOT NULL",
     ),
 ];
 

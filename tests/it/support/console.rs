@@ -26,9 +26,16 @@ pub fn without_times(text: &str) -> String {
     let blanked = text.lines().map(|line| match line.split_once("Time\": \"") {
         Some((name, _)) => format!("{name}Time\""),
         None if line.ends_with(" entries per second") => "entries per second".to_owned(),
-        None => line.trim_end().to_owned(),
+        None => without_refused_time(line.trim_end()),
     });
     blanked.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+/// The line with the time of a refusal blanked, which stands among the metadata of an error.
+fn without_refused_time(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("refused_time\":") else { return line.to_owned() };
+    let after = rest.splitn(3, '"').nth(2).unwrap_or_default();
+    format!("{before}refused_time\":{after}")
 }
 
 /// The part of a page below a heading, up to the next heading of any kind.

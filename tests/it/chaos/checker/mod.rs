@@ -5,6 +5,7 @@
 mod order;
 mod reads;
 mod replay;
+mod since;
 #[cfg(test)]
 mod tests;
 
@@ -43,11 +44,13 @@ type Expected = BTreeMap<Name, Told>;
 pub fn check(records: &Records, book: &Book, limits: Limits) -> Verdicts {
     let mut verdicts = Verdicts::default();
     let index = index(book);
+    let journals = book.journals();
     let expected = replay::journals(records, book, limits, &mut verdicts);
     for (name, operation) in &records.operations {
         let held = index.get(name).map_or(&[][..], Vec::as_slice);
         check_operation(name, operation, held, &mut verdicts);
-        check_answers(name, operation, expected.get(name), &mut verdicts);
+        let journal = journals.get(name.0.as_str()).map_or(&[][..], Vec::as_slice);
+        check_answers(name, operation, expected.get(name), journal, &mut verdicts);
         check_not_found(name, operation, records, &mut verdicts);
         check_declined(name, operation, limits, &mut verdicts);
     }
@@ -97,11 +100,17 @@ fn check_operation(name: &Name, operation: &Operation, held: &[&dyn fmt::Debug],
 }
 
 /// Every answer is the one that the model gives, and says rightly whether it was given before.
-fn check_answers(name: &Name, operation: &Operation, expected: Option<&Told>, verdicts: &mut Verdicts) {
+fn check_answers(
+    name: &Name,
+    operation: &Operation,
+    expected: Option<&Told>,
+    journal: &[&Entry],
+    verdicts: &mut Verdicts,
+) {
     let Some(expected) = expected else { return };
     let mut firsts = 0;
     for (attempt, told) in operation.standing() {
-        if told.again() != expected.again() {
+        if told.lasting() != expected.lasting() {
             let found = report(name, operation, &format!("the book makes it {expected:?}"));
             // The entry of the answer is not there, whatever else is.
             let is_lost = is_of_another_entry(told, expected);
@@ -111,6 +120,10 @@ fn check_answers(name: &Name, operation: &Operation, expected: Option<&Told>, ve
         firsts += usize::from(!applied.replayed);
         if !says_rightly_whether_it_is_a_replay(operation, attempt, applied) {
             let found = "an answer says wrongly whether it was given before";
+            verdicts.unexplained.push(report(name, operation, found));
+        }
+        if !since::fits(applied, journal) {
+            let found = "an answer says wrongly what has happened since";
             verdicts.unexplained.push(report(name, operation, found));
         }
     }
@@ -147,6 +160,7 @@ fn check_not_found(name: &Name, operation: &Operation, records: &Records, verdic
                 | What::Extend { reservation_id: key, .. },
                 "RESERVATION_NOT_FOUND",
             ) => !was_applied(records, &(name.0.clone(), key.clone()), attempt.sent),
+            (What::SetAccount(_), "ACCOUNT_NOT_FOUND") => newest_told(records, &name.0, attempt.sent) == 0,
             (What::Refund { of: Of::Sequence(sequence), .. }, "CHARGE_NOT_FOUND") => {
                 newest_told(records, &name.0, attempt.sent) < *sequence
             }
@@ -195,14 +209,14 @@ fn check_strangers(records: &Records, index: &Index, verdicts: &mut Verdicts) {
 
 /// Every payment was credited once.
 fn check_payments(book: &Book, verdicts: &mut Verdicts) {
-    let mut credited: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
+    let mut credited: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in &book.entries {
-        if let Some(external_id) = &entry.external_id {
-            credited.entry((entry.entry_type, external_id)).or_default().push(entry);
+        for external_id in &entry.external_ids {
+            credited.entry(external_id).or_default().push(entry);
         }
     }
-    for ((kind, external_id), entries) in credited.into_iter().filter(|(_, entries)| entries.len() > 1) {
-        verdicts.doubled.push(format!("{kind} {external_id}: credited by {entries:?}"));
+    for (external_id, entries) in credited.into_iter().filter(|(_, entries)| entries.len() > 1) {
+        verdicts.doubled.push(format!("{external_id}: credited by {entries:?}"));
     }
 }
 

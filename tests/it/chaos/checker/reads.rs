@@ -1,18 +1,16 @@
 //! Reads: nothing that was shown at any time contradicts the book, or what had been told before.
 
-use std::collections::BTreeMap;
-
 use billing::grpc::proto;
 
 use super::{
     super::{
         book::Book,
         history::{Found, Read, Records, Seen},
-        wording::{Told, balance_message, entry_message, timestamp},
+        wording::{ACCOUNT_STATES, Told, balance_message, entry_message, number, timestamp},
     },
-    Expected, Verdicts, newest_told,
+    Expected, Verdicts, newest_told, since,
 };
-use crate::model::Entry;
+use crate::model::{Entry, reservations_of, settings_of};
 
 /// Judges every read.
 pub(super) fn check(records: &Records, book: &Book, expected: &Expected, verdicts: &mut Verdicts) {
@@ -21,7 +19,7 @@ pub(super) fn check(records: &Records, book: &Book, expected: &Expected, verdict
         let journal = journals.get(read.account.as_str()).map_or(&[][..], Vec::as_slice);
         let fits = match &read.seen {
             Seen::Operation { key, found } => {
-                check_operation(read, key, found.as_ref(), records, expected, verdicts);
+                check_operation(read, key, found.as_ref(), journal, records, expected, verdicts);
                 continue;
             }
             Seen::Page(page) => page_fits(page, journal, newest_told(records, &read.account, read.sent)),
@@ -43,6 +41,7 @@ fn check_operation(
     read: &Read,
     key: &str,
     found: Option<&Found>,
+    journal: &[&Entry],
     records: &Records,
     expected: &Expected,
     verdicts: &mut Verdicts,
@@ -54,7 +53,10 @@ fn check_operation(
             return verdicts.lost.push(format!("{name:?}: it was told, and then not found: {operation:?}"));
         }
         (None, _) => true,
-        (Some(Found::Applied(entry)), Some(Told::Applied(applied))) => *entry == applied.entry,
+        (Some(Found::Applied(found)), Some(Told::Applied(applied))) => {
+            let newest_told = newest_told(records, &read.account, read.sent);
+            found.entry.as_ref() == Some(&applied.entry) && since::fits_read(found, newest_told, journal)
+        }
         (Some(Found::Refused(refusal)), Some(Told::Refused { reason, message, metadata })) => {
             (refusal.code, &refusal.reason, &refusal.message, &refusal.metadata)
                 == (9, reason, message, metadata)
@@ -94,25 +96,30 @@ fn account_fits(
         return false;
     };
     let after_last = &journal[..usize::try_from(last.sequence).unwrap()];
+    let settings = settings_of(after_last);
     account.last_sequence >= newest_told
         && account.create_time == Some(timestamp(first.create_time))
         && account.update_time == Some(timestamp(last.create_time))
-        && held_between(after_last, clock)
-            .into_iter()
-            .any(|held| account.balance == Some(balance_message(last.posted_after, held)))
+        && account.state == number(&ACCOUNT_STATES, settings.state)
+        && account.debt_limit_micro_usd == settings.debt_limit
+        && moved_between(after_last, clock).into_iter().any(|(captured, held)| {
+            account.balance == Some(balance_message(last.posted_after - captured, held))
+        })
 }
 
-/// What reservations may have held between two times of the clock: a lease that ran out in between may count or not.
-fn held_between(journal: &[&Entry], (from, until): (i64, i64)) -> Vec<i64> {
-    let mut open = BTreeMap::new();
-    for after in journal.iter().filter_map(|entry| entry.reservation.as_ref()) {
-        open.insert(&after.reservation_id, after.status);
-    }
-    open.retain(|_, status| status.state == "OPEN");
-    let held_at =
-        |time: i64| open.values().filter(|status| status.expire_time > time).map(|status| status.held).sum();
-    let ends = open.values().map(|status| status.expire_time).filter(|end| (from..=until).contains(end));
-    [from].into_iter().chain(ends).map(held_at).collect()
+/// What the ends of leases may have captured between two times of the clock, and what reservations still held: a lease that
+/// ran out in between may count or not.
+fn moved_between(journal: &[&Entry], (from, until): (i64, i64)) -> Vec<(i64, i64)> {
+    let mut open = reservations_of(journal);
+    open.retain(|reservation| reservation.status.state == "OPEN");
+    let at = |time: i64| {
+        let ended = open.iter().map(|reservation| (reservation.status, reservation.clone().at(time).status));
+        ended.fold((0, 0), |(captured, held), (before, after)| {
+            (captured + after.captured - before.captured, held + after.held)
+        })
+    };
+    let ends = open.iter().map(|reservation| reservation.status.expire_time);
+    [from].into_iter().chain(ends.filter(|end| (from..=until).contains(end))).map(at).collect()
 }
 
 fn at<'a>(journal: &[&'a Entry], sequence: i64) -> Option<&'a Entry> {

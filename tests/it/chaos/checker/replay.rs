@@ -15,8 +15,8 @@ use super::{
 };
 use crate::model::{Answer, Call, Entry, Limits, Model, What};
 
-/// Who was credited for each payment, by its kind and id.
-type Credited<'a> = BTreeMap<(&'a str, &'a str), &'a Entry>;
+/// The entry of each payment, by its names.
+type Credited<'a> = BTreeMap<&'a str, &'a Entry>;
 
 /// Replays all journals, and returns what each key has to be answered.
 pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts: &mut Verdicts) -> Expected {
@@ -37,8 +37,13 @@ pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts:
 }
 
 fn credited<'book>(book: &'book Book) -> Credited<'book> {
-    let credit = |entry: &'book Entry| Some(((entry.entry_type, entry.external_id.as_deref()?), entry));
-    book.entries.iter().filter_map(credit).collect()
+    let entries: BTreeMap<_, _> =
+        book.entries.iter().map(|entry| ((entry.account.as_str(), entry.sequence), entry)).collect();
+    let payments = book.payments.iter();
+    let entry = |account: &'book str, sequence| entries.get(&(account, sequence)).copied();
+    payments
+        .filter_map(|(name, (account, sequence))| Some((name.as_str(), entry(account, *sequence)?)))
+        .collect()
 }
 
 /// What each account was answered without an entry of its own, as far as it was asked for.
@@ -91,7 +96,7 @@ impl Answered<'_> {
                 let Refusal { reason, message, metadata, .. } = (*refusal).clone();
                 Some(Told::Refused { reason, message, metadata })
             }
-            (Self::Before(replay), Answer::Applied { entry, replayed: true, .. })
+            (Self::Before(replay), Answer::Applied { entry, since: Some(_) })
                 if replay.sequence == entry.sequence =>
             {
                 Told::applied(verdict)
@@ -114,12 +119,13 @@ impl<'a> Journal<'a> {
     /// Tells the model which of the payments that are named here were credited to others. When, only the database knows.
     fn know_payments(&mut self, credited: &Credited) {
         for unwritten in &self.unwritten {
-            let What::Credit { kind, external_id: Some(external_id), .. } = &unwritten.call.what else {
-                continue;
-            };
-            let Some(entry) = credited.get(&(*kind, external_id)) else { continue };
-            let Some(call) = self.call(entry).filter(|call| call.account != self.account) else { continue };
-            self.model.call(entry.create_time, call);
+            let What::Credit { external_ids, .. } = &unwritten.call.what else { continue };
+            for external_id in external_ids {
+                let entry = credited.get(external_id.as_str());
+                if let Some(entry) = entry.filter(|entry| entry.account != self.account) {
+                    self.model.know_payment(external_id, entry);
+                }
+            }
         }
     }
 
@@ -147,7 +153,7 @@ impl<'a> Journal<'a> {
 
     /// Has the model write what the book has next: an expiry by itself, all else because it was asked for.
     fn write(&mut self, entry: &Entry) -> Option<Answer> {
-        if entry.entry_type == "EXPIRE" {
+        if entry.key.as_ref().is_some_and(|key| key.starts_with("billing/")) {
             self.model.lapse(self.account, entry.create_time);
             return None;
         }

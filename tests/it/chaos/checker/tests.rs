@@ -28,7 +28,7 @@ impl Scenario {
         let model = Model::new(LIMITS, &[], 0);
         let mut scenario = Self { model, records: Records::default(), book: Book::default(), moment: 0 };
         let deposit =
-            |amount| What::Credit { amount, kind: "STRIPE_DEPOSIT", external_id: Some("cs-1".into()) };
+            |amount| What::Credit { amount, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-1".into()] };
         let capture = |amount| What::Capture {
             reservation_id: "hold".into(),
             amount,
@@ -37,17 +37,18 @@ impl Scenario {
         };
         scenario.ask(100, "acme", "deposit", deposit(50));
         scenario.ask(110, "acme", "deposit-again", deposit(50));
-        scenario.ask(120, "acme", "charge", What::Charge { amount: 20 });
-        scenario.ask(130, "acme", "great-charge", What::Charge { amount: 100 });
+        scenario.ask(120, "acme", "charge", charge(20));
+        scenario.ask(130, "acme", "great-charge", charge(100));
         scenario.ask(140, "acme", "refund", What::Refund { amount: 5, of: Of::Key("charge".into()) });
         scenario.ask(150, "acme", "great-refund", What::Refund { amount: 50, of: Of::Sequence(2) });
-        scenario.ask(160, "acme", "hold", What::Reserve { amount: 10, ttl: Some(40) });
+        scenario.ask(160, "acme", "hold", What::Reserve { amount: 10, ttl: Some(40), expiry: "RELEASE" });
         scenario.ask(170, "acme", "capture", capture(4));
-        scenario.ask(210, "acme", "charge-after-expiry", What::Charge { amount: 1 });
+        scenario.ask(210, "acme", "charge-after-expiry", charge(1));
         scenario.ask(220, "acme", "late-capture", capture(1));
         scenario.ask(230, "bolt", "deposit", deposit(50));
-        scenario.ask(240, "acme", "last-charge", What::Charge { amount: 2 });
+        scenario.ask(240, "acme", "last-charge", charge(2));
         scenario.book.entries = scenario.model.entries("acme").into_iter().cloned().collect();
+        scenario.book.payments = vec![("cs-1".into(), ("acme".into(), 1))];
         scenario
     }
 
@@ -59,7 +60,7 @@ impl Scenario {
         if let Answer::Refused { reason, metadata } = &answer {
             let (reason, message, metadata) = ((*reason).to_owned(), String::new(), metadata.clone());
             self.book.refusals.push((name.clone(), Refusal { reason, message, metadata, create_time: time }));
-        } else if let Answer::Applied { entry, replayed: true, .. } = &answer {
+        } else if let Answer::Applied { entry, since: Some(_) } = &answer {
             self.book.replays.push((name.clone(), Replay { sequence: entry.sequence, create_time: time }));
         }
         let operation = Operation { call, attempts: Vec::new() };
@@ -94,6 +95,12 @@ impl Scenario {
             panic!("unanswered")
         };
         told.clone()
+    }
+
+    /// What an operation is answered when it comes again at a time.
+    fn again(&mut self, time: i64, key: &str) -> Told {
+        let call = self.operation("acme", key).call.clone();
+        told(&self.model.verdict(time, &call))
     }
 
     fn entry(&mut self, key: &str) -> &mut Entry {
@@ -132,6 +139,10 @@ impl Scenario {
     }
 }
 
+fn charge(amount: i64) -> What {
+    What::Charge { amount, policy: "REJECT" }
+}
+
 fn told(answer: &Answer) -> Told {
     match answer {
         Answer::Applied { .. } => Told::applied(answer).unwrap(),
@@ -150,7 +161,8 @@ fn told(answer: &Answer) -> Told {
 #[test]
 fn a_history_that_fits_is_clean() {
     let mut scenario = Scenario::new();
-    let [replay, refusal] = ["charge", "great-charge"].map(|key| scenario.told("acme", key).again());
+    let replay = scenario.again(250, "charge");
+    let refusal = scenario.told("acme", "great-charge");
     scenario.call("acme", "charge", Outcome::Told(replay));
     scenario.call("acme", "great-charge", Outcome::Told(refusal));
     let verdicts = scenario.check();
@@ -208,7 +220,7 @@ fn a_key_that_is_both_applied_and_refused_is_doubled() {
 fn a_payment_credited_under_two_keys_is_doubled() {
     let mut scenario = Scenario::new();
     scenario.double("deposit").key = Some("deposit-again".into());
-    scenario.is_doubled("STRIPE_DEPOSIT cs-1:");
+    scenario.is_doubled("cs-1: credited by");
 }
 
 #[test]
@@ -268,7 +280,12 @@ fn a_refusal_with_a_wrong_figure_or_at_a_wrong_time_is_unexplained() {
 #[test]
 fn a_refusal_may_stand_anywhere_among_the_entries_of_its_time() {
     let mut scenario = Scenario::new();
-    scenario.refusal("great-charge").create_time = 140; // before the refund, which is of that time, too
+    let refusal = scenario.refusal("great-charge");
+    refusal.create_time = 140; // before the refund, which is of that time, too
+    refusal.metadata.insert("refused_time".into(), "140".into());
+    let Refusal { reason, message, metadata, .. } = refusal.clone();
+    let told = Outcome::Told(Told::Refused { reason, message, metadata });
+    scenario.operation("acme", "great-charge").attempts[0].outcome = told;
     assert!(scenario.check().are_clean(), "{}", scenario.check());
 }
 
@@ -276,15 +293,15 @@ fn a_refusal_may_stand_anywhere_among_the_entries_of_its_time() {
 fn a_payment_refused_though_nobody_was_credited_for_it_is_unexplained() {
     let mut scenario = Scenario::new();
     let call = &mut scenario.operation("bolt", "deposit").call;
-    call.what = What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_id: Some("cs-2".into()) };
+    call.what = What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-2".into()] };
     scenario.is_unexplained("EXTERNAL_ID_CONFLICT");
 }
 
 #[test]
 fn an_answer_that_differs_from_the_book_or_from_another_is_unexplained() {
     let mut scenario = Scenario::new();
-    let Told::Applied(mut applied) = scenario.told("acme", "capture").again() else { panic!("refused") };
-    applied.reservation.as_mut().unwrap().amount_micro_usd += 1;
+    let Told::Applied(mut applied) = scenario.again(250, "capture") else { panic!("refused") };
+    applied.entry.reservation.as_mut().unwrap().amount_micro_usd += 1;
     scenario.call("acme", "capture", Outcome::Told(Told::Applied(applied)));
     scenario.is_unexplained("acme capture:");
 
@@ -297,16 +314,41 @@ fn an_answer_that_differs_from_the_book_or_from_another_is_unexplained() {
 #[test]
 fn an_answer_that_says_wrongly_whether_it_is_a_replay_is_unexplained() {
     let mut scenario = Scenario::new();
-    let replay = scenario.told("acme", "charge").again();
+    let replay = scenario.again(250, "charge");
     scenario.operation("acme", "charge").attempts[0].outcome = Outcome::Told(replay);
     scenario.is_unexplained("acme charge:");
 
     // The call before it had no answer, and may have been the first.
     let mut scenario = Scenario::new();
-    let replay = scenario.told("acme", "charge").again();
+    let replay = scenario.again(250, "charge");
     scenario.unanswer("acme", "charge");
     scenario.call("acme", "charge", Outcome::Told(replay));
     assert!(scenario.check().are_clean(), "{}", scenario.check());
+}
+
+#[test]
+fn a_replay_that_says_wrongly_what_has_happened_since_is_unexplained() {
+    type Change = fn(&mut proto::Since);
+    let refunds: Change = |since| since.undone_micro_usd -= 1;
+    let time: Change = |since| since.read_time.as_mut().unwrap().nanos = 130_000; // before the refund
+    let hold: Change = |since| since.reservation.as_mut().unwrap().captured_micro_usd -= 1;
+    let missing: Change = |since| since.reservation = None;
+    for (key, change) in [("charge", refunds), ("charge", time), ("hold", hold), ("hold", missing)] {
+        let mut scenario = Scenario::new();
+        let replay = scenario.again(250, key);
+        scenario.call("acme", key, Outcome::Told(replay.clone()));
+        assert!(scenario.check().are_clean(), "{}", scenario.check());
+
+        let Told::Applied(mut applied) = replay else { panic!("refused") };
+        change(applied.since.as_mut().unwrap());
+        scenario.call("acme", key, Outcome::Told(Told::Applied(applied.clone())));
+        scenario.is_unexplained("what has happened since");
+
+        let mut scenario = Scenario::new();
+        let found = proto::Applied { entry: Some(applied.entry), replayed: true, since: applied.since };
+        scenario.read("acme", Seen::Operation { key: key.into(), found: Some(Found::Applied(found)) });
+        scenario.is_unexplained("a read shows");
+    }
 }
 
 #[test]
@@ -359,13 +401,13 @@ fn an_answer_that_the_contract_does_not_have_is_unexplained() {
 fn a_misused_key_that_is_not_called_so_is_unexplained() {
     let mut scenario = Scenario::new();
     let mut call = scenario.operation("acme", "charge").call.clone();
-    call.what = What::Charge { amount: 21 };
+    call.what = charge(21);
     let fields = ["amount_micro_usd".to_owned()].into();
     let outcome = Outcome::Told(Told::KeyReused { method: "Charge".into(), fields });
     scenario.records.misuses.push(Misuse { call: call.clone(), outcome });
     assert!(scenario.check().are_clean(), "{}", scenario.check());
 
-    let outcome = Outcome::Told(scenario.told("acme", "charge").again());
+    let outcome = Outcome::Told(scenario.again(250, "charge"));
     scenario.records.misuses.push(Misuse { call, outcome });
     scenario.is_unexplained("misuse");
 }
@@ -373,10 +415,14 @@ fn a_misused_key_that_is_not_called_so_is_unexplained() {
 #[test]
 fn an_operation_that_was_shown_and_is_not_in_the_book_is_lost() {
     let mut scenario = Scenario::new();
-    let Told::Applied(applied) = scenario.told("acme", "last-charge") else { panic!("refused") };
+    let Told::Applied(applied) = scenario.again(250, "last-charge") else { panic!("refused") };
     scenario.unanswer("acme", "last-charge");
     scenario.book.entries.pop();
-    let found = Some(Found::Applied(applied.entry));
+    let found = Some(Found::Applied(proto::Applied {
+        entry: Some(applied.entry),
+        replayed: true,
+        since: applied.since,
+    }));
     scenario.read("acme", Seen::Operation { key: "last-charge".into(), found });
     scenario.is_lost("last-charge");
 }
@@ -429,6 +475,8 @@ fn an_account_with_a_balance_that_it_never_had_is_unexplained() {
             last_sequence: 4,
             create_time: entry(0).create_time,
             update_time: entry(3).create_time,
+            state: 1,
+            debt_limit_micro_usd: None,
         }
     };
     for (held, clock) in [(10, (170, 180)), (10, (190, 210)), (0, (190, 210)), (0, (200, 210))] {

@@ -1,0 +1,14 @@
+//! What has happened since an operation was applied.
+
+use super::{MicroUsd, Reservation, Timestamp};
+
+/// What has happened since an entry was written: a replay repeats the entry, and tells beside it what is true now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    /// When this was true, by the database's clock.
+    pub read_time: Timestamp,
+    /// The sum of the refunds of a debit; zero for any other entry.
+    pub undone: MicroUsd,
+    /// The reservation that the entry concerns, as it stands at [`Self::read_time`].
+    pub reservation: Option<Reservation>,
+}
