@@ -55,15 +55,18 @@ func run(client pb.BillingServiceClient, from, jobs int) error {
 	return nil
 }
 
-// charge takes money for a job. Its key is the job's name, so calling again charges nothing more.
+// charge takes money for a job, then does it. Its key is the job's name, so calling again charges nothing more.
 func charge(ctx context.Context, client pb.BillingServiceClient, job int) error {
 	answer, err := client.Charge(ctx, &pb.ChargeRequest{
 		IdempotencyKey: fmt.Sprintf("job-%d", job),
 		AccountId:      "go-example",
 		AmountMicroUsd: 60,
 	})
-	if err == nil {
+	if err == nil && workIsDue(answer) {
+		// The work itself goes here. It may have been begun before, by a process that died.
 		fmt.Printf("job-%d: entry %d, replayed: %t\n", job, answer.GetEntry().GetSequence(), answer.GetReplayed())
+	} else if err == nil {
+		fmt.Printf("job-%d: was given back, so there is nothing to do\n", job)
 	}
 	return err
 }

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import grpc
-from billing.v1 import billing_pb2_grpc
+from billing.v1 import billing_pb2, billing_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -101,6 +101,18 @@ class Client:
                     raise Unsettled(error) from error
             time.sleep(pause)
             number += 1
+
+
+def work_is_due(answer) -> bool:
+    """Whether to do the work that an operation pays for. After a replay only if nothing of the operation has been given back,
+    and its reservation, if it is about one, is still open."""
+    if not answer.replayed:
+        return True
+    has_ended = (
+        answer.since.HasField("reservation")
+        and answer.since.reservation.state != billing_pb2.RESERVATION_STATE_OPEN
+    )
+    return answer.since.undone_micro_usd == 0 and not has_ended
 
 
 def pause_seconds(number: int, error: grpc.RpcError) -> float:

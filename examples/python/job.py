@@ -1,23 +1,28 @@
-"""A job: holds money, works while it renews its lease and raises its hold, then captures what was used."""
+"""A job: holds money, works while it renews its lease and raises its hold, then captures what was used. It works
+neither for nothing nor twice: only while its reservation is open."""
 
 from collections.abc import Iterable
 
 from billing.v1 import billing_pb2
-from billing_client import Client
+from billing_client import Client, work_is_due
 from google.protobuf import duration_pb2
 
 # How long the hold outlives a worker that died.
 LEASE = duration_pb2.Duration(seconds=60)
 
 
-def run(client: Client, account: str, job: str, estimate: int, parts: Iterable[int]) -> billing_pb2.CaptureResponse:
+def run(
+    client: Client, account: str, job: str, estimate: int, parts: Iterable[int]
+) -> billing_pb2.CaptureResponse | None:
     """Runs a job whose parts cost so many micro-USD each. May be run again under its name after a crash: the keys are the
-    same then, as long as the parts are."""
+    same then, as long as the parts are. None if the job had ended before: it was captured, released or too late."""
     names = {"account_id": account, "reservation_id": job}
-    client.call(
+    reserved = client.call(
         "Reserve",
         billing_pb2.ReserveRequest(idempotency_key=job, account_id=account, amount_micro_usd=estimate, ttl=LEASE),
     )
+    if not work_is_due(reserved):
+        return None
     held, used = estimate, 0
     try:
         for number, cost in enumerate(parts, 1):
@@ -27,20 +32,24 @@ def run(client: Client, account: str, job: str, estimate: int, parts: Iterable[i
             client.call(
                 "ExtendReservation",
                 billing_pb2.ExtendReservationRequest(
-                    idempotency_key=f"{job}-extend-{number}", additional_amount_micro_usd=more, ttl=LEASE, **names
+                    idempotency_key=f"{job}-extend-{number}",
+                    additional_amount_micro_usd=more,
+                    ttl=LEASE,
+                    expiry_policy=billing_pb2.EXPIRY_POLICY_CAPTURE,  # work was done: who dies now does not give it away
+                    **names,
                 ),
             )
             held += more
     except Exception:
         if used == 0:
             client.call("Release", billing_pb2.ReleaseRequest(idempotency_key=f"{job}-release", **names))
-        raise  # with something used, the hold stays until this runs again or its lease runs out
+        raise  # with something used, the hold stays until this runs again, or is charged at the end of its lease
     return client.call(
         "Capture",
         billing_pb2.CaptureRequest(
             idempotency_key=f"{job}-capture",
             amount_micro_usd=used,
-            overage_policy=billing_pb2.OVERAGE_POLICY_COLLECT_AVAILABLE,
+            shortfall_policy=billing_pb2.SHORTFALL_POLICY_COLLECT_AVAILABLE,
             **names,
         ),
     )

@@ -36,6 +36,7 @@ def payment(account: str, session: str) -> dict:
         "data": {
             "object": {
                 "id": session,
+                "payment_intent": session.replace("cs_", "pi_"),
                 "client_reference_id": account,
                 "amount_total": 100,
                 "currency": "usd",

@@ -8,9 +8,10 @@ from unittest.mock import patch
 
 import billing_client
 import grpc
+import job
 import webhook
 from billing.v1 import billing_pb2, billing_pb2_grpc
-from billing_client import Client, Refused, Unsettled, connect
+from billing_client import Client, Refused, Unsettled, connect, work_is_due
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -173,7 +174,62 @@ class WebhookTest(unittest.TestCase):
         request = webhook.credit_request(session)
         self.assertEqual(request, webhook.credit_request(dict(session)))
         self.assertEqual(request.amount_micro_usd, 1_000_000)
-        self.assertEqual((request.idempotency_key, request.external_id), ("stripe-cs_1", "cs_1"))
+        self.assertEqual(request.idempotency_key, "stripe-cs_1")
+        self.assertEqual(request.external_ids, ["cs_1", "pi_1"])
+        del session["payment_intent"]
+        self.assertEqual(webhook.credit_request(session).external_ids, ["cs_1"])
+
+
+class WorkTest(unittest.TestCase):
+    ENDED = (
+        billing_pb2.RESERVATION_STATE_CAPTURED,
+        billing_pb2.RESERVATION_STATE_RELEASED,
+        billing_pb2.RESERVATION_STATE_EXPIRED,
+    )
+
+    def test_work_is_due_until_something_was_given_back(self):
+        self.assertTrue(work_is_due(billing_pb2.ChargeResponse()))
+        for undone in (0, 1):
+            since = billing_pb2.Since(undone_micro_usd=undone)
+            answer = billing_pb2.ChargeResponse(replayed=True, since=since)
+            self.assertEqual(work_is_due(answer), undone == 0)
+
+    def run_job(self, reserved: billing_pb2.ReserveResponse) -> tuple[list[int], list]:
+        """The parts that were worked on, and the requests."""
+        worked, requests = [], []
+
+        def parts():
+            for cost in (3, 4):
+                worked.append(cost)
+                yield cost
+
+        class Answering:
+            def call(self, method, request):
+                requests.append(request)
+                return reserved if method == "Reserve" else billing_pb2.CaptureResponse()
+
+        job.run(Answering(), "ann", "job-1", 5, parts())
+        return worked, requests
+
+    def reserved_before(self, state: int) -> billing_pb2.ReserveResponse:
+        since = billing_pb2.Since(reservation=billing_pb2.Reservation(state=state))
+        return billing_pb2.ReserveResponse(replayed=True, since=since)
+
+    def test_a_job_works_while_its_reservation_is_open(self):
+        for reserved in (billing_pb2.ReserveResponse(), self.reserved_before(billing_pb2.RESERVATION_STATE_OPEN)):
+            worked, requests = self.run_job(reserved)
+            self.assertEqual((worked, len(requests)), ([3, 4], 4))
+
+    def test_a_job_that_has_ended_is_not_worked_on_again(self):
+        for state in self.ENDED:
+            worked, requests = self.run_job(self.reserved_before(state))
+            self.assertEqual((worked, len(requests)), ([], 1), state)
+
+    def test_a_hold_for_work_that_was_done_is_charged_if_nobody_ends_it(self):
+        _, (reserve, *extensions, _) = self.run_job(billing_pb2.ReserveResponse())
+        self.assertEqual(reserve.expiry_policy, billing_pb2.EXPIRY_POLICY_UNSPECIFIED)
+        for extension in extensions:
+            self.assertEqual(extension.expiry_policy, billing_pb2.EXPIRY_POLICY_CAPTURE)
 
 
 if __name__ == "__main__":

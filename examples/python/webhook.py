@@ -34,5 +34,5 @@ def credit_request(session: dict) -> billing_pb2.CreditRequest:
         account_id=session["client_reference_id"],
         amount_micro_usd=session["amount_total"] * MICRO_USD_PER_CENT,
         entry_type=billing_pb2.ENTRY_TYPE_STRIPE_DEPOSIT,
-        external_id=session["id"],
+        external_ids=filter(None, [session["id"], session.get("payment_intent")]),  # found by either: FindPayment
     )

@@ -2,15 +2,18 @@
 //!
 //!     cargo run --example job -- job-4711 http://127.0.0.1:50051
 //!
-//! Run it again with the same name, also after it was killed: nothing is charged twice.
+//! Run it again with the same name, also after it was killed: nothing is charged twice, and nothing is done twice once it was
+//! charged. If it dies when work has been done, what it holds is charged at the end of its lease.
 
 use std::time::Duration;
 
 use billing_client::{
     Failure, Policy, RetryingClient, endpoint,
     proto::{
-        CaptureRequest, CreditRequest, EntryType, ExtendReservationRequest, OveragePolicy, ReserveRequest,
+        CaptureRequest, CreditRequest, EntryType, ExpiryPolicy, ExtendReservationRequest, ReserveRequest,
+        ShortfallPolicy,
     },
+    work_is_due,
 };
 
 /// How long the hold outlives a worker that died. Each part of the work renews it.
@@ -47,15 +50,21 @@ async fn deposit(client: &RetryingClient, job: &str) -> Result<(), Failure> {
 }
 
 async fn run(client: &RetryingClient, job: &str) -> Result<(), Failure> {
-    client.reserve(reservation(job)).await?;
+    let reserved = client.reserve(reservation(job)).await?;
+    if !work_is_due(reserved.since.as_ref()) {
+        let reservation = reserved.since.and_then(|since| since.reservation).unwrap_or_default();
+        println!("{job} has ended before: {}", reservation.state().as_str_name());
+        return Ok(());
+    }
     let mut used = 0;
     for part in 1..=3 {
         used += work().await;
         client.extend_reservation(renewal(job, part)).await?;
     }
     let captured = client.capture(capture(job, used)).await?;
+    let uncollected = captured.entry.unwrap_or_default().uncollected_micro_usd;
     let answered = if captured.replayed { "had charged" } else { "charged" };
-    println!("{answered} {used} micro-USD for {job}, {} not collected", captured.uncollected_micro_usd);
+    println!("{answered} {} micro-USD for {job}, {uncollected} not collected", used - uncollected);
     Ok(())
 }
 
@@ -80,8 +89,9 @@ fn renewal(job: &str, part: u32) -> ExtendReservationRequest {
         idempotency_key: format!("{job}-extend-{part}"),
         account_id: ACCOUNT.into(),
         reservation_id: job.into(),
-        additional_amount_micro_usd: 0,
         ttl: Some(LEASE),
+        expiry_policy: ExpiryPolicy::Capture.into(), // work was done: who dies now does not give it away
+        ..Default::default()
     }
 }
 
@@ -91,7 +101,7 @@ fn capture(job: &str, used: i64) -> CaptureRequest {
         account_id: ACCOUNT.into(),
         reservation_id: job.into(),
         amount_micro_usd: used,
-        overage_policy: OveragePolicy::CollectAvailable.into(),
+        shortfall_policy: ShortfallPolicy::CollectAvailable.into(),
         ..Default::default()
     }
 }

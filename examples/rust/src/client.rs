@@ -120,10 +120,18 @@ methods! {
     capture(CaptureRequest) -> CaptureResponse;
     /// Frees what a reservation holds.
     release(ReleaseRequest) -> ReleaseResponse;
-    /// Raises a hold, or renews a lease, or both.
+    /// Raises a hold, renews a lease, or says what becomes of the hold when it expires.
     extend_reservation(ExtendReservationRequest) -> ExtendReservationResponse;
+    /// Freezes, reopens or closes an account, or gives it a debt limit of its own.
+    set_account(SetAccountRequest) -> SetAccountResponse;
     /// The balance of an account.
     get_account(GetAccountRequest) -> GetAccountResponse;
+    /// A page of all accounts.
+    list_accounts(ListAccountsRequest) -> ListAccountsResponse;
+    /// The statement of an account over a period.
+    get_statement(GetStatementRequest) -> GetStatementResponse;
+    /// The entry of a payment.
+    find_payment(FindPaymentRequest) -> FindPaymentResponse;
     /// One entry of an account's journal.
     get_entry(GetEntryRequest) -> GetEntryResponse;
     /// A page of an account's journal.

@@ -5,7 +5,7 @@
 //! before the first call.
 //!
 //! ```no_run
-//! use billing_client::{Failure, Policy, RetryingClient, endpoint, proto::ChargeRequest};
+//! use billing_client::{Failure, Policy, RetryingClient, endpoint, proto::ChargeRequest, work_is_due};
 //!
 //! # async fn charge() -> Result<(), Box<dyn std::error::Error>> {
 //! let replicas = [endpoint("http://billing-0:50051")?, endpoint("http://billing-1:50051")?];
@@ -17,7 +17,8 @@
 //!     ..Default::default()
 //! };
 //! match client.charge(request).await {
-//!     Ok(charged) => println!("charged by entry {}", charged.entry.unwrap_or_default().sequence),
+//!     Ok(charged) if work_is_due(charged.since.as_ref()) => println!("charged: do the work"),
+//!     Ok(_) => println!("charged before, and refunded since: there is nothing to do"),
 //!     Err(Failure::Answered(status)) => println!("no, and it stays no: {}", status.message()),
 //!     Err(Failure::Unsettled(status)) => println!("call again later with the same key: {status}"),
 //! }
@@ -27,9 +28,11 @@
 
 mod client;
 mod retry;
+mod work;
 
 pub use client::{RetryingClient, endpoint};
 pub use retry::{Failure, Policy, Try, reason, retry};
+pub use work::work_is_due;
 
 /// The messages and the plain client of `proto/billing/v1`.
 #[allow(
