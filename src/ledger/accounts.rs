@@ -60,7 +60,7 @@ macro_rules! accounts_now {
     () => {
         concat!(
             "a.posted_micro_usd - lapsed.captured, a.held_micro_usd - lapsed.held, a.last_sequence, a.create_time, \
-                 a.update_time, a.state, a.debt_limit_micro_usd FROM accounts a ",
+                 a.update_time, coalesce((a.settings).state, 1::smallint), (a.settings).debt_limit_micro_usd FROM accounts a ",
             lapsed!("greatest(statement_timestamp(), a.update_time)"),
             "WHERE a.last_sequence > 0"
         )

@@ -97,7 +97,7 @@ statement! {
         -> (AccountColumns, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
-             state, debt_limit_micro_usd FROM accounts \
+             coalesce((settings).state, 1::smallint), (settings).debt_limit_micro_usd FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
      ) AS locked"
 }
@@ -108,7 +108,7 @@ statement! {
         -> (AccountColumns, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
-             state, debt_limit_micro_usd FROM accounts \
+             coalesce((settings).state, 1::smallint), (settings).debt_limit_micro_usd FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE SKIP LOCKED\
      ) AS locked"
 }
@@ -264,7 +264,7 @@ statement! {
         states: i16 => SmallInt,
         debt_limits: Option<i64> => Nullable<BigInt>,
     } -> BigInt,
-    "UPDATE accounts a SET state = s.state, debt_limit_micro_usd = s.debt_limit \
+    "UPDATE accounts a SET settings = ROW(s.state, s.debt_limit)::settings \
      FROM unnest({}, {}, {}) AS s(account_id, state, debt_limit) WHERE a.account_id = s.account_id RETURNING 1::bigint"
 }
 

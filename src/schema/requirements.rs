@@ -146,8 +146,7 @@ const SERVE: [Right; 6] = [
             "create_time",
             "update_time",
             "next_expire_time",
-            "state",
-            "debt_limit_micro_usd",
+            "settings",
         ],
     ),
     (

@@ -40,7 +40,7 @@ const SOURCES: [(Source, &str, &str); 10] = [
         Source::Accounts,
         "accounts_by_id",
         "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
-             next_expire_time, state, debt_limit_micro_usd \
+             next_expire_time, coalesce((settings).state, 1::smallint), (settings).debt_limit_micro_usd \
          FROM accounts WHERE {accounts} ORDER BY account_id",
     ),
     (

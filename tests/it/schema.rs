@@ -192,6 +192,7 @@ async fn the_journal_refuses_entries_that_can_never_be() {
             ("entry_type = 6, amount_micro_usd = 0", "ledger_entries_signs"),
             ("entry_type = 6, amount_micro_usd = 1, uncollected_micro_usd = 5", "ledger_entries_signs"),
             ("account_state = 2", "ledger_entries_facts"),
+            ("debt_limit_micro_usd = 5", "ledger_entries_facts"),
             (decision, "ledger_entries_facts"),
             (&format!("{decision}, account_state = 4"), "account_state"),
             (&format!("{decision}, account_state = 2, held_delta_micro_usd = 5"), "ledger_entries_signs"),

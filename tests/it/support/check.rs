@@ -45,12 +45,12 @@ const NEVER: &[(&str, &str)] = &[
              SELECT account_state, debt_limit_micro_usd FROM ledger_entries e
              WHERE e.account_id = a.account_id AND e.entry_type = 14 ORDER BY sequence DESC LIMIT 1
          ) e ON true
-         WHERE (a.state, a.debt_limit_micro_usd)
+         WHERE (coalesce((a.settings).state, 1), (a.settings).debt_limit_micro_usd)
                    IS DISTINCT FROM (coalesce(e.account_state, 1), e.debt_limit_micro_usd)",
     ),
     (
         "a closed account with an open reservation",
-        "SELECT count(*) FROM accounts a WHERE a.state = 3 AND (a.held_micro_usd <> 0
+        "SELECT count(*) FROM accounts a WHERE (a.settings).state = 3 AND (a.held_micro_usd <> 0
              OR EXISTS (SELECT FROM reservations v WHERE v.account_id = a.account_id AND v.state = 1))",
     ),
     (
