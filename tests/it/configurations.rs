@@ -1,7 +1,7 @@
 //! Replicas with different configurations: what was answered stays answered, and what one of them does not allow is not
 //! remembered.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use billing::{
     accounting::{MicroUsd, Ttl},
@@ -10,7 +10,6 @@ use billing::{
         ShortfallPolicy, Since,
     },
 };
-use tokio::{sync::Barrier, task::JoinSet};
 use tonic::{Code, Response, Status};
 
 use crate::support::{
@@ -152,20 +151,15 @@ async fn callers_of_both_replicas_at_once_have_one_answer_or_none() {
     on_a_book(async |book| {
         let replicas = replicas(book).await;
         replicas[0].client().await.credit(deposit("ann", "order-1", 10_000)).await.answered();
+        let clients = [replicas[0].client().await, replicas[1].client().await];
         for round in 0..10 {
             let key = format!("r-{round}");
-            let mut calls = JoinSet::new();
-            let barrier = Arc::new(Barrier::new(32));
-            for caller in 0..32 {
-                let (mut client, key) = (replicas[caller % 2].client().await, key.clone());
-                let barrier = Arc::clone(&barrier);
-                calls.spawn(async move {
-                    barrier.wait().await;
-                    client.reserve(reserve(&key, 2 * HOUR)).await
-                });
-            }
+            let answers = at_once(&clients, 32, |mut client, _| {
+                let request = reserve(&key, 2 * HOUR);
+                async move { client.reserve(request).await }
+            });
             let mut firsts = 0;
-            for answer in calls.join_all().await {
+            for answer in answers.await {
                 match answer {
                     Ok(answer) => firsts += u32::from(!answer.into_inner().replayed),
                     Err(status) => assert_eq!(wrong_fields::<()>(Err(status)), ["ttl"]),

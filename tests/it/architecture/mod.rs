@@ -180,7 +180,7 @@ const NOT_IN_TESTS: [(&str, &[&str]); 11] = [
     (".join()", &["support/waiting.rs"]), // of a thread
     (".output()", &[]),
     (".status().unwrap()", &[]),
-    (".wait()", &["configurations.rs", "idempotency.rs", "metrics.rs", "support/process.rs"]), // for a barrier; after SIGKILL
+    (".wait()", &["idempotency.rs", "metrics.rs", "support/calls.rs", "support/process.rs"]), // for a barrier; after SIGKILL
     (".wait_with_output()", &["support/waiting.rs"]),
     (".recv()", &[]),
     ("read_to_string(&mut", &[]),
