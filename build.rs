@@ -29,6 +29,7 @@ fn compile_contract() -> anyhow::Result<()> {
     tonic_prost_build::configure()
         .btree_map(".")
         .build_transport(false)
+        .extern_path(".google.rpc", "::tonic_types::pb")
         .codec_path("crate::grpc::codec::SmallMessages")
         .compile_fds(descriptors)?;
     Ok(())

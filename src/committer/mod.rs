@@ -123,6 +123,14 @@ impl Committer {
     /// # Errors
     /// When the queue is full, the service is shutting down, or the book could not be written.
     pub async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        self.enqueue(command)?.answer().await
+    }
+
+    /// Queues an operation, behind all that were queued before on its account.
+    ///
+    /// # Errors
+    /// When the queue is full, or the service is shutting down.
+    pub fn enqueue(&self, command: Command) -> Result<Submitted, SubmitError> {
         let (reply, answer) = oneshot::channel();
         let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
         let account_id = command.account_id().clone();
@@ -131,7 +139,21 @@ impl Committer {
             QueueError::Closed => SubmitError::Closed,
         })?;
         self.metrics.queued();
-        answer.await.unwrap_or(Err(SubmitError::WriterFailed))
+        Ok(Submitted(answer))
+    }
+}
+
+/// An operation in the queue. If this is dropped before it is taken, it is not carried out.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Result<Outcome, SubmitError>>);
+
+impl Submitted {
+    /// Its answer, once it is durable.
+    ///
+    /// # Errors
+    /// When the book could not be written.
+    pub async fn answer(self) -> Result<Outcome, SubmitError> {
+        self.0.await.unwrap_or(Err(SubmitError::WriterFailed))
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) enum Failure {
     HalfSent,
     /// The caller aborted its request.
     BrokenOff,
-    /// The request is too large.
-    RequestTooLarge,
+    /// The request is larger than so many bytes.
+    RequestTooLarge(usize),
     /// The metadata is too large.
     MetadataTooLarge,
     /// The request is not a valid message of the method.

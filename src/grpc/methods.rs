@@ -19,10 +19,12 @@ pub(super) struct Rpc {
     pub(super) writes: bool,
     /// Whether it answers with a page of a list.
     pub(super) is_list: bool,
+    /// Whether it carries out a list of operations of the other methods, each of which needs its own role.
+    pub(super) is_batch: bool,
 }
 
 /// Every method of the ledger.
-pub(super) const METHODS: [Rpc; 18] = [
+pub(super) const METHODS: [Rpc; 19] = [
     writes("Credit", &[Role::Coordinator]),
     writes("Charge", &[Role::Coordinator]),
     writes("Refund", &[Role::Coordinator]),
@@ -32,6 +34,7 @@ pub(super) const METHODS: [Rpc; 18] = [
     writes("Release", &[Role::Coordinator]),
     writes("ExtendReservation", &[Role::Coordinator]),
     writes("SetAccount", &[Role::Admin]),
+    Rpc { is_batch: true, ..writes("Apply", &[Role::Coordinator, Role::Admin]) },
     reads("GetAccount"),
     lists("ListAccounts"),
     reads("GetStatement"),
@@ -44,11 +47,11 @@ pub(super) const METHODS: [Rpc; 18] = [
 ];
 
 const fn writes(name: &'static str, roles: &'static [Role]) -> Rpc {
-    Rpc { name, roles, writes: true, is_list: false }
+    Rpc { name, roles, writes: true, is_list: false, is_batch: false }
 }
 
 const fn reads(name: &'static str) -> Rpc {
-    Rpc { name, roles: ANY_ROLE, writes: false, is_list: false }
+    Rpc { name, roles: ANY_ROLE, writes: false, is_list: false, is_batch: false }
 }
 
 const fn lists(name: &'static str) -> Rpc {
@@ -63,7 +66,11 @@ const OTHER: Method = Method { grpc_service: "other", grpc_method: "other" };
 
 /// The method of the ledger with a path.
 pub(super) fn rpc(path: &str) -> Option<Rpc> {
-    let name = path.strip_prefix(LEDGER)?;
+    named(path.strip_prefix(LEDGER)?)
+}
+
+/// The method of the ledger with a name.
+pub(super) fn named(name: &str) -> Option<Rpc> {
     METHODS.into_iter().find(|rpc| rpc.name == name)
 }
 

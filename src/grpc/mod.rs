@@ -11,6 +11,7 @@ mod fuzz;
 mod health;
 mod layers;
 mod methods;
+mod places;
 pub mod proto;
 mod server;
 mod service;

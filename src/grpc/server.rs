@@ -9,7 +9,7 @@ use tonic_health::pb::health_server::HealthServer;
 pub use tonic::transport::Error as ServeError;
 
 use super::{
-    connection::{ConnectionSettings, REQUEST_BYTES_MAX, Tls, accept, bounded},
+    connection::{APPLY_BYTES_MAX, ConnectionSettings, Tls, accept, bounded},
     health::Health,
     layers::{Gates, Observers},
     proto::{self, billing_service_server::BillingServiceServer},
@@ -51,7 +51,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let billing = BillingServiceServer::new(BillingService::new(committer, ledger, metrics.clone()))
-        .max_decoding_message_size(REQUEST_BYTES_MAX);
+        .max_decoding_message_size(APPLY_BYTES_MAX); // the layers know the limit of each method
     let incoming = accept(listener, settings.connections, settings.tls);
     let observers = Arc::new(Observers::new(settings.credentials.clone(), metrics));
     let gates = Gates::new(settings.credentials);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    connection::{METADATA_BYTES_MAX, REQUEST_BYTES_MAX},
+    connection::METADATA_BYTES_MAX,
     failure::{Denial, Failure, names},
 };
 
@@ -49,8 +49,8 @@ impl From<Failure> for Status {
             // The status is that of any deadline, but the caller was late, not the service.
             Failure::HalfSent => of_caller(Code::Cancelled, Self::from(Failure::DeadlineExceeded)),
             Failure::BrokenOff => status(Code::Cancelled, "CANCELLED", "the request was broken off", []),
-            Failure::RequestTooLarge => {
-                let message = format!("the request is larger than {REQUEST_BYTES_MAX} bytes");
+            Failure::RequestTooLarge(bytes_max) => {
+                let message = format!("the request is larger than {bytes_max} bytes");
                 status(Code::InvalidArgument, "REQUEST_TOO_LARGE", message, [])
             }
             Failure::MetadataTooLarge => {
@@ -350,7 +350,7 @@ mod tests {
             (Failure::BrokenOff, Code::Cancelled, "CANCELLED"),
             (Failure::CompressionUnsupported, Unimplemented, "COMPRESSION_UNSUPPORTED"),
             (Failure::CompressionUndeclared, Internal, "COMPRESSION_UNDECLARED"),
-            (Failure::RequestTooLarge, InvalidArgument, "REQUEST_TOO_LARGE"),
+            (Failure::RequestTooLarge(5), InvalidArgument, "REQUEST_TOO_LARGE"),
             (Failure::MetadataTooLarge, InvalidArgument, "METADATA_TOO_LARGE"),
             (Failure::RequestMalformed, InvalidArgument, "REQUEST_MALFORMED"),
             (Failure::Unimplemented, Unimplemented, "UNIMPLEMENTED"),

@@ -9,8 +9,8 @@ use std::{
 };
 
 use billing::grpc::proto::{
-    AccountState, CaptureRequest, ExtendReservationRequest, GetEntryRequest, GetReservationRequest,
-    ReleaseRequest, ReserveRequest,
+    AccountState, ApplyRequest, CaptureRequest, ExtendReservationRequest, GetEntryRequest,
+    GetReservationRequest, ReleaseRequest, ReserveRequest,
 };
 use tonic::{
     Code, Request, Status,
@@ -68,6 +68,7 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
         extend_reservation(ExtendReservationRequest::default());
         admin_credit(grant("ann", "grant-1", 5));
         set_account(set_account("ann", "decision-1", AccountState::Active));
+        apply(ApplyRequest::default());
     }
     verdicts
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod accounting_properties;
+mod apply;
 mod architecture;
 mod audit;
 mod audit_properties;

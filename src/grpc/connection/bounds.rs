@@ -6,6 +6,8 @@ use tonic::transport::Server;
 
 /// The largest request: its largest fields at their limits, with room to spare.
 pub(crate) const REQUEST_BYTES_MAX: usize = 256 * 1024;
+/// The largest list of operations.
+pub(crate) const APPLY_BYTES_MAX: usize = 1024 * 1024;
 /// The largest metadata of a call: names and values, as HTTP/2 counts them.
 pub(crate) const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// What HTTP/2 accepts of it. Beyond that a call gets no gRPC status, so a client cannot tell that it must not retry.
@@ -36,7 +38,7 @@ pub(super) const WATCHES_PER_CONNECTION_MAX: usize = 8;
 /// Unread pages per connection.
 pub(super) const PAGES_PER_CONNECTION_MAX: usize = 4;
 /// Bytes of buffered requests per connection, beyond what is free.
-pub(super) const BYTES_PER_CONNECTION_MAX: usize = 1024 * 1024;
+pub(super) const BYTES_PER_CONNECTION_MAX: usize = 2 * APPLY_BYTES_MAX;
 
 /// A server without services that enforces the bounds.
 pub(crate) fn bounded(connections: ConnectionSettings) -> Server {

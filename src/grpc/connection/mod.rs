@@ -8,7 +8,7 @@ mod tls;
 pub(crate) use accept::accept;
 pub use accept::listen;
 pub use bounds::ConnectionSettings;
-pub(crate) use bounds::{METADATA_BYTES_MAX, REQUEST_BYTES_MAX, bounded};
+pub(crate) use bounds::{APPLY_BYTES_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX, bounded};
 pub(crate) use peer::Peer;
 pub use tls::Tls;
 pub(crate) use tls::{ClientCertificate, ClientChain};

@@ -10,7 +10,11 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body, codegen::http};
 
-use crate::{access::Caller, accounting::CallerName, grpc::failure::Failure};
+use crate::{
+    access::Caller,
+    accounting::CallerName,
+    grpc::{failure::Failure, places::Places},
+};
 
 /// The most calls in progress of one caller: half of the reads that may wait for a connection, and an eighth of all calls.
 const CALLS_PER_CALLER_MAX: usize = 2_048;
@@ -23,11 +27,13 @@ impl CallerShares {
     /// A place among the calls of its caller. Without credentials there are no callers to tell apart.
     pub(crate) fn place<B>(
         &self,
-        request: &http::Request<B>,
+        request: &mut http::Request<B>,
     ) -> Result<Option<OwnedSemaphorePermit>, Failure> {
         let Some(caller) = request.extensions().get::<Caller>() else { return Ok(None) };
-        let place = self.places(&caller.name).try_acquire_owned();
-        place.map(Some).map_err(|_| Failure::TooManyCalls)
+        let places = Places::new(self.places(&caller.name));
+        let place = places.take(1)?;
+        request.extensions_mut().insert(places);
+        Ok(Some(place))
     }
 
     fn places(&self, caller: &CallerName) -> Arc<Semaphore> {

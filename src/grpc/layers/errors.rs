@@ -15,7 +15,7 @@ use tokio::{
 use tonic::{Code, Status, body::Body, codegen::http};
 
 use crate::grpc::{
-    connection::{METADATA_BYTES_MAX, Peer},
+    connection::{APPLY_BYTES_MAX, METADATA_BYTES_MAX, Peer},
     failure::Failure,
     methods::HEALTH,
 };
@@ -94,7 +94,7 @@ pub(crate) fn in_our_words(response: http::Response<Body>) -> http::Response<Bod
         return response;
     }
     let ours = [
-        (Code::OutOfRange, Failure::RequestTooLarge),
+        (Code::OutOfRange, Failure::RequestTooLarge(APPLY_BYTES_MAX)),
         (Code::Internal, Failure::RequestMalformed),
         (Code::Unimplemented, Failure::Unimplemented),
     ];

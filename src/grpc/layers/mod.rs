@@ -170,7 +170,7 @@ impl Gates {
         if let Some(credentials) = &self.credentials {
             authorize::authorize(&credentials.current(), &mut request)?;
         }
-        let share = self.caller_shares.place(&request)?;
+        let share = self.caller_shares.place(&mut request)?;
         let mut held = self.request_buffer.held(peer);
         request_buffer::receive(&mut request, &mut held).await?;
         let is_list = rpc(request.uri().path()).is_some_and(|rpc| rpc.is_list);

@@ -18,9 +18,9 @@ use tonic::{
 
 use super::deadline::patience;
 use crate::grpc::{
-    connection::{Peer, REQUEST_BYTES_MAX},
+    connection::{APPLY_BYTES_MAX, Peer, REQUEST_BYTES_MAX},
     failure::Failure,
-    methods::HEALTH,
+    methods::{HEALTH, rpc},
 };
 
 /// How long a request may take to arrive, once it has begun.
@@ -63,7 +63,7 @@ pub(crate) struct Held<'a> {
 
 impl Held<'_> {
     fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
-        let bytes = u32::try_from(bytes).map_err(|_| Failure::RequestTooLarge)?;
+        let bytes = u32::try_from(bytes).map_err(|_| Failure::TooManyCalls)?; // no budget has so many
         for (budget, held) in self.budgets.iter().zip(&mut self.permits) {
             let more = budget.try_acquire_many(bytes).map_err(|_| Failure::TooManyCalls)?;
             match held {
@@ -84,8 +84,12 @@ pub(crate) async fn receive(request: &mut http::Request<Body>, held: &mut Held<'
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(Failure::CompressionUnsupported);
     }
-    let is_health = request.uri().path().starts_with(HEALTH);
-    let bytes_max = if is_health { NAME_BYTES_MAX } else { REQUEST_BYTES_MAX };
+    let path = request.uri().path();
+    let bytes_max = match rpc(path) {
+        Some(rpc) if rpc.is_batch => APPLY_BYTES_MAX,
+        Some(_) | None if path.starts_with(HEALTH) => NAME_BYTES_MAX,
+        Some(_) | None => REQUEST_BYTES_MAX,
+    };
     let arrival_max = patience(request.headers()).saturating_sub(EARLIER).min(ARRIVAL_MAX);
     let body = request.body_mut();
     let whole = if arrival_max.is_zero() {
@@ -106,7 +110,7 @@ async fn all_of(body: &mut Body, bytes_max: usize, held: &mut Held<'_>) -> Resul
         let Ok(data) = frame.into_data() else { continue }; // trailers, which mean nothing in a request
         let bytes = whole.len() + data.len();
         if bytes > PREFIX_BYTES + bytes_max {
-            return Err(Failure::RequestTooLarge);
+            return Err(Failure::RequestTooLarge(bytes_max));
         }
         if bytes > FREE_BYTES {
             held.hold(data.len())?;
@@ -126,7 +130,9 @@ fn check_prefix(body: &[u8], bytes_max: usize) -> Result<(), Failure> {
     match body {
         [1, ..] => Err(Failure::CompressionUndeclared),
         [_, length @ ..] => match length.first_chunk() {
-            Some(length) if u32::from_be_bytes(*length) as usize > bytes_max => Err(Failure::RequestTooLarge),
+            Some(length) if u32::from_be_bytes(*length) as usize > bytes_max => {
+                Err(Failure::RequestTooLarge(bytes_max))
+            }
             Some(_) | None => Ok(()),
         },
         [] => Ok(()),

@@ -1,5 +1,6 @@
 //! The methods: each parses its request, asks the committer or the ledger, and renders the answer.
 
+mod apply;
 mod convert;
 mod page;
 pub(super) mod page_token;
@@ -31,16 +32,9 @@ pub(crate) struct BillingService {
     metrics: Metrics,
 }
 
-/// The response to a mutating call: every method's has the same fields.
-struct Applied {
-    entry: Option<proto::Entry>,
-    replayed: bool,
-    since: Option<proto::Since>,
-}
-
 impl BillingService {
     pub(crate) fn new(committer: Committer, ledger: Ledger, metrics: Metrics) -> Self {
-        for rpc in METHODS.into_iter().filter(|rpc| rpc.writes) {
+        for rpc in METHODS.into_iter().filter(|rpc| rpc.writes && !rpc.is_batch) {
             let operation = rpc.name;
             metrics.expect_operation(&OperationResult { operation, result: "key_reused", reason: "" });
         }
@@ -48,7 +42,7 @@ impl BillingService {
     }
 
     /// Runs a mutating call.
-    async fn post<R>(&self, request: Request<R>) -> Result<Applied, Failure>
+    async fn post<R>(&self, request: Request<R>) -> Result<proto::Applied, Failure>
     where
         Command: TryFrom<R, Error = Invalid>,
     {
@@ -57,17 +51,7 @@ impl BillingService {
         let operation = command.fingerprint().method_name();
         let answer = self.committer.submit(command).await;
         measure(&self.metrics, operation, &answer);
-        match answer? {
-            Outcome::Applied { entry, since } => Ok(Applied {
-                entry: Some(entry.as_ref().into()),
-                replayed: since.is_some(),
-                since: since.as_ref().map(Into::into),
-            }),
-            Outcome::Refused(refusal) | Outcome::Declined(refusal) => Err(Failure::Refused(refusal)),
-            Outcome::Invalid(invalid) => Err(Failure::Invalid(invalid)),
-            Outcome::KeyReused(reused) => Err(Failure::KeyReused(reused)),
-            Outcome::NotFound(not_found) => Err(Failure::NotFound(not_found)),
-        }
+        applied(answer?)
     }
 
     async fn entry(&self, request: proto::GetEntryRequest) -> Result<proto::Entry, Failure> {
@@ -220,6 +204,21 @@ impl BillingService {
     }
 }
 
+/// The response to an operation: every method's has the same fields.
+pub(super) fn applied(outcome: Outcome) -> Result<proto::Applied, Failure> {
+    match outcome {
+        Outcome::Applied { entry, since } => Ok(proto::Applied {
+            entry: Some(entry.as_ref().into()),
+            replayed: since.is_some(),
+            since: since.as_ref().map(Into::into),
+        }),
+        Outcome::Refused(refusal) | Outcome::Declined(refusal) => Err(Failure::Refused(refusal)),
+        Outcome::Invalid(invalid) => Err(Failure::Invalid(invalid)),
+        Outcome::KeyReused(reused) => Err(Failure::KeyReused(reused)),
+        Outcome::NotFound(not_found) => Err(Failure::NotFound(not_found)),
+    }
+}
+
 /// Counts the result of an operation, and adds up the money that it moved.
 fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, SubmitError>) {
     let (result, reason) = match answer {
@@ -249,7 +248,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CreditRequest>,
     ) -> Result<Response<proto::CreditResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::CreditResponse { entry, replayed, since }))
     }
 
@@ -257,7 +256,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ChargeRequest>,
     ) -> Result<Response<proto::ChargeResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::ChargeResponse { entry, replayed, since }))
     }
 
@@ -265,7 +264,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::RefundRequest>,
     ) -> Result<Response<proto::RefundResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::RefundResponse { entry, replayed, since }))
     }
 
@@ -273,7 +272,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::AdminCreditRequest>,
     ) -> Result<Response<proto::AdminCreditResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::AdminCreditResponse { entry, replayed, since }))
     }
 
@@ -281,7 +280,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ReserveRequest>,
     ) -> Result<Response<proto::ReserveResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::ReserveResponse { entry, replayed, since }))
     }
 
@@ -289,7 +288,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::CaptureResponse { entry, replayed, since }))
     }
 
@@ -297,7 +296,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::ReleaseResponse { entry, replayed, since }))
     }
 
@@ -305,7 +304,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ExtendReservationRequest>,
     ) -> Result<Response<proto::ExtendReservationResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::ExtendReservationResponse { entry, replayed, since }))
     }
 
@@ -313,8 +312,15 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::SetAccountRequest>,
     ) -> Result<Response<proto::SetAccountResponse>, Status> {
-        let Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since } = self.post(request).await?;
         Ok(Response::new(proto::SetAccountResponse { entry, replayed, since }))
+    }
+
+    async fn apply(
+        &self,
+        request: Request<proto::ApplyRequest>,
+    ) -> Result<Response<proto::ApplyResponse>, Status> {
+        Ok(self.apply_all(request).await?)
     }
 
     async fn list_accounts(
