@@ -26,28 +26,59 @@ func (e *Unsettled) Error() string { return fmt.Sprintf("call again with the sam
 
 func (e *Unsettled) Unwrap() error { return e.Last }
 
+// What an error says of the operation.
+const (
+	settled     = iota // for ever, or until the request or the book changes; no error, too
+	notLetIn           // the caller was turned away before its key was looked at
+	nothingDone        // and it may be soon
+	unknown            // it may have been done, or not
+)
+
+func meaning(err error) int {
+	switch status.Code(err) {
+	case codes.ResourceExhausted, codes.Aborted:
+		return nothingDone
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.Canceled:
+		return unknown
+	case codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented:
+		return notLetIn
+	default:
+		return settled
+	}
+}
+
 // retry makes a call until it is answered or ctx ends. An error that is not Unsettled is the service's own and final.
 func retry(ctx context.Context, call func(context.Context) error) error {
 	isUnknown := false
 	for number := 0; ; number++ {
 		err := try(ctx, call)
-		switch status.Code(err) {
-		case codes.ResourceExhausted, codes.Aborted: // nothing was done
-		case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.Canceled:
+		switch meaning(err) {
+		case settled, notLetIn:
+			return final(err, isUnknown)
+		case unknown:
 			isUnknown = true
-		case codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented: // the key was not looked at
-			if isUnknown {
-				return &Unsettled{err}
-			}
-			return err
-		default:
-			return err // nil, too
 		}
-		select {
-		case <-ctx.Done():
+		if !wait(ctx, pause(number, err)) {
 			return &Unsettled{err}
-		case <-time.After(pause(number, err)):
 		}
+	}
+}
+
+// final is what an error means that no further try follows: who is turned away after a lost answer does not know the outcome.
+func final(err error, isUnknown bool) error {
+	if isUnknown && meaning(err) == notLetIn {
+		return &Unsettled{err}
+	}
+	return err
+}
+
+// wait returns false if ctx ends first.
+func wait(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
 	}
 }
 

@@ -39,6 +39,7 @@ class Refused(Exception):
     def __init__(self, error: grpc.RpcError):
         super().__init__(f"{error.code().name}: {error.details()}")
         info = _detail(error, error_details_pb2.ErrorInfo)
+        self.error = error
         self.code = error.code()
         self.reason = info.reason if info else ""
         self.metadata = dict(info.metadata) if info else {}
@@ -49,6 +50,7 @@ class Unsettled(Exception):
 
     def __init__(self, error: grpc.RpcError):
         super().__init__(f"call again with the same key: {error.code().name}: {error.details()}")
+        self.error = error
         self.code = error.code()
 
 
@@ -83,13 +85,17 @@ class Client:
 
     def call(self, method: str, request):
         """Calls a method by its name in the contract, always with the same request, and so the same key."""
-        end = time.monotonic() + self.deadline
+        answer, _ = self._call(method, request, time.monotonic() + self.deadline)
+        return answer
+
+    def _call(self, method: str, request, end: float) -> tuple:
+        """The answer, and whether an earlier try may have been carried out."""
         is_unknown = False
         number = 0
         while True:
             timeout = min(TRY_TIMEOUT_SECONDS, end - time.monotonic())
             try:
-                return getattr(self.stub, method)(request, timeout=timeout)
+                return getattr(self.stub, method)(request, timeout=timeout), is_unknown
             except grpc.RpcError as error:
                 if error.code() in NOT_LET_IN and is_unknown:
                     raise Unsettled(error) from error
@@ -101,6 +107,31 @@ class Client:
                     raise Unsettled(error) from error
             time.sleep(pause)
             number += 1
+
+
+    def apply(self, operations: list) -> list:
+        """Carries out up to 500 operations, each by itself, and sends those again whose outcome is not known, with the same keys.
+        What became of each, in the order of the list: an Applied, or the Refused or Unsettled that a call would have raised."""
+        end = time.monotonic() + self.deadline
+        parts = [_Part(operation) for operation in operations]
+        number = 0
+        while unsettled := [part for part in parts if part.is_open]:
+            request = billing_pb2.ApplyRequest(operations=[part.operation for part in unsettled])
+            try:
+                answer, is_unknown = self._call("Apply", request, end)
+            except (Refused, Unsettled) as failure:
+                for part in unsettled:
+                    part.failed(failure)
+                break
+            for part, result in zip(unsettled, answer.results, strict=True):
+                part.is_unknown |= is_unknown
+                part.answered(result)
+            pause = max((pause_seconds(number, part.result.error) for part in unsettled if part.is_open), default=0.0)
+            if time.monotonic() + pause >= end:
+                break
+            time.sleep(pause)
+            number += 1
+        return [part.result for part in parts]
 
 
 def work_is_due(answer) -> bool:
@@ -132,6 +163,47 @@ def _detail(error: grpc.RpcError, kind):
             detail.Unpack(message)
             return message
     return None
+
+
+class _Part:
+    """An operation of a list, and what has become of it so far."""
+
+    def __init__(self, operation):
+        self.operation = operation
+        self.is_open = True
+        self.is_unknown = False  # whether it may have been carried out without an answer
+        self.result = None
+
+    def answered(self, result) -> None:
+        if result.HasField("applied"):
+            self.is_open, self.result = False, result.applied
+            return
+        error = _PartError(result.error)
+        self.is_unknown |= error.code() in OUTCOME_UNKNOWN
+        if error.code() in NOTHING_DONE | OUTCOME_UNKNOWN:
+            self.result = Unsettled(error)
+        else:
+            self.failed(Refused(error))
+
+    def failed(self, failure: Refused | Unsettled) -> None:
+        is_turned_away = failure.code in NOT_LET_IN and self.is_unknown
+        self.is_open, self.result = False, Unsettled(failure.error) if is_turned_away else failure
+
+
+class _PartError(grpc.RpcError):
+    """The error of one operation of a list, in the form of that of a call."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def code(self) -> grpc.StatusCode:
+        return next(code for code in grpc.StatusCode if code.value[0] == self.status.code)
+
+    def details(self) -> str:
+        return self.status.message
+
+    def trailing_metadata(self) -> tuple:
+        return (("grpc-status-details-bin", self.status.SerializeToString()),)
 
 
 class _Bearer(grpc.UnaryUnaryClientInterceptor):

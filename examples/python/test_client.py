@@ -46,6 +46,18 @@ class Fake(billing_pb2_grpc.BillingServiceServicer):
             context.abort_with_status(rpc_status.to_status(error))
         return billing_pb2.ChargeResponse(replayed=len(self.requests) > 1)
 
+    def Apply(self, request, context):  # noqa: N802, the name in the contract
+        """Each answer is the error of the call, or a list of those of the operations: None for none."""
+        self.requests.append([operation.charge.idempotency_key for operation in request.operations])
+        answer = self.errors.pop(0) if self.errors else []
+        if isinstance(answer, status_pb2.Status):
+            context.abort_with_status(rpc_status.to_status(answer))
+        answers = answer or [None] * len(request.operations)
+        applied = billing_pb2.Result(applied=billing_pb2.Applied())
+        return billing_pb2.ApplyResponse(
+            results=[billing_pb2.Result(error=error) if error else applied for error in answers]
+        )
+
 
 def error(code: grpc.StatusCode, reason: str = "", delay: float | None = None) -> status_pb2.Status:
     details = [error_details_pb2.ErrorInfo(reason=reason, domain="billing.v1")]
@@ -59,7 +71,7 @@ def error(code: grpc.StatusCode, reason: str = "", delay: float | None = None) -
     return status_pb2.Status(code=code.value[0], message="x", details=packed)
 
 
-class ClientTest(unittest.TestCase):
+class Serving(unittest.TestCase):
     def serve(self, *errors) -> Fake:
         fake = Fake(*errors)
         self.addCleanup(fake.server.stop, None)
@@ -70,6 +82,8 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(channel.close)
         return Client(channel, **options)
 
+
+class ClientTest(Serving):
     def test_the_service_config_tries_again_by_itself(self):
         fake = self.serve(*[error(grpc.StatusCode.UNAVAILABLE)] * 3)
         self.client(fake).stub.Charge(REQUEST)  # the plain stub
@@ -166,6 +180,46 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(channel.close)
         Client(channel).call("Charge", REQUEST)
         self.assertEqual(fake.headers[0]["authorization"], "Bearer billing_secret")
+
+
+class ApplyTest(Serving):
+    OPERATIONS = [
+        billing_pb2.Operation(charge=billing_pb2.ChargeRequest(idempotency_key=key)) for key in ("a", "b", "c")
+    ]
+
+    def apply(self, *answers, **options) -> tuple[list, list]:
+        """The keys of each try, and the kinds of the results."""
+        fake = self.serve(*answers)
+        results = self.client(fake, **options).apply(self.OPERATIONS)
+        return fake.requests, [type(result) for result in results]
+
+    def test_only_what_is_not_settled_is_sent_again(self):
+        refused = error(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS")
+        lost, overloaded = error(grpc.StatusCode.UNAVAILABLE), error(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        tries, kinds = self.apply([None, lost, refused], [overloaded])
+        self.assertEqual(tries, [["a", "b", "c"], ["b"], ["b"]])
+        self.assertEqual(kinds, [billing_pb2.Applied, billing_pb2.Applied, Refused])
+
+    def test_a_refusal_of_one_says_why(self):
+        refused = error(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS")
+        results = self.client(self.serve([refused, None, None])).apply(self.OPERATIONS)
+        self.assertEqual(results[0].reason, "INSUFFICIENT_FUNDS")
+
+    def test_a_list_without_an_answer_is_sent_again_whole(self):
+        tries, kinds = self.apply(error(grpc.StatusCode.INTERNAL))
+        self.assertEqual(tries, [["a", "b", "c"]] * 2)
+        self.assertEqual(kinds, [billing_pb2.Applied] * 3)
+
+    def test_who_is_turned_away_knows_the_outcome_only_of_what_was_not_begun(self):
+        lost, overloaded = error(grpc.StatusCode.INTERNAL), error(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        _, kinds = self.apply([None, lost, overloaded], error(grpc.StatusCode.UNAUTHENTICATED))
+        self.assertEqual(kinds, [billing_pb2.Applied, Unsettled, Refused])
+
+    def test_what_is_never_answered_is_given_up_at_the_deadline(self):
+        lost = error(grpc.StatusCode.UNAVAILABLE)
+        tries, kinds = self.apply([None, None, lost], *[[lost]] * 99, deadline=0.5)
+        self.assertGreater(len(tries), 2)
+        self.assertEqual(kinds, [billing_pb2.Applied, billing_pb2.Applied, Unsettled])
 
 
 class WebhookTest(unittest.TestCase):

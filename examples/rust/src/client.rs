@@ -16,8 +16,9 @@ use tonic::{
 };
 
 use crate::{
+    apply::apply,
     proto::{self, billing_service_client::BillingServiceClient},
-    retry::{Failure, Policy, retry},
+    retry::{Failure, Policy, Try, retry},
 };
 
 /// A replica by its URL, set so that a connection that is dead is noticed. For TLS, call
@@ -38,7 +39,7 @@ type Replica = BillingServiceClient<InterceptedService<Channel, Credentials>>;
 
 /// A client that makes each call until it is answered, on another replica each time one fails. Clones share connections.
 ///
-/// Every method takes a request as the contract has it. The same request goes out with each try, its key included.
+/// Every method but `apply` takes a request as the contract has it. The same request goes out with each try, its key included.
 #[derive(Debug, Clone)]
 pub struct RetryingClient {
     replicas: Arc<Rotation<Replica>>,
@@ -69,26 +70,47 @@ impl RetryingClient {
     async fn call<M, R, F>(
         &self,
         message: M,
-        method: impl Fn(Replica, Request<M>) -> F + Send,
+        method: impl Fn(Replica, Request<M>) -> F + Send + Sync,
     ) -> Result<R, Failure>
     where
         M: Clone + Send,
         F: Future<Output = Result<Response<R>, Status>> + Send,
     {
-        let method = &method;
-        let response = retry(&self.policy, |this_try| {
-            let (at, replica) = self.replicas.current();
-            let mut request = Request::new(message.clone());
-            request.set_timeout(this_try.timeout); // so that the service, too, gives up in time
-            async move {
-                let answer = method(replica, request).await;
-                if answer.is_err() {
-                    self.replicas.leave(at);
-                }
-                answer
-            }
-        });
-        response.await.map(Response::into_inner)
+        retry(&self.policy, |this_try| self.attempt(this_try, message.clone(), &method)).await
+    }
+
+    async fn attempt<M, R, F>(
+        &self,
+        this_try: Try,
+        message: M,
+        method: impl FnOnce(Replica, Request<M>) -> F + Send,
+    ) -> Result<R, Status>
+    where
+        M: Send,
+        F: Future<Output = Result<Response<R>, Status>> + Send,
+    {
+        let (at, replica) = self.replicas.current();
+        let mut request = Request::new(message);
+        request.set_timeout(this_try.timeout); // so that the service, too, gives up in time
+        let answer = method(replica, request).await;
+        if answer.is_err() {
+            self.replicas.leave(at);
+        }
+        answer.map(Response::into_inner)
+    }
+
+    /// Carries out up to 500 operations, each by itself, and sends those again whose outcome is not known, with the same keys.
+    /// What became of each, in the order of the list.
+    pub async fn apply(&self, operations: &[proto::Operation]) -> Vec<Result<proto::Applied, Failure>> {
+        let send = |this_try, operations| {
+            let request = proto::ApplyRequest { operations };
+            self.attempt(
+                this_try,
+                request,
+                |mut replica, request| async move { replica.apply(request).await },
+            )
+        };
+        apply(&self.policy, operations, send).await
     }
 }
 

@@ -26,6 +26,7 @@
 //! # }
 //! ```
 
+mod apply;
 mod client;
 mod retry;
 mod work;

@@ -97,7 +97,7 @@ where
 }
 
 /// What an answer says of the operation.
-enum Meaning {
+pub(crate) enum Meaning {
     /// It is answered, for ever or until the request or the book changes.
     Final,
     /// The caller was turned away before its key was looked at.
@@ -108,7 +108,7 @@ enum Meaning {
     Unknown,
 }
 
-fn meaning(code: Code) -> Meaning {
+pub(crate) fn meaning(code: Code) -> Meaning {
     match code {
         Code::ResourceExhausted | Code::Aborted => Meaning::NothingDone,
         // tonic says CANCELLED of a timeout of its own and of a connection that was ended while a call was on its way, UNKNOWN
@@ -129,7 +129,7 @@ fn meaning(code: Code) -> Meaning {
 
 /// What the service asks for, or what the policy has; plus chance, so that callers who failed together do not come back
 /// together.
-fn pause(policy: &Policy, number: u32, status: &Status) -> Duration {
+pub(crate) fn pause(policy: &Policy, number: u32, status: &Status) -> Duration {
     let doubled = policy.first_pause.saturating_mul(2_u32.saturating_pow(number));
     let own = doubled.min(policy.longest_pause);
     match status.get_details_retry_info().and_then(|info| info.retry_delay) {
