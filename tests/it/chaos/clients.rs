@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    iter, mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +18,7 @@ use tonic::{Response, Status};
 use super::{
     history::{Found, History, Seen},
     operations::{Accounts, changed},
-    wording::{Outcome, Told, count_microseconds, failure, send, timed},
+    wording::{Outcome, Told, count_microseconds, failure, send, send_list, timed},
 };
 use crate::{
     model::Call,
@@ -28,6 +29,8 @@ use crate::{
 const CLIENTS: usize = 12;
 /// How long a caller thinks at most before it asks for the next operation, in milliseconds.
 const PAUSE_MAX: u64 = 15;
+/// One operation in eight is in a list: one time in so many a list is sent, of five operations on average.
+const LIST_EVERY: u8 = 36;
 /// How much later than its deadline a call that gRPC does not end is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// More than the entries of any account.
@@ -78,6 +81,8 @@ pub async fn settle(load: &Arc<Load>, rng: &mut Rng) {
 struct Caller {
     load: Arc<Load>,
     number: usize,
+    /// How many operations it has asked for.
+    asked: usize,
     rng: Rng,
     replicas: [Client; 2],
 }
@@ -85,11 +90,10 @@ struct Caller {
 impl Caller {
     fn new(load: &Arc<Load>, number: usize, rng: Rng) -> Self {
         let replicas = load.urls.each_ref().map(|url| connect_lazily(url));
-        Self { load: Arc::clone(load), number, rng, replicas }
+        Self { load: Arc::clone(load), number, asked: 0, rng, replicas }
     }
 
     async fn go_on(mut self) {
-        let mut asked = 0;
         while !self.load.is_over.load(Ordering::Relaxed) {
             let pause = self.rng.u64(..=PAUSE_MAX);
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -98,18 +102,59 @@ impl Caller {
                     self.read().await;
                 }
                 2 => self.name_an_old_key().await,
+                _ if self.rng.u8(..LIST_EVERY) == 0 => self.operate_on_a_list().await,
                 _ => {
-                    let key = format!("job-{}-{asked}", self.number);
-                    asked += 1;
-                    let call = self.load.accounts.choose(&mut self.rng, key);
+                    let call = self.choose();
                     self.operate(&call).await;
                 }
             }
         }
     }
 
+    /// A fresh operation, which is about to be asked for.
+    fn choose(&mut self) -> Call {
+        let key = format!("job-{}-{}", self.number, self.asked);
+        self.asked += 1;
+        let call = self.load.accounts.choose(&mut self.rng, key);
+        self.load.history.ask(&call);
+        call
+    }
+
+    /// Sends a list, and what is not answered again: in a list, sometimes among what is answered, or by itself.
+    async fn operate_on_a_list(&mut self) {
+        let calls: Vec<Call> = (0..self.rng.usize(2..=8)).map(|_| self.choose()).collect();
+        self.load.history.list();
+        let mut open = self.attempt_list(&calls).await;
+        if self.rng.u8(..10) == 0 {
+            return; // answered or not: it is not asked again
+        }
+        while !open.is_empty() {
+            tokio::time::sleep(Duration::from_millis(self.rng.u64(..200))).await;
+            match self.rng.u8(..4) {
+                0 => {
+                    for call in mem::take(&mut open) {
+                        self.ask_until_answered(&call).await;
+                    }
+                }
+                1 => open = self.attempt_list(&calls).await,
+                _ => open = self.attempt_list(&open).await,
+            }
+        }
+    }
+
+    /// Sends a list to a replica, and returns what it did not answer.
+    async fn attempt_list(&mut self, calls: &[Call]) -> Vec<Call> {
+        let (mut replica, deadline) = (self.replica(), self.deadline());
+        let sent = self.load.history.now();
+        let outcomes = timeout(deadline + PATIENCE, send_list(&mut replica, calls, deadline)).await;
+        let outcomes = outcomes.unwrap_or_else(|_| vec![nothing_at_all(); calls.len()]);
+        let settled = iter::zip(calls, outcomes);
+        settled
+            .filter_map(|(call, outcome)| (!self.settled(call, sent, outcome)).then(|| call.clone()))
+            .collect()
+    }
+
     async fn operate(&mut self, call: &Call) {
-        self.load.history.ask(call);
         match self.rng.u8(..20) {
             0..=1 => {
                 self.attempt(call).await; // answered or not: it is not asked again
@@ -282,5 +327,9 @@ fn clock() -> i64 {
 /// A call that ends whatever becomes of its connection.
 async fn send_patiently(mut replica: Client, call: &Call, deadline: Duration) -> Outcome {
     let sent = timeout(deadline + PATIENCE, send(&mut replica, call, deadline)).await;
-    sent.unwrap_or_else(|_| Outcome::Unanswered("nothing at all".into()))
+    sent.unwrap_or_else(|_| nothing_at_all())
+}
+
+fn nothing_at_all() -> Outcome {
+    Outcome::Unanswered("nothing at all".into())
 }

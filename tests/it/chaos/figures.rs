@@ -37,6 +37,7 @@ impl Figures<'_> {
             answered >= self.seconds * ANSWERED_PER_SECOND_MIN,
             "only {answered} operations were answered"
         );
+        assert!(self.records.lists > 0, "no list was sent");
         let kinds = self.tally.counts().len();
         assert!(kinds >= KINDS_MIN, "only {kinds} kinds of faults");
         let (kills, cuts) = (self.tally.total(Sort::Kill), self.tally.total(Sort::Cut));
@@ -90,6 +91,7 @@ impl fmt::Display for Figures<'_> {
         row(f, "operations asked for", asked)?;
         row(f, "operations answered", self.answered())?;
         row(f, "operations abandoned", asked - self.answered())?;
+        row(f, "lists of operations", records.lists)?;
         row(f, "calls", self.attempts().count())?;
         row(f, "calls unanswered", unanswered.values().sum::<usize>())?;
         rows(f, unanswered)?;

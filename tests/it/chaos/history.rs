@@ -31,6 +31,8 @@ pub struct History {
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     pub operations: BTreeMap<Name, Operation>,
+    /// How many lists there were of operations.
+    pub lists: usize,
     pub misuses: Vec<Misuse>,
     pub reads: Vec<Read>,
     /// What went wrong beside the calls: a replica that logged an error, or ended as none should.
@@ -99,6 +101,11 @@ impl History {
         let name = (call.account.clone(), call.key.clone());
         let before = self.records().operations.insert(name, operation);
         assert!(before.is_none(), "a fresh key was used before: {call:?}");
+    }
+
+    /// Writes down that some of the operations are a list.
+    pub fn list(&self) {
+        self.records().lists += 1;
     }
 
     /// Writes down what a call for an operation came to.

@@ -7,8 +7,9 @@ use std::{
 
 use billing::{
     accounting,
-    grpc::proto::{self, refund_request::Charge},
+    grpc::proto::{self, operation::Operation, refund_request::Charge, result},
 };
+use prost::Message as _;
 use prost_types::{Duration as Ttl, Timestamp};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
@@ -121,10 +122,58 @@ impl Told {
 
 /// Makes a call that waits so long at most.
 pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outcome {
+    match operation(call) {
+        Operation::Credit(request) => outcome(client.credit(timed(request, deadline)).await),
+        Operation::Charge(request) => outcome(client.charge(timed(request, deadline)).await),
+        Operation::Refund(request) => outcome(client.refund(timed(request, deadline)).await),
+        Operation::AdminCredit(request) => outcome(client.admin_credit(timed(request, deadline)).await),
+        Operation::Reserve(request) => outcome(client.reserve(timed(request, deadline)).await),
+        Operation::Capture(request) => outcome(client.capture(timed(request, deadline)).await),
+        Operation::Release(request) => outcome(client.release(timed(request, deadline)).await),
+        Operation::ExtendReservation(request) => {
+            outcome(client.extend_reservation(timed(request, deadline)).await)
+        }
+        Operation::SetAccount(request) => outcome(client.set_account(timed(request, deadline)).await),
+    }
+}
+
+/// Sends a list that waits so long at most. What each of its calls came to, as if it had been made by itself.
+pub async fn send_list(client: &mut Client, calls: &[Call], deadline: Duration) -> Vec<Outcome> {
+    let one = |call| proto::Operation { operation: Some(operation(call)) };
+    let request = proto::ApplyRequest { operations: calls.iter().map(one).collect() };
+    let for_each = match client.apply(timed(request, deadline)).await {
+        Ok(response) => {
+            let results = response.into_inner().results;
+            if results.len() == calls.len() {
+                return results.into_iter().map(result).collect();
+            }
+            Outcome::Unexplained(format!("{} calls, {} results", calls.len(), results.len()))
+        }
+        Err(status) => match failure(&status) {
+            Outcome::Told(told) => Outcome::Unexplained(format!("of a whole list: {told:?}")),
+            other @ (Outcome::Unanswered(_) | Outcome::Unexplained(_)) => other,
+        },
+    };
+    vec![for_each; calls.len()]
+}
+
+fn result(result: proto::Result) -> Outcome {
+    match result.result {
+        Some(result::Result::Applied(applied)) => Outcome::Told(Told::Applied(Box::new(applied.into()))),
+        Some(result::Result::Error(error)) => {
+            let details = error.encode_to_vec().into();
+            failure(&Status::with_details(Code::from_i32(error.code), error.message, details))
+        }
+        None => Outcome::Unexplained("a result that is not set".into()),
+    }
+}
+
+/// A call as a message.
+fn operation(call: &Call) -> Operation {
     let Call { account: account_id, key: idempotency_key, what, reference, metadata } = call.clone();
     match what {
         What::Credit { amount: amount_micro_usd, kind, external_ids } => {
-            let request = proto::CreditRequest {
+            Operation::Credit(proto::CreditRequest {
                 idempotency_key,
                 account_id,
                 amount_micro_usd,
@@ -132,33 +181,26 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 external_ids,
                 reference,
                 metadata,
-            };
-            outcome(client.credit(timed(request, deadline)).await)
+            })
         }
-        What::Charge { amount: amount_micro_usd, policy } => {
-            let request = proto::ChargeRequest {
-                idempotency_key,
-                account_id,
-                amount_micro_usd,
-                shortfall_policy: number(&POLICIES, policy),
-                reference,
-                metadata,
-            };
-            outcome(client.charge(timed(request, deadline)).await)
-        }
-        What::Refund { amount: amount_micro_usd, of } => {
-            let request = proto::RefundRequest {
-                idempotency_key,
-                account_id,
-                amount_micro_usd,
-                charge: Some(charge(of)),
-                reference,
-                metadata,
-            };
-            outcome(client.refund(timed(request, deadline)).await)
-        }
+        What::Charge { amount: amount_micro_usd, policy } => Operation::Charge(proto::ChargeRequest {
+            idempotency_key,
+            account_id,
+            amount_micro_usd,
+            shortfall_policy: number(&POLICIES, policy),
+            reference,
+            metadata,
+        }),
+        What::Refund { amount: amount_micro_usd, of } => Operation::Refund(proto::RefundRequest {
+            idempotency_key,
+            account_id,
+            amount_micro_usd,
+            charge: Some(charge(of)),
+            reference,
+            metadata,
+        }),
         What::AdminCredit { amount: amount_micro_usd, actor, reason } => {
-            let request = proto::AdminCreditRequest {
+            Operation::AdminCredit(proto::AdminCreditRequest {
                 idempotency_key,
                 account_id,
                 amount_micro_usd,
@@ -166,11 +208,10 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 reason,
                 reference,
                 metadata,
-            };
-            outcome(client.admin_credit(timed(request, deadline)).await)
+            })
         }
         What::Reserve { amount: amount_micro_usd, ttl, expiry } => {
-            let request = proto::ReserveRequest {
+            Operation::Reserve(proto::ReserveRequest {
                 idempotency_key,
                 account_id,
                 amount_micro_usd,
@@ -178,11 +219,10 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 expiry_policy: number(&EXPIRIES, expiry),
                 reference,
                 metadata,
-            };
-            outcome(client.reserve(timed(request, deadline)).await)
+            })
         }
         What::Capture { reservation_id, amount: amount_micro_usd, policy, keep_open } => {
-            let request = proto::CaptureRequest {
+            Operation::Capture(proto::CaptureRequest {
                 idempotency_key,
                 account_id,
                 reservation_id,
@@ -191,16 +231,17 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 keep_open,
                 reference,
                 metadata,
-            };
-            outcome(client.capture(timed(request, deadline)).await)
+            })
         }
-        What::Release { reservation_id } => {
-            let request =
-                proto::ReleaseRequest { idempotency_key, account_id, reservation_id, reference, metadata };
-            outcome(client.release(timed(request, deadline)).await)
-        }
+        What::Release { reservation_id } => Operation::Release(proto::ReleaseRequest {
+            idempotency_key,
+            account_id,
+            reservation_id,
+            reference,
+            metadata,
+        }),
         What::Extend { reservation_id, additional: additional_amount_micro_usd, ttl, expiry } => {
-            let request = proto::ExtendReservationRequest {
+            Operation::ExtendReservation(proto::ExtendReservationRequest {
                 idempotency_key,
                 account_id,
                 reservation_id,
@@ -209,11 +250,10 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 expiry_policy: expiry.map_or(0, |expiry| number(&EXPIRIES, expiry)),
                 reference,
                 metadata,
-            };
-            outcome(client.extend_reservation(timed(request, deadline)).await)
+            })
         }
         What::SetAccount(Change { state, debt_limit, forfeit, actor, reason }) => {
-            let request = proto::SetAccountRequest {
+            Operation::SetAccount(proto::SetAccountRequest {
                 idempotency_key,
                 account_id,
                 state: state.map_or(0, |state| number(&ACCOUNT_STATES, state)),
@@ -223,8 +263,7 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
                 reason,
                 reference,
                 metadata,
-            };
-            outcome(client.set_account(timed(request, deadline)).await)
+            })
         }
     }
 }
