@@ -68,6 +68,9 @@ fn work_name(work: Work) -> &'static str {
         Work::Read => "read",
         Work::Refusals => "refusals",
         Work::Zipf => "zipf",
+        Work::Apply1 => "apply-1",
+        Work::Apply100 => "apply-100",
+        Work::Apply500 => "apply-500",
         Work::Empty => "empty",
     }
 }

@@ -61,9 +61,9 @@ fn cases(results: &Results) -> String {
         }
     }
     let about = "Medians of the rounds. Unless a row says otherwise, the work is one credit per gRPC call over 10,000 \
-        accounts, with the given number of calls in flight; reserve + capture counts as two. The baseline is the better \
-        of 8 and 32 clients of pgbench on the same number of accounts; for 1 in flight it is the median latency of 1 \
-        client.";
+        accounts, with the given number of calls in flight; reserve + capture counts as two, and a list as the credits \
+        that are in it. The baseline is the better of 8 and 32 clients of pgbench on the same number of accounts; for 1 in \
+        flight it is the median latency of 1 client.";
     section("Speed", about, &table.to_string())
 }
 

@@ -35,7 +35,7 @@ pub(crate) const PEERS: [&str; 2] = ["cala", "sqlx"];
 /// What runs once, after the rounds.
 pub(crate) const ONCE: [&str; 3] = ["open-loop", "memory", "growth"];
 
-pub(crate) const STEPS: [Step; 22] = [
+pub(crate) const STEPS: [Step; 25] = [
     baseline(SINGLE, 1, MANY, "baseline, 1 client"),
     billing("single", Work::Credit, 1, MANY, &[SINGLE], "credit, 1 in flight"),
     empty("empty-1", 1, "empty call, 1 in flight"),
@@ -47,6 +47,9 @@ pub(crate) const STEPS: [Step; 22] = [
     empty("empty-256", 256, "empty call, 256 in flight"),
     billing("many-1024", Work::Credit, 1_024, MANY, BASELINE_MANY, "credit, 1,024 in flight"),
     empty("empty-1024", 1_024, "empty call, 1,024 in flight"),
+    billing("apply-1", Work::Apply1, 256, MANY, BASELINE_MANY, "lists of 1, 256 at once"),
+    billing("apply-100", Work::Apply100, 3, MANY, BASELINE_MANY, "lists of 100, 3 at once"),
+    billing("apply-500", Work::Apply500, 1, MANY, BASELINE_MANY, "lists of 500, 1 at once"),
     billing("reserve-capture", Work::ReserveCapture, 256, MANY, BASELINE_MANY, "reserve + capture, 256"),
     billing("stripe", Work::Stripe, 256, MANY, BASELINE_MANY, "Stripe deposit, 256"),
     baseline("baseline-one-8", 8, 1, "baseline, one account, 8 clients"),
@@ -124,6 +127,10 @@ mod tests {
         assert_eq!(names(&["one"]), ["baseline-one-8", "one", "baseline-one-32"]);
         assert_eq!(names(&["open-loop"]), ["many-256"]);
         assert_eq!(names(&["empty"]).len(), 4);
+        assert_eq!(
+            names(&["apply"]),
+            ["baseline-many-8", "baseline-many-32", "apply-1", "apply-100", "apply-500"]
+        );
         assert_eq!(names(&["memory"]), [""; 0]);
     }
 

@@ -1,10 +1,13 @@
 //! Makes the calls of each kind of work, and judges their answers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    iter,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use billing::grpc::proto::{
-    CaptureRequest, ChargeRequest, CreditRequest, EntryType, GetAccountRequest, ReserveRequest,
-    billing_service_client::BillingServiceClient,
+    self, ApplyRequest, CaptureRequest, ChargeRequest, CreditRequest, EntryType, GetAccountRequest,
+    Operation, ReserveRequest, billing_service_client::BillingServiceClient, operation, result,
 };
 use tokio::time::Instant;
 use tonic::{
@@ -63,6 +66,9 @@ impl Caller {
                 65..80 => self.credit(due).await,
                 _ => self.read(due).await,
             },
+            Work::Apply1 => self.apply(due, 1).await,
+            Work::Apply100 => self.apply(due, 100).await,
+            Work::Apply500 => self.apply(due, 500).await,
             Work::Empty => self.call_empty(due).await,
         }
     }
@@ -125,6 +131,19 @@ impl Caller {
         self.tally(due, answer.map(|answer| answer.get_ref().replayed), Expected::Applied);
     }
 
+    async fn apply(&mut self, due: Instant, count: usize) {
+        let credit = || operation::Operation::Credit(credit_request(self.work.accounts.next()));
+        let operations = iter::repeat_with(|| Operation { operation: Some(credit()) }).take(count).collect();
+        match self.billing.apply(ApplyRequest { operations }).await {
+            Ok(answer) => {
+                let mut results = answer.into_inner().results;
+                results.resize(count, proto::Result::default());
+                results.into_iter().for_each(|result| self.tally(due, replayed(result), Expected::Applied));
+            }
+            Err(status) => self.tally(due, Err(status), Expected::Applied),
+        }
+    }
+
     async fn read(&mut self, due: Instant) {
         let request = GetAccountRequest { account_id: self.work.accounts.next(), as_of: None };
         let answer = self.billing.get_account(request).await;
@@ -157,6 +176,15 @@ pub(super) fn credit_request(account_id: String) -> CreditRequest {
         entry_type: EntryType::Deposit.into(),
         reference: format!("stripe:cs_{}", fastrand::u64(1_000_000_000_000..10_000_000_000_000)),
         ..Default::default()
+    }
+}
+
+/// Whether an operation of a list is a replay.
+fn replayed(result: proto::Result) -> Result<bool, Status> {
+    match result.result {
+        Some(result::Result::Applied(applied)) => Ok(applied.replayed),
+        Some(result::Result::Error(error)) => Err(Status::new(Code::from_i32(error.code), error.message)),
+        None => Err(Status::unknown("no result")),
     }
 }
 

@@ -20,6 +20,15 @@ pub(crate) enum Work {
     Refusals,
     /// 40 % charges, 25 % reserve and capture, 15 % credits, 20 % reads; few accounts are most of it.
     Zipf,
+    /// `Apply` of one credit.
+    #[value(name = "apply-1")]
+    Apply1,
+    /// `Apply` of 100 credits, each of which counts.
+    #[value(name = "apply-100")]
+    Apply100,
+    /// `Apply` of 500 credits, each of which counts.
+    #[value(name = "apply-500")]
+    Apply500,
     /// An empty call to the empty server.
     Empty,
 }
