@@ -18,13 +18,17 @@ import (
 //go:embed service-config.json
 var serviceConfig string
 
+// answerBytesMax is the size of the largest answer: that of a list of replays can be larger than gRPC accepts by default.
+const answerBytesMax = 20 << 20
+
 func main() {
 	address := flag.String("address", "localhost:50051", "the service, such as dns:///billing-headless:50051")
 	from := flag.Int("from", 0, "the first job's number")
 	jobs := flag.Int("jobs", 1, "how many jobs to charge for")
 	flag.Parse()
 	// With TLS: credentials.NewTLS(...) instead, and a token by grpc.WithPerRPCCredentials.
-	connection, err := grpc.Dial(*address, grpc.WithInsecure(), grpc.WithDefaultServiceConfig(serviceConfig))
+	connection, err := grpc.Dial(*address, grpc.WithInsecure(), grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)))
 	if err != nil {
 		log.Fatal(err) // also for a service config that is wrong
 	}

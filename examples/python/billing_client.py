@@ -16,6 +16,8 @@ SERVICE_CONFIG = Path(__file__).parents[2] / "deploy/clients/service-config.json
 TRY_TIMEOUT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
+# The largest answer: that of a list of replays can be larger than gRPC accepts by default.
+ANSWER_BYTES_MAX = 20 * 1024 * 1024
 
 NOTHING_DONE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED}
 OUTCOME_UNKNOWN = {
@@ -63,6 +65,7 @@ def connect(target: str, *, token: str | None = None, authority_pem: bytes | Non
         ("grpc.service_config", SERVICE_CONFIG.read_text()),
         ("grpc.keepalive_time_ms", 20_000),  # a connection that is dead is noticed
         ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
     ]
     if "," in target:  # a list of addresses, which gRPC would send as it is: the service refuses that as a host's name
         options.append(("grpc.default_authority", "billing"))

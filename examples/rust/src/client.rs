@@ -35,6 +35,9 @@ pub fn endpoint(url: &str) -> Result<Endpoint, Error> {
     Ok(endpoint)
 }
 
+/// The largest answer: that of a list of replays can be larger than tonic accepts by default.
+const ANSWER_BYTES_MAX: usize = 20 * 1024 * 1024;
+
 type Replica = BillingServiceClient<InterceptedService<Channel, Credentials>>;
 
 /// A client that makes each call until it is answered, on another replica each time one fails. Clones share connections.
@@ -63,6 +66,7 @@ impl RetryingClient {
         let credentials = Credentials::new(token)?;
         let connect = |replica: Endpoint| {
             BillingServiceClient::with_interceptor(replica.connect_lazy(), credentials.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX)
         };
         Ok(Self { replicas: Arc::new(Rotation::new(replicas.into_iter().map(connect).collect())), policy })
     }
