@@ -7,13 +7,16 @@ use std::{
 };
 
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tonic::{Status, body::Body, codegen::http};
 
 use crate::{
     access::Caller,
     accounting::CallerName,
-    grpc::{failure::Failure, places::Places},
+    grpc::{
+        failure::Failure,
+        places::{Places, TakenPlaces},
+    },
 };
 
 /// The most calls in progress of one caller: half of the reads that may wait for a connection, and an eighth of all calls.
@@ -25,10 +28,7 @@ pub(crate) struct CallerShares(Mutex<HashMap<CallerName, Arc<Semaphore>>>);
 
 impl CallerShares {
     /// A place among the calls of its caller. Without credentials there are no callers to tell apart.
-    pub(crate) fn place<B>(
-        &self,
-        request: &mut http::Request<B>,
-    ) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    pub(crate) fn place<B>(&self, request: &mut http::Request<B>) -> Result<Option<TakenPlaces>, Failure> {
         let Some(caller) = request.extensions().get::<Caller>() else { return Ok(None) };
         let places = Places::new(self.places(&caller.name));
         let place = places.take(1)?;
@@ -47,10 +47,13 @@ impl CallerShares {
     }
 }
 
-/// The same body, which keeps its call's place until it has been sent.
-pub(crate) fn until_taken(body: Body, place: OwnedSemaphorePermit) -> Body {
-    Body::new(body.map_err(move |status: Status| {
-        let _kept = &place;
-        status
-    }))
+/// The same answer, which keeps its call's place, and those of its operations, until it has been sent.
+pub(crate) fn until_taken(answer: http::Response<Body>, place: TakenPlaces) -> http::Response<Body> {
+    let places = (place, answer.extensions().get::<TakenPlaces>().cloned());
+    answer.map(|body| {
+        Body::new(body.map_err(move |status: Status| {
+            let _kept = &places;
+            status
+        }))
+    })
 }

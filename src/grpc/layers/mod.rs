@@ -180,7 +180,7 @@ impl Gates {
             answer = answer.map(|body| self.pages.give(body, page));
         }
         if let Some(share) = share {
-            answer = answer.map(|body| caller_share::until_taken(body, share));
+            answer = caller_share::until_taken(answer, share);
         }
         Ok(errors::in_our_words(answer))
     }

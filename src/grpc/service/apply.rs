@@ -40,8 +40,9 @@ impl BillingService {
         let queued: Vec<_> =
             operations.into_iter().map(|operation| self.enqueue(operation, caller.as_ref())).collect();
         let metrics = self.metrics.clone();
+        let taken = places.clone();
         let answered = tokio::spawn(async move {
-            let _until_answered = places;
+            let _until_answered = taken;
             let mut answers = Vec::with_capacity(queued.len());
             for queued in queued {
                 answers.push(answer(queued, &metrics).await);
@@ -49,7 +50,11 @@ impl BillingService {
             answers
         });
         let answers = answered.await.map_err(|panic| Failure::Panicked(panic.to_string()))?;
-        Ok(response(answers))
+        let mut response = response(answers);
+        if let Some(places) = places {
+            response.extensions_mut().insert(places); // an answer that is not read takes memory
+        }
+        Ok(response)
     }
 
     fn enqueue(&self, operation: Operation, caller: Option<&Caller>) -> Result<Queued, Failure> {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use billing::grpc::proto::ListEntriesRequest;
+use billing::grpc::proto::{ApplyRequest, ListEntriesRequest, Operation, operation};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -26,6 +26,7 @@ use crate::{
 };
 
 const GET: &str = "/billing.v1.BillingService/GetAccount";
+const APPLY: &str = "/billing.v1.BillingService/Apply";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
 /// A connection of a client that makes so many calls, and takes no answer but for so many bytes of each.
@@ -142,6 +143,36 @@ async fn small_answers_that_nobody_takes_take_little_memory_and_keep_no_other_ca
             client.get_account(with_token(&deaf_token, ask.clone())).await.ok()
         })
         .await;
+    })
+    .await;
+}
+
+/// Answers to lists may be large: as long as one is not taken, it keeps a place of its caller's for each operation.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_whose_answers_nobody_takes_keep_the_places_of_their_operations() {
+    on_a_book(async |book| {
+        let (token, line) = new_token("deaf", "coordinator");
+        let (service, _dir) = book.serve_to(&line, &[]);
+        let mut client = service.client().await;
+        let operation = |n: usize| {
+            let credit = deposit("ann", &format!("order-{n}"), 5);
+            Operation { operation: Some(operation::Operation::Credit(credit)) }
+        };
+        let ask = ApplyRequest { operations: (0..250).map(operation).collect() };
+        let bearer = format!("Bearer {token}");
+        let headers = call_headers(APPLY, &[("authorization", &bearer)]);
+        let connection = deaf(&service, 0, 8, &headers, &ask).await;
+        until("all are written", async || {
+            let count = book.number("SELECT count(*) FROM ledger_entries").await;
+            (count == 250).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let turned_away = client.apply(with_token(&token, ask.clone())).await;
+        refused(turned_away, Code::ResourceExhausted, "OVERLOADED");
+        drop(connection);
+        until("the places are free again", async || client.apply(with_token(&token, ask.clone())).await.ok())
+            .await;
     })
     .await;
 }
