@@ -161,8 +161,14 @@ impl<'a> Journal<'a> {
         Some(self.model.call(entry.create_time, &call))
     }
 
-    /// Asks the model about each operation whose time is between those of the entries around a position.
+    /// Asks the model about each operation whose time is between those of the entries around a position, and again while that
+    /// explains some: one of them may have named a payment that another is about.
     fn explain(&mut self, position: usize, expected: &mut Expected) {
+        while self.explain_some(position, expected) {}
+    }
+
+    fn explain_some(&mut self, position: usize, expected: &mut Expected) -> bool {
+        let mut has_explained = false;
         let after = position.checked_sub(1).map_or(i64::MIN, |last| self.entries[last].create_time);
         let before = self.entries.get(position).map_or(i64::MAX, |next| next.create_time);
         for unwritten in self.unwritten.iter_mut().filter(|unwritten| !unwritten.is_explained) {
@@ -177,9 +183,11 @@ impl<'a> Journal<'a> {
                 continue;
             };
             unwritten.is_explained = true;
+            has_explained = true;
             self.model.call(time, unwritten.call); // a refund may name it later
             expected.insert((self.account.to_owned(), unwritten.call.key.clone()), told);
         }
+        has_explained
     }
 
     fn call(&self, entry: &Entry) -> Option<&'a Call> {

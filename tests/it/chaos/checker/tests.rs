@@ -159,6 +159,25 @@ fn told(answer: &Answer) -> Told {
 }
 
 #[test]
+fn a_refusal_may_be_because_of_a_name_that_a_replay_has_added() {
+    let mut scenario = Scenario::new();
+    let deposit = |names: &[&str]| {
+        let external_ids = names.iter().map(|name| (*name).to_owned()).collect();
+        What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_ids }
+    };
+    scenario.ask(250, "acme", "other-deposit", deposit(&["cs-2"]));
+    scenario.ask(260, "acme", "renamed", deposit(&["cs-1", "pi-1"]));
+    scenario.ask(270, "acme", "mixed-up", deposit(&["cs-2", "pi-1"]));
+    scenario.book.entries = scenario.model.entries("acme").into_iter().cloned().collect();
+    let last = scenario.entry("other-deposit").sequence;
+    for (name, sequence) in [("cs-2", last), ("pi-1", 1)] {
+        scenario.book.payments.push((name.into(), ("acme".into(), sequence)));
+    }
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+    assert_eq!(scenario.refusal("mixed-up").reason, "EXTERNAL_ID_CONFLICT");
+}
+
+#[test]
 fn a_history_that_fits_is_clean() {
     let mut scenario = Scenario::new();
     let replay = scenario.again(250, "charge");
