@@ -138,7 +138,9 @@ impl Caller {
             Ok(answer) => {
                 let mut results = answer.into_inner().results;
                 results.resize(count, proto::Result::default());
-                results.into_iter().for_each(|result| self.tally(due, replayed(result), Expected::Applied));
+                for result in results {
+                    self.tally(due, replayed(result), Expected::Applied);
+                }
             }
             Err(status) => self.tally(due, Err(status), Expected::Applied),
         }
