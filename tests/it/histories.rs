@@ -9,7 +9,9 @@ use proptest::{
     sample::{Index, select, subsequence},
 };
 
-use crate::model::{self, Answer, Call, Change, Imported, LEASE_DEFAULT, Metadata, Model, Of, What};
+use crate::model::{
+    self, Answer, Call, Change, Imported, LEASE_DEFAULT, Metadata, Model, Of, Settings, What,
+};
 
 /// The most that one `AdminCredit` may grant in every history: some of the small amounts are above it.
 pub const ADMIN_CREDIT_MAX: i64 = 7;
@@ -245,7 +247,7 @@ fn with_exact_forfeit(model: &Model, time: i64, mut call: Call) -> Call {
     call
 }
 
-/// Credits, reserves, captures more than there is, and then extends: whichever of these is next, in the account that is
+/// Lifts what an operator has decided, credits, reserves, captures more than there is, and then extends: whichever of these is next, in the account that is
 /// furthest on the way, under a key that is free.
 fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension: &What) -> Call {
     let progress = |account: &&str| {
@@ -257,7 +259,16 @@ fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension:
         return call.clone();
     };
     let available = available(model, account, time);
+    let settings = model.account_at(account, time).map(|account| account.settings);
+    let is_in_the_way = |settings: Settings| settings.state != "ACTIVE" || settings.debt_limit == Some(0);
     let what = match open_reservations(model, account, time).as_slice() {
+        _ if settings.is_some_and(is_in_the_way) => What::SetAccount(Change {
+            state: Some("ACTIVE"),
+            debt_limit: Some(-1),
+            forfeit: None,
+            actor: ACTORS[0].to_owned(),
+            reason: REASONS[0].to_owned(),
+        }),
         [] if available <= 0 => What::Credit { amount: 30, kind: "DEPOSIT", external_ids: Vec::new() },
         [] => What::Reserve { amount: available.min(9), ttl: None, expiry: "RELEASE" },
         [.., open] if available < 0 => with_reservation(&open.reservation_id, extension.clone()),
@@ -422,7 +433,7 @@ fn bend() -> impl Strategy<Value = Bend> {
         2 => Just(Bend::AllButDetail),
         4 => Just(Bend::Refund),
         16 => reservation_use().prop_map(Bend::Use),
-        24 => extension().prop_map(Bend::Debt),
+        36 => extension().prop_map(Bend::Debt),
     ]
 }
 
