@@ -22,7 +22,7 @@ const SERVER_WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// Serves until it is told to stop.
 pub(super) fn serve(flags: &ServeFlags, log: LogFlags) -> anyhow::Result<()> {
     let mut config = Config::parse(flags)?;
-    let traces = config.traces.as_ref().map(Traces::start).transpose().context("cannot send traces")?;
+    let traces = config.collector.as_ref().map(Traces::start).transpose().context("cannot send traces")?;
     start_log(log.log_level, log.log_format, traces.as_ref());
     let connections_max = &mut config.server.connections.connections_max;
     *connections_max = file_limit::fit_connections(*connections_max);

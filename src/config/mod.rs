@@ -14,7 +14,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 
 use crate::{
-    accounting::Limits, committer::CommitterSettings, grpc::ServerSettings, telemetry::TraceSettings,
+    accounting::Limits, committer::CommitterSettings, grpc::ServerSettings, telemetry::OtlpEndpoint,
 };
 use capacity::CapacityFlags;
 use database::DatabaseFlags;
@@ -59,8 +59,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The address to serve health alone on, if there is one.
     pub health_listen: Option<SocketAddr>,
-    /// Which traces go where, if any do.
-    pub traces: Option<TraceSettings>,
+    /// The collector of traces, if there is one.
+    pub collector: Option<OtlpEndpoint>,
     /// Who may connect and call, and how.
     pub server: ServerSettings,
     /// The limits of the rules.
@@ -91,11 +91,12 @@ impl Config {
             listen: network.listen(security.has_credentials(), &mut problems),
             metrics_listen: telemetry.metrics_listen(&mut problems),
             health_listen: network.health_listen(&mut problems),
-            traces: telemetry.traces(&mut problems),
+            collector: telemetry.collector(&mut problems),
             server: ServerSettings {
                 connections: network.connections(&mut problems),
                 credentials: security.credentials(&mut problems),
                 tls: security.tls(&mut problems),
+                sample_ratio: telemetry.sample_ratio(&mut problems),
             },
             limits: limits.limits(&mut problems),
             committer: capacity.committer(&mut problems),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use super::problems::Problems;
-use crate::telemetry::{OtlpEndpoint, SampleRatio, TraceSettings};
+use crate::telemetry::{OtlpEndpoint, SampleRatio};
 
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Metrics and traces")]
@@ -33,11 +33,13 @@ impl TelemetryFlags {
         (self.metrics_listen != "off").then(|| problems.address("--metrics-listen", &self.metrics_listen))
     }
 
-    pub(super) fn traces(&self, problems: &mut Problems) -> Option<TraceSettings> {
-        let endpoint = self.otlp_endpoint.as_deref()?;
-        let endpoint = problems.unless_wrong("--otlp-endpoint", endpoint.parse::<OtlpEndpoint>());
-        let sample_ratio =
-            problems.unless_wrong("--otlp-sample-ratio", self.otlp_sample_ratio.parse::<SampleRatio>());
-        Some(TraceSettings { endpoint: endpoint?, sample_ratio: sample_ratio? })
+    pub(super) fn collector(&self, problems: &mut Problems) -> Option<OtlpEndpoint> {
+        problems.unless_wrong("--otlp-endpoint", self.otlp_endpoint.as_deref()?.parse())
+    }
+
+    /// None without a collector: then nothing is recorded.
+    pub(super) fn sample_ratio(&self, problems: &mut Problems) -> Option<SampleRatio> {
+        self.otlp_endpoint.as_ref()?;
+        problems.unless_wrong("--otlp-sample-ratio", self.otlp_sample_ratio.parse())
     }
 }

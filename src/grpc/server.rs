@@ -16,7 +16,11 @@ use super::{
     service::BillingService,
 };
 use crate::{
-    access::Credentials, committer::Committer, ledger::Ledger, reload::Reloaded, telemetry::Metrics,
+    access::Credentials,
+    committer::Committer,
+    ledger::Ledger,
+    reload::Reloaded,
+    telemetry::{Metrics, SampleRatio},
 };
 
 /// During a shutdown: how long clients have to notice, and how long the last responses have to leave.
@@ -31,6 +35,8 @@ pub struct ServerSettings {
     pub credentials: Option<Reloaded<Credentials>>,
     /// TLS, if configured.
     pub tls: Option<Reloaded<Tls>>,
+    /// How many of the traces that begin here are recorded; no call is if there is no collector.
+    pub sample_ratio: Option<SampleRatio>,
 }
 
 /// Serves the ledger, health and reflection until `shutdown`, then waits for the calls in progress. A client can make that take
@@ -53,7 +59,7 @@ pub async fn serve(
     let billing = BillingServiceServer::new(BillingService::new(committer, ledger, metrics.clone()))
         .max_decoding_message_size(APPLY_BYTES_MAX); // the layers know the limit of each method
     let incoming = accept(listener, settings.connections, settings.tls);
-    let observers = Arc::new(Observers::new(settings.credentials.clone(), metrics));
+    let observers = Arc::new(Observers::new(settings.credentials.clone(), settings.sample_ratio, metrics));
     let gates = Gates::new(settings.credentials);
     let (stop, stopped) = oneshot::channel();
     let serving = bounded(settings.connections)

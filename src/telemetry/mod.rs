@@ -9,4 +9,5 @@ mod traces;
 pub use log::{LogFormat, start_log};
 pub use metrics::{Method, Metrics, OperationResult, PoolSample};
 pub use scrape::serve_metrics;
-pub use traces::{OtlpEndpoint, SampleRatio, TraceSettings, Traces};
+pub use spans::SampleRatio;
+pub use traces::{OtlpEndpoint, Traces};

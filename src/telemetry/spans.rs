@@ -8,7 +8,10 @@
 //! └── read                            of the calls that only read
 //! ```
 //!
-//! They contain no account, key, amount or caller. Without a collector they are disabled, and creating one only checks a flag.
+//! They contain no account, key, amount or caller. Whether a call is recorded is decided before a span is made. One that is
+//! not makes none, nor does a batch of none but such calls.
+
+use std::str::FromStr;
 
 use opentelemetry::{
     propagation::{Extractor, TextMapPropagator as _},
@@ -46,8 +49,29 @@ impl Extractor for TraceParent<'_> {
     }
 }
 
-/// A call.
-pub fn call<'a>(method: &Method, parent: impl FnOnce() -> TraceParent<'a>) -> Span {
+/// The ratio of traces that begin here and are recorded, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampleRatio(f64);
+
+impl FromStr for SampleRatio {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio.map(Self).ok_or("must be a number from 0 to 1")
+    }
+}
+
+/// A call, if it is recorded: as its caller does, if that traces, and else by the ratio.
+pub fn call(method: &Method, parent: TraceParent<'_>, ratio: SampleRatio) -> Span {
+    let parent = TraceContextPropagator::new().extract(&parent);
+    let is_recorded = match parent.span().span_context() {
+        of_caller if of_caller.is_valid() => of_caller.is_sampled(),
+        _ => fastrand::f64() < ratio.0,
+    };
+    if !is_recorded {
+        return Span::none();
+    }
     let Method { grpc_service, grpc_method } = method;
     let span = info_span!(
         target: TARGET,
@@ -61,9 +85,7 @@ pub fn call<'a>(method: &Method, parent: impl FnOnce() -> TraceParent<'a>) -> Sp
         rpc.response.status_code = Empty,
         billing.request_id = Empty,
     );
-    if !span.is_disabled() {
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&parent())); // it has only just begun
-    }
+    let _ = span.set_parent(parent); // it has only just begun
     span
 }
 
@@ -141,4 +163,36 @@ fn context(span: &Span) -> SpanContext {
         return SpanContext::NONE;
     }
     span.context().span().span_context().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_between_none_and_all() {
+        for good in ["0", "0.01", "1", "1.0"] {
+            assert!(good.parse::<SampleRatio>().is_ok(), "{good}");
+        }
+        for wrong in ["", "-0.1", "1.1", "NaN", "10%"] {
+            assert!(wrong.parse::<SampleRatio>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_recorded_if_one_of_its_calls_is() {
+        let traces =
+            tracing_opentelemetry::layer().with_tracer(SdkTracerProvider::default().tracer("a test"));
+        let _until_dropped = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces));
+        let method = Method { grpc_service: "service", grpc_method: "Method" };
+        let waiting = ["0", "1", "0"].map(|ratio| {
+            call(&method, TraceParent::default(), ratio.parse().unwrap()).in_scope(Waiting::begin)
+        });
+        assert!(!batch(waiting.iter()).is_disabled());
+        assert!(batch(waiting[..1].iter()).is_disabled());
+    }
 }

@@ -1,4 +1,4 @@
-//! The export of spans: over OTLP to a collector, on a thread of its own, with sampling.
+//! The export of spans: over OTLP to a collector, on a thread of its own.
 
 use std::{env, fmt, str::FromStr, time::Duration};
 
@@ -24,19 +24,6 @@ const LINKS_MAX: u32 = 512;
 /// The address of a collector.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpEndpoint(String);
-
-/// The ratio of traces that begin here and are recorded, from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SampleRatio(f64);
-
-/// The settings of tracing.
-#[derive(Debug, Clone)]
-pub struct TraceSettings {
-    /// The collector.
-    pub endpoint: OtlpEndpoint,
-    /// The sampling ratio.
-    pub sample_ratio: SampleRatio,
-}
 
 /// The exporter of spans.
 #[derive(Debug)]
@@ -64,21 +51,12 @@ impl fmt::Debug for OtlpEndpoint {
     }
 }
 
-impl FromStr for SampleRatio {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-        ratio.map(Self).ok_or("must be a number from 0 to 1")
-    }
-}
-
 impl Traces {
     /// Starts exporting. Nothing waits for the collector: spans that it does not accept are dropped, and logged.
     ///
     /// # Errors
     /// When the thread cannot be started, or the exporter rejects its settings, some of which come from the environment.
-    pub fn start(settings: &TraceSettings) -> anyhow::Result<Self> {
+    pub fn start(collector: &OtlpEndpoint) -> anyhow::Result<Self> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("otlp")
@@ -88,13 +66,12 @@ impl Traces {
         let exporter = {
             let _inside = runtime.enter();
             let exporter = SpanExporter::builder().with_tonic();
-            let exporter = exporter.with_endpoint(&settings.endpoint.0).with_timeout(EXPORT_TIMEOUT);
+            let exporter = exporter.with_endpoint(&collector.0).with_timeout(EXPORT_TIMEOUT);
             exporter.build().context("the exporter cannot be made")?
         };
-        let by_ratio = Sampler::TraceIdRatioBased(settings.sample_ratio.0);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_sampler(Sampler::ParentBased(Box::new(by_ratio))) // as the caller does, if it traces
+            .with_sampler(Sampler::AlwaysOn) // what is not recorded has no span
             .with_max_links_per_span(LINKS_MAX)
             .with_resource(resource())
             .build();
@@ -144,16 +121,6 @@ mod tests {
         assert!(!format!("{endpoint:?}").contains("hunter2"));
         for wrong in ["", "http://", "collector:4317", "https://collector:4317"] {
             assert!(wrong.parse::<OtlpEndpoint>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_ratio_is_between_none_and_all() {
-        for good in ["0", "0.01", "1", "1.0"] {
-            assert!(good.parse::<SampleRatio>().is_ok(), "{good}");
-        }
-        for wrong in ["", "-0.1", "1.1", "NaN", "10%"] {
-            assert!(wrong.parse::<SampleRatio>().is_err(), "{wrong}");
         }
     }
 }

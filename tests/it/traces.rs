@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -10,13 +11,25 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
+use tracing::{
+    Subscriber,
+    level_filters::LevelFilter,
+    span::{Attributes, Id},
+};
+use tracing_subscriber::{
+    Layer,
+    filter::Targets,
+    layer::{Context, SubscriberExt as _},
+};
 
 use crate::support::{
     dir::Dir,
     process::{Process, new_token},
+    server::{TestServer, config},
     *,
 };
 
@@ -66,6 +79,22 @@ impl Collector {
     fn one(&self, name: &str) -> Span {
         let [span] = self.named(name).try_into().unwrap_or_else(|spans| panic!("{name}: {spans:#?}"));
         span
+    }
+}
+
+/// The names of all spans that were made, whether or not they would be sent.
+#[derive(Clone, Default)]
+struct Made(Arc<Mutex<Vec<&'static str>>>);
+
+impl Made {
+    fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Made {
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        self.0.lock().unwrap().push(span.metadata().name());
     }
 }
 
@@ -212,6 +241,31 @@ async fn what_is_recorded_is_up_to_the_caller_and_else_to_the_ratio() {
         let mut names: Vec<_> = collector.spans().into_iter().map(|span| span.name).collect();
         names.sort();
         assert_eq!(names, ["batch", CREDIT, "queue", "transaction"]);
+    })
+    .await;
+}
+
+#[tokio::test] // on one thread, which the subscriber belongs to
+async fn only_a_call_that_is_recorded_makes_any_span() {
+    on_a_book(async |book| {
+        let made = Made::default();
+        let traces =
+            tracing_opentelemetry::layer().with_tracer(SdkTracerProvider::default().tracer("a test"));
+        let ours = Targets::new().with_target("otlp", LevelFilter::INFO);
+        let subscriber = tracing_subscriber::registry().with(traces).with(made.clone()).with(ours);
+        let _until_dropped = tracing::subscriber::set_default(subscriber);
+        let mut config = config();
+        config.server.sample_ratio = Some("0".parse().unwrap());
+        let server = TestServer::start(&book.url, config).await;
+        let mut client = server.client().await;
+
+        client.credit(deposit("ann", "order-1", 1)).await.answered();
+        client.credit(traced("00", deposit("ann", "order-2", 1))).await.answered();
+        assert_eq!(available(&mut client, "ann").await, 2);
+        assert!(made.take().is_empty());
+
+        client.credit(traced("01", deposit("ann", "order-3", 1))).await.answered();
+        assert_eq!(made.take(), ["call", "queue", "batch", "transaction"]);
     })
     .await;
 }

@@ -38,7 +38,11 @@ use super::{
     failure::Failure,
     methods::{method, rpc},
 };
-use crate::{access::Credentials, reload::Reloaded, telemetry::Metrics};
+use crate::{
+    access::Credentials,
+    reload::Reloaded,
+    telemetry::{Metrics, SampleRatio},
+};
 
 /// A service behind a layer.
 pub(crate) trait Next:
@@ -77,14 +81,19 @@ where
 #[derive(Debug)]
 pub(crate) struct Observers {
     credentials: Option<Reloaded<Credentials>>,
+    sample_ratio: Option<SampleRatio>,
     metrics: Metrics,
     pub(crate) log_rate_limit: LogRateLimit,
 }
 
 impl Observers {
-    pub(crate) fn new(credentials: Option<Reloaded<Credentials>>, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        credentials: Option<Reloaded<Credentials>>,
+        sample_ratio: Option<SampleRatio>,
+        metrics: Metrics,
+    ) -> Self {
         measure::expect_calls(&metrics);
-        Self { credentials, metrics, log_rate_limit: LogRateLimit::default() }
+        Self { credentials, sample_ratio, metrics, log_rate_limit: LogRateLimit::default() }
     }
 
     pub(crate) fn layer<S: Next>(self: Arc<Self>) -> impl Layer<S, Service = impl Next> + Clone {
@@ -94,7 +103,7 @@ impl Observers {
     /// A call whose caller disconnects is dropped at any `await`.
     async fn observe<S: Next>(self: Arc<Self>, mut inner: S, mut request: Request<Body>) -> Response<Body> {
         let method = method(request.uri().path());
-        let span = trace::begin(&request, &method, self.credentials.as_ref());
+        let span = trace::begin(&request, &method, self.credentials.as_ref(), self.sample_ratio);
         let observed = async {
             let logged = log::Call::begin(&mut request, &method);
             let mut measured = measure::Call::begin(&self.metrics, &method);

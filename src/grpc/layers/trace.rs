@@ -1,5 +1,5 @@
-//! A span for each call, in its caller's trace. An unknown caller cannot decide whether it is recorded. Health checks have no
-//! span: they come every second, and tell nothing about calls.
+//! A span for each call that is recorded, in its caller's trace. An unknown caller cannot decide whether it is. Health checks
+//! have no span: they come every second, and tell nothing about calls.
 
 use tonic::{Code, Status, codegen::http};
 use tracing::Span;
@@ -10,27 +10,24 @@ use crate::{
     grpc::{methods::HEALTH, status::code_name},
     reload::Reloaded,
     telemetry::{
-        Method,
+        Method, SampleRatio,
         spans::{self, TraceParent},
     },
 };
 
-/// The span of a call, whose caller is known by these credentials.
+/// The span of a call, if it is recorded. Its caller is known by these credentials. Without a ratio nothing is recorded.
 pub(crate) fn begin<B>(
     request: &http::Request<B>,
     method: &Method,
     credentials: Option<&Reloaded<Credentials>>,
+    ratio: Option<SampleRatio>,
 ) -> Span {
-    if request.uri().path().starts_with(HEALTH) {
+    let Some(ratio) = ratio.filter(|_| !request.uri().path().starts_with(HEALTH)) else {
         return Span::none();
-    }
+    };
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    spans::call(method, || {
-        if !is_known(credentials, request) {
-            return TraceParent::default();
-        }
-        TraceParent { traceparent: text("traceparent"), tracestate: text("tracestate") }
-    })
+    let traceparent = text("traceparent").filter(|_| is_known(credentials, request));
+    spans::call(method, TraceParent { traceparent, tracestate: text("tracestate") }, ratio)
 }
 
 pub(crate) fn end<B>(span: &Span, answer: &http::Response<B>) {

@@ -38,11 +38,12 @@ pub fn config() -> Config {
         listen: ([127, 0, 0, 1], 0).into(),
         metrics_listen: None,
         health_listen: None,
-        traces: None,
+        collector: None,
         server: ServerSettings {
             connections: ConnectionSettings { connections_max: 1_024, age_max: Duration::from_secs(600) },
             credentials: None,
             tls: None,
+            sample_ratio: None,
         },
         limits: limits(),
         sweep_interval: None,
