@@ -3,7 +3,6 @@
 use std::{
     error::Error as StdError,
     panic::resume_unwind,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -38,9 +37,9 @@ use super::{
 use crate::telemetry::PoolSample;
 
 /// The most callers that wait for a session. Further ones are refused immediately.
-const WAITING_MAX: usize = 4_096;
+pub(crate) const WAITING_MAX: usize = 4_096;
 /// How long a caller waits for a session.
-const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time limit of a transaction or a read: longer than the statement timeout of a server that still answers.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -208,6 +207,8 @@ pub(crate) struct Connections {
     epoch: Epoch,
     size_max: u32,
     waiting: Arc<Semaphore>,
+    /// The number of callers that have waited too long for others to share a session with.
+    gone: Arc<AtomicU64>,
     /// The number of late sessions: their callers have got an error.
     late: Arc<AtomicU32>,
     looking: Arc<Semaphore>,
@@ -238,6 +239,7 @@ impl Connections {
             epoch: epoch.clone(),
             size_max,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            gone: Arc::default(),
             late: Arc::default(),
             looking: Arc::new(Semaphore::new(1)),
         }
@@ -259,7 +261,7 @@ impl Connections {
             late,
             idle,
             waits: statistics.get_waited,
-            timeouts: statistics.get_timed_out,
+            timeouts: statistics.get_timed_out + AtomicU64::load(&self.gone, Ordering::Relaxed),
             waited: statistics.get_wait_time,
         }
     }
@@ -271,6 +273,17 @@ impl Connections {
         T: Send + 'static,
     {
         self.carry_out(PATIENCE, |mut session| async move { session.query(query).await }).await
+    }
+
+    /// The same in the task of the caller, which nobody cancels.
+    pub(crate) async fn query_here<Q, T>(&self, query: Q) -> Result<Result<Vec<T>, DatabaseError>, NoAnswer>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut session = self.get().await?;
+        let backend = session.backend;
+        self.finish(async move { session.query(query).await }, backend, PATIENCE).await
     }
 
     /// Runs work in a session, and returns its result. If that takes longer than `patience`, the caller gets an error, and the
@@ -285,36 +298,36 @@ impl Connections {
         F: Future<Output = T> + Send + 'static,
     {
         let session = self.get().await?;
+        let (pool, backend, work) = (self.clone(), session.backend, work(session));
         let (reply, answer) = oneshot::channel();
-        let backend = session.backend;
-        tokio::spawn(self.clone().finish(work(session), backend, patience, reply).in_current_span());
+        let finish = async move {
+            let _ = reply.send(pool.finish(work, backend, patience).await); // the caller may have disconnected
+        };
+        tokio::spawn(finish.in_current_span());
         answer.await.unwrap_or_else(|_| resume_unwind(Box::new("the task of a session panicked")))
     }
 
-    /// Finishes work, whether or not the caller still waits.
-    async fn finish<T>(
-        self,
-        work: impl Future<Output = T>,
+    /// Waits for work. Late work goes on in a task of its own, and keeps its session.
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
         backend: Backend,
         patience: Duration,
-        reply: oneshot::Sender<Result<T, NoAnswer>>,
-    ) {
-        let mut work = pin!(work);
-        // The caller may have disconnected.
-        match timeout(patience, &mut work).await {
-            Ok(done) => {
-                let _ = reply.send(Ok(done));
-                return;
-            }
-            Err(_) => {
-                let _ = reply.send(Err(no_answer(patience)));
-            }
+    ) -> Result<T, NoAnswer> {
+        let mut work = Box::pin(work);
+        if let Ok(done) = timeout(patience, &mut work).await {
+            return Ok(done);
         }
-        let _late = Late::count(&self.late);
-        tokio::select! {
-            _ = work => {}
-            () = self.is_given_up(backend) => {}
-        }
+        let (pool, late) = (self.clone(), Late::count(&self.late));
+        let wait_on = async move {
+            let _late = late;
+            tokio::select! {
+                _ = work => {}
+                () = pool.is_given_up(backend) => {}
+            }
+        };
+        tokio::spawn(wait_on.in_current_span());
+        Err(no_answer(patience))
     }
 
     /// Returns when the server is no longer working for a backend: the answer was lost, or another server has taken over.
@@ -338,12 +351,23 @@ impl Connections {
             return Err(NoAnswer::Unavailable("no session has answered".into()));
         }
         self.pool.get_owned().await.map_err(|error| match error {
-            // A pool with all of its connections is not cut off from the database: they are in use.
-            RunError::TimedOut if self.pool.state().connections >= self.size_max && !self.are_all_late() => {
-                NoAnswer::Overloaded
-            }
-            RunError::TimedOut | RunError::User(_) => NoAnswer::Unavailable(error.into()),
+            RunError::TimedOut => self.too_late(),
+            RunError::User(_) => NoAnswer::Unavailable(error.into()),
         })
+    }
+
+    /// Counts a caller that has waited too long for others to share a session with, and tells it why.
+    pub(crate) fn give_up(&self) -> NoAnswer {
+        self.gone.fetch_add(1, Ordering::Relaxed);
+        self.too_late()
+    }
+
+    /// Why there was no session in time. A pool with all of its connections is not cut off from the database: they are in use.
+    fn too_late(&self) -> NoAnswer {
+        if self.pool.state().connections >= self.size_max && !self.are_all_late() {
+            return NoAnswer::Overloaded;
+        }
+        NoAnswer::Unavailable(format!("no session within {CHECKOUT_TIMEOUT:?}").into())
     }
 
     fn are_all_late(&self) -> bool {
@@ -352,16 +376,16 @@ impl Connections {
 }
 
 /// Counts a session as late until this is dropped.
-struct Late<'a>(&'a AtomicU32);
+struct Late(Arc<AtomicU32>);
 
-impl<'a> Late<'a> {
-    fn count(late: &'a AtomicU32) -> Self {
+impl Late {
+    fn count(late: &Arc<AtomicU32>) -> Self {
         late.fetch_add(1, Ordering::Relaxed);
-        Self(late)
+        Self(Arc::clone(late))
     }
 }
 
-impl Drop for Late<'_> {
+impl Drop for Late {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

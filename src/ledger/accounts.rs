@@ -2,10 +2,15 @@
 
 use diesel::{
     data_types::PgTimestamp,
-    sql_types::{BigInt, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{BigInt, Text, Timestamptz},
 };
 
-use super::{Ledger, LedgerError, read::read, rows};
+use super::{
+    Ledger, LedgerError,
+    by_key::{AccountNowColumns, AccountNowRow, accounts_now, lapsed},
+    read::read,
+    rows,
+};
 use crate::accounting::{AccountId, AccountSettings, Balance, Timestamp};
 
 /// An account at one point in time.
@@ -32,41 +37,6 @@ pub struct DueAccount {
     pub expire_time: Timestamp,
 }
 
-/// An account: what is posted, what is held, the newest sequence, both times, its state and its debt limit.
-type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp, i16, Option<i64>);
-
-/// The types of [`AccountNowRow`]'s columns, in order.
-type AccountNowColumns = (BigInt, BigInt, BigInt, Timestamptz, Timestamptz, SmallInt, Nullable<BigInt>);
-
-/// What the expired leases of the account a, which are not recorded yet, still hold at a time; and how much of that their
-/// end has charged.
-macro_rules! lapsed {
-    ($time:literal) => {
-        concat!(
-            "CROSS JOIN LATERAL (\
-                 SELECT coalesce(sum(v.amount_micro_usd), 0)::bigint AS held, \
-                     coalesce(sum(v.amount_micro_usd) FILTER (WHERE v.expiry_policy = 2), 0)::bigint AS captured \
-                 FROM reservations v WHERE a.next_expire_time <= ",
-            $time,
-            " AND v.account_id = a.account_id AND v.state = 1 AND v.expire_time <= ",
-            $time,
-            ") lapsed "
-        )
-    };
-}
-
-/// The account a with its expired leases, in the order of [`AccountNowColumns`].
-macro_rules! accounts_now {
-    () => {
-        concat!(
-            "a.posted_micro_usd - lapsed.captured, a.held_micro_usd - lapsed.held, a.last_sequence, a.create_time, \
-                 a.update_time, coalesce((a.settings).state, 1::smallint), (a.settings).debt_limit_micro_usd FROM accounts a ",
-            lapsed!("greatest(statement_timestamp(), a.update_time)"),
-            "WHERE a.last_sequence > 0"
-        )
-    };
-}
-
 /// Finds the newest entry of `asked.account_id` that is not later than `asked.time`, by binary search: its sequence is `low`
 /// in the row where `low = high`. Within an account times never decrease and sequences have no gaps, so the primary key
 /// serves as an index on time.
@@ -91,15 +61,6 @@ macro_rules! halving {
 }
 
 read! {
-    /// An account as it stands now. An expired lease has ended, whether or not that is recorded. An account without entries does not exist yet.
-    AccountNow {
-        account_id: String,
-    } -> AccountNowColumns,
-    [account_id => Text],
-    concat!("SELECT ", accounts_now!(), " AND a.account_id = {}")
-}
-
-read! {
     /// Accounts by id, after an id, as they stand now. No id has a character from 127 on.
     ListAccounts {
         prefix: String,
@@ -108,7 +69,7 @@ read! {
     } -> (Text, AccountNowColumns),
     [prefix => Text, prefix => Text, after => Text, limit => BigInt],
     concat!(
-        "SELECT a.account_id, ", accounts_now!(), " AND a.account_id >= {} AND a.account_id < {} || chr(127) \
+        "SELECT a.account_id, ", accounts_now!("accounts a"), " AND a.account_id >= {} AND a.account_id < {} || chr(127) \
          AND a.account_id > {} ORDER BY a.account_id LIMIT {}"
     )
 }
@@ -164,8 +125,8 @@ impl Ledger {
     /// # Errors
     /// When the database is unavailable.
     pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
-        let query = AccountNow { account_id: account_id.to_string() };
-        self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
+        let found = self.by_key.accounts.find(account_id.to_string()).await?;
+        found.map(AccountView::try_from).transpose()
     }
 
     /// An account as it stood at a time; a time in the future means now. `None` before its first entry.

@@ -84,9 +84,8 @@ impl Ledger {
         account_id: &AccountId,
         sequence: i64,
     ) -> Result<Option<Entry>, LedgerError> {
-        let key = (account_id.to_string(), sequence);
-        let query = ledger_entries::table.find(key).select(EntryRow::as_select());
-        self.read_one(query).await?.map(Entry::try_from).transpose()
+        let found = self.by_key.entries.find((account_id.to_string(), sequence)).await?;
+        found.map(Entry::try_from).transpose()
     }
 
     /// The entry of a payment, by any of its names.

@@ -1,5 +1,7 @@
 //! Errors of the book, classified by what to do about them.
 
+use std::{error::Error as StdError, iter, sync::Arc};
+
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tokio_postgres::error::SqlState;
 
@@ -28,6 +30,23 @@ pub enum LedgerError {
     /// A row of the book is not one that this program writes.
     #[error("the book holds {0}")]
     Corrupt(String),
+}
+
+impl LedgerError {
+    /// The same error so many times, for those who shared a statement.
+    pub(super) fn repeated(self, count: usize) -> Vec<Self> {
+        let of = |kind: fn(Cause) -> Self, cause: Cause| {
+            let cause: Arc<dyn StdError + Send + Sync> = cause.into();
+            iter::repeat_with(|| kind(Arc::clone(&cause).into())).take(count).collect()
+        };
+        match self {
+            Self::Unavailable(cause) => of(Self::Unavailable, cause),
+            Self::Overloaded => iter::repeat_with(|| Self::Overloaded).take(count).collect(),
+            Self::Contention(cause) => of(Self::Contention, cause),
+            Self::Refused(cause) => of(Self::Refused, cause),
+            Self::Corrupt(what) => iter::repeat_with(|| Self::Corrupt(what.clone())).take(count).collect(),
+        }
+    }
 }
 
 /// What to do about an error of the database.

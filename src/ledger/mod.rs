@@ -2,9 +2,11 @@
 
 mod account_statement;
 mod accounts;
+mod by_key;
 mod clock;
 mod entries;
 mod error;
+mod grouped;
 mod load;
 mod operations;
 mod read;
@@ -23,8 +25,10 @@ use std::{
 };
 
 use diesel::data_types::PgTimestamp;
+use diesel_async::{AsyncPgConnection, methods::LoadQuery};
 use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument as _;
 
 pub use account_statement::{AccountStatement, Total};
 pub use accounts::{AccountView, DueAccount};
@@ -39,12 +43,14 @@ use crate::{
     database::{
         DatabaseUrl,
         connect::{Connector, Purpose, connect},
-        pool::{Connections, Epoch, PooledSession},
+        pool::{Connections, Epoch, PooledSession, Prepare},
     },
     schema::unsafe_problem,
-    telemetry::PoolSample,
+    telemetry::{PoolSample, spans},
 };
+use by_key::ByKey;
 use clock::Reading;
+use read::retried;
 use statements::{ProveCommit, prepare_writes};
 
 /// How long the commit that proves readiness may take: long for a commit, short for a readiness probe.
@@ -55,6 +61,7 @@ const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
 pub struct Ledger {
     writers: Connections,
     readers: Connections,
+    by_key: ByKey,
     /// Held while a commit proves readiness: one at a time.
     proof: Arc<Semaphore>,
     limits: Limits,
@@ -77,15 +84,12 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         connect(database_url, Purpose::Look).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
         let (connector, epoch) = (Connector::new(database_url), Epoch::default());
+        let unprepared: Prepare = |_| async { Ok(()) }.boxed();
+        let read_pool = Connections::new(&connector, Purpose::Read, unprepared, readers, &epoch);
         Ok(Self {
             writers: Connections::new(&connector, Purpose::Write, prepare_writes, writers, &epoch),
-            readers: Connections::new(
-                &connector,
-                Purpose::Read,
-                |_| async { Ok(()) }.boxed(),
-                readers,
-                &epoch,
-            ),
+            by_key: ByKey::new(&read_pool, readers),
+            readers: read_pool,
             proof: Arc::new(Semaphore::new(1)),
             limits,
             allows_unsafe_database: false,
@@ -148,5 +152,22 @@ impl Ledger {
     #[must_use]
     pub fn clock_ahead_seconds(&self) -> i64 {
         self.clock_ahead.load(Ordering::Relaxed)
+    }
+
+    async fn read_one<Q, T>(&self, query: Q) -> Result<Option<T>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.read(query).await?.pop())
+    }
+
+    /// Runs a read by itself.
+    async fn read<Q, T>(&self, query: Q) -> Result<Vec<T>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        retried(|| self.readers.query(query.clone())).instrument(spans::read()).await
     }
 }

@@ -1,14 +1,11 @@
-//! How the book is read outside the transaction: statements with fixed texts, prepared once per connection, run in a session
-//! of the pool for reads, and retried once if the connection is lost.
-
-use diesel_async::{AsyncPgConnection, methods::LoadQuery};
-use tracing::Instrument as _;
+//! How the book is read outside the transaction: statements with fixed texts, prepared once per connection, and retried once
+//! if the connection is lost.
 
 use super::{
-    Ledger, LedgerError,
+    LedgerError,
     error::{Remedy, remedy},
 };
-use crate::telemetry::spans;
+use crate::database::{NoAnswer, error::DatabaseError};
 
 /// The most entries that one page scans: a rare type in a long journal takes several pages instead of one long query.
 pub(super) const SCANNED_MAX: i64 = 10_000;
@@ -49,27 +46,13 @@ macro_rules! read {
 
 pub(super) use read;
 
-impl Ledger {
-    pub(super) async fn read_one<Q, T>(&self, query: Q) -> Result<Option<T>, LedgerError>
-    where
-        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
-        T: Send + 'static,
-    {
-        Ok(self.read(query).await?.pop())
-    }
-
-    /// Runs a read, and retries once if the connection is lost: reads are safe to repeat.
-    pub(super) async fn read<Q, T>(&self, query: Q) -> Result<Vec<T>, LedgerError>
-    where
-        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + 'static,
-        T: Send + 'static,
-    {
-        let read = async {
-            match self.readers.query(query.clone()).await? {
-                Err(error) if remedy(&error) == Remedy::Reconnect => Ok(self.readers.query(query).await??),
-                read => Ok(read?),
-            }
-        };
-        read.instrument(spans::read()).await
+/// Runs a read, and retries once if the connection is lost: reads are safe to repeat.
+pub(super) async fn retried<T, F>(run: impl Fn() -> F) -> Result<Vec<T>, LedgerError>
+where
+    F: Future<Output = Result<Result<Vec<T>, DatabaseError>, NoAnswer>>,
+{
+    match run().await? {
+        Err(error) if remedy(&error) == Remedy::Reconnect => Ok(run().await??),
+        read => Ok(read?),
     }
 }

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use diesel::{
-    data_types::PgTimestamp,
-    sql_types::{BigInt, SmallInt, Text, Timestamptz},
-};
+use diesel::sql_types::{BigInt, SmallInt, Text};
 
 use super::{
     EntrySpan, Ledger, LedgerError,
+    by_key::{ReservationNowColumns, ReservationNowRow},
     read::{SCANNED_MAX, read},
-    rows::{self, ReservationColumns, ReservationRow},
+    rows,
     statements::reservation_columns,
 };
 use crate::accounting::{AccountId, IdempotencyKey, Reservation, ReservationState};
@@ -22,22 +20,6 @@ pub struct ReservationPage {
     pub reservations: Vec<Reservation>,
     /// The rest of the span, as in [`EntryPage`](super::EntryPage).
     pub rest: Option<EntrySpan>,
-}
-
-/// A reservation, and the account's time when it was read.
-type ReservationNowColumns = (ReservationColumns, Timestamptz);
-
-read! {
-    /// One reservation.
-    ReadReservation {
-        account_id: String,
-        reservation_id: String,
-    } -> ReservationNowColumns,
-    [account_id => Text, reservation_id => Text],
-    concat!(
-        "SELECT ", reservation_columns!(), ", greatest(statement_timestamp(), a.update_time) FROM reservations v \
-         JOIN accounts a ON a.account_id = v.account_id WHERE v.account_id = {} AND v.reservation_id = {}"
-    )
 }
 
 read! {
@@ -97,9 +79,8 @@ impl Ledger {
         account_id: &AccountId,
         reservation_id: &IdempotencyKey,
     ) -> Result<Option<Reservation>, LedgerError> {
-        let (account_id, reservation_id) = (account_id.to_string(), reservation_id.to_string());
-        let row = self.read_one(ReadReservation { account_id, reservation_id }).await?;
-        row.map(reservation_at).transpose()
+        let key = (account_id.to_string(), reservation_id.to_string());
+        self.by_key.reservations.find(key).await?.map(reservation_at).transpose()
     }
 
     /// Up to `limit` reservations that the entries of a span opened, newest first, as they stand now: all, or those in one
@@ -145,6 +126,6 @@ impl Ledger {
     }
 }
 
-fn reservation_at((row, now): (ReservationRow, PgTimestamp)) -> Result<Reservation, LedgerError> {
+fn reservation_at((row, now): ReservationNowRow) -> Result<Reservation, LedgerError> {
     Ok(Reservation::try_from(row)?.at(rows::timestamp(now)))
 }

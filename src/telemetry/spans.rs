@@ -147,7 +147,7 @@ pub fn transaction() -> Span {
     )
 }
 
-/// A read, including its retry.
+/// A read, including its wait for others and its retry.
 #[must_use]
 pub fn read() -> Span {
     of_a_trace(|| info_span!(target: TARGET, "read", otel.kind = "client", db.system.name = "postgresql"))

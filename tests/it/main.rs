@@ -33,6 +33,7 @@ mod frozen_accounts;
 mod full_disk;
 mod fuzz;
 mod go_client;
+mod grouped_reads;
 mod health_port;
 mod histories;
 mod history_import;
