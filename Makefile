@@ -34,7 +34,7 @@ history: tools ## import ROWS=2000000 rows of the replaced system: whole, killed
 	HISTORY_ROWS=$(ROWS) $(LONG) --run-ignored all --test it \
 		-E 'test(/^history_import::(whole::a_history_with_every|killed|rate)/)'
 
-bench: tools ## measure side by side with what it replaces; ARGS="--quick" in two minutes, ARGS="--help" for more
+bench: tools ## measure side by side with what it replaces; ARGS="--quick" in four minutes, ARGS="--help" for more
 	cargo build --release
 	cargo run --release --manifest-path bench/Cargo.toml -- $(ARGS)
 

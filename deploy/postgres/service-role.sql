@@ -30,7 +30,7 @@ GRANT SELECT, INSERT ON ledger_entries, payments, external_replays, refusals TO 
 GRANT SELECT, INSERT ON accounts, reservations TO billing_service;
 -- Only of rows without an entry, which were made to be locked: a trigger refuses all others.
 GRANT DELETE ON accounts TO billing_service;
-GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time, settings)
+GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time, facts)
     ON accounts TO billing_service;
 GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time, expiry_policy, close_sequence)
     ON reservations TO billing_service;

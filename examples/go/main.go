@@ -59,12 +59,15 @@ func run(client pb.BillingServiceClient, from, jobs int) error {
 	return nil
 }
 
-// charge takes money for a job, then does it. Its key is the job's name, so calling again charges nothing more.
+// charge takes money for a job, pays its provider and the platform out of it, then does it. Its key is the job's name, so calling
+// again charges nothing more.
 func charge(ctx context.Context, client pb.BillingServiceClient, job int) error {
+	name := fmt.Sprintf("job-%d", job)
 	answer, err := client.Charge(ctx, &pb.ChargeRequest{
-		IdempotencyKey: fmt.Sprintf("job-%d", job),
+		IdempotencyKey: name,
 		AccountId:      "go-example",
 		AmountMicroUsd: 60,
+		Legs:           legs(name, 60, "go-provider"),
 	})
 	if err == nil && workIsDue(answer) {
 		// The work itself goes here. It may have been begun before, by a process that died.

@@ -11,9 +11,14 @@ func TestWorkIsDueUntilSomethingWasGivenBack(t *testing.T) {
 		t.Error("a new charge")
 	}
 	for undone, want := range map[int64]bool{0: true, 1: false} {
-		answer := &pb.ChargeResponse{Replayed: true, Since: &pb.Since{UndoneMicroUsd: undone}}
-		if workIsDue(answer) != want {
-			t.Errorf("%d undone", undone)
+		since := &pb.Since{UndoneMicroUsd: undone}
+		for _, answer := range []answered{
+			&pb.ChargeResponse{Replayed: true, Since: since},
+			&pb.WithdrawResponse{Replayed: true, Since: since},
+		} {
+			if workIsDue(answer) != want {
+				t.Errorf("%d undone: %T", undone, answer)
+			}
 		}
 	}
 }

@@ -1,7 +1,7 @@
 """A job: holds money, works while it renews its lease and raises its hold, then captures what was used. It works
 neither for nothing nor twice: only while its reservation is open."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from billing.v1 import billing_pb2
 from billing_client import Client, work_is_due
@@ -12,10 +12,16 @@ LEASE = duration_pb2.Duration(seconds=60)
 
 
 def run(
-    client: Client, account: str, job: str, estimate: int, parts: Iterable[int]
+    client: Client,
+    account: str,
+    job: str,
+    estimate: int,
+    parts: Iterable[int],
+    legs: Callable[[int], list[billing_pb2.Leg]] = lambda price: [],
 ) -> billing_pb2.CaptureResponse | None:
     """Runs a job whose parts cost so many micro-USD each. May be run again under its name after a crash: the keys are the
-    same then, as long as the parts are. None if the job had ended before: it was captured, released or too late."""
+    same then, as long as the parts are. `legs` says who is paid out of its price: `settlement.legs`. None if the job had ended
+    before: it was captured, released or too late."""
     names = {"account_id": account, "reservation_id": job}
     reserved = client.call(
         "Reserve",
@@ -50,13 +56,17 @@ def run(
             idempotency_key=f"{job}-capture",
             amount_micro_usd=used,
             shortfall_policy=billing_pb2.SHORTFALL_POLICY_COLLECT_AVAILABLE,
+            legs=legs(used),
             **names,
         ),
     )
 
 
-def refund(client: Client, account: str, job: str, micro_usd: int) -> billing_pb2.RefundResponse:
-    """Gives back a part of what a job was charged, once for each job. A second refund would need a name of its own."""
+def refund(
+    client: Client, account: str, job: str, micro_usd: int, legs: billing_pb2.LegsPolicy
+) -> billing_pb2.RefundResponse:
+    """Gives back a part of what a job was charged, once for each job. `legs` says whether those who were paid out of it keep their
+    part, or it is taken back. A second refund would need a name of its own."""
     return client.call(
         "Refund",
         billing_pb2.RefundRequest(
@@ -64,5 +74,6 @@ def refund(client: Client, account: str, job: str, micro_usd: int) -> billing_pb
             account_id=account,
             amount_micro_usd=micro_usd,
             charge_idempotency_key=f"{job}-capture",
+            legs=legs,
         ),
     )

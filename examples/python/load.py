@@ -1,7 +1,8 @@
-"""Takes payments and runs jobs until its standard input ends, then prints how many calls were answered. Ends with an error if
-a single one was not. `load.py ipv4:127.0.0.1:50051,127.0.0.1:50052`, or by TLS `load.py localhost:50051 authority.pem`; a token goes
-in BILLING_TOKEN."""
+"""Takes payments, runs jobs and pays their providers until its standard input ends, then prints how many calls were answered. Ends
+with an error if a single one was not. `load.py ipv4:127.0.0.1:50051,127.0.0.1:50052`, or by TLS
+`load.py localhost:50051 authority.pem`; a token goes in BILLING_TOKEN."""
 
+import functools
 import os
 import sys
 import threading
@@ -9,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import job
+import settlement
 import webhook
+from billing.v1 import billing_pb2
 from billing_client import Client, connect
+from stripe_events import Deposit
 
 WORKERS = 4
 CALLS_PER_ROUND = 6
@@ -23,27 +27,17 @@ def work(client: Client, worker: int, is_over: threading.Event) -> int:
     while not is_over.is_set():
         name = f"{worker}-{calls}"
         for _ in range(2):  # delivered twice, as Stripe may
-            status = webhook.handle(client, payment(account, f"cs_{name}"))
+            status = webhook.handle(client, payment(account, name))
             assert status == 200, status
-        job.run(client, account, f"job-{name}", estimate=600_000, parts=[300_000, 350_000])
-        job.refund(client, account, f"job-{name}", 100_000)
+        of_job = functools.partial(settlement.legs, f"job-{name}", provider=f"provider-{worker}", referrer="referrer")
+        job.run(client, account, f"job-{name}", estimate=600_000, parts=[300_000, 350_000], legs=of_job)
+        job.refund(client, account, f"job-{name}", 100_000, billing_pb2.LEGS_POLICY_TAKE_BACK)
         calls += CALLS_PER_ROUND
     return calls
 
 
-def payment(account: str, session: str) -> dict:
-    return {
-        "data": {
-            "object": {
-                "id": session,
-                "payment_intent": session.replace("cs_", "pi_"),
-                "client_reference_id": account,
-                "amount_total": 100,
-                "currency": "usd",
-                "payment_status": "paid",
-            }
-        }
-    }
+def payment(account: str, name: str) -> dict:
+    return Deposit(account, name, 100).session()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 import billing_client
 import grpc
 import job
+import settlement
 import webhook
 from billing.v1 import billing_pb2, billing_pb2_grpc
 from billing_client import Client, Refused, Unsettled, connect, work_is_due
@@ -224,7 +225,7 @@ class ApplyTest(Serving):
 
 class WebhookTest(unittest.TestCase):
     def test_each_delivery_makes_the_same_request(self):
-        session = payment("ann", "cs_1")["data"]["object"]
+        session = payment("ann", "1")["data"]["object"]
         request = webhook.credit_request(session)
         self.assertEqual(request, webhook.credit_request(dict(session)))
         self.assertEqual(request.amount_micro_usd, 1_000_000)
@@ -245,8 +246,8 @@ class WorkTest(unittest.TestCase):
         self.assertTrue(work_is_due(billing_pb2.ChargeResponse()))
         for undone in (0, 1):
             since = billing_pb2.Since(undone_micro_usd=undone)
-            answer = billing_pb2.ChargeResponse(replayed=True, since=since)
-            self.assertEqual(work_is_due(answer), undone == 0)
+            for kind in (billing_pb2.ChargeResponse, billing_pb2.WithdrawResponse):
+                self.assertEqual(work_is_due(kind(replayed=True, since=since)), undone == 0)
 
     def run_job(self, reserved: billing_pb2.ReserveResponse) -> tuple[list[int], list]:
         """The parts that were worked on, and the requests."""
@@ -284,6 +285,48 @@ class WorkTest(unittest.TestCase):
         self.assertEqual(reserve.expiry_policy, billing_pb2.EXPIRY_POLICY_UNSPECIFIED)
         for extension in extensions:
             self.assertEqual(extension.expiry_policy, billing_pb2.EXPIRY_POLICY_CAPTURE)
+
+    def test_a_job_pays_out_of_what_it_used(self):
+        requests = []
+
+        class Answering:
+            def call(self, method, request):
+                requests.append(request)
+                return billing_pb2.ReserveResponse()
+
+        job.run(Answering(), "ann", "job-1", 5, (30, 70), lambda price: settlement.legs("job-1", price, "provider"))
+        *_, capture = requests
+        self.assertEqual([leg.amount_micro_usd for leg in capture.legs], [80, 100])
+        job.refund(Answering(), "ann", "job-1", 10, billing_pb2.LEGS_POLICY_KEEP)
+        self.assertEqual(requests[-1].legs, billing_pb2.LEGS_POLICY_KEEP)
+
+
+class SettlementTest(unittest.TestCase):
+    def paid(self, price: int, **payees) -> list[tuple]:
+        legs = settlement.legs("job-1", price, "provider", **payees)
+        return [(leg.account_id, leg.amount_micro_usd, leg.entry_type) for leg in legs]
+
+    def test_shares_are_rounded_down_and_the_platform_gets_the_rest(self):
+        self.assertEqual(
+            self.paid(99, referrer="rita"),
+            [
+                ("provider", 79, billing_pb2.ENTRY_TYPE_EARNING),
+                ("rita", 4, billing_pb2.ENTRY_TYPE_REFERRAL_REWARD),
+                ("platform-6", 99, billing_pb2.ENTRY_TYPE_FEE),
+            ],
+        )
+
+    def test_who_gets_nothing_has_no_leg(self):
+        self.assertEqual([account for account, _, _ in self.paid(99)], ["provider", "platform-6"])
+        self.assertEqual([account for account, _, _ in self.paid(1, referrer="rita")], ["platform-6"])
+
+    def test_a_job_pays_the_same_account_in_every_process(self):
+        accounts = [settlement.spread("platform", job, 16) for job in ("job-1", "job-2", "job-4711")]
+        self.assertEqual(accounts, ["platform-6", "platform-3", "platform-12"])
+
+    def test_jobs_are_spread_over_all_accounts(self):
+        accounts = {settlement.spread("platform", f"job-{n}", 16) for n in range(200)}
+        self.assertEqual(len(accounts), 16)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ DROP TABLE refusals;
 DROP TABLE ledger_entries;
 DROP TABLE accounts;
 DROP FUNCTION refuse_change();
-DROP DOMAIN account_settings;
-DROP TYPE settings;
+DROP DOMAIN account_facts;
+DROP TYPE facts;
 DROP DOMAIN account_id, idempotency_key, external_id, caller_name, entry_type, reservation_state, expiry_policy, account_state, sequence,
-    not_negative, notes;
+    not_negative, legs, notes;

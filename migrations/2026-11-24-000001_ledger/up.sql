@@ -14,14 +14,16 @@ CREATE DOMAIN external_id AS TEXT COLLATE "C"
     CONSTRAINT external_id CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN caller_name AS TEXT COLLATE "C"
     CONSTRAINT caller_name CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 64);
-CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 14);
+CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 17);
 CREATE DOMAIN reservation_state AS SMALLINT CONSTRAINT reservation_state CHECK (VALUE BETWEEN 1 AND 4);
 CREATE DOMAIN expiry_policy AS SMALLINT CONSTRAINT expiry_policy CHECK (VALUE BETWEEN 1 AND 2);
 CREATE DOMAIN account_state AS SMALLINT CONSTRAINT account_state CHECK (VALUE BETWEEN 1 AND 3);
 CREATE DOMAIN sequence AS BIGINT CONSTRAINT sequence CHECK (VALUE >= 1);
 CREATE DOMAIN not_negative AS BIGINT CONSTRAINT not_negative CHECK (VALUE >= 0);
-CREATE TYPE settings AS (state account_state, debt_limit_micro_usd not_negative);
-CREATE DOMAIN account_settings AS settings CONSTRAINT account_settings CHECK ((VALUE).state IS NOT NULL OR VALUE IS NULL);
+CREATE TYPE facts AS (state account_state, debt_limit_micro_usd not_negative, withdrawable_micro_usd not_negative);
+CREATE DOMAIN account_facts AS facts
+    CONSTRAINT account_facts CHECK (num_nonnulls((VALUE).state, (VALUE).withdrawable_micro_usd) = 2 OR VALUE IS NULL);
+CREATE DOMAIN legs AS JSONB CONSTRAINT legs CHECK (jsonb_typeof(VALUE) = 'array');
 CREATE DOMAIN notes AS JSONB CONSTRAINT notes CHECK (jsonb_typeof(VALUE) = 'object');
 
 COMMENT ON DOMAIN account_id IS 'The caller''s opaque name for an account: visible ASCII.';
@@ -36,8 +38,10 @@ COMMENT ON DOMAIN expiry_policy IS
 COMMENT ON DOMAIN account_state IS 'The state of an account, by its number in the proto.';
 COMMENT ON DOMAIN sequence IS 'The number of an entry in its account: 1, 2, 3 and so on.';
 COMMENT ON DOMAIN not_negative IS 'A number, such as an amount in micro-USD, that is never below zero.';
-COMMENT ON TYPE settings IS 'The state of an account, and its own debt limit in micro-USD, if it has one.';
-COMMENT ON DOMAIN account_settings IS 'The settings of an account: they have a state.';
+COMMENT ON TYPE facts IS
+    'The state of an account, its own debt limit in micro-USD, if it has one, and how much of its balance may leave it.';
+COMMENT ON DOMAIN account_facts IS 'What is true of few accounts. All of it is known, but a debt limit may be missing.';
+COMMENT ON DOMAIN legs IS 'The legs of an entry: an array.';
 COMMENT ON DOMAIN notes IS 'The caller''s own notes, or other facts: an object.';
 
 CREATE TABLE accounts (
@@ -48,7 +52,7 @@ CREATE TABLE accounts (
     create_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     update_time      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     next_expire_time TIMESTAMPTZ,
-    settings         account_settings,
+    facts            account_facts,
     CONSTRAINT accounts_empty_before_first_entry
         CHECK (last_sequence > 0 OR (posted_micro_usd = 0 AND held_micro_usd = 0)),
     CONSTRAINT accounts_times CHECK (update_time >= create_time)
@@ -71,8 +75,8 @@ COMMENT ON COLUMN accounts.create_time IS 'When the first entry was written.';
 COMMENT ON COLUMN accounts.update_time IS 'When the newest entry was written.';
 COMMENT ON COLUMN accounts.next_expire_time IS
     'No lease of an open reservation runs out before this. NULL if there is none.';
-COMMENT ON COLUMN accounts.settings IS
-    'What an operator has decided about the account: its state (1 ACTIVE, 2 FROZEN, 3 CLOSED), and what it may owe, if that is not what the service is configured with. NULL while nothing was decided.';
+COMMENT ON COLUMN accounts.facts IS
+    'What an operator has decided about the account: its state (1 ACTIVE, 2 FROZEN, 3 CLOSED), and what it may owe, if that is not what the service is configured with; and how much of what is posted may leave it, in micro-USD. NULL if it is active and nothing may leave it.';
 
 CREATE TABLE ledger_entries (
     account_id           account_id NOT NULL,
@@ -85,6 +89,7 @@ CREATE TABLE ledger_entries (
     create_time          TIMESTAMPTZ NOT NULL,
     refunded_sequence    BIGINT
         CONSTRAINT ledger_entries_refunded_sequence CHECK (refunded_sequence BETWEEN 1 AND sequence - 1),
+    reversed_sequence    BIGINT,
     idempotency_key      idempotency_key,
     fingerprint          BYTEA,
     external_ids         TEXT[],
@@ -104,6 +109,12 @@ CREATE TABLE ledger_entries (
     effective_time       TIMESTAMPTZ,
     account_state        account_state,
     debt_limit_micro_usd not_negative,
+    withdrawable_delta_micro_usd BIGINT,
+    withdrawable_after   not_negative,
+    legs                 legs,
+    funded_micro_usd     not_negative,
+    source_account_id    account_id,
+    source_sequence      sequence,
     PRIMARY KEY (account_id, sequence),
     CONSTRAINT ledger_entries_key_has_fingerprint
         CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
@@ -111,12 +122,14 @@ CREATE TABLE ledger_entries (
     -- this ledger has no key, and keeps whatever signs and gaps in its facts it had.
     CONSTRAINT ledger_entries_signs CHECK (
         idempotency_key IS NULL OR CASE
-            WHEN entry_type = 6 THEN
+            WHEN entry_type IN (6, 16) THEN
                 held_delta_micro_usd = 0 AND amount_micro_usd <= 0 AND amount_micro_usd < coalesce(uncollected_micro_usd, 0)
             WHEN entry_type <= 8 THEN held_delta_micro_usd = 0 AND amount_micro_usd > 0
             WHEN entry_type = 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0
             WHEN entry_type IN (9, 12) THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0
             WHEN entry_type = 14 THEN held_delta_micro_usd = 0
+            WHEN entry_type = 15 THEN held_delta_micro_usd = 0 AND amount_micro_usd < 0
+            WHEN entry_type = 17 THEN held_delta_micro_usd = 0 AND amount_micro_usd > 0
             ELSE amount_micro_usd = 0 AND held_delta_micro_usd <= 0
         END
     ),
@@ -125,11 +138,20 @@ CREATE TABLE ledger_entries (
             (entry_type <> 1 OR external_ids IS NOT NULL)
             AND cardinality(external_ids) BETWEEN 1 AND 4
             AND (entry_type = 7) = (refunded_sequence IS NOT NULL)
-            AND (entry_type IN (8, 14)) = (actor IS NOT NULL AND reason IS NOT NULL)
+            AND reversed_sequence BETWEEN 1 AND sequence - 1
+            AND withdrawable_after BETWEEN 1 AND posted_after
+            AND CASE entry_type WHEN 16 THEN reversed_sequence IS NOT NULL WHEN 7 THEN true ELSE reversed_sequence IS NULL END
+            AND (entry_type IN (8, 14)) = (actor IS NOT NULL)
+            AND CASE WHEN entry_type IN (8, 14) THEN reason IS NOT NULL ELSE entry_type = 16 OR reason IS NULL END
             AND (entry_type BETWEEN 9 AND 13) = (reservation_id IS NOT NULL)
             AND (entry_type = 14) = (account_state IS NOT NULL)
             AND (entry_type = 14 OR debt_limit_micro_usd IS NULL)
-            AND (entry_type IN (6, 10) OR uncollected_micro_usd IS NULL)
+            AND (entry_type IN (6, 10, 16) OR uncollected_micro_usd IS NULL)
+            AND (entry_type IN (6, 7, 10) OR legs IS NULL)
+            AND (entry_type IN (6, 10) AND legs IS NOT NULL) = (funded_micro_usd IS NOT NULL)
+            AND (source_account_id IS NULL) = (source_sequence IS NULL)
+            AND (entry_type <> 17 OR source_sequence IS NOT NULL)
+            AND (entry_type IN (3, 4, 16, 17) AND source_account_id <> account_id OR source_sequence IS NULL)
         )
     ),
     CONSTRAINT ledger_entries_reservation CHECK (
@@ -142,9 +164,16 @@ CREATE TABLE ledger_entries (
 -- One operation, one entry, for ever. History from before this ledger has no key and is never in the way.
 CREATE UNIQUE INDEX ledger_entries_idempotency_key_unique ON ledger_entries (account_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
--- What has been given back of a charge. Costs only refunds.
-CREATE INDEX ledger_entries_refunds ON ledger_entries (account_id, refunded_sequence) INCLUDE (amount_micro_usd)
-    WHERE refunded_sequence IS NOT NULL;
+-- What has been given back of a debit, and taken back of a credit. Costs only refunds and reversals.
+CREATE INDEX ledger_entries_refunds ON ledger_entries (account_id, refunded_sequence)
+    INCLUDE (amount_micro_usd, withdrawable_delta_micro_usd) WHERE refunded_sequence IS NOT NULL;
+CREATE INDEX ledger_entries_reversals ON ledger_entries (account_id, reversed_sequence)
+    INCLUDE (amount_micro_usd, withdrawable_delta_micro_usd) WHERE reversed_sequence IS NOT NULL;
+-- What history from before this ledger took and gave back, without saying what of: it bounds refunds of that history. Costs only
+-- imports.
+CREATE INDEX ledger_entries_history ON ledger_entries (account_id, sequence)
+    INCLUDE (entry_type, amount_micro_usd, refunded_sequence)
+    WHERE idempotency_key IS NULL AND entry_type IN (6, 7, 10, 15, 16);
 -- How an account stood at a time. Costs only changes of accounts.
 CREATE INDEX ledger_entries_account_changes ON ledger_entries (account_id, sequence) WHERE entry_type = 14;
 
@@ -153,14 +182,16 @@ COMMENT ON TABLE ledger_entries IS
 COMMENT ON COLUMN ledger_entries.account_id IS 'The account.';
 COMMENT ON COLUMN ledger_entries.sequence IS 'The number of the entry in its account: 1, 2, 3 and so on, without gaps.';
 COMMENT ON COLUMN ledger_entries.entry_type IS
-    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE, 14 ACCOUNT_CHANGE.';
+    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE, 14 ACCOUNT_CHANGE, 15 WITHDRAWAL, 16 REVERSAL.';
 COMMENT ON COLUMN ledger_entries.amount_micro_usd IS 'What was added to posted, in micro-USD; negative when money was taken.';
 COMMENT ON COLUMN ledger_entries.held_delta_micro_usd IS 'What was added to held, in micro-USD; negative when a hold was freed.';
 COMMENT ON COLUMN ledger_entries.posted_after IS 'The posted balance right after this entry, in micro-USD.';
 COMMENT ON COLUMN ledger_entries.held_after IS 'What was held right after this entry, in micro-USD.';
 COMMENT ON COLUMN ledger_entries.create_time IS
     'When it was written, by this server''s clock, under the account''s lock. Never earlier than the entry before it.';
-COMMENT ON COLUMN ledger_entries.refunded_sequence IS 'The charge or capture that a refund gives back.';
+COMMENT ON COLUMN ledger_entries.refunded_sequence IS 'The debit that a refund gives back.';
+COMMENT ON COLUMN ledger_entries.reversed_sequence IS
+    'The credit that a reversal takes back, or that the refund of a reversal restores.';
 COMMENT ON COLUMN ledger_entries.idempotency_key IS
     'The caller''s name for the operation, unique within the account. NULL only on history from before this ledger.';
 COMMENT ON COLUMN ledger_entries.fingerprint IS 'What was asked under the key, field by field, so that another request under it is recognised.';
@@ -169,12 +200,12 @@ COMMENT ON COLUMN ledger_entries.external_ids IS
 COMMENT ON COLUMN ledger_entries.reference IS 'Free text for people. Repeats freely; never used to recognise a repeated operation.';
 COMMENT ON COLUMN ledger_entries.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
 COMMENT ON COLUMN ledger_entries.actor IS 'Who decided (ADMIN_CREDIT, ACCOUNT_CHANGE).';
-COMMENT ON COLUMN ledger_entries.reason IS 'Why (ADMIN_CREDIT, ACCOUNT_CHANGE).';
+COMMENT ON COLUMN ledger_entries.reason IS 'Why (ADMIN_CREDIT, ACCOUNT_CHANGE, REVERSAL).';
 COMMENT ON COLUMN ledger_entries.reservation_id IS 'The reservation that this entry opened, changed or ended.';
 COMMENT ON COLUMN ledger_entries.reservation_state IS 'Its state right after this entry, as in reservations.state.';
 COMMENT ON COLUMN ledger_entries.reservation_held IS 'What it held right after this entry, in micro-USD.';
 COMMENT ON COLUMN ledger_entries.reservation_captured IS 'What had been captured of it right after this entry, in micro-USD.';
-COMMENT ON COLUMN ledger_entries.uncollected_micro_usd IS 'What a charge or capture could not collect, in micro-USD. NULL if nothing.';
+COMMENT ON COLUMN ledger_entries.uncollected_micro_usd IS 'What a charge, capture or reversal could not collect, in micro-USD. NULL if nothing.';
 COMMENT ON COLUMN ledger_entries.expire_time IS 'When its lease ran out, as of this entry.';
 COMMENT ON COLUMN ledger_entries.close_time IS 'When it ended; NULL while it was open right after this entry.';
 COMMENT ON COLUMN ledger_entries.expiry_policy IS 'What was to become of the rest at the end of its lease, as of this entry.';
@@ -183,6 +214,16 @@ COMMENT ON COLUMN ledger_entries.effective_time IS
 COMMENT ON COLUMN ledger_entries.account_state IS 'The state of the account right after this entry (ACCOUNT_CHANGE).';
 COMMENT ON COLUMN ledger_entries.debt_limit_micro_usd IS
     'The account''s own debt limit right after this entry, in micro-USD (ACCOUNT_CHANGE); NULL if it has none.';
+COMMENT ON COLUMN ledger_entries.withdrawable_delta_micro_usd IS
+    'What was added to what may leave the account, in micro-USD; negative when less of it is left. NULL if nothing.';
+COMMENT ON COLUMN ledger_entries.withdrawable_after IS
+    'How much of what is posted right after this entry may leave the account, in micro-USD. NULL if nothing.';
+COMMENT ON COLUMN ledger_entries.legs IS
+    'What a charge or a capture passed on, or a refund took back, in the order of its legs: the payee''s account, the sequence of its entry, or 0 if it got none, and the amount of that in micro-USD.';
+COMMENT ON COLUMN ledger_entries.funded_micro_usd IS
+    'How much the legs could share: what was taken, without what went into debt, in micro-USD. NULL if there are none.';
+COMMENT ON COLUMN ledger_entries.source_account_id IS 'The payer, if this entry is a leg of another account''s.';
+COMMENT ON COLUMN ledger_entries.source_sequence IS 'The payer''s entry.';
 COMMENT ON COLUMN ledger_entries.caller IS
     'Who asked for it, by the name that goes with its credentials. NULL where the service asked itself, and of callers without credentials.';
 
@@ -300,7 +341,7 @@ COMMENT ON COLUMN imported_accounts.amount_micro_usd IS 'The sum of their amount
 COMMENT ON COLUMN imported_accounts.adjustment_micro_usd IS
     'The sum of the adjustments, in micro-USD: entries that balance what did not add up in the replaced system.';
 COMMENT ON COLUMN imported_accounts.withdrawable_micro_usd IS
-    'How much of the balance could be paid out, by the replaced system, in micro-USD. This ledger does not use it.';
+    'How much of the balance could be paid out, by the replaced system, in micro-USD: at least 0 and at most the balance.';
 COMMENT ON COLUMN imported_accounts.last_create_time IS 'The time of the last of the rows, in the order of time and number.';
 COMMENT ON COLUMN imported_accounts.last_id IS 'The number of that row.';
 

@@ -1,6 +1,6 @@
 //! The state of an account.
 
-use super::{AccountSettings, AccountState, Balance, RefusalReason, Timestamp};
+use super::{AccountSettings, AccountState, Balance, Limits, MicroUsd, RefusalReason, Timestamp};
 
 /// The state of an account.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,11 @@ impl Account {
     #[must_use]
     pub fn time(&self, now: Timestamp) -> Timestamp {
         now.max(self.update_time)
+    }
+
+    /// What it may owe: its own limit stands before the configured one.
+    pub(super) fn debt_limit(&self, limits: &Limits) -> MicroUsd {
+        self.settings.debt_limit.unwrap_or(limits.debt_max)
     }
 
     /// Fails if an operator has forbidden it to spend.

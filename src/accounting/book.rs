@@ -2,13 +2,17 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    mem,
     sync::Arc,
 };
 
 use super::{
-    Account, AccountId, AccountSettings, Entry, ExternalId, ExternalIds, Fingerprint, IdempotencyKey,
-    MicroUsd, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationState, Since, Timestamp,
-    envelope::Envelope, posting::Posting,
+    Account, AccountId, Entry, EntryName, ExternalId, ExternalIds, Fingerprint, IdempotencyKey, MicroUsd,
+    PaidLeg, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationState, Since, Source,
+    Timestamp,
+    envelope::Envelope,
+    original::{Original, Undone},
+    posting::{LegPosting, Posting},
 };
 
 /// The accounts, earlier answers, originals, payments and reservations that commands name, and the changes that
@@ -31,8 +35,6 @@ pub struct Changes {
     pub reservations: Vec<Reservation>,
     /// The refusals.
     pub refusals: Vec<Refused>,
-    /// The accounts whose settings have changed, with the new ones.
-    pub settings: Vec<(AccountId, AccountSettings)>,
     /// The new names of payments.
     pub payments: Vec<(ExternalId, Payment)>,
     /// The keys answered with the entry of another key.
@@ -57,15 +59,6 @@ pub enum Answer {
     Refused(Arc<Refusal>),
 }
 
-/// An entry that a later operation refers to, and what has been given back of it.
-#[derive(Debug, Clone)]
-pub struct Original {
-    /// The entry, of any type.
-    pub entry: Arc<Entry>,
-    /// The sum of its refunds.
-    pub refunded: MicroUsd,
-}
-
 /// The entry that a payment of another system has written.
 #[derive(Debug, Clone)]
 pub struct Payment {
@@ -73,8 +66,6 @@ pub struct Payment {
     pub account_id: AccountId,
     /// The entry's sequence in it.
     pub sequence: i64,
-    /// The entry, if its account is in the book.
-    pub entry: Option<Arc<Entry>>,
 }
 
 /// A refusal, and the operation that it answers.
@@ -101,6 +92,14 @@ pub struct ExternalReplay {
     pub create_time: Timestamp,
 }
 
+/// The entries that an operation wrote.
+pub(super) struct Posted {
+    /// Its own.
+    pub(super) entry: Arc<Entry>,
+    /// Those of its legs, as far as they moved something.
+    pub(super) leg_entries: Vec<Arc<Entry>>,
+}
+
 #[derive(Debug)]
 struct AccountBook {
     account: Account,
@@ -108,7 +107,6 @@ struct AccountBook {
     originals: HashMap<i64, Original>,
     reservations: HashMap<IdempotencyKey, Reservation>,
     is_changed: bool,
-    has_new_settings: bool,
     /// Open reservations whose leases have expired: they are ended first.
     lapsed: Vec<IdempotencyKey>,
     changed_reservations: BTreeSet<IdempotencyKey>,
@@ -125,7 +123,6 @@ impl Book {
             originals: HashMap::new(),
             reservations: HashMap::new(),
             is_changed: false,
-            has_new_settings: false,
             lapsed: Vec::new(),
             changed_reservations: BTreeSet::new(),
             open_reservations: 0,
@@ -199,7 +196,28 @@ impl Book {
         self.accounts.get(account_id)?.answers.get(key)
     }
 
-    /// The entry with a sequence, and what has been given back of it.
+    /// The sequence of the entry with a name. `None` if the account has no entry under the key or of the payment.
+    #[must_use]
+    pub fn sequence_of(&self, account_id: &AccountId, name: &EntryName) -> Option<i64> {
+        match name {
+            EntryName::Sequence(sequence) => Some(*sequence),
+            EntryName::Key(key) => match &self.answer(account_id, key)?.answer {
+                Answer::Applied(entry) => Some(entry.sequence),
+                Answer::Refused(_) => None,
+            },
+            EntryName::ExternalId(external_id) => {
+                let payment = self.payment(external_id)?;
+                (payment.account_id == *account_id).then_some(payment.sequence)
+            }
+        }
+    }
+
+    /// The entry with a name, and what has been undone of it.
+    pub(super) fn named(&self, account_id: &AccountId, name: &EntryName) -> Option<&Original> {
+        self.original(account_id, self.sequence_of(account_id, name)?)
+    }
+
+    /// The entry with a sequence, and what has been undone of it.
     #[must_use]
     pub fn original(&self, account_id: &AccountId, sequence: i64) -> Option<&Original> {
         self.accounts.get(account_id)?.originals.get(&sequence)
@@ -219,7 +237,7 @@ impl Book {
     pub(super) fn take_lapsed(&mut self) -> Vec<Reservation> {
         let mut lapsed = Vec::new();
         for book in self.accounts.values_mut() {
-            let ids = std::mem::take(&mut book.lapsed);
+            let ids = mem::take(&mut book.lapsed);
             lapsed.extend(ids.iter().filter_map(|id| book.reservations.get(id).cloned()));
         }
         lapsed.sort_unstable_by(|a, b| {
@@ -250,7 +268,7 @@ impl Book {
         });
         Since {
             read_time,
-            undone: original.map_or(MicroUsd::ZERO, |original| original.refunded),
+            undone: original.map_or(MicroUsd::ZERO, |original| original.undone.amount),
             reservation,
         }
     }
@@ -262,46 +280,76 @@ impl Book {
         for (account_id, mut book) in self.accounts.into_iter().filter(|(_, book)| book.is_changed) {
             let reservations = book.changed_reservations.iter().filter_map(|id| book.reservations.remove(id));
             changes.reservations.extend(reservations);
-            if book.has_new_settings {
-                changes.settings.push((account_id.clone(), book.account.settings));
-            }
             changes.accounts.push((account_id, book.account));
         }
         changes.accounts.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         changes
     }
 
-    /// Adds the entry of an operation. `None` if the balance would overflow int64.
+    /// Adds the entry of an operation, and those of its legs. `None`, and nothing is added, if a balance would overflow int64.
     pub(super) fn post(
         &mut self,
         envelope: &Envelope,
-        posting: Posting,
+        mut posting: Posting,
         now: Timestamp,
-    ) -> Option<Arc<Entry>> {
-        let book = self.accounts.get_mut(&envelope.account_id)?;
-        let entry = Arc::new(posting.entry(envelope, &book.account, now)?);
+    ) -> Option<Posted> {
+        let account = self.account(&envelope.account_id)?;
+        let source = Source {
+            account_id: envelope.account_id.clone(),
+            sequence: account.last_sequence.checked_add(1)?,
+        };
+        let (mut legs, mut paid) = (Vec::new(), Vec::new());
+        for (index, LegPosting { account_id, posting }) in
+            mem::take(&mut posting.legs).into_iter().enumerate()
+        {
+            let Some(posting) = posting else {
+                paid.push(PaidLeg { account_id, sequence: 0, amount: MicroUsd::ZERO });
+                continue;
+            };
+            let envelope = envelope.of_leg(account_id.clone(), source.sequence, index + 1);
+            let payee = self.account(&account_id)?;
+            let entry = posting.entry(&envelope, payee, now, (Vec::new(), Some(source.clone())))?;
+            paid.push(PaidLeg { account_id, sequence: entry.sequence, amount: entry.amount });
+            legs.push((envelope, Arc::new(entry)));
+        }
+        let entry = Arc::new(posting.entry(envelope, account, now, (paid, None))?);
+        self.add(envelope, &entry);
+        let add_leg = |(envelope, entry): (Envelope, Arc<Entry>)| {
+            self.add(&envelope, &entry);
+            entry
+        };
+        Some(Posted { entry, leg_entries: legs.into_iter().map(add_leg).collect() })
+    }
+
+    /// Adds an entry, which follows from what its account was.
+    fn add(&mut self, envelope: &Envelope, entry: &Arc<Entry>) {
+        let Some(book) = self.accounts.get_mut(&envelope.account_id) else { return };
         book.account.balance = entry.balance_after;
         book.account.last_sequence = entry.sequence;
         book.account.update_time = entry.create_time;
         book.is_changed = true;
         if let Some(settings) = entry.settings {
             book.account.settings = settings;
-            book.has_new_settings = true;
         }
         if let Some(after) = &entry.reservation {
-            book.keep_reservation(&entry, after);
+            book.keep_reservation(entry, after);
         }
-        if let Some(original) = entry.refunded_sequence.and_then(|sequence| book.originals.get_mut(&sequence))
-        {
-            // Cannot overflow: judged to be at most what was charged.
-            original.refunded = MicroUsd::new(original.refunded.get() + entry.amount.get());
+        for sequence in [entry.refunded_sequence, entry.reversed_sequence].into_iter().flatten() {
+            if let Some(original) = book.originals.get_mut(&sequence) {
+                original.undo(entry);
+            }
         }
-        book.originals
-            .insert(entry.sequence, Original { entry: Arc::clone(&entry), refunded: MicroUsd::ZERO });
-        self.record(envelope, Answer::Applied(Arc::clone(&entry)));
-        self.name_payment(&entry, &entry.external_ids);
-        self.changes.entries.push((Arc::clone(&entry), envelope.fingerprint.clone()));
-        Some(entry)
+        let original = Original { entry: Arc::clone(entry), undone: Undone::default() };
+        book.originals.insert(entry.sequence, original);
+        self.record(envelope, Answer::Applied(Arc::clone(entry)));
+        self.name_payment(entry, &entry.external_ids);
+        self.changes.entries.push((Arc::clone(entry), envelope.fingerprint.clone()));
+    }
+
+    /// The entries of the legs of an entry.
+    pub(super) fn leg_entries(&self, entry: &Entry) -> Vec<Arc<Entry>> {
+        let found = entry.legs.iter().filter_map(|leg| self.original(&leg.account_id, leg.sequence));
+        found.map(|original| Arc::clone(&original.entry)).collect()
     }
 
     /// Records a refusal.
@@ -340,13 +388,13 @@ impl Book {
     }
 
     /// Records the names of an entry's payment that are not known yet.
-    fn name_payment(&mut self, entry: &Arc<Entry>, external_ids: &ExternalIds) {
+    fn name_payment(&mut self, entry: &Entry, external_ids: &ExternalIds) {
         for external_id in external_ids.iter() {
             if self.payments.contains_key(external_id) {
                 continue;
             }
             let (account_id, sequence) = (entry.account_id.clone(), entry.sequence);
-            let payment = Payment { account_id, sequence, entry: Some(Arc::clone(entry)) };
+            let payment = Payment { account_id, sequence };
             self.put_payment(external_id.clone(), payment.clone());
             self.changes.payments.push((external_id.clone(), payment));
         }
@@ -355,15 +403,6 @@ impl Book {
     fn record(&mut self, envelope: &Envelope, answer: Answer) {
         let recorded = Recorded { fingerprint: envelope.fingerprint.clone(), answer };
         self.put_answer(&envelope.account_id, envelope.key.clone(), recorded);
-    }
-}
-
-impl Original {
-    /// What is left to give back. A debit has a negative amount; imported history may have others.
-    #[must_use]
-    pub fn left(&self) -> MicroUsd {
-        let charged = self.entry.amount.get().saturating_neg();
-        MicroUsd::new(charged.saturating_sub(self.refunded.get()).max(0))
     }
 }
 
@@ -408,7 +447,6 @@ impl Changes {
     pub fn are_entries_only(&self) -> bool {
         self.reservations.is_empty()
             && self.refusals.is_empty()
-            && self.settings.is_empty()
             && self.payments.is_empty()
             && self.external_replays.is_empty()
     }

@@ -1,8 +1,8 @@
 //! What a caller asks for: one operation on one account under one key, in a form that can be carried out.
 
 use super::{
-    AccountId, CallerName, Expire, Fingerprint, IdempotencyKey, Note, Operation, References,
-    envelope::Envelope,
+    AccountId, Authorities, Authority, Book, CallerName, Expire, Fingerprint, IdempotencyKey, Legs, Note,
+    Operation, References, envelope::Envelope,
 };
 
 /// One operation on one account under one key.
@@ -18,14 +18,24 @@ impl Command {
     pub fn new(account_id: AccountId, key: IdempotencyKey, operation: Operation, note: Note) -> Self {
         let description = operation.describe();
         let fingerprint = description.fields(Fingerprint::of(description.method())).note(&note);
-        Self { envelope: Envelope { account_id, key, note, fingerprint, caller: None }, operation }
+        let authorities = Authorities::ALL;
+        Self {
+            envelope: Envelope { account_id, key, note, fingerprint, caller: None, authorities },
+            operation,
+        }
     }
 
-    /// The same, asked for by a named caller. The name is kept with the entry, and is no part of what was asked: any caller
-    /// that calls again under the key gets the same answer.
+    /// The same, asked for by a named caller, who may do so much. The name is kept with the entry, and is no part of what was
+    /// asked: any caller that calls again under the key gets the same answer.
     #[must_use]
-    pub fn asked_by(self, caller: Option<CallerName>) -> Self {
-        Self { envelope: Envelope { caller, ..self.envelope }, ..self }
+    pub fn asked_by(self, caller: CallerName, authorities: Authorities) -> Self {
+        Self { envelope: Envelope { caller: Some(caller), authorities, ..self.envelope }, ..self }
+    }
+
+    /// The authority that its caller lacks. It may depend on the entry that the operation undoes.
+    pub(super) fn lacks(&self, book: &Book) -> Option<Authority> {
+        let needed = self.operation.describe().authority(book, &self.envelope)?;
+        (!self.envelope.authorities.contain(needed)).then_some(needed)
     }
 
     /// The service's own operation that records that a lease has expired.
@@ -39,6 +49,12 @@ impl Command {
     #[must_use]
     pub fn account_id(&self) -> &AccountId {
         &self.envelope.account_id
+    }
+
+    /// The accounts that it moves money in, as far as it names them: its own, and those of its payees.
+    pub fn account_ids(&self) -> impl Iterator<Item = &AccountId> {
+        let payees = self.references().legs.into_iter().flat_map(Legs::payees);
+        [self.account_id()].into_iter().chain(payees)
     }
 
     /// The key.
@@ -85,7 +101,7 @@ impl Command {
 mod tests {
     use super::*;
     use crate::accounting::{
-        AccountId, AccountState, Actor, AdminCredit, Amount, Capture, Charge, ChargeName, Credit, CreditKind,
+        AccountId, AccountState, Actor, AdminCredit, Amount, Capture, Charge, Credit, CreditKind, EntryName,
         ExpiryPolicy, Extend, ExternalIds, MicroUsd, Reason, Refund, Release, Reserve, SetAccount,
         ShortfallPolicy, Ttl,
     };
@@ -101,16 +117,16 @@ mod tests {
     }
 
     fn charge(shortfall_policy: ShortfallPolicy) -> Operation {
-        Operation::Charge(Charge { amount: amount(5), shortfall_policy })
+        Operation::Charge(Charge { amount: amount(5), shortfall_policy, legs: Legs::default() })
     }
 
-    fn refund(charge: ChargeName) -> Operation {
-        Operation::Refund(Refund { amount: amount(5), charge })
+    fn refund(charge: EntryName) -> Operation {
+        Operation::Refund(Refund { amount: amount(5), charge, legs: None })
     }
 
     fn admin(actor: &str, reason: &str) -> Operation {
         let (actor, reason) = (Actor::parse(actor).unwrap(), Reason::parse(reason).unwrap());
-        Operation::AdminCredit(AdminCredit { amount: amount(5), actor, reason })
+        Operation::AdminCredit(AdminCredit { amount: amount(5), actor, reason, withdrawable: false })
     }
 
     fn reservation_id(text: &str) -> IdempotencyKey {
@@ -119,7 +135,8 @@ mod tests {
 
     fn capture(shortfall_policy: ShortfallPolicy, keep_open: bool) -> Operation {
         let reservation_id = reservation_id("r1");
-        Operation::Capture(Capture { reservation_id, amount: amount(5), shortfall_policy, keep_open })
+        let legs = Legs::default();
+        Operation::Capture(Capture { reservation_id, amount: amount(5), shortfall_policy, keep_open, legs })
     }
 
     fn extend(reservation: &str, additional: Option<i64>, ttl: Option<i64>) -> Operation {
@@ -169,7 +186,7 @@ mod tests {
             ((refund(key("k")), plain()), (refund(key("l")), plain()), vec!["charge_idempotency_key"]),
             (
                 (refund(key("k")), plain()),
-                (refund(ChargeName::Sequence(1)), plain()),
+                (refund(EntryName::Sequence(1)), plain()),
                 vec!["charge_sequence", "charge_idempotency_key"],
             ),
             ((deposit(), plain()), (charge(ShortfallPolicy::Reject), plain()), vec!["method"]),
@@ -199,8 +216,8 @@ mod tests {
         }
     }
 
-    fn key(text: &str) -> ChargeName {
-        ChargeName::Key(IdempotencyKey::parse("charge_idempotency_key", text).unwrap())
+    fn key(text: &str) -> EntryName {
+        EntryName::Key(IdempotencyKey::parse("charge_idempotency_key", text).unwrap())
     }
 
     fn reserve(ttl: Option<i64>, expiry_policy: ExpiryPolicy) -> Operation {
@@ -228,7 +245,7 @@ mod tests {
             (credit(5, CreditKind::Deposit, ""), "Credit", "01010000000000000005020000000000000002"),
             (charge(ShortfallPolicy::Reject), "Charge", "02010000000000000005"),
             (charge(ShortfallPolicy::AllowDebt), "Charge", "020100000000000000050c0000000000000003"),
-            (refund(ChargeName::Sequence(7)), "Refund", "03010000000000000005060000000000000007"),
+            (refund(EntryName::Sequence(7)), "Refund", "03010000000000000005060000000000000007"),
             (refund(key("k")), "Refund", "03010000000000000005078254c329a92850f6"),
             (admin("ann", "why"), "AdminCredit", "040100000000000000050849915e0d7d4b402e092be23c585f15e5fd"),
             (reserve(None, ExpiryPolicy::Release), "Reserve", "05010000000000000005"),

@@ -1,10 +1,11 @@
 //! The entry point of the rules: one pure function that answers commands.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Answer, Book, Command, Entry, Invalid, KeyReused, Limits, Recorded, Refusal, RefusalReason, Since,
-    Timestamp,
+    AccountId, Answer, Authority, Book, Command, Entry, Invalid, KeyReused, Limits, Recorded, Refusal,
+    RefusalReason, Since, Timestamp,
+    book::Posted,
     posting::Posting,
     verdict::{NotFound, Situation, Verdict},
 };
@@ -18,11 +19,15 @@ pub enum Outcome {
         entry: Arc<Entry>,
         /// What has happened since, if an earlier call wrote it: then this is a replay.
         since: Option<Since>,
+        /// The entries of its legs, in the accounts of others.
+        leg_entries: Vec<Arc<Entry>>,
     },
     /// Refused, permanently.
     Refused(Arc<Refusal>),
     /// Forbidden by the configuration of this service. Not recorded: another replica may allow it.
     Declined(Arc<Refusal>),
+    /// The caller lacks an authority that depends on the entry to undo. Not recorded.
+    Forbidden(Authority),
     /// A field is invalid for this service. Not recorded.
     Invalid(Invalid),
     /// The key belongs to another request. Not recorded.
@@ -35,7 +40,8 @@ pub enum Outcome {
 /// their changes. `now` is the database's clock, read under the locks of all accounts.
 ///
 /// Leases that have expired by then are ended first, so that no rule has to consider them. If more leases have expired in an
-/// account than the book holds, its commands are not decided yet: `None`.
+/// account than the book holds, the commands that move money in it are not decided yet: `None`. Nor are later ones on the
+/// accounts of these, whose order stays.
 #[must_use]
 pub fn decide(
     book: &mut Book,
@@ -44,15 +50,32 @@ pub fn decide(
     limits: &Limits,
 ) -> Vec<Option<Outcome>> {
     expire_lapsed(book, now);
-    let decide = |command: &Command| {
-        let is_behind =
-            book.account(command.account_id()).is_some_and(|account| account.may_have_lapsed(now));
-        (!is_behind).then(|| decide_one(book, command, now, limits))
-    };
-    commands.iter().map(decide).collect()
+    let mut waiting: HashSet<&AccountId> = HashSet::new();
+    let mut outcomes = Vec::with_capacity(commands.len());
+    for command in commands {
+        if waiting.contains(command.account_id()) || is_behind(book, command, now) {
+            waiting.insert(command.account_id());
+            outcomes.push(None);
+        } else {
+            outcomes.push(Some(decide_one(book, command, now, limits)));
+        }
+    }
+    outcomes
+}
+
+/// Whether leases that have expired are still to be ended in an account that a command moves money in.
+fn is_behind(book: &Book, command: &Command, now: Timestamp) -> bool {
+    let undone = command.references().entry.filter(|_| command.references().takes_back);
+    let debit = undone.and_then(|name| book.named(command.account_id(), name));
+    let payees = debit.into_iter().flat_map(|debit| &debit.entry.legs).map(|leg| &leg.account_id);
+    let is_behind = |id: &AccountId| book.account(id).is_some_and(|account| account.may_have_lapsed(now));
+    command.account_ids().chain(payees).any(is_behind)
 }
 
 fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limits) -> Outcome {
+    if let Some(authority) = command.lacks(book) {
+        return Outcome::Forbidden(authority);
+    }
     if let Some(recorded) = book.answer(command.account_id(), command.key()) {
         return repeat(book, recorded, command, now);
     }
@@ -63,7 +86,9 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
     let verdict = command.operation().describe().judge(&Situation { envelope, book, now, limits });
     let reason = match verdict {
         Verdict::Post(posting) => match book.post(envelope, posting, now) {
-            Some(entry) => return Outcome::Applied { entry, since: None },
+            Some(Posted { entry, leg_entries }) => {
+                return Outcome::Applied { entry, since: None, leg_entries };
+            }
             None => RefusalReason::BalanceOverflow,
         },
         Verdict::PaidBefore(entry) => {
@@ -72,6 +97,7 @@ fn decide_one(book: &mut Book, command: &Command, now: Timestamp, limits: &Limit
             return replayed(book, entry, now);
         }
         Verdict::NotFound(not_found) => return Outcome::NotFound(not_found),
+        Verdict::Invalid(invalid) => return Outcome::Invalid(invalid),
         Verdict::Refuse(reason) => reason,
     };
     Outcome::Refused(book.refuse(envelope, &reason, now))
@@ -91,8 +117,8 @@ fn repeat(book: &Book, recorded: &Recorded, command: &Command, now: Timestamp) -
 
 /// The answer by an earlier entry, with what has happened since.
 fn replayed(book: &Book, entry: Arc<Entry>, now: Timestamp) -> Outcome {
-    let since = Some(book.since(&entry, now));
-    Outcome::Applied { entry, since }
+    let (since, leg_entries) = (Some(book.since(&entry, now)), book.leg_entries(&entry));
+    Outcome::Applied { entry, since, leg_entries }
 }
 
 /// Ends reservations whose leases have expired, under the service's own keys.

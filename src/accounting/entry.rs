@@ -18,6 +18,8 @@ pub struct Entry {
     pub amount: MicroUsd,
     /// The change of held.
     pub held_delta: MicroUsd,
+    /// The change of what is withdrawable.
+    pub withdrawable_delta: MicroUsd,
     /// The balance right after this entry.
     pub balance_after: Balance,
     /// The operation's key; `None` only on imported history.
@@ -32,10 +34,18 @@ pub struct Entry {
     pub reason: Option<Reason>,
     /// The reservation that it opened, changed or ended.
     pub reservation: Option<ReservationAfter>,
-    /// The part of a charge or capture that could not be collected.
+    /// The part of a charge, capture or reversal that could not be collected.
     pub uncollected: MicroUsd,
-    /// The charge or capture that a refund gives back.
+    /// The debit that a refund gives back.
     pub refunded_sequence: Option<i64>,
+    /// The credit that a reversal takes back; of the refund of a reversal, the credit that it restores.
+    pub reversed_sequence: Option<i64>,
+    /// The legs of a debit, or what a refund took back of them, in their order.
+    pub legs: Vec<PaidLeg>,
+    /// Of a debit with legs, how much of it they could share: what was really taken, without what went into debt.
+    pub funded: MicroUsd,
+    /// The entry of another account that this one is a leg of.
+    pub source: Option<Source>,
     /// What an operator decided about the account: its settings right after this entry.
     pub settings: Option<AccountSettings>,
     /// When it was written. Never earlier than the entry before it.
@@ -54,4 +64,24 @@ pub struct ReservationAfter {
     pub reservation_id: IdempotencyKey,
     /// Its status.
     pub status: ReservationStatus,
+}
+
+/// What a leg moved, as the payer's entry lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidLeg {
+    /// The payee.
+    pub account_id: AccountId,
+    /// The payee's entry; 0 if nothing was left for it.
+    pub sequence: i64,
+    /// The amount of that entry.
+    pub amount: MicroUsd,
+}
+
+/// The payer's entry that an entry is a leg of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The payer.
+    pub account_id: AccountId,
+    /// The payer's entry.
+    pub sequence: i64,
 }

@@ -1,5 +1,7 @@
 //! The types of entries, with the same names here, in SQL and in the proto.
 
+use super::Authority;
+
 /// A kind of credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CreditKind {
@@ -13,6 +15,8 @@ pub enum CreditKind {
     ReferralReward,
     /// Credit that came with an invitation.
     InviteCredit,
+    /// A fee of a platform: a leg of another account's charge.
+    Fee,
 }
 
 /// The type of an entry.
@@ -22,7 +26,7 @@ pub enum EntryType {
     Credit(CreditKind),
     /// Money taken immediately.
     Charge,
-    /// Money given back of a charge or capture.
+    /// Money given back of a debit.
     Refund,
     /// Money granted by an operator.
     AdminCredit,
@@ -38,11 +42,15 @@ pub enum EntryType {
     Expire,
     /// A decision of an operator about the account.
     AccountChange,
+    /// Money that left the account for good, such as a payout.
+    Withdrawal,
+    /// Money taken back of a credit.
+    Reversal,
 }
 
 impl EntryType {
     /// Every type, in the order of the numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Credit(CreditKind::StripeDeposit),
         Self::Credit(CreditKind::Deposit),
         Self::Credit(CreditKind::Earning),
@@ -57,6 +65,9 @@ impl EntryType {
         Self::Extend,
         Self::Expire,
         Self::AccountChange,
+        Self::Withdrawal,
+        Self::Reversal,
+        Self::Credit(CreditKind::Fee),
     ];
 
     /// The number of the type, in SQL and in the proto.
@@ -77,6 +88,9 @@ impl EntryType {
             Self::Extend => 12,
             Self::Expire => 13,
             Self::AccountChange => 14,
+            Self::Withdrawal => 15,
+            Self::Reversal => 16,
+            Self::Credit(CreditKind::Fee) => 17,
         }
     }
 
@@ -104,6 +118,9 @@ impl EntryType {
             Self::Extend => "EXTEND",
             Self::Expire => "EXPIRE",
             Self::AccountChange => "ACCOUNT_CHANGE",
+            Self::Withdrawal => "WITHDRAWAL",
+            Self::Reversal => "REVERSAL",
+            Self::Credit(CreditKind::Fee) => "FEE",
         }
     }
 
@@ -111,7 +128,7 @@ impl EntryType {
     #[must_use]
     pub fn is_refundable(self) -> bool {
         match self {
-            Self::Charge | Self::Capture => true,
+            Self::Charge | Self::Capture | Self::Withdrawal | Self::Reversal => true,
             Self::Credit(_)
             | Self::Refund
             | Self::AdminCredit
@@ -120,6 +137,40 @@ impl EntryType {
             | Self::Extend
             | Self::Expire
             | Self::AccountChange => false,
+        }
+    }
+
+    /// Whose decision it is to undo an entry of this type: what an operator granted, an operator takes back.
+    pub(super) fn authority(self) -> Authority {
+        if self == Self::AdminCredit { Authority::Admin } else { Authority::Coordinator }
+    }
+
+    /// Whether an entry of this type added money that a reversal can take back.
+    #[must_use]
+    pub fn is_reversible(self) -> bool {
+        match self {
+            Self::Credit(_) | Self::AdminCredit => true,
+            Self::Charge
+            | Self::Refund
+            | Self::Reserve
+            | Self::Capture
+            | Self::Release
+            | Self::Extend
+            | Self::Expire
+            | Self::AccountChange
+            | Self::Withdrawal
+            | Self::Reversal => false,
+        }
+    }
+}
+
+impl CreditKind {
+    /// Whether credits of this kind may leave the account again.
+    #[must_use]
+    pub fn is_withdrawable(self) -> bool {
+        match self {
+            Self::Earning | Self::ReferralReward => true,
+            Self::StripeDeposit | Self::Deposit | Self::InviteCredit | Self::Fee => false,
         }
     }
 }
@@ -135,6 +186,6 @@ mod tests {
             assert_eq!(EntryType::from_number(entry_type.number()), Some(entry_type));
         }
         assert_eq!(EntryType::from_number(0), None);
-        assert_eq!(EntryType::from_number(15), None);
+        assert_eq!(EntryType::from_number(18), None);
     }
 }

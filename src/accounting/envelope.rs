@@ -1,6 +1,6 @@
 //! What every operation carries: its account and key, what the caller wrote beside it, and who asks.
 
-use super::{AccountId, CallerName, Fingerprint, IdempotencyKey, Note};
+use super::{AccountId, Authorities, CallerName, Fingerprint, IdempotencyKey, Note};
 
 /// What every operation carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,4 +10,14 @@ pub(super) struct Envelope {
     pub(super) note: Note,
     pub(super) fingerprint: Fingerprint,
     pub(super) caller: Option<CallerName>,
+    pub(super) authorities: Authorities,
+}
+
+impl Envelope {
+    /// The same of the `number`th leg of the entry that the payer gets: what was asked is the payer's request. What the caller
+    /// wrote beside it is the payer's alone.
+    pub(super) fn of_leg(&self, payee: AccountId, sequence: i64, number: usize) -> Self {
+        let key = IdempotencyKey::of_leg(&self.account_id, sequence, number);
+        Self { account_id: payee, key, note: Note::default(), ..self.clone() }
+    }
 }

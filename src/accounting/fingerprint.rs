@@ -48,6 +48,13 @@ pub(super) enum Field {
     State = 16,
     DebtLimit = 17,
     Forfeit = 18,
+    CreditSequence = 19,
+    CreditKey = 20,
+    CreditExternalId = 21,
+    Withdrawable = 22,
+    ChargeExternalId = 23,
+    Legs = 24,
+    LegsPolicy = 25,
 }
 
 const FIELD_BYTES: usize = 9; // the field's number and eight bytes
@@ -176,6 +183,12 @@ fn field_name(number: u8) -> &'static str {
         16 => "state",
         17 => "debt_limit_micro_usd",
         18 => "forfeit_micro_usd",
+        19 => "credit_sequence",
+        20 => "credit_idempotency_key",
+        21 => "credit_external_id",
+        22 => "withdrawable",
+        23 => "charge_external_id",
+        24 | 25 => "legs",
         _ => "unknown", // written by a later version
     }
 }

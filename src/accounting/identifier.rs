@@ -5,15 +5,25 @@ use std::{fmt, sync::Arc};
 use super::{EntryType, Invalid, Problem};
 
 /// The prefix of the service's own keys, such as `billing/expire/<reservation>`.
-pub const RESERVED_KEY_PREFIX: &str = "billing/";
+const RESERVED_KEY_PREFIX: &str = "billing/";
+/// What the key of an entry that records an expiry begins with.
+const EXPIRY_KEY_PREFIX: &str = "billing/expire/";
 
 /// The names of methods, as far as they are not those of entry types.
-const METHOD_WORDS: [&str; 6] =
-    ["credit", "extend_reservation", "extendreservation", "admincredit", "setaccount", "set_account"];
+const METHOD_WORDS: [&str; 8] = [
+    "credit",
+    "extend_reservation",
+    "extendreservation",
+    "admincredit",
+    "setaccount",
+    "set_account",
+    "reverse",
+    "withdraw",
+];
 
 /// Words that cannot identify one operation, because many operations used them as references; in addition to the names of
 /// methods and entry types. Compared case-insensitively.
-const GENERIC_KEYS: [&str; 25] = [
+const GENERIC_KEYS: [&str; 24] = [
     "admin_reward",
     "charge_refund",
     "debit",
@@ -38,7 +48,6 @@ const GENERIC_KEYS: [&str; 25] = [
     "stripe",
     "undefined",
     "unknown",
-    "withdrawal",
 ];
 
 macro_rules! identifier {
@@ -101,7 +110,18 @@ impl IdempotencyKey {
 
     /// The key of the entry that records the expiry of a reservation.
     pub(super) fn of_expiry(reservation_id: &Self) -> Self {
-        Self(format!("{RESERVED_KEY_PREFIX}expire/{reservation_id}").into())
+        Self(format!("{EXPIRY_KEY_PREFIX}{reservation_id}").into())
+    }
+
+    /// Whether it is the key of the entry that records the expiry of a reservation.
+    #[must_use]
+    pub fn is_of_expiry(&self) -> bool {
+        self.as_str().starts_with(EXPIRY_KEY_PREFIX)
+    }
+
+    /// The key of the `number`th leg of a payer's entry, in the payee's account.
+    pub(super) fn of_leg(payer: &AccountId, sequence: i64, number: usize) -> Self {
+        Self(format!("{RESERVED_KEY_PREFIX}leg/{sequence}/{number}/{payer}").into())
     }
 
     /// Parses the id of a reservation: the key under which a caller reserved.

@@ -15,10 +15,12 @@ pub(super) enum Method {
     /// The service's own.
     Expire = 9,
     SetAccount = 10,
+    Reverse = 11,
+    Withdraw = 12,
 }
 
 /// The names of the methods in the proto, in the order of the numbers.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "Credit",
     "Charge",
     "Refund",
@@ -29,6 +31,8 @@ const NAMES: [&str; 10] = [
     "ExtendReservation",
     "expiry",
     "SetAccount",
+    "Reverse",
+    "Withdraw",
 ];
 
 /// The name of the method with a number; "unknown" if a later version has added it.

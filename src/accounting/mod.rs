@@ -8,6 +8,7 @@
 //! | posted      | the sum of all entries' amounts, in [`MicroUsd`]                                            |
 //! | held        | the sum of open, unexpired reservations                                                     |
 //! | available   | posted - held: what can be charged or reserved                                              |
+//! | withdrawable| the part of available that was earned and may leave; other money is spent first             |
 //! | entry       | one immutable row of the journal, numbered by `sequence` 1, 2, 3 … without gaps: [`Entry`]  |
 //! | operation   | one mutating call under one [`IdempotencyKey`]: a [`Command`] carries it                    |
 //! | refusal     | an operation answered "no" for a business reason, remembered under its key: [`Refusal`]     |
@@ -20,10 +21,12 @@
 
 mod account;
 mod account_settings;
+mod authority;
 mod book;
 mod command;
 mod decide;
 mod entry;
+mod entry_name;
 mod entry_type;
 mod envelope;
 mod expiry_policy;
@@ -31,12 +34,15 @@ mod external_ids;
 mod fingerprint;
 mod identifier;
 mod invalid;
+mod leg;
 mod limits;
 mod method;
 mod money;
 mod movement;
 mod note;
 mod operation;
+mod original;
+mod payment;
 mod posting;
 mod refusal;
 mod reservation;
@@ -47,23 +53,27 @@ mod verdict;
 
 pub use account::Account;
 pub use account_settings::{AccountSettings, AccountState};
-pub use book::{Answer, Book, Changes, ExternalReplay, Original, Payment, Recorded, Refused};
+pub use authority::{Authorities, Authority};
+pub use book::{Answer, Book, Changes, ExternalReplay, Payment, Recorded, Refused};
 pub use command::Command;
 pub use decide::{Outcome, decide};
-pub use entry::{Entry, ReservationAfter};
+pub use entry::{Entry, PaidLeg, ReservationAfter, Source};
+pub use entry_name::EntryName;
 pub use entry_type::{CreditKind, EntryType};
 pub use expiry_policy::ExpiryPolicy;
 pub use external_ids::ExternalIds;
 pub use fingerprint::{Fingerprint, KeyReused};
-pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey, RESERVED_KEY_PREFIX};
+pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey};
 pub use invalid::{Invalid, Problem};
+pub use leg::{Leg, LegKind, Legs, LegsPolicy};
 pub use limits::Limits;
 pub use money::{Amount, Balance, MicroUsd, Usd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
 pub use operation::{
-    AdminCredit, Capture, Charge, ChargeName, Credit, Expire, Extend, Operation, References, Refund, Release,
-    Reserve, SetAccount,
+    AdminCredit, Capture, Charge, Credit, Expire, Extend, Operation, References, Refund, Release, Reserve,
+    Reverse, SetAccount, Withdraw,
 };
+pub use original::{Original, Undone};
 pub use refusal::{Refusal, RefusalReason};
 pub use reservation::{Reservation, ReservationState, ReservationStatus};
 pub use shortfall::ShortfallPolicy;

@@ -1,8 +1,8 @@
 //! An entry before it has its place in the journal.
 
 use super::{
-    Account, AccountSettings, Actor, Entry, EntryType, ExternalIds, IdempotencyKey, MicroUsd, Reason,
-    ReservationAfter, Timestamp, envelope::Envelope, movement::Movement,
+    Account, AccountId, AccountSettings, Actor, Entry, EntryType, ExternalIds, IdempotencyKey, MicroUsd,
+    PaidLeg, Reason, ReservationAfter, Source, Timestamp, envelope::Envelope, movement::Movement,
 };
 
 /// An entry before it has its sequence, its balance and its time.
@@ -13,12 +13,26 @@ pub(super) struct Posting {
     pub(super) actor: Option<Actor>,
     pub(super) reason: Option<Reason>,
     pub(super) refunded_sequence: Option<i64>,
+    pub(super) reversed_sequence: Option<i64>,
     pub(super) held_delta: MicroUsd,
+    /// Its own part of what is withdrawable, before other money is taken first.
+    pub(super) withdrawable_delta: MicroUsd,
     pub(super) reservation: Option<ReservationAfter>,
     pub(super) uncollected: MicroUsd,
     pub(super) settings: Option<AccountSettings>,
     /// When it took effect, if that was before it is written.
     pub(super) effective_time: Option<Timestamp>,
+    /// What it moves in the accounts of others.
+    pub(super) legs: Vec<LegPosting>,
+    /// How much its legs could share.
+    pub(super) funded: MicroUsd,
+}
+
+/// What an operation moves in the account of another.
+pub(super) struct LegPosting {
+    pub(super) account_id: AccountId,
+    /// `None` if it moves nothing.
+    pub(super) posting: Option<Posting>,
 }
 
 impl Posting {
@@ -30,11 +44,15 @@ impl Posting {
             actor: None,
             reason: None,
             refunded_sequence: None,
+            reversed_sequence: None,
             held_delta: MicroUsd::ZERO,
+            withdrawable_delta: MicroUsd::ZERO,
             reservation: None,
             uncollected: MicroUsd::ZERO,
             settings: None,
             effective_time: None,
+            legs: Vec::new(),
+            funded: MicroUsd::ZERO,
         }
     }
 
@@ -44,16 +62,28 @@ impl Posting {
         Self { held_delta, reservation, uncollected, ..Self::new(entry_type, amount) }
     }
 
-    /// The entry in its place, or `None` if the balance would overflow int64.
-    pub(super) fn entry(self, envelope: &Envelope, account: &Account, now: Timestamp) -> Option<Entry> {
+    /// The entry in its place, with the legs that were paid, or `None` if the balance would overflow int64.
+    pub(super) fn entry(
+        self,
+        envelope: &Envelope,
+        account: &Account,
+        now: Timestamp,
+        (legs, source): (Vec<PaidLeg>, Option<Source>),
+    ) -> Option<Entry> {
         let create_time = account.time(now);
+        let before = account.balance;
+        let balance_after = before.after(self.amount, self.held_delta, self.withdrawable_delta)?;
         Some(Entry {
             account_id: envelope.account_id.clone(),
             sequence: account.last_sequence.checked_add(1)?,
             entry_type: self.entry_type,
             amount: self.amount,
             held_delta: self.held_delta,
-            balance_after: account.balance.after(self.amount, self.held_delta)?,
+            // Both are parts of a balance: they are at least zero.
+            withdrawable_delta: MicroUsd::new(
+                balance_after.withdrawable_posted().get() - before.withdrawable_posted().get(),
+            ),
+            balance_after,
             idempotency_key: Some(envelope.key.clone()),
             external_ids: self.external_ids,
             note: envelope.note.clone(),
@@ -62,6 +92,10 @@ impl Posting {
             reservation: self.reservation,
             uncollected: self.uncollected,
             refunded_sequence: self.refunded_sequence,
+            reversed_sequence: self.reversed_sequence,
+            legs,
+            funded: self.funded,
+            source,
             settings: self.settings,
             create_time,
             effective_time: self.effective_time.unwrap_or(create_time),

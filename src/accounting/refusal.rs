@@ -14,7 +14,7 @@ pub enum RefusalReason {
         /// What is required.
         required: MicroUsd,
     },
-    /// The refund is more than what is left of the charge.
+    /// The refund is more than what is left of the debit.
     RefundExceedsCharge {
         /// What is left of it.
         refundable: MicroUsd,
@@ -24,11 +24,27 @@ pub enum RefusalReason {
         /// What it is.
         entry_type: EntryType,
     },
+    /// The reversal is more than what is left of the credit.
+    ReversalExceedsCredit {
+        /// What is left of it.
+        reversible: MicroUsd,
+    },
+    /// The entry to be reversed added no money.
+    NotReversible {
+        /// What it is.
+        entry_type: EntryType,
+    },
+    /// The account has less that may leave it than the withdrawal takes.
+    NotWithdrawable {
+        /// What may leave it.
+        withdrawable: MicroUsd,
+    },
     /// The payment is known, from another account or with another amount; or its ids are known as different payments.
     ExternalIdConflict {
         /// The id that is known.
         external_id: String,
-        /// What differs: `account_id`, `amount_micro_usd` or `external_ids`. Never the other account's name.
+        /// What differs: `account_id`, `method`, `credit`, `amount_micro_usd` or `external_ids`. Never the other account's
+        /// name.
         conflict: &'static str,
     },
     /// The balance would overflow int64.
@@ -61,6 +77,11 @@ pub enum RefusalReason {
     AccountFrozen,
     /// An operator has closed the account.
     AccountClosed,
+    /// An operator has closed the account of a payee.
+    PayeeClosed {
+        /// The payee.
+        account_id: AccountId,
+    },
     /// The account cannot be closed while reservations are open, even if they hold nothing.
     ReservationsOpen {
         /// What they hold.
@@ -107,10 +128,13 @@ impl RefusalReason {
         }
     }
 
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 17] = [
         "INSUFFICIENT_FUNDS",
         "REFUND_EXCEEDS_CHARGE",
         "NOT_REFUNDABLE",
+        "REVERSAL_EXCEEDS_CREDIT",
+        "NOT_REVERSIBLE",
+        "NOT_WITHDRAWABLE",
         "EXTERNAL_ID_CONFLICT",
         "BALANCE_OVERFLOW",
         "ADMIN_CREDIT_LIMIT",
@@ -131,6 +155,9 @@ impl RefusalReason {
             Self::InsufficientFunds { .. } => "INSUFFICIENT_FUNDS",
             Self::RefundExceedsCharge { .. } => "REFUND_EXCEEDS_CHARGE",
             Self::NotRefundable { .. } => "NOT_REFUNDABLE",
+            Self::ReversalExceedsCredit { .. } => "REVERSAL_EXCEEDS_CREDIT",
+            Self::NotReversible { .. } => "NOT_REVERSIBLE",
+            Self::NotWithdrawable { .. } => "NOT_WITHDRAWABLE",
             Self::ExternalIdConflict { .. } => "EXTERNAL_ID_CONFLICT",
             Self::BalanceOverflow => "BALANCE_OVERFLOW",
             Self::AdminCreditLimit { .. } => "ADMIN_CREDIT_LIMIT",
@@ -139,7 +166,7 @@ impl RefusalReason {
             Self::ReservationExpired => "RESERVATION_EXPIRED",
             Self::DebtLimit { .. } => "DEBT_LIMIT",
             Self::AccountFrozen => "ACCOUNT_FROZEN",
-            Self::AccountClosed => "ACCOUNT_CLOSED",
+            Self::AccountClosed | Self::PayeeClosed { .. } => "ACCOUNT_CLOSED",
             Self::ReservationsOpen { .. } => "RESERVATIONS_OPEN",
             Self::ForfeitMismatch { .. } => "FORFEIT_MISMATCH",
         }
@@ -159,10 +186,22 @@ impl RefusalReason {
                 format!("the account has {available} micro-USD available, and {required} are required")
             }
             Self::RefundExceedsCharge { refundable } => {
-                format!("{refundable} micro-USD of the charge are left to refund")
+                format!("{refundable} micro-USD of the debit are left to refund")
             }
             Self::NotRefundable { entry_type } => {
-                format!("only a charge or a capture can be refunded, not a {}", entry_type.name())
+                format!(
+                    "only a charge, a capture, a withdrawal or a reversal can be refunded, not a {}",
+                    entry_type.name()
+                )
+            }
+            Self::ReversalExceedsCredit { reversible } => {
+                format!("{reversible} micro-USD of the credit are left to reverse")
+            }
+            Self::NotReversible { entry_type } => {
+                format!("only a credit can be reversed, not a {}", entry_type.name())
+            }
+            Self::NotWithdrawable { withdrawable } => {
+                format!("{withdrawable} micro-USD of the account can be withdrawn")
             }
             Self::ExternalIdConflict { external_id, conflict } => {
                 format!("the payment {external_id} is known with another {conflict}")
@@ -181,6 +220,7 @@ impl RefusalReason {
             Self::DebtLimit { limit } => format!("the account may owe at most {limit} micro-USD"),
             Self::AccountFrozen => "the account is frozen: it spends nothing new".into(),
             Self::AccountClosed => "the account is closed".into(),
+            Self::PayeeClosed { account_id } => format!("the account {account_id} of a leg is closed"),
             Self::ReservationsOpen { held } => {
                 format!("the account has open reservations, which hold {held} micro-USD")
             }
@@ -202,8 +242,13 @@ impl RefusalReason {
                 ("held_micro_usd", held),
                 ("required_micro_usd", required),
             ]),
+            Self::PayeeClosed { account_id } => named(&[("payee_account_id", account_id)]),
             Self::RefundExceedsCharge { refundable } => named(&[("refundable_micro_usd", refundable)]),
-            Self::NotRefundable { entry_type } => named(&[("entry_type", &entry_type.name())]),
+            Self::NotRefundable { entry_type } | Self::NotReversible { entry_type } => {
+                named(&[("entry_type", &entry_type.name())])
+            }
+            Self::ReversalExceedsCredit { reversible } => named(&[("reversible_micro_usd", reversible)]),
+            Self::NotWithdrawable { withdrawable } => named(&[("withdrawable_micro_usd", withdrawable)]),
             Self::ExternalIdConflict { external_id, conflict } => {
                 named(&[("external_id", external_id), ("conflict", conflict)])
             }

@@ -1,8 +1,8 @@
 //! What becomes of the part of a charge or a capture that is not covered.
 
-use super::{Account, Limits, MicroUsd, RefusalReason};
+use super::{Balance, MicroUsd, RefusalReason};
 
-/// What to do with the part of a charge above what is available, and of a capture above what is held.
+/// What to do with the part of a charge or a reversal above what is available, and of a capture above what is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ShortfallPolicy {
     /// The operation is refused.
@@ -24,20 +24,21 @@ impl ShortfallPolicy {
         }
     }
 
-    /// How much of an amount is taken from what the account has available. What reservations hold is not touched.
+    /// How much of an amount is taken from what the account has available. What reservations hold is not touched. Without a
+    /// limit, any debt is allowed.
     pub(super) fn collect(
         self,
         wanted: MicroUsd,
-        account: &Account,
-        limits: &Limits,
+        balance: Balance,
+        debt_limit: Option<MicroUsd>,
         rejection: impl FnOnce() -> RefusalReason,
     ) -> Result<MicroUsd, RefusalReason> {
-        let available = account.balance.available();
+        let available = balance.available();
         match self {
             Self::Reject => Err(rejection()),
             Self::CollectAvailable => Ok(wanted.min(available.max(MicroUsd::ZERO))),
             Self::AllowDebt => {
-                let limit = account.settings.debt_limit.unwrap_or(limits.debt_max);
+                let Some(limit) = debt_limit else { return Ok(wanted) };
                 let floor = MicroUsd::new(-limit.get()); // a limit is at least zero
                 match available.checked_sub(wanted) {
                     Some(after) if after >= floor => Ok(wanted),

@@ -7,7 +7,7 @@ use super::{MicroUsd, Reservation, Timestamp};
 pub struct Since {
     /// When this was true, by the database's clock.
     pub read_time: Timestamp,
-    /// The sum of the refunds of a debit; zero for any other entry.
+    /// Of a debit, the sum of its refunds; of a credit, the sum of its reversals, less what was given back of these.
     pub undone: MicroUsd,
     /// The reservation that the entry concerns, as it stands at [`Self::read_time`].
     pub reservation: Option<Reservation>,

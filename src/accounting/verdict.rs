@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Account, AccountId, Amount, Balance, Book, Entry, EntryType, IdempotencyKey, Limits, RefusalReason,
-    Reservation, Timestamp, envelope::Envelope, movement::Movement, posting::Posting,
+    Account, AccountId, Amount, Balance, Book, Entry, EntryType, IdempotencyKey, Invalid, Limits,
+    RefusalReason, Reservation, Timestamp, envelope::Envelope, movement::Movement, posting::Posting,
 };
 
 /// What is not there.
@@ -16,8 +16,10 @@ pub enum NotFound {
     Entry,
     /// The payment.
     Payment,
-    /// The charge or capture to refund.
+    /// The debit to refund.
     Charge,
+    /// The credit to reverse.
+    Credit,
     /// An operation under the key.
     Operation,
     /// The reservation.
@@ -25,6 +27,7 @@ pub enum NotFound {
 }
 
 /// What the rules say to an operation under a new key.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most of them become the larger one")]
 pub(super) enum Verdict {
     /// It is applied, by this entry.
     Post(Posting),
@@ -34,6 +37,21 @@ pub(super) enum Verdict {
     Refuse(RefusalReason),
     /// Something that it refers to does not exist.
     NotFound(NotFound),
+    /// What it refers to needs a field that it does not have.
+    Invalid(Invalid),
+}
+
+impl Verdict {
+    /// The same, with more in the posting of what is applied, or a reason why it is refused.
+    pub(super) fn and_post(self, more: impl FnOnce(Posting) -> Result<Posting, RefusalReason>) -> Self {
+        match self {
+            Self::Post(posting) => match more(posting) {
+                Ok(posting) => Self::Post(posting),
+                Err(reason) => Self::Refuse(reason),
+            },
+            Self::PaidBefore(_) | Self::Refuse(_) | Self::NotFound(_) | Self::Invalid(_) => self,
+        }
+    }
 }
 
 /// What an operation is judged by.
@@ -79,8 +97,12 @@ impl<'a> Situation<'a> {
 
     /// Fails if the account has less available. An unknown account has nothing.
     pub(super) fn must_have_available(&self, amount: Amount) -> Result<(), RefusalReason> {
-        let balance = self.account().map_or(Balance::default(), |account| account.balance);
-        RefusalReason::unless_covered(balance, amount.credited())
+        RefusalReason::unless_covered(self.balance(), amount.credited())
+    }
+
+    /// The account's balance. An unknown account has nothing.
+    pub(super) fn balance(&self) -> Balance {
+        self.account().map_or(Balance::default(), |account| account.balance)
     }
 
     /// Applies a movement to a reservation of the account.

@@ -28,7 +28,7 @@ impl AccountAudit {
         match row {
             Row::Account(row) => self.row = Some(row),
             Row::Entry(entry) => self.entries.observe(*entry, findings),
-            Row::Refund(refund) => self.entries.observe_refund(&refund, findings),
+            Row::Undoing(undoing) => self.entries.observe_undoing(&undoing, findings),
             Row::Claim(claim) => self.entries.observe_claim(&claim, findings),
             Row::Replay(replay) => self.entries.observe_replay(&replay, findings),
             Row::Answer(answer) => {
@@ -94,6 +94,8 @@ impl AccountAudit {
             let [expected, found] = [self.entries.settings, row.settings].map(settings);
             findings.report(Check::AccountSettings, Place::Account, expected, found);
         }
+        let withdrawable = self.entries.withdrawable;
+        findings.compare(Check::AccountWithdrawable, place, withdrawable, row.withdrawable);
         findings.compare(Check::AccountLastSequence, place, last_sequence, row.last_sequence);
         if let (Some(first), Some(last)) = (*first_time, self.entries.last_time()) {
             findings.compare(Check::AccountCreateTime, place, first, row.create_time);

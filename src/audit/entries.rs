@@ -1,11 +1,11 @@
 //! The journal of one account: sequences, running sums, signs, facts, refunds, and rows that refer to entries.
 
 use super::{
-    ClaimFact, EntryFact, RefundFact, ReplayFact,
+    ClaimFact, EntryFact, LegsFact, ReplayFact, UndoingFact,
     check::{Check, Findings, Place},
     running::Running,
 };
-use crate::accounting::{AccountState, EntryType, Timestamp};
+use crate::accounting::{AccountState, CreditKind, EntryType, Timestamp};
 
 /// The state of a journal's audit.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct EntriesAudit {
     newest: Option<Newest>,
     /// The account's state and debt limit, by its newest entry that changed them.
     pub(super) settings: (i16, Option<i64>),
+    /// What may leave the account after the newest entry.
+    pub(super) withdrawable: i64,
 }
 
 /// The newest entry, and the rows that refer to it.
@@ -25,7 +27,8 @@ pub(super) struct EntriesAudit {
 struct Newest {
     entry: EntryFact,
     entry_type: Option<EntryType>,
-    refunded: i128,
+    /// What was undone of it.
+    undone: i128,
     /// How many of the names that it gives are in `payments`.
     claims: usize,
     /// The last name of its payment: they come in their order.
@@ -55,6 +58,7 @@ impl Default for EntriesAudit {
             first_time: None,
             newest: None,
             settings: (AccountState::Active.number(), None),
+            withdrawable: 0,
         }
     }
 }
@@ -67,31 +71,51 @@ impl EntriesAudit {
         let is_sum = self.check_sums(&entry, findings);
         match entry_type {
             Some(entry_type) => check_kind(&entry, entry_type, findings),
-            None => findings.report(Check::EntryType, entry.place(), "1 to 14", entry.entry_type),
+            None => findings.report(Check::EntryType, entry.place(), "1 to 17", entry.entry_type),
         }
         self.check_available(&entry, is_sum, findings);
+        self.check_withdrawable(&entry, entry_type, findings);
+        check_legs(&entry, findings);
         self.settings = entry.settings.unwrap_or(self.settings);
         self.first_time.get_or_insert(entry.create_time);
         self.newest =
-            Some(Newest { entry, entry_type, refunded: 0, claims: 0, last_claim: None, is_replayed: false });
+            Some(Newest { entry, entry_type, undone: 0, claims: 0, last_claim: None, is_replayed: false });
     }
 
-    /// Takes a refund, after the charge that it refers to.
-    pub(super) fn observe_refund(&mut self, refund: &RefundFact, findings: &mut Findings<'_>) {
-        let RefundFact { refunded_sequence, sequence, amount } = *refund;
-        let charge = self.newest.as_mut().filter(|newest| newest.entry.sequence == refunded_sequence);
-        let expected = format!("an earlier charge or capture as entry {refunded_sequence}");
-        let found = match charge {
+    /// Takes an entry that undoes another one, after that.
+    pub(super) fn observe_undoing(&mut self, undoing: &UndoingFact, findings: &mut Findings<'_>) {
+        let UndoingFact { undone_sequence, sequence, amount, is_of_credit, reversed_sequence } = *undoing;
+        let (check, what) =
+            if is_of_credit { (Check::ReversalCredit, "credit") } else { (Check::RefundCharge, "debit") };
+        let undone = self.newest.as_mut().filter(|newest| newest.entry.sequence == undone_sequence);
+        let found = match undone {
             None => "no such entry".to_owned(),
-            Some(_) if refunded_sequence >= sequence => "an entry that is not earlier".to_owned(),
-            Some(Newest { entry_type: Some(entry_type), refunded, .. }) if entry_type.is_refundable() => {
-                *refunded += i128::from(amount);
-                return;
-            }
-            Some(Newest { entry_type: Some(other), .. }) => other.name().to_owned(),
+            Some(_) if undone_sequence >= sequence => "an entry that is not earlier".to_owned(),
             Some(Newest { entry_type: None, .. }) => return, // reported as an entry of no type
+            Some(Newest { entry_type: Some(entry_type), entry, undone, .. }) => {
+                let is_right =
+                    if is_of_credit { entry_type.is_reversible() } else { entry_type.is_refundable() };
+                if !is_right {
+                    entry_type.name().to_owned()
+                } else if !is_of_credit && reversed_sequence != entry.reversed_sequence {
+                    let of = |credit: Option<i64>| {
+                        credit.map_or("no credit".to_owned(), |credit| credit.to_string())
+                    };
+                    let (expected, found) = (of(entry.reversed_sequence), of(reversed_sequence));
+                    return findings.report(
+                        Check::ReversalCredit,
+                        Place::Sequence(sequence),
+                        expected,
+                        found,
+                    );
+                } else {
+                    *undone += i128::from(amount);
+                    return;
+                }
+            }
         };
-        findings.report(Check::RefundCharge, Place::Sequence(sequence), expected, found);
+        let expected = format!("an earlier {what} as entry {undone_sequence}");
+        findings.report(check, Place::Sequence(sequence), expected, found);
     }
 
     /// Takes the claim of a payment, after the entry that it refers to.
@@ -132,14 +156,17 @@ impl EntriesAudit {
 
     /// Checks the rows that refer to the newest entry, at its end.
     pub(super) fn settle_newest(&mut self, findings: &mut Findings<'_>) {
-        let Some(Newest { entry, entry_type, refunded, claims, .. }) = &self.newest else { return };
-        let charged = -i128::from(entry.amount);
-        if *refunded > charged.max(0) {
-            let at_most = format!("at most {}", charged.max(0));
-            findings.report(Check::RefundSum, entry.place(), at_most, refunded);
+        let Some(Newest { entry, entry_type, undone, claims, .. }) = &self.newest else { return };
+        let is_reversible = entry_type.is_some_and(EntryType::is_reversible);
+        let (check, moved) = if is_reversible {
+            (Check::ReversalSum, i128::from(entry.amount))
+        } else {
+            (Check::RefundSum, -i128::from(entry.amount))
+        };
+        if !(0..=moved.max(0)).contains(undone) {
+            findings.report(check, entry.place(), format!("at most {}", moved.max(0)), undone);
         }
-        let is_credit = matches!(entry_type, Some(EntryType::Credit(_)));
-        if is_credit && entry.has_key && *claims < entry.external_ids.len() {
+        if entry_type.is_some() && entry.has_key && *claims < entry.external_ids.len() {
             let expected = format!("{} names in payments", entry.external_ids.len());
             findings.report(Check::PaymentUnclaimed, entry.place(), expected, claims);
         }
@@ -192,6 +219,28 @@ impl EntriesAudit {
         posted.is_none() && held.is_none()
     }
 
+    /// Checks that what may leave the account follows from what could before. History says that itself.
+    fn check_withdrawable(
+        &mut self,
+        entry: &EntryFact,
+        entry_type: Option<EntryType>,
+        findings: &mut Findings<'_>,
+    ) {
+        let (before, after) = (self.withdrawable, entry.withdrawable_after);
+        self.withdrawable = after;
+        let left = |part: i64| before.saturating_add(part).min(entry.posted_after).max(0);
+        let expected: Vec<i64> = match entry_type.filter(|_| entry.has_key) {
+            Some(entry_type) => withdrawable_parts(entry, entry_type).map(left).into(),
+            None => vec![left(entry.withdrawable_delta)],
+        };
+        if !expected.contains(&after) {
+            findings.report(Check::EntryWithdrawable, entry.place(), expected[0], after);
+        } else if before.checked_add(entry.withdrawable_delta) != Some(after) {
+            let expected = i128::from(after) - i128::from(before);
+            findings.report(Check::EntryWithdrawable, entry.place(), expected, entry.withdrawable_delta);
+        }
+    }
+
     fn check_available(&mut self, entry: &EntryFact, is_sum: bool, findings: &mut Findings<'_>) {
         let after = i128::from(entry.posted_after) - i128::from(entry.held_after);
         let before = if self.newest.is_some() { self.available } else { Some(0) };
@@ -206,9 +255,38 @@ impl EntriesAudit {
     }
 }
 
+/// The changes of what may leave an account that an entry may mean: an operator decides whether a grant may. What is left is
+/// then at most what is posted.
+fn withdrawable_parts(entry: &EntryFact, entry_type: EntryType) -> [i64; 2] {
+    let slice = |amount: i64, sign: i64| {
+        let undone = entry.undone?;
+        let own = undone.withdrawable_delta.saturating_mul(-sign);
+        let after = undone.undone.saturating_add(amount);
+        Some(sign * own.min(after).saturating_sub(undone.undone_withdrawable).max(0))
+    };
+    let part = match entry_type {
+        EntryType::Credit(kind) if kind.is_withdrawable() => entry.amount,
+        EntryType::Withdrawal => entry.amount,
+        EntryType::AdminCredit => return [0, entry.amount],
+        EntryType::Refund => slice(entry.amount, 1).unwrap_or_default(),
+        EntryType::Reversal => slice(entry.amount.saturating_neg(), -1).unwrap_or_default(),
+        EntryType::Credit(_)
+        | EntryType::Charge
+        | EntryType::Reserve
+        | EntryType::Capture
+        | EntryType::Release
+        | EntryType::Extend
+        | EntryType::Expire
+        | EntryType::AccountChange => 0,
+    };
+    [part; 2]
+}
+
 /// Whether an entry of this type may take what is available below zero.
 fn takes_debt(entry_type: i16) -> bool {
-    [EntryType::Charge, EntryType::Capture].iter().any(|debit| debit.number() == entry_type)
+    [EntryType::Charge, EntryType::Capture, EntryType::Reversal]
+        .iter()
+        .any(|debit| debit.number() == entry_type)
 }
 
 fn check_kind(entry: &EntryFact, entry_type: EntryType, findings: &mut Findings<'_>) {
@@ -222,15 +300,34 @@ fn check_kind(entry: &EntryFact, entry_type: EntryType, findings: &mut Findings<
     }
 }
 
+/// Checks an entry with the entries of other accounts that it lists as its legs, or of which it is one.
+fn check_legs(entry: &EntryFact, findings: &mut Findings<'_>) {
+    let is_fee = entry.entry_type == EntryType::Credit(CreditKind::Fee).number();
+    if entry.is_listed == Some(false) || (is_fee && entry.is_listed.is_none()) {
+        findings.report(Check::LegSource, entry.place(), "an entry that lists it as its leg", "none");
+    }
+    let Some(LegsFact { paid, found, amount }) = entry.legs else { return };
+    findings.compare(Check::LegsPaid, || entry.place(), paid, found);
+    let most = entry.funded.unwrap_or(0);
+    let is_sum = if entry.refunded_sequence.is_some() { amount <= 0 } else { (0..=most).contains(&amount) };
+    if !is_sum || most > entry.amount.saturating_neg().max(0) {
+        let expected = format!("at most {most} of {}", entry.amount.saturating_neg());
+        findings.report(Check::LegsFunded, entry.place(), expected, amount);
+    }
+}
+
 fn has_signs_of(entry_type: EntryType, entry: &EntryFact) -> bool {
     let EntryFact { amount, held_delta, uncollected, .. } = *entry;
     match entry_type {
         EntryType::Credit(_) | EntryType::Refund | EntryType::AdminCredit => amount > 0 && held_delta == 0,
-        EntryType::Charge => amount <= 0 && held_delta == 0 && (amount < 0 || uncollected > 0),
+        EntryType::Charge | EntryType::Reversal => {
+            amount <= 0 && held_delta == 0 && (amount < 0 || uncollected > 0)
+        }
         EntryType::Reserve | EntryType::Extend => amount == 0 && held_delta >= 0,
         EntryType::Capture => amount <= 0 && held_delta <= 0,
         EntryType::Release | EntryType::Expire => amount == 0 && held_delta <= 0,
         EntryType::AccountChange => held_delta == 0,
+        EntryType::Withdrawal => amount < 0 && held_delta == 0,
     }
 }
 
@@ -248,15 +345,25 @@ fn wrong_facts(entry: &EntryFact, entry_type: EntryType) -> Vec<(&'static str, &
     check("all six facts about a reservation, or none", true, has_whole);
     let has_ended = entry.reservation_state.is_some_and(|state| state != 1);
     check("a close time of a reservation that has ended, and only then", has_ended, entry.has_close_time);
+    let is = |other: EntryType| entry_type == other;
+    let (is_refund, has_legs) = (is(EntryType::Refund), entry.legs.is_some());
+    let is_debit_with_legs = has_legs && (is(EntryType::Charge) || is(EntryType::Capture));
+    check("what is funded of a debit with legs, and only then", is_debit_with_legs, entry.funded.is_some());
+    check("legs only of a debit or a refund", has_legs, is_debit_with_legs || (has_legs && is_refund));
     if !entry.has_key {
         return wrong;
     }
-    let is = |other: EntryType| entry_type == other;
-    let is_refund = is(EntryType::Refund);
-    check("the refunded charge of a refund, and only then", is_refund, entry.refunded_sequence.is_some());
+    check("the refunded debit of a refund, and only then", is_refund, entry.refunded_sequence.is_some());
+    if !is_refund {
+        let is_reversal = is(EntryType::Reversal);
+        check("the credit of a reversal, and only then", is_reversal, entry.reversed_sequence.is_some());
+    }
     let (actor, reason) = (entry.has_actor, entry.has_reason);
     let is_decision = is(EntryType::AdminCredit) || is(EntryType::AccountChange);
-    check("actor and reason of an operator's decision, and only then", is_decision, actor && reason);
+    check("the actor of an operator's decision, and only then", is_decision, actor);
+    if !is(EntryType::Reversal) {
+        check("the reason of an operator's decision, and only then", is_decision, reason);
+    }
     let is_change = is(EntryType::AccountChange);
     check("the account's settings after a change, and only then", is_change, entry.settings.is_some());
     check(
@@ -282,7 +389,9 @@ fn moves_hold(entry_type: EntryType) -> bool {
         | EntryType::Charge
         | EntryType::Refund
         | EntryType::AdminCredit
-        | EntryType::AccountChange => false,
+        | EntryType::AccountChange
+        | EntryType::Withdrawal
+        | EntryType::Reversal => false,
     }
 }
 

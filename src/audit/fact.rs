@@ -20,8 +20,8 @@ pub enum Row {
     Account(AccountFact),
     /// An entry.
     Entry(Box<EntryFact>),
-    /// A refund, next to the charge that it refers to.
-    Refund(RefundFact),
+    /// An entry that undoes another one, next to that.
+    Undoing(UndoingFact),
     /// The claim of a payment, next to the entry that it refers to.
     Claim(ClaimFact),
     /// A key answered with the entry of another key, next to that entry.
@@ -44,6 +44,7 @@ pub struct AccountFact {
     pub update_time: Timestamp,
     pub next_expire_time: Option<Timestamp>,
     pub settings: (i16, Option<i64>),
+    pub withdrawable: i64,
 }
 
 /// A row of `ledger_entries`: its figures, and which of its optional columns are set.
@@ -60,6 +61,17 @@ pub struct EntryFact {
     pub effective_time: Timestamp,
     pub uncollected: i64,
     pub refunded_sequence: Option<i64>,
+    pub reversed_sequence: Option<i64>,
+    pub withdrawable_delta: i64,
+    pub withdrawable_after: i64,
+    /// What it undoes, as it was before.
+    pub undone: Option<UndoneFact>,
+    /// Its legs.
+    pub legs: Option<LegsFact>,
+    /// How much they could share.
+    pub funded: Option<i64>,
+    /// Of a leg, whether its payer's entry lists it.
+    pub is_listed: Option<bool>,
     pub external_ids: Vec<String>,
     /// The state and the debt limit, if it changed them.
     pub settings: Option<(i16, Option<i64>)>,
@@ -74,12 +86,39 @@ pub struct EntryFact {
     pub has_close_time: bool,
 }
 
-/// A refund and its charge.
+/// The legs of an entry, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegsFact {
+    /// How many moved something.
+    pub paid: i64,
+    /// Of how many the entry is there, of the amount that is listed.
+    pub found: i64,
+    /// What they moved.
+    pub amount: i64,
+}
+
+/// An entry that is undone, as another one undoes a part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UndoneFact {
+    /// The change of what is withdrawable by the entry itself.
+    pub withdrawable_delta: i64,
+    /// The sum of the amounts of those that undid it before.
+    pub undone: i64,
+    /// The same of their changes of what is withdrawable.
+    pub undone_withdrawable: i64,
+}
+
+/// An entry, and the one that it undoes: a refund and its debit, or a reversal and its credit, or the refund of a reversal and
+/// the credit that it restores.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefundFact {
-    pub refunded_sequence: i64,
+pub struct UndoingFact {
+    pub undone_sequence: i64,
     pub sequence: i64,
     pub amount: i64,
+    /// Whether what it undoes is a credit.
+    pub is_of_credit: bool,
+    /// The credit that a refund restores.
+    pub reversed_sequence: Option<i64>,
 }
 
 /// A row of `payments`.
@@ -173,7 +212,7 @@ impl Fact {
         match &self.row {
             Row::Account(_) => (account, 0, 0, "", 0, 0),
             Row::Entry(entry) => (account, 1, entry.sequence, "", 0, 0),
-            Row::Refund(refund) => (account, 1, refund.refunded_sequence, "", 1, refund.sequence),
+            Row::Undoing(undoing) => (account, 1, undoing.undone_sequence, "", 1, undoing.sequence),
             Row::Replay(replay) => (account, 1, replay.sequence, "", 2, 0),
             Row::Claim(claim) => (account, 1, claim.sequence, &claim.external_id, 3, 0),
             Row::Answer(answer) => (account, 2, 0, &answer.idempotency_key, 0, 0),

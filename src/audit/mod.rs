@@ -19,6 +19,6 @@ mod running;
 pub use auditor::{Auditor, Totals};
 pub use check::{Check, Difference, Place};
 pub use fact::{
-    AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, Order, RefundFact, ReplayFact,
-    ReservationFact, Row, Status, StepFact,
+    AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, LegsFact, Order, ReplayFact,
+    ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
 };

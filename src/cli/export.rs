@@ -115,9 +115,9 @@ async fn export_to(flags: &ExportFlags, out: impl Write, mut progress: ProgressB
     }
     let mut document = flags.format.begin(BufWriter::with_capacity(1 << 16, out))?;
     snapshot
-        .entries::<anyhow::Error>(&selection, |entry| {
+        .entries::<anyhow::Error>(&selection, |entry, refunded| {
             progress.inc(1);
-            document.entry(&entry).context("cannot write")
+            document.entry(&entry, refunded).context("cannot write")
         })
         .await?;
     document.end()?;

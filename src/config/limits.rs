@@ -13,7 +13,7 @@ pub(super) struct LimitFlags {
     /// Largest amount of one AdminCredit, in micro-USD: what one slip of an operator may cost.
     #[arg(long, env = "BILLING_ADMIN_CREDIT_MAX", default_value = "1000000000", value_name = "MICRO_USD")]
     admin_credit_max: String,
-    /// Largest debt that `ALLOW_DEBT` may leave in an account without a limit of its own, in micro-USD.
+    /// Largest debt that `ALLOW_DEBT` may leave in an account without a limit of its own, in micro-USD. It does not bound reversals.
     #[arg(long, env = "BILLING_DEBT_MAX", default_value = "0", value_name = "MICRO_USD")]
     debt_max: String,
     /// Lease of a reservation whose request names no ttl. A worker that dies blocks its customer's money for so long.

@@ -7,7 +7,7 @@ use super::{
     chart::{self, ACCOUNTS, Account, Owed, Posting},
     names,
 };
-use crate::accounting::{AccountId, Entry, Usd};
+use crate::accounting::{AccountId, Entry, EntryType, Usd};
 
 pub(super) struct Beancount<W: Write> {
     out: W,
@@ -61,7 +61,7 @@ impl<W: Write> Beancount<W> {
 }
 
 impl<W: Write> Document for Beancount<W> {
-    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+    fn entry(&mut self, entry: &Entry, refunded: Option<EntryType>) -> io::Result<()> {
         if self.last.as_ref().is_none_or(|last| last.account_id != entry.account_id) {
             self.close_customer()?;
             self.open_customer(entry)?;
@@ -71,7 +71,7 @@ impl<W: Write> Document for Beancount<W> {
         for (fact, text) in chart::facts(entry) {
             writeln!(self.out, "  {fact}: {}", names::beancount_string(&text))?;
         }
-        self.postings(&chart::postings(entry), &entry.account_id)?;
+        self.postings(&chart::postings(entry, refunded), &entry.account_id)?;
         self.last = Some(entry.clone());
         Ok(())
     }

@@ -13,17 +13,22 @@
 //! | `Expenses:Referrals`                | `REFERRAL_REWARD`                                                    |
 //! | `Expenses:Invites`                  | `INVITE_CREDIT`                                                      |
 //! | `Expenses:Goodwill`                 | `ADMIN_CREDIT`                                                       |
-//! | `Income:Usage`                      | `CHARGE` and `CAPTURE`; `REFUND` takes back                          |
+//! | `Income:Usage`                      | `CHARGE` and `CAPTURE`, and their `REFUND`                           |
+//! | `Equity:Legs`                       | what charges and captures pass on, and their legs; what refunds take |
+//! |                                     | back of them. Zero once both sides are exported                      |
+//! | `Assets:Payouts`                    | `WITHDRAWAL`, and its `REFUND`                                       |
+//! | `Assets:Reversals`                  | `REVERSAL`, and its `REFUND`                                         |
 //! | `Income:Forfeits`                   | `ACCOUNT_CHANGE`: what an account was closed with                    |
 //! | `Equity:Imported`                   | money that history moved by entries which only hold                  |
 //! | `Equity:Opening-Balances`           | the balance before the first exported entry                          |
 
 use std::io;
 
+use super::columns;
 use crate::accounting::{CreditKind, Entry, EntryType};
 
 /// All accounts except those of customers.
-pub(super) const ACCOUNTS: [&str; 10] = [
+pub(super) const ACCOUNTS: [&str; 13] = [
     "Assets:Stripe",
     "Assets:Deposits",
     "Expenses:Earnings",
@@ -32,6 +37,9 @@ pub(super) const ACCOUNTS: [&str; 10] = [
     "Expenses:Goodwill",
     "Income:Usage",
     "Income:Forfeits",
+    "Assets:Payouts",
+    "Assets:Reversals",
+    LEGS,
     IMPORTED,
     OPENING,
 ];
@@ -39,6 +47,7 @@ pub(super) const ACCOUNTS: [&str; 10] = [
 /// The parent of customers' accounts.
 const CUSTOMERS: &str = "Liabilities:Customers";
 
+const LEGS: &str = "Equity:Legs";
 const IMPORTED: &str = "Equity:Imported";
 const OPENING: &str = "Equity:Opening-Balances";
 
@@ -78,11 +87,20 @@ pub(super) struct Owed {
     pub(super) held: i128,
 }
 
-/// The postings of an entry. They add up to zero.
-pub(super) fn postings(entry: &Entry) -> Vec<Posting> {
-    let (amount, held_delta) = (i128::from(entry.amount.get()), i128::from(entry.held_delta.get()));
-    let counter = Account::Shared(counter_account(entry.entry_type));
-    moving([(counter, amount), (Account::Available, held_delta - amount), (Account::Held, -held_delta)])
+/// The postings of an entry, and for a refund by the type of what it refunds. They add up to zero.
+pub(super) fn postings(entry: &Entry, refunded: Option<EntryType>) -> Vec<Posting> {
+    let Owed { available, held } = owed_more(entry);
+    let passed_on: i128 = entry.legs.iter().map(|leg| i128::from(leg.amount.get())).sum();
+    let counter = match &entry.source {
+        Some(_) => LEGS,
+        None => counter_account(refunded.unwrap_or(entry.entry_type)),
+    };
+    moving([
+        (Account::Shared(counter), passed_on - available - held),
+        (Account::Shared(LEGS), -passed_on),
+        (Account::Available, available),
+        (Account::Held, held),
+    ])
 }
 
 /// The postings that open with the balance before an entry.
@@ -100,15 +118,14 @@ pub(super) fn owed_after(entry: &Entry) -> Owed {
 
 /// What was owed before an entry.
 pub(super) fn owed_before(entry: &Entry) -> Owed {
-    let mut owed = owed_after(entry);
-    for Posting { account, micro_usd } in postings(entry) {
-        match account {
-            Account::Available => owed.available -= micro_usd,
-            Account::Held => owed.held -= micro_usd,
-            Account::Shared(_) => {}
-        }
-    }
-    owed
+    let (after, more) = (owed_after(entry), owed_more(entry));
+    Owed { available: after.available - more.available, held: after.held - more.held }
+}
+
+/// What an entry adds to what is owed.
+fn owed_more(entry: &Entry) -> Owed {
+    let (amount, held_delta) = (i128::from(entry.amount.get()), i128::from(entry.held_delta.get()));
+    Owed { available: held_delta - amount, held: -held_delta }
 }
 
 impl Owed {
@@ -135,6 +152,10 @@ pub(super) fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
     add("caller", entry.caller.as_ref().map(ToString::to_string));
     add("refunded_sequence", entry.refunded_sequence.map(|sequence| sequence.to_string()));
     add("reservation_id", reservation.as_ref().map(|after| after.reservation_id.to_string()));
+    add("reversed_sequence", entry.reversed_sequence.map(|sequence| sequence.to_string()));
+    add("legs", columns::legs(entry));
+    let source = entry.source.as_ref();
+    add("source", source.map(|source| format!("{}:{}", source.sequence, source.account_id)));
     let uncollected = Some(entry.uncollected.get()).filter(|sum| *sum != 0);
     add("uncollected_micro_usd", uncollected.map(|sum| sum.to_string()));
     facts
@@ -148,7 +169,7 @@ pub(super) fn date(entry: &Entry) -> io::Result<String> {
 }
 
 /// The postings that move money, or one that moves nothing.
-fn moving(postings: [(Account, i128); 3]) -> Vec<Posting> {
+fn moving<const COUNT: usize>(postings: [(Account, i128); COUNT]) -> Vec<Posting> {
     let all = postings.map(|(account, micro_usd)| Posting { account, micro_usd });
     let mut moving: Vec<Posting> = all.into_iter().filter(|posting| posting.micro_usd != 0).collect();
     if moving.is_empty() {
@@ -157,7 +178,7 @@ fn moving(postings: [(Account, i128); 3]) -> Vec<Posting> {
     moving
 }
 
-/// Where the money of an entry came from or went to.
+/// Where the money of an entry came from or went to. A refund is posted as what it refunds is.
 fn counter_account(entry_type: EntryType) -> &'static str {
     match entry_type {
         EntryType::Credit(CreditKind::StripeDeposit) => "Assets:Stripe",
@@ -165,9 +186,12 @@ fn counter_account(entry_type: EntryType) -> &'static str {
         EntryType::Credit(CreditKind::Earning) => "Expenses:Earnings",
         EntryType::Credit(CreditKind::ReferralReward) => "Expenses:Referrals",
         EntryType::Credit(CreditKind::InviteCredit) => "Expenses:Invites",
+        EntryType::Credit(CreditKind::Fee) => LEGS,
         EntryType::AdminCredit => "Expenses:Goodwill",
         EntryType::Charge | EntryType::Capture | EntryType::Refund => "Income:Usage",
         EntryType::AccountChange => "Income:Forfeits",
+        EntryType::Withdrawal => "Assets:Payouts",
+        EntryType::Reversal => "Assets:Reversals",
         EntryType::Reserve | EntryType::Release | EntryType::Extend | EntryType::Expire => IMPORTED,
     }
 }

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::{
-    accounting::{Actor, CallerName, Entry, IdempotencyKey, MicroUsd, Reason, ReservationStatus, Timestamp},
+    accounting::{
+        Actor, CallerName, Entry, IdempotencyKey, MicroUsd, PaidLeg, Reason, ReservationStatus, Timestamp,
+    },
     json::Integer,
 };
 
 /// The names of the columns. Sums are whole micro-USD (1 USD = 1,000,000), times as in RFC 3339, in UTC.
-pub(super) const NAMES: [&str; 28] = [
+pub(super) const NAMES: [&str; 35] = [
     "account_id",
     "sequence",
     "entry_type",
@@ -39,6 +41,13 @@ pub(super) const NAMES: [&str; 28] = [
     "expiry_policy",
     "account_state",
     "debt_limit_micro_usd",
+    "reversed_sequence",
+    "withdrawable_delta_micro_usd",
+    "withdrawable_after_micro_usd",
+    "legs",
+    "funded_micro_usd",
+    "source_account_id",
+    "source_sequence",
 ];
 
 /// An entry's row.
@@ -72,6 +81,13 @@ pub(super) struct Columns<'a, Metadata> {
     expiry_policy: Option<&'static str>,
     account_state: Option<&'static str>,
     debt_limit_micro_usd: Option<Integer>,
+    reversed_sequence: Option<Integer>,
+    withdrawable_delta_micro_usd: Integer,
+    withdrawable_after_micro_usd: Integer,
+    legs: Option<String>,
+    funded_micro_usd: Option<Integer>,
+    source_account_id: Option<Cow<'a, str>>,
+    source_sequence: Option<Integer>,
 }
 
 impl<'a, Metadata> Columns<'a, Metadata> {
@@ -110,8 +126,26 @@ impl<'a, Metadata> Columns<'a, Metadata> {
             expiry_policy: status.map(|status| status.expiry_policy.name()),
             account_state: entry.settings.map(|settings| settings.state.name()),
             debt_limit_micro_usd: entry.settings.and_then(|settings| settings.debt_limit).map(micro_usd),
+            reversed_sequence: entry.reversed_sequence.map(Integer),
+            withdrawable_delta_micro_usd: micro_usd(entry.withdrawable_delta),
+            withdrawable_after_micro_usd: micro_usd(entry.balance_after.withdrawable()),
+            legs: legs(entry),
+            funded_micro_usd: Some(entry.funded).filter(|_| has_funds(entry)).map(micro_usd),
+            source_account_id: entry.source.as_ref().map(|source| text(source.account_id.as_str())),
+            source_sequence: entry.source.as_ref().map(|source| Integer(source.sequence)),
         }
     }
+}
+
+/// The legs with a blank between them: of each the payee's sequence, the amount and the payee, with colons between.
+pub(super) fn legs(entry: &Entry) -> Option<String> {
+    let leg = |leg: &PaidLeg| format!("{}:{}:{}", leg.sequence, leg.amount, leg.account_id);
+    (!entry.legs.is_empty()).then(|| entry.legs.iter().map(leg).collect::<Vec<_>>().join(" "))
+}
+
+/// Whether legs share a part of it.
+fn has_funds(entry: &Entry) -> bool {
+    !entry.legs.is_empty() && entry.refunded_sequence.is_none()
 }
 
 fn micro_usd(sum: MicroUsd) -> Integer {

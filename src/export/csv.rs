@@ -12,7 +12,7 @@ use super::{
     Document,
     columns::{Columns, NAMES},
 };
-use crate::accounting::{Entry, Metadata};
+use crate::accounting::{Entry, EntryType, Metadata};
 
 /// Characters with which a formula begins in some spreadsheet, including full-width forms. Some spreadsheets strip leading
 /// blanks first.
@@ -30,7 +30,7 @@ impl<W: Write> Csv<W> {
 }
 
 impl<W: Write> Document for Csv<W> {
-    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+    fn entry(&mut self, entry: &Entry, _refunded: Option<EntryType>) -> io::Result<()> {
         let columns = Columns::of(entry, metadata_text(&entry.note.metadata), safe);
         self.0.serialize(columns).map_err(io_error)
     }

@@ -2,15 +2,15 @@
 
 use std::io;
 
-use crate::accounting::Entry;
+use crate::accounting::{Entry, EntryType};
 
 /// A journal that is being written.
 pub trait Document {
-    /// Writes an entry. Entries are ordered by account and sequence.
+    /// Writes an entry, and for a refund the type of what it refunds. Entries are ordered by account and sequence.
     ///
     /// # Errors
     /// When it cannot be written.
-    fn entry(&mut self, entry: &Entry) -> io::Result<()>;
+    fn entry(&mut self, entry: &Entry, refunded: Option<EntryType>) -> io::Result<()>;
 
     /// Finishes the document.
     ///

@@ -8,7 +8,7 @@ use super::{
     chart::{self, ACCOUNTS, Account, Owed, Posting},
     names,
 };
-use crate::accounting::{AccountId, Entry, Usd};
+use crate::accounting::{AccountId, Entry, EntryType, Usd};
 
 pub(super) struct Hledger<W: Write> {
     out: W,
@@ -52,7 +52,7 @@ impl<W: Write> Hledger<W> {
 }
 
 impl<W: Write> Document for Hledger<W> {
-    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+    fn entry(&mut self, entry: &Entry, refunded: Option<EntryType>) -> io::Result<()> {
         if self.account_id.as_ref() != Some(&entry.account_id) {
             self.open_customer(entry)?;
         }
@@ -61,7 +61,7 @@ impl<W: Write> Document for Hledger<W> {
         for (fact, text) in chart::facts(entry) {
             writeln!(self.out, "    ; {fact}: {}", names::hledger_value(&text))?;
         }
-        self.postings(&chart::postings(entry), chart::owed_after(entry), &entry.account_id)
+        self.postings(&chart::postings(entry, refunded), chart::owed_after(entry), &entry.account_id)
     }
 
     fn end(&mut self) -> io::Result<()> {

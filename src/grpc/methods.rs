@@ -13,7 +13,7 @@ const ANY_ROLE: &[Role] = &[Role::Reader, Role::Coordinator, Role::Admin];
 pub(super) struct Rpc {
     /// Its name.
     pub(super) name: &'static str,
-    /// The roles, any of which may call it.
+    /// The roles, any of which may call it. Whose decision a refund or a reversal is, the entry says that it undoes.
     pub(super) roles: &'static [Role],
     /// Whether it moves or holds money.
     pub(super) writes: bool,
@@ -24,16 +24,18 @@ pub(super) struct Rpc {
 }
 
 /// Every method of the ledger.
-pub(super) const METHODS: [Rpc; 19] = [
+pub(super) const METHODS: [Rpc; 21] = [
     writes("Credit", &[Role::Coordinator]),
     writes("Charge", &[Role::Coordinator]),
-    writes("Refund", &[Role::Coordinator]),
+    writes("Refund", &[Role::Coordinator, Role::Admin]),
     writes("AdminCredit", &[Role::Admin]),
     writes("Reserve", &[Role::Coordinator]),
     writes("Capture", &[Role::Coordinator]),
     writes("Release", &[Role::Coordinator]),
     writes("ExtendReservation", &[Role::Coordinator]),
     writes("SetAccount", &[Role::Admin]),
+    writes("Reverse", &[Role::Coordinator, Role::Admin]),
+    writes("Withdraw", &[Role::Coordinator]),
     Rpc { is_batch: true, ..writes("Apply", &[Role::Coordinator, Role::Admin]) },
     reads("GetAccount"),
     lists("ListAccounts"),

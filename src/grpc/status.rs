@@ -112,7 +112,8 @@ fn of_not_found(not_found: NotFound) -> Status {
         NotFound::Account => ("ACCOUNT_NOT_FOUND", "nothing was ever credited to the account"),
         NotFound::Entry => ("ENTRY_NOT_FOUND", "the account has no such entry"),
         NotFound::Payment => ("PAYMENT_NOT_FOUND", "no payment has this id"),
-        NotFound::Charge => ("CHARGE_NOT_FOUND", "the account has no such charge"),
+        NotFound::Charge => ("CHARGE_NOT_FOUND", "the account has no such debit"),
+        NotFound::Credit => ("CREDIT_NOT_FOUND", "the account has no such credit"),
         NotFound::Operation => ("OPERATION_NOT_FOUND", "nothing has happened under the key"),
         NotFound::Reservation => ("RESERVATION_NOT_FOUND", "the account has no such reservation"),
     };

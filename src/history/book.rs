@@ -28,7 +28,7 @@ use super::{
     time::PgTime,
 };
 use crate::{
-    accounting::{AccountId, Actor, ExternalId, Reason, Timestamp},
+    accounting::{AccountId, Actor, ExternalId, MicroUsd, Reason, Timestamp},
     database::{
         DatabaseUrl,
         connect::{Purpose, connect_without_diesel},
@@ -52,8 +52,9 @@ const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('billing.import', 0
 /// The columns of an imported entry, and what is sent for each.
 const COPY: &str = "\
     COPY ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
-        held_after, create_time, external_ids, reference, metadata, actor, reason) FROM STDIN (FORMAT binary)";
-const COPY_TYPES: [Type; 13] = [
+        held_after, create_time, external_ids, reference, metadata, actor, reason, withdrawable_delta_micro_usd, \
+        withdrawable_after) FROM STDIN (FORMAT binary)";
+const COPY_TYPES: [Type; 15] = [
     Type::TEXT,
     Type::INT8,
     Type::INT2,
@@ -67,6 +68,8 @@ const COPY_TYPES: [Type; 13] = [
     Type::JSONB,
     Type::TEXT,
     Type::TEXT,
+    Type::INT8,
+    Type::INT8,
 ];
 
 const OPEN_ACCOUNTS: &str = "\
@@ -83,15 +86,17 @@ const DUE_ACCOUNTS: &str = "\
 const LOCK_ACCOUNTS: &str = "\
     SELECT locked.*, clock_timestamp() FROM (\
         SELECT account_id::text, posted_micro_usd, held_micro_usd::bigint, last_sequence::bigint, create_time, update_time, \
-            next_expire_time \
+            next_expire_time, coalesce((facts).withdrawable_micro_usd, 0::bigint)::bigint \
         FROM accounts WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR UPDATE\
     ) AS locked";
 
 const UPDATE_ACCOUNTS: &str = "\
     UPDATE accounts a SET posted_micro_usd = n.posted, last_sequence = n.last_sequence, \
-        create_time = n.create_time, update_time = n.update_time \
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[]) \
-        AS n(account_id, posted, last_sequence, create_time, update_time) \
+        create_time = n.create_time, update_time = n.update_time, \
+        facts = CASE WHEN n.withdrawable = 0 AND a.facts IS NULL THEN NULL ELSE \
+            ROW(coalesce((a.facts).state, 1), (a.facts).debt_limit_micro_usd, n.withdrawable)::facts END \
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[]) \
+        AS n(account_id, posted, last_sequence, create_time, update_time, withdrawable) \
     WHERE a.account_id = n.account_id";
 
 const WRITE_IMPORTED: &str = "\
@@ -147,11 +152,11 @@ impl Book {
         }
     }
 
-    /// How far accounts are, and how much of them could be paid out; those of which nothing is here are missing.
+    /// How far accounts are; those of which nothing is here are missing.
     pub(super) async fn imported(
         &self,
         account_ids: &[&str],
-    ) -> Result<HashMap<String, (Imported, i64)>, HistoryError> {
+    ) -> Result<HashMap<String, Imported>, HistoryError> {
         let text = "SELECT account_id::text, rows::bigint, amount_micro_usd::text, adjustment_micro_usd::text, \
                         withdrawable_micro_usd, last_create_time, last_id \
                     FROM imported_accounts WHERE account_id = ANY($1::text[])";
@@ -217,7 +222,7 @@ impl Book {
         }
         copy_entries(&transaction, &added).await.map_err(failed)?;
         update_accounts(&transaction, &added).await.map_err(failed)?;
-        write_imported(&transaction, accounts, &added).await.map_err(failed)?;
+        write_imported(&transaction, &added).await.map_err(failed)?;
         claim_payments(&transaction, &mut added).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         for (index, import) in added {
@@ -256,6 +261,7 @@ fn add(
     }
     if part.is_last && account.is_all(&import.imported) {
         import.settle(account.source.balance)?;
+        import.make_withdrawable(account.source.may_leave())?;
     }
     Ok(import)
 }
@@ -266,14 +272,14 @@ async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Loc
     let mut locked = Locked { accounts: HashMap::new(), now: Timestamp::from_unix_micros(0) };
     for row in rows {
         let standing = Standing {
-            balance: rows::balance(row.try_get(1)?, row.try_get(2)?)?,
+            balance: rows::balance(row.try_get(1)?, row.try_get(2)?, row.try_get(7)?)?,
             last_sequence: row.try_get(3)?,
             create_time: row.try_get::<_, PgTime>(4)?.0,
             update_time: row.try_get::<_, PgTime>(5)?.0,
         };
         let next_expire_time = row.try_get::<_, Option<PgTime>>(6)?.map(|next| next.0);
         locked.accounts.insert(row.try_get(0)?, (standing, next_expire_time));
-        locked.now = locked.now.max(row.try_get::<_, PgTime>(7)?.0);
+        locked.now = locked.now.max(row.try_get::<_, PgTime>(8)?.0);
     }
     Ok(locked)
 }
@@ -285,20 +291,23 @@ async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<()
     let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(COPY).await?, &COPY_TYPES));
     for entry in added.iter().flat_map(|(_, import)| &import.entries) {
         let external_ids: Vec<&str> = entry.external_ids.iter().map(ExternalId::as_str).collect();
-        let values: [&(dyn ToSql + Sync); 13] = [
+        let balance = entry.balance_after;
+        let values: [&(dyn ToSql + Sync); 15] = [
             &entry.account_id.as_str(),
             &entry.sequence,
             &entry.entry_type.number(),
             &entry.amount.get(),
             &entry.held_delta.get(),
-            &entry.balance_after.posted().get(),
-            &entry.balance_after.held().get(),
+            &balance.posted().get(),
+            &balance.held().get(),
             &PgTime(entry.create_time),
             &Some(external_ids).filter(|ids| !ids.is_empty()),
             &entry.note.reference.as_str(),
             &Json(&entry.note.metadata),
             &entry.actor.as_ref().map(Actor::as_str),
             &entry.reason.as_ref().map(Reason::as_str),
+            &nonzero(entry.withdrawable_delta),
+            &nonzero(balance.withdrawable_posted()),
         ];
         writer.as_mut().write(&values).await?;
     }
@@ -313,24 +322,21 @@ async fn update_accounts(transaction: &Transaction<'_>, added: &Added) -> Result
     let last_sequences: Vec<i64> = changed().map(|import| import.standing.last_sequence).collect();
     let create_times: Vec<PgTime> = changed().map(|import| PgTime(import.standing.create_time)).collect();
     let update_times: Vec<PgTime> = changed().map(|import| PgTime(import.standing.update_time)).collect();
-    transaction
-        .execute(UPDATE_ACCOUNTS, &[&account_ids, &posted, &last_sequences, &create_times, &update_times])
-        .await?;
+    let withdrawable: Vec<i64> =
+        changed().map(|import| import.standing.balance.withdrawable_posted().get()).collect();
+    let columns: [&(dyn ToSql + Sync); 6] =
+        [&account_ids, &posted, &last_sequences, &create_times, &update_times, &withdrawable];
+    transaction.execute(UPDATE_ACCOUNTS, &columns).await?;
     Ok(())
 }
 
-async fn write_imported(
-    transaction: &Transaction<'_>,
-    accounts: &[Pending],
-    added: &Added,
-) -> Result<(), tokio_postgres::Error> {
+async fn write_imported(transaction: &Transaction<'_>, added: &Added) -> Result<(), tokio_postgres::Error> {
     let all = || added.iter().map(|(_, import)| &import.imported);
     let account_ids: Vec<&str> = added.iter().map(|(_, import)| import.account_id.as_str()).collect();
     let rows: Vec<i64> = all().map(|imported| imported.rows).collect();
     let amounts: Vec<String> = all().map(|imported| imported.amount.to_string()).collect();
     let adjustments: Vec<String> = all().map(|imported| imported.adjustment.to_string()).collect();
-    let withdrawable: Vec<i64> =
-        added.iter().map(|(index, _)| accounts[*index].source.withdrawable).collect();
+    let withdrawable: Vec<i64> = all().map(|imported| imported.withdrawable).collect();
     let last_create_times: Vec<Option<PgTime>> =
         all().map(|imported| imported.last.map(|last| PgTime(last.create_time))).collect();
     let last_ids: Vec<Option<i64>> = all().map(|imported| imported.last.map(|last| last.id)).collect();
@@ -373,15 +379,21 @@ async fn claim_payments(
     Ok(())
 }
 
-fn imported(row: &Row) -> Result<(String, (Imported, i64)), LedgerError> {
+/// A sum as the book stores it where it is rare: NULL if it is zero.
+fn nonzero(sum: MicroUsd) -> Option<i64> {
+    Some(sum.get()).filter(|sum| *sum != 0)
+}
+
+fn imported(row: &Row) -> Result<(String, Imported), LedgerError> {
     let (create_time, id): (Option<PgTime>, Option<i64>) = (row.try_get(5)?, row.try_get(6)?);
     let imported = Imported {
         rows: row.try_get(1)?,
         amount: sum(row.try_get(2)?)?,
         adjustment: sum(row.try_get(3)?)?,
         last: create_time.zip(id).map(|(create_time, id)| Position { create_time: create_time.0, id }),
+        withdrawable: row.try_get(4)?,
     };
-    Ok((row.try_get(0)?, (imported, row.try_get(4)?)))
+    Ok((row.try_get(0)?, imported))
 }
 
 fn totals(row: &Row) -> Result<ImportTotals, LedgerError> {

@@ -18,7 +18,7 @@ use super::{
     book::Book,
     chunk::cut,
     progress::{ImportEvent, ImportTotals, Pending, Tell},
-    rules::Position,
+    rules::{Imported, Position},
     source::{Rows, Source, SourceAccount},
 };
 use crate::{
@@ -105,13 +105,13 @@ impl Import {
         let mut pending = Vec::new();
         for source in accounts {
             let account_id = source.account_id.as_ref();
-            let (imported, withdrawable) =
+            let imported: Imported =
                 account_id.and_then(|account_id| known.remove(account_id)).unwrap_or_default();
             match source.name() {
                 Err(reason) => tell(ImportEvent::Found(source.left_out(source.rows, reason))),
                 Ok(account_id) => {
                     let account = Pending { account_id, source, imported, is_left_out: false };
-                    if !account.is_complete() || account.source.withdrawable != withdrawable {
+                    if !account.is_complete() || account.source.may_leave() != account.imported.withdrawable {
                         pending.push(account);
                     }
                 }

@@ -70,9 +70,16 @@ pub(super) struct SourceAccount {
     /// What its balance is.
     pub(super) balance: i64,
     /// How much of that could be paid out.
-    pub(super) withdrawable: i64,
+    withdrawable: i64,
     /// When the balance was changed last.
     pub(super) update_time: Option<Timestamp>,
+}
+
+impl SourceAccount {
+    /// How much may leave the account: never more than its balance, whatever the replaced system says.
+    pub(super) fn may_leave(&self) -> i64 {
+        self.withdrawable.min(self.balance).max(0)
+    }
 }
 
 impl Source {

@@ -30,10 +30,10 @@ pub struct Total {
     pub amount: i128,
 }
 
-/// A line: 0 with what is held and posted at the opening, 1 with the same of the closing, or 2 with the count and the sum of a
-/// type.
-type Line = (i16, i16, i64, String);
-type LineColumns = (SmallInt, SmallInt, BigInt, Text);
+/// A line: 0 with what is held, withdrawable and posted at the opening, 1 with the same of the closing, or 2 with the count
+/// and the sum of a type.
+type Line = (i16, i16, i64, i64, String);
+type LineColumns = (SmallInt, SmallInt, BigInt, BigInt, Text);
 
 read! {
     /// The statement. One statement, so one snapshot of the book.
@@ -77,12 +77,13 @@ read! {
          FROM lapsed l JOIN found f ON f.line = 0 WHERE l.expire_time > f.time) \
      SELECT f.line, 0::smallint, \
          coalesce(e.held_after, 0) - (SELECT coalesce(sum(l.held), 0)::bigint FROM lapsed l WHERE l.expire_time <= f.time), \
+         coalesce(e.withdrawable_after, 0)::bigint, \
          (coalesce(e.posted_after, 0) - (SELECT coalesce(sum(l.held) FILTER (WHERE l.entry_type = 10), 0) \
                                          FROM lapsed l WHERE l.expire_time <= f.time))::text \
      FROM asked JOIN found f ON true \
      LEFT JOIN ledger_entries e ON e.account_id = asked.account_id AND e.sequence = f.sequence \
      UNION ALL \
-     SELECT 2::smallint, entry_type, count(*), sum(amount)::text FROM counted GROUP BY entry_type"
+     SELECT 2::smallint, entry_type, count(*), 0::bigint, sum(amount)::text FROM counted GROUP BY entry_type"
 }
 
 impl Ledger {
@@ -114,10 +115,11 @@ impl TryFrom<Vec<Line>> for AccountStatement {
     fn try_from(lines: Vec<Line>) -> Result<Self, LedgerError> {
         let mut statement =
             Self { opening: Balance::default(), closing: Balance::default(), totals: Vec::new() };
-        for (line, entry_type, count_or_held, sum) in lines {
+        for (line, entry_type, count_or_held, withdrawable, sum) in lines {
             let wrong = || LedgerError::Corrupt(format!("a sum of {sum}"));
             let sum: i128 = sum.parse().map_err(|_| wrong())?;
-            let balance = || rows::balance(i64::try_from(sum).map_err(|_| wrong())?, count_or_held);
+            let posted = || i64::try_from(sum).map_err(|_| wrong());
+            let balance = || rows::balance_now(posted()?, count_or_held, withdrawable);
             match line {
                 0 => statement.opening = balance()?,
                 1 => statement.closing = balance()?,

@@ -94,7 +94,8 @@ read! {
         ", ",
         halving!("effective", "coalesce(e.effective_time, e.create_time)"),
         "SELECT b.posted_after - lapsed.captured, b.held_after - lapsed.held, e.sequence, a.create_time, e.create_time, \
-             coalesce(c.account_state, 1)::smallint, c.debt_limit_micro_usd \
+             coalesce(c.account_state, 1)::smallint, c.debt_limit_micro_usd, \
+             coalesce(b.withdrawable_after, 0)::bigint \
          FROM asked a CROSS JOIN written CROSS JOIN effective \
          JOIN ledger_entries e ON e.account_id = a.account_id AND e.sequence = written.low \
          JOIN ledger_entries b ON b.account_id = a.account_id AND b.sequence = effective.low \
@@ -188,9 +189,9 @@ impl TryFrom<AccountNowRow> for AccountView {
     type Error = LedgerError;
 
     fn try_from(row: AccountNowRow) -> Result<Self, LedgerError> {
-        let (posted, held, last_sequence, create_time, update_time, state, debt_limit) = row;
+        let (posted, held, last_sequence, create_time, update_time, state, debt_limit, withdrawable) = row;
         Ok(Self {
-            balance: rows::balance(posted, held)?,
+            balance: rows::balance_now(posted, held, withdrawable)?,
             last_sequence,
             create_time: rows::timestamp(create_time),
             update_time: rows::timestamp(update_time),

@@ -11,20 +11,21 @@ use super::{
     grouped::{Group, Grouped},
     read::read,
     rows::{EntryColumns, EntryRow, RefusalColumns, RefusalRow, ReservationColumns, ReservationRow},
-    statements::{entry_columns, refunded, reservation_columns},
+    statements::{UndoneColumns, entry_columns, reservation_columns, undone},
 };
 use crate::database::pool::Connections;
 
-/// An account: what is posted, what is held, the newest sequence, both times, its state and its debt limit.
-pub(super) type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp, i16, Option<i64>);
+/// An account: what is posted, what is held, the newest sequence, both times, its state, its debt limit, and what of the
+/// posted may leave it.
+pub(super) type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp, i16, Option<i64>, i64);
 
 /// The types of [`AccountNowRow`]'s columns, in order.
 pub(super) type AccountNowColumns =
-    (BigInt, BigInt, BigInt, Timestamptz, Timestamptz, SmallInt, Nullable<BigInt>);
+    (BigInt, BigInt, BigInt, Timestamptz, Timestamptz, SmallInt, Nullable<BigInt>, BigInt);
 
-/// An entry, the sum of its refunds, its reservation as written, and the account's time.
-pub(super) type AppliedRow = (EntryRow, i64, Option<ReservationRow>, PgTimestamp);
-type AppliedColumns = (EntryColumns, BigInt, Nullable<ReservationColumns>, Timestamptz);
+/// An entry, what has been undone of it, its reservation as written, and the account's time.
+pub(super) type AppliedRow = (EntryRow, (i64, i64), Option<ReservationRow>, PgTimestamp);
+type AppliedColumns = (EntryColumns, UndoneColumns, Nullable<ReservationColumns>, Timestamptz);
 
 /// A reservation, and the account's time when it was read.
 pub(super) type ReservationNowRow = (ReservationRow, PgTimestamp);
@@ -53,7 +54,8 @@ macro_rules! accounts_now {
     ($from:literal) => {
         concat!(
             "a.posted_micro_usd - lapsed.captured, a.held_micro_usd - lapsed.held, a.last_sequence, a.create_time, \
-                 a.update_time, coalesce((a.settings).state, 1::smallint), (a.settings).debt_limit_micro_usd FROM ",
+                 a.update_time, coalesce((a.facts).state, 1::smallint), (a.facts).debt_limit_micro_usd, \
+                 coalesce((a.facts).withdrawable_micro_usd, 0::bigint) FROM ",
             $from,
             " ",
             $crate::ledger::by_key::lapsed!("greatest(statement_timestamp(), a.update_time)"),
@@ -95,7 +97,7 @@ read! {
     } -> (BigInt, AppliedColumns),
     [account_ids => Array<Text>, keys => Array<Text>],
     concat!(
-        "SELECT w.number, ", entry_columns!(), ", ", refunded!(), ", ", reservation_columns!(), ", \
+        "SELECT w.number, ", entry_columns!(), ", ", undone!(), ", ", reservation_columns!(), ", \
              greatest(statement_timestamp(), a.update_time) \
          FROM unnest({}, {}) WITH ORDINALITY AS w(account_id, key, number) \
          JOIN accounts a ON a.account_id = w.account_id \

@@ -1,13 +1,13 @@
 //! Errors of the book, classified by what to do about them.
 
-use std::{error::Error as StdError, iter, sync::Arc};
+use std::{collections::BTreeSet, error::Error as StdError, iter, sync::Arc};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tokio_postgres::error::SqlState;
 
 use super::clock::ClocksDiffer;
 use crate::{
-    accounting::Invalid,
+    accounting::{AccountId, Invalid},
     database::{Cause, NoAnswer, error::DatabaseError},
 };
 
@@ -185,6 +185,8 @@ pub(super) enum TransactionEnd {
     NothingToWrite,
     /// Some accounts have no row to lock yet.
     AccountsMissing,
+    /// More accounts have to be locked: the payees of a debit whose refund takes back from them.
+    AccountsNeeded(BTreeSet<AccountId>),
     /// The database failed.
     Database(DatabaseError),
     /// The book is inconsistent, or the clocks differ.

@@ -19,13 +19,15 @@ use super::{
 };
 use crate::{
     accounting::{
-        AccountId, Answer, Book, ChargeName, Command, ExternalId, ExternalIds, Fingerprint, IdempotencyKey,
-        MicroUsd, Original, Payment, Recorded, Reservation, Timestamp,
+        AccountId, Answer, Book, Command, Entry, EntryName, ExternalId, ExternalIds, Fingerprint,
+        IdempotencyKey, Original, Payment, Recorded, Reservation, Timestamp,
     },
     database::pipeline::{execute, in_one_go},
 };
 
 type LockedRow = (AccountRow, PgTimestamp);
+/// An entry, and what has been undone of it.
+type PointedRow = (EntryRow, (i64, i64));
 type ReplayRow = (Vec<u8>, i64);
 type PaymentRow = (String, String, i64);
 type OpenRow = (String, i64);
@@ -98,7 +100,7 @@ pub(super) async fn begin_and_load(
         put_other_answer(row, &mut book, &mut pointers)?;
     }
     for row in payments {
-        pointers.payments.push(row.try_into()?);
+        pointers.payments.push(payment(row)?);
     }
     for row in reservations {
         book.put_reservation(row.try_into()?);
@@ -137,7 +139,7 @@ async fn lock(
 async fn read_keyed_entries(
     mut connection: &AsyncPgConnection,
     commands: &[Command],
-) -> QueryResult<Vec<(EntryRow, i64)>> {
+) -> QueryResult<Vec<PointedRow>> {
     let (account_ids, keys): (Vec<_>, Vec<_>) = keys(commands).unzip();
     if keys.is_empty() {
         return Ok(Vec::new());
@@ -156,14 +158,14 @@ async fn read_other_answers(
     ReadOtherAnswers { account_ids, keys }.load(&mut connection).await
 }
 
-/// The keys of commands, and the keys of the charges that they refer to.
+/// The keys of commands, and the keys of the entries that they undo.
 fn keys(commands: &[Command]) -> impl Iterator<Item = (&str, &str)> {
     commands.iter().flat_map(|command| {
-        let charge_key = match command.references().charge {
-            Some(ChargeName::Key(key)) => Some(key),
-            Some(ChargeName::Sequence(_)) | None => None,
+        let undone_key = match command.references().entry {
+            Some(EntryName::Key(key)) => Some(key),
+            Some(EntryName::Sequence(_) | EntryName::ExternalId(_)) | None => None,
         };
-        [Some(command.key()), charge_key]
+        [Some(command.key()), undone_key]
             .into_iter()
             .flatten()
             .map(|key| (command.account_id().as_str(), key.as_str()))
@@ -174,8 +176,13 @@ async fn read_payments(
     mut connection: &AsyncPgConnection,
     commands: &[Command],
 ) -> QueryResult<Vec<PaymentRow>> {
-    let named = commands.iter().filter_map(|command| command.references().external_ids);
-    let external_ids: Vec<_> = named.flat_map(ExternalIds::iter).map(ExternalId::as_str).collect();
+    let own = commands.iter().filter_map(|command| command.references().external_ids);
+    let undone = commands.iter().filter_map(|command| match command.references().entry? {
+        EntryName::ExternalId(external_id) => Some(external_id),
+        EntryName::Sequence(_) | EntryName::Key(_) => None,
+    });
+    let all = own.flat_map(ExternalIds::iter).chain(undone);
+    let external_ids: Vec<_> = all.map(ExternalId::as_str).collect();
     if external_ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -223,7 +230,7 @@ fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, Tran
 #[derive(Default)]
 struct Pointers {
     replays: Vec<Replay>,
-    payments: Vec<PaymentPointer>,
+    payments: Vec<(ExternalId, Payment)>,
 }
 
 /// A key answered with the entry of another key.
@@ -234,29 +241,19 @@ struct Replay {
     sequence: i64,
 }
 
-/// A name of a payment that is known.
-struct PaymentPointer {
-    external_id: ExternalId,
-    account_id: AccountId,
-    sequence: i64,
+fn payment((external_id, account_id, sequence): PaymentRow) -> Result<(ExternalId, Payment), LedgerError> {
+    let external_id = ExternalId::parse("external_id", &external_id)?;
+    let account_id = AccountId::parse("account_id", &account_id)?;
+    Ok((external_id, Payment { account_id, sequence }))
 }
 
-impl TryFrom<PaymentRow> for PaymentPointer {
-    type Error = LedgerError;
-
-    fn try_from((external_id, account_id, sequence): PaymentRow) -> Result<Self, LedgerError> {
-        let external_id = ExternalId::parse("external_id", &external_id)?;
-        Ok(Self { external_id, account_id: AccountId::parse("account_id", &account_id)?, sequence })
-    }
-}
-
-fn put_keyed_entry((row, refunded): (EntryRow, i64), book: &mut Book) -> Result<(), LedgerError> {
+fn put_keyed_entry((row, undone): PointedRow, book: &mut Book) -> Result<(), LedgerError> {
     let recorded = row.recorded()?;
     if let Answer::Applied(entry) = &recorded.answer
         && let Some(key) = entry.idempotency_key.clone()
     {
         let account_id = entry.account_id.clone();
-        book.put_original(Original { entry: Arc::clone(entry), refunded: MicroUsd::new(refunded) });
+        book.put_original(Original { entry: Arc::clone(entry), undone: rows::undone(undone) });
         book.put_answer(&account_id, key, recorded);
     }
     Ok(())
@@ -326,24 +323,22 @@ async fn read_lapsed(
     Ok(())
 }
 
-/// Reads the entries that refunds, replays and payments refer to, and adds all three to the book.
+/// Reads the entries that replays, payments and operations refer to, and adds all of them to the book; of reversals, also the
+/// credits that these took back.
 async fn read_pointed_entries(
     connection: &AsyncPgConnection,
     commands: &[Command],
     pointers: Pointers,
     book: &mut Book,
 ) -> Result<(), TransactionEnd> {
-    let wanted = pointed_entries(commands, &pointers, book);
-    if !wanted.is_empty() {
-        let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
-        let rows = ReadEntries { account_ids, sequences }.load::<(EntryRow, i64)>(&mut &*connection).await?;
-        for (row, refunded) in rows {
-            book.put_original(Original {
-                entry: Arc::new(row.try_into()?),
-                refunded: MicroUsd::new(refunded),
-            });
-        }
+    let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
+    let mut wanted: BTreeSet<(AccountId, i64)> = replays.collect();
+    for (external_id, payment) in pointers.payments {
+        wanted.insert((payment.account_id.clone(), payment.sequence));
+        book.put_payment(external_id, payment);
     }
+    wanted.extend(commands.iter().filter_map(|command| undone_by(command, book)));
+    read_originals(connection, wanted, book).await?;
     for Replay { account_id, key, fingerprint, sequence } in pointers.replays {
         let Some(original) = book.original(&account_id, sequence) else {
             return Err(LedgerError::Corrupt(format!("a key answered with no entry: {key}")).into());
@@ -351,23 +346,66 @@ async fn read_pointed_entries(
         let answer = Answer::Applied(Arc::clone(&original.entry));
         book.put_answer(&account_id, key, Recorded { fingerprint, answer });
     }
-    for PaymentPointer { external_id, account_id, sequence } in pointers.payments {
-        let entry = book.original(&account_id, sequence).map(|original| Arc::clone(&original.entry));
-        book.put_payment(external_id, Payment { account_id, sequence, entry });
-    }
-    Ok(())
+    let credits = commands.iter().filter_map(|command| {
+        let (account_id, sequence) = undone_by(command, book)?;
+        let credit = book.original(&account_id, sequence)?.entry.reversed_sequence?;
+        Some((account_id, credit))
+    });
+    read_originals(connection, credits.collect(), book).await?;
+    read_legs(connection, commands, book).await
 }
 
-/// The entries to read, by account and sequence. Only entries of locked accounts are needed.
-fn pointed_entries(commands: &[Command], pointers: &Pointers, book: &Book) -> BTreeSet<(AccountId, i64)> {
-    let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
-    let payments = pointers.payments.iter().map(|payment| (payment.account_id.clone(), payment.sequence));
-    let charges = commands.iter().filter_map(|command| {
-        let sequence = command.references().charge?.sequence(book, command.account_id())?;
-        Some((command.account_id().clone(), sequence))
-    });
-    let wanted = replays.chain(payments).chain(charges);
-    wanted
-        .filter(|(id, sequence)| book.account(id).is_some() && book.original(id, *sequence).is_none())
-        .collect()
+/// Reads the entries of legs: of those that answer commands, and of the debits that commands take back from payees.
+async fn read_legs(
+    connection: &AsyncPgConnection,
+    commands: &[Command],
+    book: &mut Book,
+) -> Result<(), TransactionEnd> {
+    let (mut wanted, mut payees) = (BTreeSet::new(), BTreeSet::new());
+    for command in commands {
+        let answer = book.answer(command.account_id(), command.key()).map(|recorded| &recorded.answer);
+        if let Some(Answer::Applied(entry)) = answer {
+            wanted.extend(paid_legs(entry));
+        }
+        let debit = undone_by(command, book).filter(|_| command.references().takes_back);
+        if let Some(debit) = debit.and_then(|(account_id, sequence)| book.original(&account_id, sequence)) {
+            wanted.extend(paid_legs(&debit.entry));
+            payees.extend(paid_legs(&debit.entry).map(|(account_id, _)| account_id));
+        }
+    }
+    payees.retain(|payee| book.account(payee).is_none());
+    if !payees.is_empty() {
+        return Err(TransactionEnd::AccountsNeeded(payees));
+    }
+    read_originals(connection, wanted, book).await
+}
+
+/// The entries of the legs of an entry.
+fn paid_legs(entry: &Entry) -> impl Iterator<Item = (AccountId, i64)> {
+    let paid = entry.legs.iter().filter(|leg| leg.sequence > 0);
+    paid.map(|leg| (leg.account_id.clone(), leg.sequence))
+}
+
+/// The entry that a command undoes, if it is known by that name.
+fn undone_by(command: &Command, book: &Book) -> Option<(AccountId, i64)> {
+    let sequence = book.sequence_of(command.account_id(), command.references().entry?)?;
+    Some((command.account_id().clone(), sequence))
+}
+
+/// Reads entries by account and sequence, unless they are in the book. Only those of locked accounts are needed.
+async fn read_originals(
+    connection: &AsyncPgConnection,
+    mut wanted: BTreeSet<(AccountId, i64)>,
+    book: &mut Book,
+) -> Result<(), TransactionEnd> {
+    wanted.retain(|(id, sequence)| book.account(id).is_some() && book.original(id, *sequence).is_none());
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
+    let rows = ReadEntries { account_ids, sequences }.load::<PointedRow>(&mut &*connection).await?;
+    for (row, undone) in rows {
+        book.put_original(Original { entry: Arc::new(row.try_into()?), undone: rows::undone(undone) });
+    }
+    Ok(())
 }

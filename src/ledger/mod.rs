@@ -14,6 +14,7 @@ mod reservations;
 pub(crate) mod rows;
 mod save;
 pub(crate) mod statements;
+mod write_entries;
 mod writer;
 
 use std::{
@@ -51,7 +52,8 @@ use crate::{
 use by_key::ByKey;
 use clock::Reading;
 use read::retried;
-use statements::{ProveCommit, prepare_writes};
+use statements::ProveCommit;
+use write_entries::prepare_writes;
 
 /// How long the commit that proves readiness may take: long for a commit, short for a readiness probe.
 const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);

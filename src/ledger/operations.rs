@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
-use super::{Ledger, LedgerError, by_key::AppliedRow, rows};
-use crate::accounting::{AccountId, Entry, IdempotencyKey, MicroUsd, Refusal, Reservation, Since};
+use futures_util::future::try_join_all;
+
+use super::{Ledger, LedgerError, rows};
+use crate::accounting::{AccountId, Entry, IdempotencyKey, Refusal, Reservation, Since};
 
 /// The answer to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationView {
-    /// It was applied, by this entry.
-    Applied(Arc<Entry>, Since),
+    /// It was applied.
+    Applied {
+        /// The entry that was written.
+        entry: Arc<Entry>,
+        /// What has happened since.
+        since: Since,
+        /// The entries of its legs, in the accounts of others.
+        leg_entries: Vec<Arc<Entry>>,
+    },
     /// It was refused.
     Refused(Arc<Refusal>),
 }
@@ -25,22 +34,23 @@ impl Ledger {
         key: &IdempotencyKey,
     ) -> Result<Option<OperationView>, LedgerError> {
         let key = (account_id.to_string(), key.to_string());
-        if let Some(row) = self.by_key.applied.find(key.clone()).await? {
-            return Ok(Some(row.try_into()?));
+        if let Some((entry, undone, reservation, now)) = self.by_key.applied.find(key.clone()).await? {
+            let entry: Arc<Entry> = Arc::new(entry.try_into()?);
+            let read_time = rows::timestamp(now);
+            let reservation =
+                reservation.map(Reservation::try_from).transpose()?.map(|found| found.at(read_time));
+            let since = Since { read_time, undone: rows::undone(undone).amount, reservation };
+            let leg_entries = self.leg_entries(&entry).await?;
+            return Ok(Some(OperationView::Applied { entry, since, leg_entries }));
         }
         let Some(row) = self.by_key.refusals.find(key).await? else { return Ok(None) };
         Ok(Some(OperationView::Refused(Arc::new(row.try_into()?))))
     }
-}
 
-impl TryFrom<AppliedRow> for OperationView {
-    type Error = LedgerError;
-
-    fn try_from((entry, refunded, reservation, now): AppliedRow) -> Result<Self, LedgerError> {
-        let read_time = rows::timestamp(now);
-        let reservation =
-            reservation.map(Reservation::try_from).transpose()?.map(|found| found.at(read_time));
-        let since = Since { read_time, undone: MicroUsd::new(refunded), reservation };
-        Ok(Self::Applied(Arc::new(entry.try_into()?), since))
+    /// The entries of the legs of an entry, as far as they moved something.
+    async fn leg_entries(&self, entry: &Entry) -> Result<Vec<Arc<Entry>>, LedgerError> {
+        let paid = entry.legs.iter().filter(|leg| leg.sequence > 0);
+        let read = paid.map(|leg| self.entry_get(&leg.account_id, leg.sequence));
+        Ok(try_join_all(read).await?.into_iter().flatten().map(Arc::new).collect())
     }
 }

@@ -8,15 +8,16 @@ use diesel::{
     prelude::*,
     sql_types::{Array, BigInt, Binary, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::LedgerError;
 use crate::{
     accounting::{
         Account, AccountId, AccountSettings, AccountState, Actor, Answer, Balance, CallerName, Entry,
-        EntryType, ExpiryPolicy, ExternalIds, Fingerprint, IdempotencyKey, Metadata, MicroUsd, Note, Reason,
-        Recorded, Reference, Refusal, Reservation, ReservationAfter, ReservationState, ReservationStatus,
-        Timestamp,
+        EntryType, ExpiryPolicy, ExternalIds, Fingerprint, IdempotencyKey, Metadata, MicroUsd, Note, PaidLeg,
+        Reason, Recorded, Reference, Refusal, Reservation, ReservationAfter, ReservationState,
+        ReservationStatus, Source, Timestamp, Undone,
     },
     schema::tables,
 };
@@ -37,6 +38,7 @@ pub(crate) struct EntryRow {
     held_after: i64,
     create_time: PgTimestamp,
     refunded_sequence: Option<i64>,
+    reversed_sequence: Option<i64>,
     idempotency_key: Option<String>,
     fingerprint: Option<Vec<u8>>,
     external_ids: Option<Vec<String>>,
@@ -56,6 +58,20 @@ pub(crate) struct EntryRow {
     effective_time: Option<PgTimestamp>,
     account_state: Option<i16>,
     debt_limit_micro_usd: Option<i64>,
+    withdrawable_delta_micro_usd: Option<i64>,
+    withdrawable_after: Option<i64>,
+    #[diesel(embed)]
+    legs: LegsRow,
+}
+
+/// What a row of `ledger_entries` says of legs.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = tables::ledger_entries, check_for_backend(Pg))]
+pub(crate) struct LegsRow {
+    legs: Option<Value>,
+    funded_micro_usd: Option<i64>,
+    source_account_id: Option<String>,
+    source_sequence: Option<i64>,
 }
 
 /// The types of [`EntryRow`]'s columns, in order.
@@ -68,6 +84,7 @@ pub(crate) type EntryColumns = (
     BigInt,
     BigInt,
     Timestamptz,
+    Nullable<BigInt>,
     Nullable<BigInt>,
     Nullable<Text>,
     Nullable<Binary>,
@@ -88,6 +105,9 @@ pub(crate) type EntryColumns = (
     Nullable<Timestamptz>,
     Nullable<SmallInt>,
     Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    (Nullable<Jsonb>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>),
 );
 
 /// A locked row of `accounts`, without its create time.
@@ -101,11 +121,12 @@ pub(crate) struct AccountRow {
     next_expire_time: Option<PgTimestamp>,
     state: i16,
     debt_limit_micro_usd: Option<i64>,
+    withdrawable_micro_usd: i64,
 }
 
 /// The types of [`AccountRow`]'s columns, in order.
 pub(crate) type AccountColumns =
-    (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, SmallInt, Nullable<BigInt>);
+    (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, SmallInt, Nullable<BigInt>, BigInt);
 
 /// A row of `refusals`.
 #[derive(Queryable, Selectable)]
@@ -168,9 +189,22 @@ pub(crate) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
     }
 }
 
-pub(crate) fn balance(posted: i64, held: i64) -> Result<Balance, LedgerError> {
-    Balance::new(MicroUsd::new(posted), MicroUsd::new(held))
-        .ok_or_else(|| LedgerError::Corrupt(format!("a balance of {posted} posted and {held} held")))
+pub(crate) fn balance(posted: i64, held: i64, withdrawable: i64) -> Result<Balance, LedgerError> {
+    Balance::new(MicroUsd::new(posted), MicroUsd::new(held), MicroUsd::new(withdrawable)).ok_or_else(|| {
+        LedgerError::Corrupt(format!(
+            "a balance of {posted} posted, {held} held, {withdrawable} withdrawable"
+        ))
+    })
+}
+
+/// A balance after expired leases that are not recorded yet: what their ends have charged is not withdrawable any more.
+pub(super) fn balance_now(posted: i64, held: i64, withdrawable: i64) -> Result<Balance, LedgerError> {
+    balance(posted, held, withdrawable.min(posted.max(0)))
+}
+
+/// What has been undone of an entry: the amount, and what was withdrawable of it.
+pub(super) fn undone((amount, withdrawable): (i64, i64)) -> Undone {
+    Undone { amount: MicroUsd::new(amount), withdrawable: MicroUsd::new(withdrawable) }
 }
 
 pub(crate) fn entry_type(number: i16) -> Result<EntryType, LedgerError> {
@@ -188,7 +222,7 @@ impl TryFrom<AccountRow> for (AccountId, Account) {
 
     fn try_from(row: AccountRow) -> Result<Self, LedgerError> {
         let account = Account {
-            balance: balance(row.posted_micro_usd, row.held_micro_usd)?,
+            balance: balance(row.posted_micro_usd, row.held_micro_usd, row.withdrawable_micro_usd)?,
             last_sequence: row.last_sequence,
             update_time: timestamp(row.update_time),
             next_expire_time: row.next_expire_time.map(timestamp),
@@ -227,7 +261,12 @@ impl TryFrom<EntryRow> for Entry {
             entry_type: entry_type(row.entry_type)?,
             amount: MicroUsd::new(row.amount_micro_usd),
             held_delta: MicroUsd::new(row.held_delta_micro_usd),
-            balance_after: balance(row.posted_after, row.held_after)?,
+            withdrawable_delta: MicroUsd::new(row.withdrawable_delta_micro_usd.unwrap_or_default()),
+            balance_after: balance(
+                row.posted_after,
+                row.held_after,
+                row.withdrawable_after.unwrap_or_default(),
+            )?,
             idempotency_key: row.idempotency_key.map(key).transpose()?,
             external_ids: ExternalIds::parse(&row.external_ids.unwrap_or_default())?,
             note: Note {
@@ -239,12 +278,43 @@ impl TryFrom<EntryRow> for Entry {
             reservation,
             uncollected: MicroUsd::new(row.uncollected_micro_usd.unwrap_or_default()),
             refunded_sequence: row.refunded_sequence,
+            reversed_sequence: row.reversed_sequence,
+            legs: row.legs.legs.map(legs).transpose()?.unwrap_or_default(),
+            funded: MicroUsd::new(row.legs.funded_micro_usd.unwrap_or_default()),
+            source: source(row.legs.source_account_id, row.legs.source_sequence)?,
             settings: row.account_state.map(|state| settings(state, row.debt_limit_micro_usd)).transpose()?,
             create_time: timestamp(row.create_time),
             effective_time: timestamp(row.effective_time.unwrap_or(row.create_time)),
             caller: row.caller.map(|caller| CallerName::parse("caller", &caller)).transpose()?,
         })
     }
+}
+
+/// Legs as the book stores them: NULL if there are none.
+pub(crate) fn legs_json(legs: &[PaidLeg]) -> Option<String> {
+    let leg = |PaidLeg { account_id, sequence, amount }: &PaidLeg| json!({"account_id": account_id.as_str(), "sequence": sequence, "amount_micro_usd": amount.get()});
+    (!legs.is_empty()).then(|| legs.iter().map(leg).collect::<Value>().to_string())
+}
+
+fn legs(value: Value) -> Result<Vec<PaidLeg>, LedgerError> {
+    #[derive(Deserialize)]
+    struct Leg {
+        account_id: String,
+        sequence: i64,
+        amount_micro_usd: i64,
+    }
+    let legs: Vec<Leg> = serde_json::from_value(value)
+        .map_err(|error| LedgerError::Corrupt(format!("legs that cannot be read: {error}")))?;
+    let leg = |leg: Leg| {
+        let account_id = AccountId::parse("legs", &leg.account_id)?;
+        Ok(PaidLeg { account_id, sequence: leg.sequence, amount: MicroUsd::new(leg.amount_micro_usd) })
+    };
+    legs.into_iter().map(leg).collect()
+}
+
+fn source(account_id: Option<String>, sequence: Option<i64>) -> Result<Option<Source>, LedgerError> {
+    let Some((account_id, sequence)) = account_id.zip(sequence) else { return Ok(None) };
+    Ok(Some(Source { account_id: AccountId::parse("source", &account_id)?, sequence }))
 }
 
 impl EntryRow {

@@ -5,15 +5,13 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
     rows,
-    statements::{
-        CloseAccounts, WriteEntries, WriteExternalReplays, WritePayments, WriteRefusals, WriteReservations,
-        WriteSettings,
-    },
+    statements::{CloseAccounts, WriteExternalReplays, WritePayments, WriteRefusals, WriteReservations},
+    write_entries::{Rows, set_rare},
 };
 use crate::{
     accounting::{
-        Account, AccountId, Actor, CallerName, Changes, Entry, ExternalReplay, Fingerprint, IdempotencyKey,
-        MicroUsd, Reason, Refused, Reservation, ReservationAfter,
+        Account, AccountId, AccountSettings, Actor, CallerName, Changes, Entry, ExternalReplay, Fingerprint,
+        IdempotencyKey, MicroUsd, Reason, Refused, Reservation, ReservationAfter,
     },
     database::pipeline::{execute, in_one_go},
 };
@@ -38,7 +36,8 @@ pub(super) async fn write_and_commit(
     changes: &Changes,
     opened_in_vain: Vec<&str>,
 ) -> QueryResult<()> {
-    let entries = unless_empty!(connection, changes.accounts, write_entries(changes));
+    let rows = collect(changes);
+    let entries = async { if changes.accounts.is_empty() { Ok(()) } else { rows.write(connection).await } };
     if changes.are_entries_only() && opened_in_vain.is_empty() {
         in_one_go!(entries, execute(connection, "COMMIT"))?;
         return Ok(());
@@ -48,7 +47,6 @@ pub(super) async fn write_and_commit(
         entries,
         unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),
         unless_empty!(connection, changes.refusals, write_refusals(&changes.refusals)),
-        unless_empty!(connection, changes.settings, write_settings(changes)),
         unless_empty!(connection, changes.payments, write_payments(changes)),
         unless_empty!(
             connection,
@@ -60,64 +58,97 @@ pub(super) async fn write_and_commit(
     execute(connection, "COMMIT").await
 }
 
-fn write_entries(changes: &Changes) -> WriteEntries<'_> {
-    let mut statement = WriteEntries::default();
-    for (account_id, account) in &changes.accounts {
-        statement.add_change(account_id, account);
+fn collect(changes: &Changes) -> Rows<'_> {
+    let mut collected = Rows::default();
+    for (row, (account_id, account)) in changes.accounts.iter().enumerate() {
+        collected.add_account(row, account_id, account);
     }
-    for (entry, fingerprint) in &changes.entries {
-        statement.add_entry(entry, fingerprint);
+    for (row, (entry, fingerprint)) in changes.entries.iter().enumerate() {
+        collected.add_entry(row, entry, fingerprint);
     }
-    statement
+    collected
 }
 
-impl<'a> WriteEntries<'a> {
-    fn add_change(&mut self, account_id: &'a AccountId, account: &Account) {
-        self.changed_account_ids.push(account_id.as_str());
-        self.changed_posted.push(account.balance.posted().get());
-        self.changed_held.push(account.balance.held().get());
-        self.changed_sequences.push(account.last_sequence);
-        self.changed_times.push(rows::pg_timestamp(account.update_time));
-        self.changed_next_expire_times.push(account.next_expire_time.map(rows::pg_timestamp));
+impl<'a> Rows<'a> {
+    fn add_account(&mut self, row: usize, account_id: &'a AccountId, account: &Account) {
+        let (columns, rare) = (&mut self.accounts, &mut self.rare_accounts);
+        columns.account_id.push(account_id.as_str());
+        columns.posted.push(account.balance.posted().get());
+        columns.held.push(account.balance.held().get());
+        columns.sequence.push(account.last_sequence);
+        columns.time.push(rows::pg_timestamp(account.update_time));
+        set_rare(&mut rare.next_expire_time, row, account.next_expire_time.map(rows::pg_timestamp));
+        let Account { settings, balance, .. } = *account;
+        let withdrawable = balance.withdrawable_posted();
+        let has_facts = settings != AccountSettings::default() || withdrawable != MicroUsd::ZERO;
+        set_rare(&mut rare.state, row, has_facts.then_some(settings.state.number()));
+        set_rare(&mut rare.debt_limit, row, settings.debt_limit.map(MicroUsd::get));
+        set_rare(&mut rare.withdrawable, row, has_facts.then_some(withdrawable.get()));
     }
 
-    fn add_entry(&mut self, entry: &'a Entry, fingerprint: &'a Fingerprint) {
-        self.account_ids.push(entry.account_id.as_str());
-        self.sequences.push(entry.sequence);
-        self.entry_types.push(entry.entry_type.number());
-        self.amounts.push(entry.amount.get());
-        self.held_deltas.push(entry.held_delta.get());
-        self.posted_after.push(entry.balance_after.posted().get());
-        self.held_after.push(entry.balance_after.held().get());
-        self.create_times.push(rows::pg_timestamp(entry.create_time));
-        self.refunded_sequences.push(entry.refunded_sequence);
-        self.idempotency_keys.push(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str));
-        self.fingerprints.push(fingerprint.as_bytes());
-        self.external_ids.push(Some(entry.external_ids.joined()).filter(|joined| !joined.is_empty()));
-        self.references.push(entry.note.reference.as_str());
-        self.metadata.push(rows::metadata_json(&entry.note.metadata));
-        self.actors.push(entry.actor.as_ref().map(Actor::as_str));
-        self.reasons.push(entry.reason.as_ref().map(Reason::as_str));
-        self.add_reservation(entry.reservation.as_ref());
-        self.uncollected.push(Some(entry.uncollected.get()).filter(|uncollected| *uncollected > 0));
+    fn add_entry(&mut self, row: usize, entry: &'a Entry, fingerprint: &'a Fingerprint) {
+        let columns = &mut self.entries;
+        columns.account_id.push(entry.account_id.as_str());
+        columns.sequence.push(entry.sequence);
+        columns.entry_type.push(entry.entry_type.number());
+        columns.amount_micro_usd.push(entry.amount.get());
+        columns.held_delta_micro_usd.push(entry.held_delta.get());
+        columns.posted_after.push(entry.balance_after.posted().get());
+        columns.held_after.push(entry.balance_after.held().get());
+        columns.create_time.push(rows::pg_timestamp(entry.create_time));
+        columns.refunded_sequence.push(entry.refunded_sequence);
+        columns.idempotency_key.push(entry.idempotency_key.as_ref().map(IdempotencyKey::as_str));
+        columns.fingerprint.push(fingerprint.as_bytes());
+        columns.external_ids.push(Some(entry.external_ids.joined()).filter(|joined| !joined.is_empty()));
+        columns.reference.push(entry.note.reference.as_str());
+        columns.metadata.push(rows::metadata_json(&entry.note.metadata));
+        columns.caller.push(entry.caller.as_ref().map(CallerName::as_str));
+        self.add_rare_facts(row, entry);
+        if let Some(reservation) = &entry.reservation {
+            self.add_reservation(row, reservation);
+        }
+    }
+
+    fn add_rare_facts(&mut self, row: usize, entry: &'a Entry) {
+        let rare = &mut self.rare_entries;
+        set_rare(&mut rare.reversed_sequence, row, entry.reversed_sequence);
+        set_rare(&mut rare.actor, row, entry.actor.as_ref().map(Actor::as_str));
+        set_rare(&mut rare.reason, row, entry.reason.as_ref().map(Reason::as_str));
+        set_rare(&mut rare.uncollected_micro_usd, row, nonzero(entry.uncollected));
         let effective_time = Some(entry.effective_time).filter(|time| *time != entry.create_time);
-        self.effective_times.push(effective_time.map(rows::pg_timestamp));
-        self.account_states.push(entry.settings.map(|settings| settings.state.number()));
+        set_rare(&mut rare.effective_time, row, effective_time.map(rows::pg_timestamp));
+        set_rare(&mut rare.account_state, row, entry.settings.map(|settings| settings.state.number()));
         let debt_limit = entry.settings.and_then(|settings| settings.debt_limit);
-        self.debt_limits.push(debt_limit.map(MicroUsd::get));
-        self.callers.push(entry.caller.as_ref().map(CallerName::as_str));
+        set_rare(&mut rare.debt_limit_micro_usd, row, debt_limit.map(MicroUsd::get));
+        set_rare(&mut rare.withdrawable_delta_micro_usd, row, nonzero(entry.withdrawable_delta));
+        set_rare(&mut rare.withdrawable_after, row, nonzero(entry.balance_after.withdrawable_posted()));
+        let funded = Some(entry.funded.get()).filter(|_| entry.refunded_sequence.is_none());
+        set_rare(&mut rare.legs, row, rows::legs_json(&entry.legs));
+        set_rare(&mut rare.funded_micro_usd, row, funded.filter(|_| !entry.legs.is_empty()));
+        set_rare(
+            &mut rare.source_account_id,
+            row,
+            entry.source.as_ref().map(|source| source.account_id.as_str()),
+        );
+        set_rare(&mut rare.source_sequence, row, entry.source.as_ref().map(|source| source.sequence));
     }
 
-    fn add_reservation(&mut self, after: Option<&'a ReservationAfter>) {
-        let status = after.map(|after| after.status);
-        self.reservation_ids.push(after.map(|after| after.reservation_id.as_str()));
-        self.reservation_states.push(status.map(|status| status.state.number()));
-        self.reservation_held.push(status.map(|status| status.held.get()));
-        self.reservation_captured.push(status.map(|status| status.captured.get()));
-        self.expire_times.push(status.map(|status| rows::pg_timestamp(status.expire_time)));
-        self.close_times.push(status.and_then(|status| status.close_time).map(rows::pg_timestamp));
-        self.expiry_policies.push(status.map(|status| status.expiry_policy.number()));
+    fn add_reservation(&mut self, row: usize, after: &'a ReservationAfter) {
+        let ReservationAfter { reservation_id, status } = after;
+        let rare = &mut self.rare_entries;
+        set_rare(&mut rare.reservation_id, row, Some(reservation_id.as_str()));
+        set_rare(&mut rare.reservation_state, row, Some(status.state.number()));
+        set_rare(&mut rare.reservation_held, row, Some(status.held.get()));
+        set_rare(&mut rare.reservation_captured, row, Some(status.captured.get()));
+        set_rare(&mut rare.expire_time, row, Some(rows::pg_timestamp(status.expire_time)));
+        set_rare(&mut rare.close_time, row, status.close_time.map(rows::pg_timestamp));
+        set_rare(&mut rare.expiry_policy, row, Some(status.expiry_policy.number()));
     }
+}
+
+/// A sum as the book stores it where it is rare: NULL if it is zero.
+fn nonzero(sum: MicroUsd) -> Option<i64> {
+    Some(sum.get()).filter(|sum| *sum != 0)
 }
 
 fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
@@ -138,16 +169,6 @@ fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
         statement.close_sequences.push(*close_sequence);
         statement.references.push(note.reference.as_str());
         statement.metadata.push(rows::metadata_json(&note.metadata));
-    }
-    statement
-}
-
-fn write_settings(changes: &Changes) -> WriteSettings<'_> {
-    let mut statement = WriteSettings::default();
-    for (account_id, settings) in &changes.settings {
-        statement.account_ids.push(account_id.as_str());
-        statement.states.push(settings.state.number());
-        statement.debt_limits.push(settings.debt_limit.map(MicroUsd::get));
     }
     statement
 }

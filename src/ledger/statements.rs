@@ -9,10 +9,8 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Binary, Bool, Nullable, Record, SmallInt, Text, Timestamptz},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 
 use super::rows::{AccountColumns, EntryColumns, RefusalColumns, ReservationColumns};
 use crate::schema::unsafe_settings;
@@ -53,18 +51,44 @@ macro_rules! statement {
 macro_rules! entry_columns {
     () => {
         "e.account_id, e.sequence, e.entry_type, e.amount_micro_usd, e.held_delta_micro_usd, e.posted_after, \
-         e.held_after, e.create_time, e.refunded_sequence, e.idempotency_key, e.fingerprint, e.external_ids, \
+         e.held_after, e.create_time, e.refunded_sequence, e.reversed_sequence, e.idempotency_key, e.fingerprint, e.external_ids, \
          e.reference, e.metadata, e.actor, e.reason, e.reservation_id, e.reservation_state, e.reservation_held, \
          e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time, \
-         e.expiry_policy, e.caller, e.effective_time, e.account_state, e.debt_limit_micro_usd"
+         e.expiry_policy, e.caller, e.effective_time, e.account_state, e.debt_limit_micro_usd, \
+         e.withdrawable_delta_micro_usd, e.withdrawable_after, e.legs, e.funded_micro_usd, e.source_account_id, \
+         e.source_sequence"
     };
 }
 
-/// The sum of the refunds of the entry e.
-macro_rules! refunded {
+/// What has been undone of the entry e, in the order of [`UndoneColumns`]: of a debit by its refunds, of a credit by its
+/// reversals and by what gave these back; and by whatever more this is told to select.
+macro_rules! undone {
+    ($($more:expr)?) => {
+        concat!(
+            "(SELECT ROW(coalesce(sum(u.amount), 0)::bigint, coalesce(sum(u.withdrawable), 0)::bigint) FROM (\
+                 SELECT r.amount_micro_usd, r.withdrawable_delta_micro_usd FROM ledger_entries r \
+                 WHERE r.account_id = e.account_id AND r.refunded_sequence = e.sequence \
+                 UNION ALL \
+                 SELECT -r.amount_micro_usd, -r.withdrawable_delta_micro_usd FROM ledger_entries r \
+                 WHERE r.account_id = e.account_id AND r.reversed_sequence = e.sequence",
+            $($more,)?
+            ") u(amount, withdrawable))"
+        )
+    };
+}
+
+/// What may have been undone of the debit e before this ledger, if it is from then. No refund from then names its debit, so those
+/// of an account count against its newest debits: against e what is left of them after all later debits.
+macro_rules! undone_before {
     () => {
-        "(SELECT coalesce(sum(refund.amount_micro_usd), 0)::bigint FROM ledger_entries refund \
-          WHERE refund.account_id = e.account_id AND refund.refunded_sequence = e.sequence)"
+        " UNION ALL \
+         SELECT least(9223372036854775807, -e.amount_micro_usd::numeric, greatest(0, (\
+             SELECT sum(h.amount_micro_usd) FROM ledger_entries h \
+             WHERE h.account_id = e.account_id AND h.idempotency_key IS NULL AND h.entry_type IN (6, 7, 10, 15, 16) \
+                 AND CASE h.entry_type WHEN 7 THEN h.refunded_sequence IS NULL \
+                     ELSE h.sequence > e.sequence AND h.amount_micro_usd < 0 END\
+         )))::bigint, 0 \
+         WHERE e.idempotency_key IS NULL AND e.entry_type IN (6, 10, 15, 16) AND e.amount_micro_usd < 0"
     };
 }
 
@@ -76,7 +100,10 @@ macro_rules! reservation_columns {
     };
 }
 
-pub(crate) use {entry_columns, refunded, reservation_columns};
+/// The types of what [`undone`] selects, in order.
+pub(super) type UndoneColumns = Record<(BigInt, BigInt)>;
+
+pub(crate) use {entry_columns, reservation_columns, undone};
 
 statement! {
     /// Makes the rows of accounts that have none yet, and tells which had none.
@@ -97,7 +124,8 @@ statement! {
         -> (AccountColumns, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
-             coalesce((settings).state, 1::smallint), (settings).debt_limit_micro_usd FROM accounts \
+             coalesce((facts).state, 1::smallint), (facts).debt_limit_micro_usd, \
+             coalesce((facts).withdrawable_micro_usd, 0::bigint) FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
      ) AS locked"
 }
@@ -108,7 +136,8 @@ statement! {
         -> (AccountColumns, Timestamptz),
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
-             coalesce((settings).state, 1::smallint), (settings).debt_limit_micro_usd FROM accounts \
+             coalesce((facts).state, 1::smallint), (facts).debt_limit_micro_usd, \
+             coalesce((facts).withdrawable_micro_usd, 0::bigint) FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE SKIP LOCKED\
      ) AS locked"
 }
@@ -117,10 +146,10 @@ statement! {
 // statement sees what was committed while the locks were waited for.
 
 statement! {
-    /// Entries by key, each with the sum of its refunds.
-    ReadKeyedEntries { account_ids: &'a str => Text, keys: &'a str => Text } -> (EntryColumns, BigInt),
+    /// Entries by key, each with what has been undone of it.
+    ReadKeyedEntries { account_ids: &'a str => Text, keys: &'a str => Text } -> (EntryColumns, UndoneColumns),
     concat!(
-        "SELECT ", entry_columns!(), ", ", refunded!(), " FROM unnest({}, {}) AS w(account_id, key) \
+        "SELECT ", entry_columns!(), ", ", undone!(), " FROM unnest({}, {}) AS w(account_id, key) \
          JOIN ledger_entries e ON e.account_id = w.account_id AND e.idempotency_key = w.key"
     )
 }
@@ -183,89 +212,13 @@ statement! {
 }
 
 statement! {
-    /// Entries by sequence, each with the sum of its refunds.
-    ReadEntries { account_ids: &'a str => Text, sequences: i64 => BigInt } -> (EntryColumns, BigInt),
+    /// Entries by sequence, each with what has been undone of it, also before this ledger: no other statement finds a debit
+    /// without a key.
+    ReadEntries { account_ids: &'a str => Text, sequences: i64 => BigInt } -> (EntryColumns, UndoneColumns),
     concat!(
-        "SELECT ", entry_columns!(), ", ", refunded!(), " FROM unnest({}, {}) AS w(account_id, sequence) \
+        "SELECT ", entry_columns!(), ", ", undone!(undone_before!()), " FROM unnest({}, {}) AS w(account_id, sequence) \
          JOIN ledger_entries e ON e.account_id = w.account_id AND e.sequence = w.sequence"
     )
-}
-
-statement! {
-    /// Writes entries and the accounts after them, all of them or, by dividing by zero, none.
-    WriteEntries {
-        changed_account_ids: &'a str => Text,
-        changed_posted: i64 => BigInt,
-        changed_held: i64 => BigInt,
-        changed_sequences: i64 => BigInt,
-        changed_times: PgTimestamp => Timestamptz,
-        changed_next_expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
-        account_ids: &'a str => Text,
-        sequences: i64 => BigInt,
-        entry_types: i16 => SmallInt,
-        amounts: i64 => BigInt,
-        held_deltas: i64 => BigInt,
-        posted_after: i64 => BigInt,
-        held_after: i64 => BigInt,
-        create_times: PgTimestamp => Timestamptz,
-        refunded_sequences: Option<i64> => Nullable<BigInt>,
-        idempotency_keys: Option<&'a str> => Nullable<Text>,
-        fingerprints: &'a [u8] => Binary,
-        external_ids: Option<String> => Nullable<Text>,
-        references: &'a str => Text,
-        metadata: Option<String> => Nullable<Text>,
-        actors: Option<&'a str> => Nullable<Text>,
-        reasons: Option<&'a str> => Nullable<Text>,
-        reservation_ids: Option<&'a str> => Nullable<Text>,
-        reservation_states: Option<i16> => Nullable<SmallInt>,
-        reservation_held: Option<i64> => Nullable<BigInt>,
-        reservation_captured: Option<i64> => Nullable<BigInt>,
-        uncollected: Option<i64> => Nullable<BigInt>,
-        expire_times: Option<PgTimestamp> => Nullable<Timestamptz>,
-        close_times: Option<PgTimestamp> => Nullable<Timestamptz>,
-        expiry_policies: Option<i16> => Nullable<SmallInt>,
-        callers: Option<&'a str> => Nullable<Text>,
-        effective_times: Option<PgTimestamp> => Nullable<Timestamptz>,
-        account_states: Option<i16> => Nullable<SmallInt>,
-        debt_limits: Option<i64> => Nullable<BigInt>,
-    } -> BigInt,
-    "WITH changed AS (\
-         UPDATE accounts a SET posted_micro_usd = u.posted, held_micro_usd = u.held, last_sequence = u.sequence, \
-             create_time = CASE WHEN a.last_sequence = 0 THEN u.time ELSE a.create_time END, update_time = u.time, \
-             next_expire_time = u.next_expire_time \
-         FROM unnest({}, {}, {}, {}, {}, {}) AS u(account_id, posted, held, sequence, time, next_expire_time) \
-         WHERE a.account_id = u.account_id RETURNING 1\
-     ), written AS (\
-         INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, \
-             posted_after, held_after, create_time, refunded_sequence, idempotency_key, fingerprint, external_ids, \
-             reference, metadata, actor, reason, reservation_id, reservation_state, reservation_held, \
-             reservation_captured, uncollected_micro_usd, expire_time, close_time, expiry_policy, caller, \
-             effective_time, account_state, debt_limit_micro_usd) \
-         SELECT account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
-             refunded_sequence, idempotency_key, fingerprint, string_to_array(external_ids, ' '), reference, \
-             metadata::jsonb, actor, \
-             reason, reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, \
-             expire_time, close_time, expiry_policy, caller, effective_time, account_state, debt_limit \
-         FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, \
-             {}, {}, {}) \
-             AS n(account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, create_time, \
-             refunded_sequence, idempotency_key, fingerprint, external_ids, reference, metadata, actor, reason, \
-             reservation_id, reservation_state, reservation_held, reservation_captured, uncollected, expire_time, \
-             close_time, expiry_policy, caller, effective_time, account_state, debt_limit) \
-         RETURNING 1\
-     ) SELECT 1::bigint / ((SELECT count(*) FROM changed) = cardinality($1) AND \
-         (SELECT count(*) FROM written) = cardinality($7))::int"
-}
-
-statement! {
-    /// Changes what is possible in accounts.
-    WriteSettings {
-        account_ids: &'a str => Text,
-        states: i16 => SmallInt,
-        debt_limits: Option<i64> => Nullable<BigInt>,
-    } -> BigInt,
-    "UPDATE accounts a SET settings = ROW(s.state, s.debt_limit)::settings \
-     FROM unnest({}, {}, {}) AS s(account_id, state, debt_limit) WHERE a.account_id = s.account_id RETURNING 1::bigint"
 }
 
 statement! {
@@ -356,9 +309,4 @@ impl QueryFragment<Pg> for ProveCommit {
 
 impl Query for ProveCommit {
     type SqlType = (Bool, Timestamptz, Text);
-}
-
-/// Prepares the statement that writes entries, by writing none: a COMMIT can then be sent right behind it.
-pub(super) fn prepare_writes(connection: &mut AsyncPgConnection) -> BoxFuture<'_, QueryResult<()>> {
-    WriteEntries::default().get_result::<i64>(connection).map_ok(drop).boxed()
 }

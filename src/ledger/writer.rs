@@ -14,6 +14,7 @@
 //! | **and back**                                                        |            | always                     |
 //! | lapsed: reservations with expired leases, **and back**              | 1          | if there may be any        |
 //! | entries: those that refunds and replays point to, **and back**      | 1          | if any                     |
+//! | legs: the entries of legs that are taken back or replayed, **and back** | 1      | if any                     |
 //! | [`decide`]: pure; nothing has been written yet                      | 0          | always                     |
 //! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                     |
 //! | close: accounts that got no entry                                   | 1          | if any                     |
@@ -21,7 +22,8 @@
 //! | COMMIT, or ROLLBACK if nothing was to be written; **and back**      | 1          | always                     |
 //!
 //! That makes two round trips for any number of charges, three for reservations, and at most seven for any batch; a batch
-//! with new accounts needs two more to find that out. A single operation is a batch of one.
+//! with new accounts needs two more to find that out, and so does one that takes back from payees. A single operation is a
+//! batch of one.
 //!
 //! COMMIT is sent right behind the entries, before they are known to be written. That is safe because entries and balances
 //! are one statement: it succeeds as a whole, or it fails and the server turns COMMIT into ROLLBACK.
@@ -31,6 +33,8 @@
 //! * The lock of an account's row puts its operations in order. READ COMMITTED is enough: the locking statement
 //!   itself reads the newest balances, and prior answers are read by a later statement, whose snapshot includes
 //!   everything that was committed while it waited for the locks.
+//! * A refund that takes back from payees names only the debit. Its payees are known when that has been read; if they are not
+//!   locked yet, the transaction ends without a change, and the next run locks them with the others.
 //! * Deadlocks cannot happen: every process opens accounts before it locks any, and opens accounts, locks accounts and
 //!   inserts payments in sorted order.
 //! * The unique indexes decide every race. The loser (of a race for the same payment in two accounts, say) runs again,
@@ -60,9 +64,7 @@ use super::{
     save,
 };
 use crate::{
-    accounting::{
-        AccountId, Command, Entry, EntryType, IdempotencyKey, Limits, Outcome, RESERVED_KEY_PREFIX, decide,
-    },
+    accounting::{AccountId, Command, Entry, EntryType, IdempotencyKey, Limits, Outcome, decide},
     database::pool::{PATIENCE, PooledSession, Session},
     telemetry::{Metrics, spans},
 };
@@ -112,7 +114,7 @@ impl Writer {
     /// When the database is unavailable or has not answered an earlier transaction, when others hold the locks, or when it
     /// rejects a statement. In the last two cases nothing was written.
     pub async fn post_some(&self, commands: Arc<[Command]>) -> Result<Vec<Option<Outcome>>, LedgerError> {
-        let account_ids: BTreeSet<&AccountId> = commands.iter().map(Command::account_id).collect();
+        let account_ids: BTreeSet<&AccountId> = commands.iter().flat_map(Command::account_ids).collect();
         let account_ids = account_ids.into_iter().cloned().collect();
         Ok(self.carry_out(Work { account_ids, commands, locking: Locking::Wait }).await?.answers)
     }
@@ -152,6 +154,12 @@ impl Writer {
                 }
                 Err(TransactionEnd::AccountsMissing) => {
                     return Err(LedgerError::Corrupt("accounts that can neither be found nor opened".into()));
+                }
+                Err(TransactionEnd::AccountsNeeded(more)) => {
+                    let account_ids: BTreeSet<AccountId> =
+                        work.account_ids.iter().cloned().chain(more).collect();
+                    work.account_ids = account_ids.into_iter().collect();
+                    continue;
                 }
                 Err(TransactionEnd::Ledger(error)) => return Err(error),
                 Err(TransactionEnd::Database(error)) => error,
@@ -208,8 +216,8 @@ async fn transact(
         own_what_was_committed(&mut answers, &decided.answers);
         decided.answers = answers;
         let changes = book.into_changes();
-        let is_own = |key: &IdempotencyKey| key.as_str().starts_with(RESERVED_KEY_PREFIX);
-        let is_expiry = |entry: &&Arc<Entry>| entry.idempotency_key.as_ref().is_some_and(is_own);
+        let is_expiry =
+            |entry: &&Arc<Entry>| entry.idempotency_key.as_ref().is_some_and(IdempotencyKey::is_of_expiry);
         let expiries = || changes.entries.iter().map(|(entry, _)| entry).filter(is_expiry);
         decided.expired = expiries().count() as u64;
         decided.captured_on_expiry = expiries().map(|entry| entry.amount.get().unsigned_abs()).sum();
@@ -231,8 +239,10 @@ async fn transact(
 /// not replays. Only an entry that is equal in every field, the time to the microsecond included, counts as one's own.
 fn own_what_was_committed(answers: &mut [Option<Outcome>], decided: &[Option<Outcome>]) {
     for (answer, before) in answers.iter_mut().zip(decided) {
-        if let (Some(Outcome::Applied { entry, since }), Some(Outcome::Applied { entry: own, since: None })) =
-            (answer, before)
+        if let (
+            Some(Outcome::Applied { entry, since, .. }),
+            Some(Outcome::Applied { entry: own, since: None, .. }),
+        ) = (answer, before)
             && *entry == *own
         {
             *since = None;

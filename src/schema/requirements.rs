@@ -146,7 +146,7 @@ const SERVE: [Right; 6] = [
             "create_time",
             "update_time",
             "next_expire_time",
-            "settings",
+            "facts",
         ],
     ),
     (

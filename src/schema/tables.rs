@@ -12,6 +12,7 @@ diesel::table! {
         held_after -> BigInt,
         create_time -> Timestamptz,
         refunded_sequence -> Nullable<BigInt>,
+        reversed_sequence -> Nullable<BigInt>,
         idempotency_key -> Nullable<Text>,
         fingerprint -> Nullable<Binary>,
         external_ids -> Nullable<Array<Text>>,
@@ -31,6 +32,12 @@ diesel::table! {
         effective_time -> Nullable<Timestamptz>,
         account_state -> Nullable<SmallInt>,
         debt_limit_micro_usd -> Nullable<BigInt>,
+        withdrawable_delta_micro_usd -> Nullable<BigInt>,
+        withdrawable_after -> Nullable<BigInt>,
+        legs -> Nullable<Jsonb>,
+        funded_micro_usd -> Nullable<BigInt>,
+        source_account_id -> Nullable<Text>,
+        source_sequence -> Nullable<BigInt>,
     }
 }
 

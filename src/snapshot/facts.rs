@@ -1,21 +1,21 @@
 //! The facts of the book, merged by account: each table is read by a cursor, in the order of an index where one exists.
 //!
-//! The journal is read in four orders: by sequence, by key, refunds by charge, and entries about reservations by
-//! reservation. Reading it four times is what keeps memory constant.
+//! The journal is read in five orders: by sequence, by key, refunds by debit, reversals by credit, and entries about
+//! reservations by reservation. Reading it five times is what keeps memory constant.
 
 use std::vec;
 
 use diesel::{
     data_types::PgTimestamp,
     result::QueryResult,
-    sql_types::{Array, BigInt, Bool, Integer, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Bool, Integer, Nullable, Record, SmallInt, Text, Timestamptz},
 };
 use diesel_async::AsyncPgConnection;
 
 use crate::{
     audit::{
-        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, Order, RefundFact, ReplayFact,
-        ReservationFact, Row, Status, StepFact,
+        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, LegsFact, Order, ReplayFact,
+        ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
     },
     database::cursor::{self, Bind, fetch},
     ledger::rows::timestamp,
@@ -27,6 +27,7 @@ enum Source {
     Accounts,
     Entries,
     Refunds,
+    Reversals,
     Claims,
     Replays,
     Answers(AnswerTable),
@@ -35,12 +36,13 @@ enum Source {
 }
 
 /// The sources, each with the name of its cursor and its query, which has `{accounts}` in place of the account filter.
-const SOURCES: [(Source, &str, &str); 10] = [
+const SOURCES: [(Source, &str, &str); 11] = [
     (
         Source::Accounts,
         "accounts_by_id",
         "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
-             next_expire_time, coalesce((settings).state, 1::smallint), (settings).debt_limit_micro_usd \
+             next_expire_time, coalesce((facts).state, 1::smallint), (facts).debt_limit_micro_usd, \
+             coalesce((facts).withdrawable_micro_usd, 0::bigint) \
          FROM accounts WHERE {accounts} ORDER BY account_id",
     ),
     (
@@ -53,15 +55,49 @@ const SOURCES: [(Source, &str, &str); 10] = [
              fingerprint IS NOT NULL, actor IS NOT NULL, reason IS NOT NULL, \
              num_nonnulls(reservation_id, reservation_state, reservation_held, reservation_captured, \
                  expire_time, expiry_policy), \
-             reservation_id IS NOT NULL, reservation_state, close_time IS NOT NULL \
-         FROM ledger_entries WHERE {accounts} ORDER BY account_id, sequence",
+             reservation_id IS NOT NULL, reservation_state, close_time IS NOT NULL, \
+             reversed_sequence, coalesce(withdrawable_delta_micro_usd, 0)::bigint, \
+             coalesce(withdrawable_after, 0)::bigint, \
+             CASE WHEN entry_type IN (7, 16) THEN (\
+                 SELECT ROW(coalesce(u.withdrawable_delta_micro_usd, 0)::bigint, coalesce(sum(b.amount), 0)::bigint, \
+                     coalesce(sum(b.withdrawable), 0)::bigint) \
+                 FROM ledger_entries u LEFT JOIN LATERAL (\
+                     SELECT r.amount_micro_usd, r.withdrawable_delta_micro_usd FROM ledger_entries r \
+                     WHERE r.account_id = u.account_id AND r.refunded_sequence = u.sequence AND r.sequence < e.sequence \
+                     UNION ALL \
+                     SELECT -r.amount_micro_usd, -r.withdrawable_delta_micro_usd FROM ledger_entries r \
+                     WHERE r.account_id = u.account_id AND r.reversed_sequence = u.sequence AND r.sequence < e.sequence\
+                 ) b(amount, withdrawable) ON true \
+                 WHERE u.account_id = e.account_id AND u.sequence = coalesce(e.refunded_sequence, e.reversed_sequence) \
+                 GROUP BY u.withdrawable_delta_micro_usd) END, \
+             CASE WHEN legs IS NOT NULL THEN (\
+                 SELECT ROW(count(*) FILTER (WHERE l.sequence > 0), count(p.sequence), \
+                     coalesce(sum(l.amount_micro_usd), 0)::bigint) \
+                 FROM jsonb_to_recordset(e.legs) AS l(account_id text, sequence bigint, amount_micro_usd bigint) \
+                 LEFT JOIN ledger_entries p ON p.account_id = l.account_id AND p.sequence = l.sequence \
+                     AND p.amount_micro_usd = l.amount_micro_usd \
+                     AND p.source_account_id = e.account_id AND p.source_sequence = e.sequence) END, \
+             funded_micro_usd, \
+             CASE WHEN source_sequence IS NOT NULL THEN EXISTS (\
+                 SELECT FROM ledger_entries s \
+                 CROSS JOIN jsonb_to_recordset(s.legs) AS l(account_id text, sequence bigint) \
+                 WHERE s.account_id = e.source_account_id AND s.sequence = e.source_sequence \
+                     AND l.account_id = e.account_id AND l.sequence = e.sequence) END \
+         FROM ledger_entries e WHERE {accounts} ORDER BY account_id, sequence",
     ),
     (
         Source::Refunds,
         "refunds_by_charge",
-        "SELECT account_id, refunded_sequence, sequence, amount_micro_usd FROM ledger_entries \
+        "SELECT account_id, refunded_sequence, sequence, amount_micro_usd, false, reversed_sequence FROM ledger_entries \
          WHERE refunded_sequence IS NOT NULL AND {accounts} \
          ORDER BY account_id, refunded_sequence, sequence",
+    ),
+    (
+        Source::Reversals,
+        "reversals_by_credit",
+        "SELECT account_id, reversed_sequence, sequence, -amount_micro_usd, true, NULL::bigint FROM ledger_entries \
+         WHERE reversed_sequence IS NOT NULL AND {accounts} \
+         ORDER BY account_id, reversed_sequence, sequence",
     ),
     (
         Source::Claims,
@@ -180,7 +216,7 @@ impl Stream {
         let (page, is_last) = match self.source {
             Source::Accounts => facts!(AccountColumns, account),
             Source::Entries => facts!(EntryColumns, entry),
-            Source::Refunds => facts!(RefundColumns, refund),
+            Source::Refunds | Source::Reversals => facts!(UndoingColumns, undoing),
             Source::Claims => facts!(ClaimColumns, claim),
             Source::Replays => facts!(ReplayColumns, replay),
             Source::Answers(table) => facts!(AnswerColumns, |row| answer(row, table)),
@@ -203,12 +239,14 @@ type AccountColumns = (
     Timestamptz,
     Nullable<Timestamptz>,
     (SmallInt, Nullable<BigInt>),
+    BigInt,
 );
 
-type AccountRow = (String, i64, i64, i64, Time, Time, Option<Time>, (i16, Option<i64>));
+type AccountRow = (String, i64, i64, i64, Time, Time, Option<Time>, (i16, Option<i64>), i64);
 
 fn account(row: AccountRow) -> Fact {
-    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time, settings) = row;
+    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time, settings, ..) =
+        row;
     let account = AccountFact {
         posted,
         held,
@@ -217,6 +255,7 @@ fn account(row: AccountRow) -> Fact {
         update_time: timestamp(update_time),
         next_expire_time: next_expire_time.map(timestamp),
         settings,
+        withdrawable: row.8,
     };
     Fact { account_id, row: Row::Account(account) }
 }
@@ -226,6 +265,8 @@ type EntryColumns = (
     (Nullable<Array<Text>>, Timestamptz, BigInt, Nullable<SmallInt>, Nullable<BigInt>),
     (Bool, Bool, Bool, Bool),
     (Integer, Bool, Nullable<SmallInt>, Bool),
+    (Nullable<BigInt>, BigInt, BigInt, Nullable<Record<(BigInt, BigInt, BigInt)>>),
+    (Nullable<Record<(BigInt, BigInt, BigInt)>>, Nullable<BigInt>, Nullable<Bool>),
 );
 
 type EntryRow = (
@@ -233,14 +274,17 @@ type EntryRow = (
     (Option<Vec<String>>, Time, i64, Option<i16>, Option<i64>),
     (bool, bool, bool, bool),
     (i32, bool, Option<i16>, bool),
+    (Option<i64>, i64, i64, Option<(i64, i64, i64)>),
+    (Option<(i64, i64, i64)>, Option<i64>, Option<bool>),
 );
 
-fn entry((figures, rare, facts, reservation): EntryRow) -> Fact {
+fn entry((figures, rare, facts, reservation, undoing, (legs, funded, is_listed)): EntryRow) -> Fact {
     let (account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, ..) = figures;
     let (create_time, refunded_sequence) = (figures.7, figures.8);
     let (external_ids, effective_time, uncollected, account_state, debt_limit) = rare;
     let (has_key, has_fingerprint, has_actor, has_reason) = facts;
     let (reservation_facts, has_reservation_id, reservation_state, has_close_time) = reservation;
+    let (reversed_sequence, withdrawable_delta, withdrawable_after, undone) = undoing;
     let entry = EntryFact {
         sequence,
         entry_type,
@@ -252,6 +296,17 @@ fn entry((figures, rare, facts, reservation): EntryRow) -> Fact {
         effective_time: timestamp(effective_time),
         uncollected,
         refunded_sequence,
+        reversed_sequence,
+        withdrawable_delta,
+        withdrawable_after,
+        undone: undone.map(|(withdrawable_delta, undone, undone_withdrawable)| UndoneFact {
+            withdrawable_delta,
+            undone,
+            undone_withdrawable,
+        }),
+        legs: legs.map(|(paid, found, amount)| LegsFact { paid, found, amount }),
+        funded,
+        is_listed,
         external_ids: external_ids.unwrap_or_default(),
         settings: account_state.map(|state| (state, debt_limit)),
         has_key,
@@ -266,10 +321,12 @@ fn entry((figures, rare, facts, reservation): EntryRow) -> Fact {
     Fact { account_id, row: Row::Entry(Box::new(entry)) }
 }
 
-type RefundColumns = (Text, BigInt, BigInt, BigInt);
+type UndoingColumns = (Text, BigInt, BigInt, BigInt, Bool, Nullable<BigInt>);
 
-fn refund((account_id, refunded_sequence, sequence, amount): (String, i64, i64, i64)) -> Fact {
-    Fact { account_id, row: Row::Refund(RefundFact { refunded_sequence, sequence, amount }) }
+fn undoing(row: (String, i64, i64, i64, bool, Option<i64>)) -> Fact {
+    let (account_id, undone_sequence, sequence, amount, is_of_credit, reversed_sequence) = row;
+    let undoing = UndoingFact { undone_sequence, sequence, amount, is_of_credit, reversed_sequence };
+    Fact { account_id, row: Row::Undoing(undoing) }
 }
 
 type ClaimColumns = (Text, BigInt, Text);

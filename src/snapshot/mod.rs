@@ -7,12 +7,12 @@ mod facts;
 
 use diesel::{
     result::Error as DieselError,
-    sql_types::{BigInt, Text},
+    sql_types::{BigInt, Nullable, SmallInt, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::{
-    accounting::{AccountId, Entry, Timestamp},
+    accounting::{AccountId, Entry, EntryType, Timestamp},
     audit::Fact,
     database::{
         DatabaseUrl,
@@ -125,23 +125,28 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The selected entries by account and sequence, until the reader stops. Once per snapshot.
+    /// The selected entries by account and sequence, each refund with the type of what it refunds, until the reader stops.
+    /// Once per snapshot.
     ///
     /// # Errors
     /// When the database or the reader fails, or an entry is not one that this program writes.
     pub async fn entries<E: From<LedgerError>>(
         &mut self,
         selection: &Selection,
-        mut read: impl FnMut(Entry) -> Result<(), E>,
+        mut read: impl FnMut(Entry, Option<EntryType>) -> Result<(), E>,
     ) -> Result<(), E> {
         let (query, binds) = selection.query();
         let declared = cursor::declare(&self.connection, ENTRIES, &query, binds).await;
         declared.map_err(|error| self.failed(error))?;
         loop {
-            let page = fetch::<EntryColumns, EntryRow>(&self.connection, ENTRIES).await;
+            let page = fetch::<(EntryColumns, Nullable<SmallInt>), (EntryRow, Option<i16>)>(
+                &self.connection,
+                ENTRIES,
+            )
+            .await;
             let (rows, is_last) = page.map_err(|error| self.failed(error))?;
-            for row in rows {
-                read(Entry::try_from(row)?)?;
+            for (row, refunded) in rows {
+                read(Entry::try_from(row)?, refunded.and_then(EntryType::from_number))?;
             }
             if is_last {
                 return Ok(());
@@ -173,7 +178,9 @@ impl Selection {
         let columns = entry_columns!();
         let conditions = conditions.join(" AND ");
         let query = format!(
-            "SELECT {columns} FROM ledger_entries e WHERE {conditions} ORDER BY e.account_id, e.sequence"
+            "SELECT {columns}, (SELECT o.entry_type::smallint FROM ledger_entries o \
+                 WHERE o.account_id = e.account_id AND o.sequence = e.refunded_sequence) \
+             FROM ledger_entries e WHERE {conditions} ORDER BY e.account_id, e.sequence"
         );
         (query, binds)
     }

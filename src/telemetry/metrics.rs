@@ -63,7 +63,7 @@ struct MethodAndCode {
 pub struct OperationResult {
     /// Its method, such as `Credit`.
     pub operation: &'static str,
-    /// `applied`, `replayed`, `refused`, `key_reused`, `not_found` or `unanswered`.
+    /// `applied`, `replayed`, `refused`, `forbidden`, `invalid`, `key_reused`, `not_found` or `unanswered`.
     pub result: &'static str,
     /// The reason of a refusal, such as `INSUFFICIENT_FUNDS`; otherwise empty.
     pub reason: &'static str,

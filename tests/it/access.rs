@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// No key: of what is undone the entry says whose decision that is, and where there is none only the method does.
+const NOBODYS: &str = "job-that-never-was";
+
 /// What each method answers to a token: whether it lets it in.
 async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, Result<(), (Code, String)>)> {
     fn verdict<T: std::fmt::Debug>(answer: Result<T, Status>) -> Result<(), (Code, String)> {
@@ -61,7 +64,9 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
         list_reservations(list_reservations("ann"));
         credit(deposit("ann", "order-1", 100));
         charge(charge("ann", "job-1", 10));
-        refund(refund("ann", "refund-1", 5, "job-1"));
+        refund(refund("ann", "refund-1", 5, NOBODYS));
+        reverse(reverse("ann", "reversal-1", 5, NOBODYS));
+        withdraw(withdraw("ann", "payout-1", 5));
         reserve(ReserveRequest::default());
         capture(CaptureRequest::default());
         release(ReleaseRequest::default());

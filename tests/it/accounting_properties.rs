@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use billing::accounting::{
-    Entry, EntryType, ExpiryPolicy, IdempotencyKey, MicroUsd, Outcome, RESERVED_KEY_PREFIX, ReservationAfter,
+    Balance, CreditKind, Entry, EntryType, ExpiryPolicy, IdempotencyKey, MicroUsd, Outcome, ReservationAfter,
     ReservationState, ReservationStatus, Timestamp,
 };
 use proptest::{prelude::*, sample::select, strategy::ValueTree as _, test_runner::TestRunner};
@@ -11,11 +11,13 @@ use proptest::{prelude::*, sample::select, strategy::ValueTree as _, test_runner
 use crate::{
     histories::{ACCOUNTS, BEGINNING, DEBTS, History, POLICIES, batch_sizes, histories},
     memory_journal::MemoryJournal,
-    model::{Answer, Call, LEASE_DEFAULT, Model, What},
+    model::{Answer, Call, LEASE_DEFAULT, Leg, Model, Of, What},
     translation::{account_id, answer, answers, command, commands, entry, timestamp},
 };
 
 const CALLS_MAX: usize = 40;
+const NO_HISTORY: History =
+    History { imported: Vec::new(), calls: Vec::new(), pauses: Vec::new(), debt_max: 0 };
 
 /// Posts a history in batches, each at the time of its first call, and returns the journal and the answers.
 fn post_all(history: &History, sizes: &[usize]) -> (MemoryJournal, Vec<Outcome>) {
@@ -59,8 +61,9 @@ fn check_against_model(history: &History) -> Result<(), TestCaseError> {
 fn written(outcomes: &[Outcome]) -> Vec<&Entry> {
     let mut entries = Vec::new();
     for outcome in outcomes {
-        if let Outcome::Applied { entry, since: None } = outcome {
+        if let Outcome::Applied { entry, since: None, leg_entries } = outcome {
             entries.push(entry.as_ref());
+            entries.extend(leg_entries.iter().map(AsRef::as_ref));
         }
     }
     entries
@@ -74,7 +77,7 @@ fn moves(journal: &MemoryJournal) -> Vec<&Entry> {
 
 /// Whether an entry records the end of a lease.
 pub fn is_lapse(entry: &Entry) -> bool {
-    entry.idempotency_key.as_ref().is_some_and(|key| key.as_str().starts_with(RESERVED_KEY_PREFIX))
+    entry.idempotency_key.as_ref().is_some_and(IdempotencyKey::is_of_expiry)
 }
 
 /// What must be true of any account's journal.
@@ -201,7 +204,7 @@ proptest! {
     ) {
         let credit = What::Credit { amount: funds + held, kind: "DEPOSIT", external_ids: Vec::new() };
         let reservation_id = "reserving".to_owned();
-        let capture = What::Capture { reservation_id, amount, policy, keep_open: false };
+        let capture = What::Capture { reservation_id, amount, policy, keep_open: false, legs: Vec::new() };
         let calls = vec![
             of_its_own("acme", "crediting", credit),
             of_its_own("acme", "reserving", What::Reserve { amount: held, ttl: Some(1), expiry: "RELEASE" }),
@@ -249,7 +252,7 @@ proptest! {
         for (call, outcome) in history.calls.iter().zip(outcomes) {
             let again = match outcome {
                 Outcome::Applied { entry, .. } => {
-                    let Outcome::Applied { entry: again, since: Some(_) } = journal.post(&command(call), later) else {
+                    let Outcome::Applied { entry: again, since: Some(_), .. } = journal.post(&command(call), later) else {
                         return Err(TestCaseError::fail("not a replay"));
                     };
                     prop_assert_eq!(again, entry);
@@ -259,7 +262,10 @@ proptest! {
                 Outcome::Refused(refusal) => Outcome::Refused(refusal),
                 Outcome::KeyReused(reused) => Outcome::KeyReused(reused),
                 // The key is as it was.
-                Outcome::Declined(_) | Outcome::Invalid(_) | Outcome::NotFound(_) => continue,
+                Outcome::Declined(_)
+                | Outcome::Invalid(_)
+                | Outcome::NotFound(_)
+                | Outcome::Forbidden(_) => continue,
             };
             prop_assert_eq!(journal.post(&command(call), later), again, "{:?}", call);
             prop_assert_eq!(moves(&journal), before.iter().collect::<Vec<_>>(), "{:?}", call);
@@ -306,15 +312,19 @@ proptest! {
     }
 
     #[test]
-    fn what_a_capture_asks_for_is_taken_or_reported_as_uncollected(
+    fn what_a_debit_asks_for_is_taken_or_reported_as_uncollected(
         history in histories(1..=CALLS_MAX),
         sizes in batch_sizes(),
     ) {
         let (journal, outcomes) = post_all(&history, &sizes);
         let mut asked: BTreeMap<_, i64> = BTreeMap::new();
         for (call, outcome) in history.calls.iter().zip(&outcomes) {
-            if let (What::Charge { amount, policy } | What::Capture { amount, policy, .. }, Outcome::Applied { entry, .. }) =
-                (&call.what, outcome)
+            if let (
+                What::Charge { amount, policy, .. }
+                | What::Capture { amount, policy, .. }
+                | What::Reverse { amount, policy, .. },
+                Outcome::Applied { entry, .. },
+            ) = (&call.what, outcome)
             {
                 prop_assert_eq!(-entry.amount.get() + entry.uncollected.get(), *amount);
                 prop_assert!(entry.uncollected == MicroUsd::ZERO || *policy == "COLLECT_AVAILABLE");
@@ -332,19 +342,46 @@ proptest! {
     }
 
     #[test]
-    fn the_refunds_of_a_charge_or_capture_never_exceed_it(
+    fn what_is_undone_of_an_entry_is_never_less_than_nothing_or_more_than_the_entry(
         history in histories(1..=CALLS_MAX),
         sizes in batch_sizes(),
     ) {
         let (journal, _) = post_all(&history, &sizes);
         for id in journal.account_ids() {
             let entries = journal.entries(id);
-            let mut left: BTreeMap<i64, i128> = entries.iter().copied().filter_map(charged).collect();
-            for refund in entries.iter().filter(|entry| entry.entry_type == EntryType::Refund) {
-                let left = refund.refunded_sequence.and_then(|sequence| left.get_mut(&sequence));
-                let left = left.expect("a refund names a charge of the same account");
-                *left -= i128::from(refund.amount.get());
-                prop_assert!(*left >= 0, "{:?}", refund);
+            let mut undone: BTreeMap<i64, i128> = BTreeMap::new();
+            for entry in &entries {
+                let amount = i128::from(entry.amount.get());
+                let undoes = [(entry.refunded_sequence, amount), (entry.reversed_sequence, -amount)];
+                for (sequence, amount) in undoes.into_iter().filter_map(|(of, amount)| Some((of?, amount))) {
+                    let original = entries[usize::try_from(sequence).unwrap() - 1];
+                    let sum = undone.entry(sequence).or_default();
+                    *sum += amount;
+                    let moved = i128::from(original.amount.get()).abs();
+                    prop_assert!((0..=moved).contains(sum), "{:?} undoes {:?}", entry, original);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_leave_is_a_part_of_what_is_there_and_only_money_that_may_leave_adds_to_it(
+        history in histories(1..=CALLS_MAX),
+        sizes in batch_sizes(),
+    ) {
+        let (journal, _) = post_all(&history, &sizes);
+        for id in journal.account_ids() {
+            for entry in journal.entries(id) {
+                let part = entry.balance_after.withdrawable_posted();
+                prop_assert!(part >= MicroUsd::ZERO && part <= entry.balance_after.posted().max(MicroUsd::ZERO));
+                let adds = matches!(
+                    entry.entry_type,
+                    EntryType::Credit(CreditKind::Earning | CreditKind::ReferralReward)
+                        | EntryType::AdminCredit
+                        | EntryType::Refund
+                );
+                prop_assert!(adds || entry.withdrawable_delta <= MicroUsd::ZERO, "{:?}", entry);
+                prop_assert!(entry.withdrawable_delta <= entry.amount.max(MicroUsd::ZERO), "{:?}", entry);
             }
         }
     }
@@ -373,8 +410,104 @@ proptest! {
             for entry in journal.entries(id) {
                 let own = entry.settings.and_then(|settings| settings.debt_limit).map(MicroUsd::get);
                 limit = limit.max(own.unwrap_or_default()); // a lower one takes back no debt
+                if entry.entry_type == EntryType::Reversal && entry.uncollected == MicroUsd::ZERO {
+                    limit = limit.max(-entry.balance_after.available().get()); // a bank does not ask
+                }
                 prop_assert!(entry.balance_after.available().get() >= -limit, "{:?}", entry);
             }
+        }
+    }
+
+    #[test]
+    fn parts_undone_one_after_the_other_come_to_the_same_as_all_at_once_and_leave_the_account_as_it_was(
+        (deposited, earned) in (1..=30_i64, 31..=60_i64),
+        undone in select(&UNDONE[..]),
+        amount in 1..=31_i64,
+        parts in prop::collection::vec(1..=9_i64, 1..=31),
+    ) {
+        let mut journal = MemoryJournal::new(&NO_HISTORY);
+        let mut ask = |key: &str, what| {
+            let outcome = journal.post(&command(&of_its_own("acme", key, what)), timestamp(BEGINNING));
+            assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+            journal.balance(&account_id("acme"))
+        };
+        let external_ids = Vec::new();
+        ask("earning-1", What::Credit { amount: earned, kind: "EARNING", external_ids: external_ids.clone() });
+        let before = ask("depositing", What::Credit { amount: deposited, kind: "DEPOSIT", external_ids });
+        let calls = undone.calls(amount);
+        let key = format!("moving-{}", calls.len() - 1);
+        for (n, what) in calls.into_iter().enumerate() {
+            ask(&format!("moving-{n}"), what);
+        }
+        let mut left = amount;
+        for (n, part) in parts.into_iter().enumerate() {
+            let part = part.min(left);
+            if part == 0 {
+                break;
+            }
+            left -= part;
+            ask(&format!("part-{n}"), undone.undo(&key, part));
+        }
+        if left > 0 {
+            ask("rest", undone.undo(&key, left));
+        }
+        prop_assert_eq!(journal.balance(&account_id("acme")), before);
+        check_accounts(&journal);
+    }
+
+    #[test]
+    fn parts_of_a_debit_with_legs_take_back_from_its_payees_the_same_as_all_of_it_at_once(
+        (deposited, earned) in (0..=60_i64, 40..=90_i64),
+        amount in 1..=100_i64,
+        (provider, platform) in (1..=70_i64, 1..=70_i64),
+        parts in prop::collection::vec(1..=30_i64, 1..=40),
+        policy in select(&["KEEP", "TAKE_BACK"][..]),
+        is_capture in any::<bool>(),
+    ) {
+        let legs = vec![
+            Leg { account: "bolt".to_owned(), amount: provider, kind: "EARNING" },
+            Leg { account: "coda".to_owned(), amount: platform, kind: "FEE" },
+        ];
+        let amount = amount.min(deposited + earned);
+        let settle = |parts: &[i64]| {
+            let mut journal = MemoryJournal::new(&NO_HISTORY);
+            let mut ask = |key: &str, what| {
+                let outcome = journal.post(&command(&of_its_own("acme", key, what)), timestamp(BEGINNING));
+                assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+            };
+            let credit = |amount, kind| What::Credit { amount, kind, external_ids: Vec::new() };
+            ask("order-1", credit(earned, "EARNING"));
+            if deposited > 0 {
+                ask("order-2", credit(deposited, "DEPOSIT"));
+            }
+            let policy_of_debit = "REJECT";
+            if is_capture {
+                ask("hold-1", What::Reserve { amount, ttl: None, expiry: "RELEASE" });
+                let reservation_id = "hold-1".to_owned();
+                let (policy, legs) = (policy_of_debit, legs.clone());
+                ask("job-1", What::Capture { reservation_id, amount, policy, keep_open: false, legs });
+            } else {
+                ask("job-1", What::Charge { amount, policy: policy_of_debit, legs: legs.clone() });
+            }
+            let mut left = amount;
+            for (n, part) in parts.iter().chain([&amount]).enumerate() {
+                let part = (*part).min(left);
+                if part == 0 {
+                    break;
+                }
+                left -= part;
+                let of = Of::Key("job-1".to_owned());
+                ask(&format!("part-{n}"), What::Refund { amount: part, of, legs: Some(policy) });
+            }
+            check_accounts(&journal);
+            ACCOUNTS.map(|account| journal.balance(&account_id(account)))
+        };
+        let [payer, payees @ ..] = settle(&parts);
+        prop_assert_eq!([payer, payees[0], payees[1]], settle(&[]));
+        prop_assert_eq!(payer.posted().get(), deposited + earned);
+        prop_assert_eq!(payer.withdrawable_posted().get(), earned);
+        if policy == "TAKE_BACK" {
+            prop_assert_eq!(payees, [Balance::default(); 2]);
         }
     }
 
@@ -389,8 +522,11 @@ proptest! {
             let fits = posted.checked_add(call.amount()).is_some();
             let adds =
                 matches!(call.what, What::Credit { .. } | What::Refund { .. } | What::AdminCredit { .. });
+            // A reversal has no limit, a debt of all of int64 cannot be written off, and a payee may have too much.
+            let may_overflow =
+                adds || !call.legs().is_empty() || matches!(call.what, What::Reverse { .. } | What::SetAccount(_));
             if is_overflow(&answered) {
-                prop_assert!(adds);
+                prop_assert!(may_overflow, "{:?}", call);
                 prop_assert_eq!(moves(&journal).len(), before);
                 prop_assert_eq!(journal.balance(&account_id(&call.account)).posted().get(), posted);
             } else if adds && !fits {
@@ -405,7 +541,7 @@ proptest! {
         let mut journal = MemoryJournal::new(&history);
         for (call, now) in history.calls.iter().zip(history.times()) {
             let last = journal.entries(&account_id(&call.account)).last().map(|entry| entry.create_time);
-            if let Outcome::Applied { entry, since: None } = journal.post(&command(call), timestamp(now)) {
+            if let Outcome::Applied { entry, since: None, .. } = journal.post(&command(call), timestamp(now)) {
                 let time = last.map_or(timestamp(now), |last| last.max(timestamp(now)));
                 prop_assert_eq!(entry.create_time, time);
             }
@@ -434,21 +570,21 @@ proptest! {
     }
 
     #[test]
-    fn a_payment_is_credited_at_most_once_over_all_accounts_and_keys(
+    fn a_payment_moves_money_at_most_once_over_all_accounts_and_keys(
         history in histories(1..=CALLS_MAX),
         sizes in batch_sizes(),
     ) {
         let (_, outcomes) = post_all(&history, &sizes);
-        let mut credited = BTreeSet::new();
+        let mut moved = BTreeSet::new();
         for entry in written(&outcomes) {
             for external_id in entry.external_ids.iter() {
-                prop_assert!(credited.insert(external_id.clone()), "{:?}", entry);
+                prop_assert!(moved.insert(external_id.clone()), "{:?}", entry);
             }
         }
         let mut named: BTreeMap<&str, &Entry> = BTreeMap::new();
         for (call, outcome) in history.calls.iter().zip(&outcomes) {
-            if let (What::Credit { external_ids, .. }, Outcome::Applied { entry, .. }) = (&call.what, outcome) {
-                for external_id in external_ids {
+            if let Outcome::Applied { entry, .. } = outcome {
+                for external_id in call.external_ids() {
                     let first = named.entry(external_id).or_insert(entry);
                     prop_assert_eq!(*first, entry.as_ref(), "a name has one entry");
                 }
@@ -484,9 +620,62 @@ proptest! {
     }
 }
 
-fn charged(entry: &Entry) -> Option<(i64, i128)> {
-    let takes = matches!(entry.entry_type, EntryType::Charge | EntryType::Capture);
-    takes.then(|| (entry.sequence, -i128::from(entry.amount.get())))
+/// A debit or a credit of so much, and how to undo so much of it again, by its key.
+#[derive(Debug, Clone, Copy)]
+enum Undone {
+    Charge,
+    Capture,
+    Withdrawal,
+    Reversal,
+    Earning,
+    Deposit,
+}
+
+const UNDONE: [Undone; 6] =
+    [Undone::Charge, Undone::Capture, Undone::Withdrawal, Undone::Reversal, Undone::Earning, Undone::Deposit];
+
+impl Undone {
+    /// The calls that move so much, the last of which is undone.
+    fn calls(self, amount: i64) -> Vec<What> {
+        let (external_ids, policy) = (Vec::new(), "REJECT");
+        match self {
+            Self::Charge => vec![What::Charge { amount, policy, legs: Vec::new() }],
+            Self::Capture => vec![
+                What::Reserve { amount, ttl: None, expiry: "RELEASE" },
+                What::Capture {
+                    reservation_id: "moving-0".to_owned(),
+                    amount,
+                    policy,
+                    keep_open: false,
+                    legs: Vec::new(),
+                },
+            ],
+            Self::Withdrawal => vec![What::Withdraw { amount, external_ids }],
+            Self::Reversal => {
+                vec![What::Reverse {
+                    amount,
+                    of: Of::Key("earning-1".to_owned()),
+                    external_ids,
+                    reason: None,
+                    policy,
+                }]
+            }
+            Self::Earning => vec![What::Credit { amount, kind: "EARNING", external_ids }],
+            Self::Deposit => vec![What::Credit { amount, kind: "DEPOSIT", external_ids }],
+        }
+    }
+
+    fn undo(self, key: &str, amount: i64) -> What {
+        let of = Of::Key(key.to_owned());
+        match self {
+            Self::Charge | Self::Capture | Self::Withdrawal | Self::Reversal => {
+                What::Refund { amount, of, legs: None }
+            }
+            Self::Earning | Self::Deposit => {
+                What::Reverse { amount, of, external_ids: Vec::new(), reason: None, policy: "REJECT" }
+            }
+        }
+    }
 }
 
 fn is_overflow(answered: &Answer) -> bool {
@@ -500,7 +689,7 @@ fn funding(account: &str) -> Call {
 }
 
 fn charge(account: &str, amount: i64) -> Call {
-    of_its_own(account, "charging", What::Charge { amount, policy: "REJECT" })
+    of_its_own(account, "charging", What::Charge { amount, policy: "REJECT", legs: Vec::new() })
 }
 
 fn of_its_own(account: &str, key: &str, what: What) -> Call {

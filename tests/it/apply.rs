@@ -109,6 +109,7 @@ assert!(sequences.into_iter().eq(1..=10), "not in the order of the list: {answer
         by_itself! {
             Credit => credit, Charge => charge, Refund => refund, AdminCredit => admin_credit, Reserve => reserve,
             Capture => capture, Release => release, ExtendReservation => extend_reservation, SetAccount => set_account,
+            Reverse => reverse, Withdraw => withdraw,
         }
     })
     .await;

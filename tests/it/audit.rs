@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     memory_journal::limits,
-    model::{Call, Change, Metadata, Of, What},
+    model::{Call, Change, Leg, Metadata, Of, What},
     random_books,
     support::{
         process::billing,
@@ -140,7 +140,9 @@ fn capture(account: &str, key: &str, reservation: &str, micro_usd: i64) -> Captu
 
 /// A small book with something of everything. Ann's entries: 1 Stripe deposit, 2 charge, 3 refund, 4 reserve, 5 capture,
 /// 6 deposit, 7 grant, 8 reserve, 9 deposit; one replayed payment, with a further name, and one refusal. Carl's: 1 deposit,
-/// 2 reserve, 3 the capture at the end of its lease, 4 change.
+/// 2 reserve, 3 the capture at the end of its lease, 4 change. Erin's: 1 earning, 2 withdrawal, 3 refund of it, 4 reversal of
+/// the earning, 5 refund of that, 6 deposit. Finn's: 1 deposit, 2 charge with legs to Gwen and Hugo, each of whom has an entry,
+/// 3 refund that takes back from both.
 async fn write_small_book(book: &TestBook) {
     let ledger = billing::ledger::Ledger::connect(&book.url.parse().unwrap(), 1, 1, limits(0)).await.unwrap();
     let credit = |kind, amount, external_ids: &[&str]| What::Credit {
@@ -148,7 +150,8 @@ async fn write_small_book(book: &TestBook) {
         amount,
         external_ids: external_ids.iter().map(|id| (*id).to_owned()).collect(),
     };
-    let charge = |amount| What::Charge { amount, policy: "REJECT" };
+    let leg = |account: &str, amount, kind| Leg { account: account.into(), amount, kind };
+    let charge = |amount| What::Charge { amount, policy: "REJECT", legs: Vec::new() };
     let reserve = |amount| What::Reserve { amount, ttl: None, expiry: "RELEASE" };
     let limit = Change {
         state: None,
@@ -161,16 +164,31 @@ async fn write_small_book(book: &TestBook) {
         ("ann", "k1", credit("STRIPE_DEPOSIT", 100, &["pay_1"])),
         ("ann", "k2", credit("STRIPE_DEPOSIT", 100, &["pay_1", "pi_1"])),
         ("ann", "k3", charge(30)),
-        ("ann", "k4", What::Refund { amount: 10, of: Of::Key("k3".into()) }),
+        ("ann", "k4", What::Refund { amount: 10, of: Of::Key("k3".into()), legs: None }),
         ("ann", "k5", charge(1_000)),
         ("ann", "k6", reserve(20)),
         (
             "ann",
             "k7",
-            What::Capture { reservation_id: "k6".into(), amount: 15, policy: "REJECT", keep_open: false },
+            What::Capture {
+                reservation_id: "k6".into(),
+                amount: 15,
+                policy: "REJECT",
+                keep_open: false,
+                legs: Vec::new(),
+            },
         ),
         ("ann", "k8", credit("DEPOSIT", 5, &[])),
-        ("ann", "k9", What::AdminCredit { amount: 5, actor: "ann".into(), reason: "goodwill".into() }),
+        (
+            "ann",
+            "k9",
+            What::AdminCredit {
+                amount: 5,
+                actor: "ann".into(),
+                reason: "goodwill".into(),
+                withdrawable: false,
+            },
+        ),
         ("ann", "k10", reserve(8)),
         ("ann", "k11", credit("DEPOSIT", 1, &[])),
         ("bob", "k1", credit("DEPOSIT", 50, &[])),
@@ -178,6 +196,33 @@ async fn write_small_book(book: &TestBook) {
         ("carl", "k2", What::Reserve { amount: 8, ttl: Some(1), expiry: "CAPTURE" }),
         ("carl", "k3", What::SetAccount(limit)),
         ("dora", "k1", charge(1)),
+        ("erin", "k1", credit("EARNING", 50, &["tr_1"])),
+        ("erin", "k2", What::Withdraw { amount: 20, external_ids: vec!["po_1".into()] }),
+        ("erin", "k3", What::Refund { amount: 5, of: Of::ExternalId("po_1".into()), legs: None }),
+        (
+            "erin",
+            "k4",
+            What::Reverse {
+                amount: 10,
+                of: Of::ExternalId("tr_1".into()),
+                external_ids: Vec::new(),
+                reason: Some("a mistake".into()),
+                policy: "REJECT",
+            },
+        ),
+        ("erin", "k5", What::Refund { amount: 4, of: Of::Sequence(4), legs: None }),
+        ("erin", "k6", credit("DEPOSIT", 7, &[])),
+        ("finn", "k1", credit("DEPOSIT", 100, &[])),
+        (
+            "finn",
+            "k2",
+            What::Charge {
+                amount: 50,
+                policy: "REJECT",
+                legs: vec![leg("gwen", 30, "EARNING"), leg("hugo", 10, "FEE")],
+            },
+        ),
+        ("finn", "k3", What::Refund { amount: 20, of: Of::Key("k2".into()), legs: Some("TAKE_BACK") }),
     ];
     for (account, key, what) in calls {
         let (account, key) = (account.to_owned(), key.to_owned());
@@ -187,7 +232,7 @@ async fn write_small_book(book: &TestBook) {
 }
 
 /// A figure in a row of Ann's, by the table, the row and the change, and the check that finds it there.
-const WRONG_FIGURES: [(&str, &str, &str, &str); 34] = [
+const WRONG_FIGURES: [(&str, &str, &str, &str); 35] = [
     ("accounts", "account", "posted_micro_usd = posted_micro_usd + 1", "ACCOUNT_POSTED"),
     ("accounts", "account", "held_micro_usd = 9", "ACCOUNT_HELD"),
     ("accounts", "account", "last_sequence = 10", "ACCOUNT_LAST_SEQUENCE"),
@@ -195,8 +240,8 @@ const WRONG_FIGURES: [(&str, &str, &str, &str); 34] = [
     ("accounts", "account", "update_time = '2100-01-01'", "ACCOUNT_UPDATE_TIME"),
     ("accounts", "account", "next_expire_time = '2100-01-01'", "ACCOUNT_NEXT_EXPIRE_TIME"),
     ("accounts", "account", "next_expire_time = NULL", "ACCOUNT_NEXT_EXPIRE_TIME"),
-    ("accounts", "account", "settings = ROW(2, NULL)::settings", "ACCOUNT_SETTINGS"),
-    ("accounts", "account", "settings = ROW(1, 5)::settings", "ACCOUNT_SETTINGS"),
+    ("accounts", "account", "facts = ROW(2, NULL, 0)::facts", "ACCOUNT_SETTINGS"),
+    ("accounts", "account", "facts = ROW(1, 5, 0)::facts", "ACCOUNT_SETTINGS"),
     ("ledger_entries", "6", "posted_after = posted_after + 1", "ENTRY_POSTED_AFTER"),
     ("ledger_entries", "9", "posted_after = posted_after + 1", "ENTRY_POSTED_AFTER"),
     ("ledger_entries", "6", "amount_micro_usd = 7", "ENTRY_POSTED_AFTER"),
@@ -205,7 +250,8 @@ const WRONG_FIGURES: [(&str, &str, &str, &str); 34] = [
     ("ledger_entries", "6", "effective_time = '2020-01-01'", "ENTRY_TIME"),
     ("ledger_entries", "9", "effective_time = create_time + interval '1 us'", "ENTRY_TIME"),
     ("ledger_entries", "1", "effective_time = create_time - interval '1 us'", "ENTRY_TIME"),
-    ("ledger_entries", "6", "entry_type = 15", "ENTRY_TYPE"),
+    ("ledger_entries", "6", "entry_type = 18", "ENTRY_TYPE"),
+    ("ledger_entries", "6", "entry_type = 17", "LEG_SOURCE"),
     ("ledger_entries", "6", "entry_type = 6", "ENTRY_SIGN"),
     ("ledger_entries", "6", "fingerprint = NULL", "ENTRY_FACTS"),
     ("ledger_entries", "7", "reason = NULL", "ENTRY_FACTS"),
@@ -258,14 +304,14 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
         "UPDATE external_replays SET idempotency_key = 'k5' WHERE account_id = 'ann'",
         &[("KEY_ANSWERS", "ann k5")],
     ),
-    ("DELETE FROM payments", &[("PAYMENT_UNCLAIMED", "ann 1")]),
+    ("DELETE FROM payments WHERE account_id = 'ann'", &[("PAYMENT_UNCLAIMED", "ann 1")]),
     ("DELETE FROM external_replays", &[("PAYMENT_CLAIM", "ann pi_1")]),
     (
         "INSERT INTO payments VALUES ('pay_9', 'ann', 6)",
         &[("PAYMENT_CLAIM", "ann pay_9")],
     ),
     (
-        "UPDATE payments SET account_id = 'bob'",
+        "UPDATE payments SET account_id = 'bob' WHERE account_id = 'ann'",
         &[("PAYMENT_UNCLAIMED", "ann 1"), ("PAYMENT_CLAIM", "bob pay_1"), ("PAYMENT_CLAIM", "bob pi_1")],
     ),
     (
@@ -279,6 +325,51 @@ const DAMAGES: &[(&str, &[(&str, &str)])] = &[
     (
         "UPDATE ledger_entries SET effective_time = create_time WHERE (account_id, sequence) = ('carl', 3)",
         &[("RESERVATION_LAPSE", "carl 3")],
+    ),
+    (
+        "UPDATE accounts SET facts = ROW(1, NULL, 1)::facts WHERE account_id = 'erin'",
+        &[("ACCOUNT_WITHDRAWABLE", "erin account")],
+    ),
+    (
+        "UPDATE ledger_entries SET withdrawable_after = 7 WHERE (account_id, sequence) = ('erin', 6)",
+        &[("ENTRY_WITHDRAWABLE", "erin 6"), ("ACCOUNT_WITHDRAWABLE", "erin account")],
+    ),
+    (
+        "UPDATE ledger_entries SET withdrawable_delta_micro_usd = NULL WHERE (account_id, sequence) = ('erin', 3)",
+        &[("ENTRY_WITHDRAWABLE", "erin 3")],
+    ),
+    (
+        "UPDATE ledger_entries SET reversed_sequence = 6 WHERE (account_id, sequence) IN (('erin', 4), ('erin', 5))",
+        &[("REVERSAL_CREDIT", "erin 4"), ("REVERSAL_CREDIT", "erin 5")],
+    ),
+    (
+        "UPDATE ledger_entries SET reversed_sequence = NULL WHERE (account_id, sequence) = ('erin', 5)",
+        &[("REVERSAL_CREDIT", "erin 5")],
+    ),
+    (
+        "INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
+             posted_after, held_after, create_time, idempotency_key, fingerprint, reversed_sequence,
+             withdrawable_delta_micro_usd, withdrawable_after)
+         SELECT account_id, 7, 16, -8, 0, 28, 0, update_time, 'k7', '', 6, -1, 28 FROM accounts WHERE account_id = 'erin';
+         UPDATE accounts SET posted_micro_usd = 28, last_sequence = 7, facts = ROW(1, NULL, 28)::facts
+         WHERE account_id = 'erin'",
+        &[("REVERSAL_SUM", "erin 6")],
+    ),
+    (
+        "UPDATE ledger_entries SET funded_micro_usd = 39 WHERE (account_id, sequence) = ('finn', 2)",
+        &[("LEGS_FUNDED", "finn 2")],
+    ),
+    (
+        "UPDATE ledger_entries SET funded_micro_usd = 51 WHERE (account_id, sequence) = ('finn', 2)",
+        &[("LEGS_FUNDED", "finn 2")],
+    ),
+    (
+        "UPDATE ledger_entries SET source_sequence = 3 WHERE (account_id, sequence) = ('gwen', 1)",
+        &[("LEGS_PAID", "finn 2"), ("LEG_SOURCE", "gwen 1")],
+    ),
+    (
+        "UPDATE ledger_entries SET legs = NULL, funded_micro_usd = NULL WHERE (account_id, sequence) = ('finn', 2)",
+        &[("LEG_SOURCE", "gwen 1"), ("LEG_SOURCE", "hugo 1")],
     ),
     ("DELETE FROM reservations WHERE reservation_id = 'k6'", &[("RESERVATION_MISSING", "ann k6")]),
     (
@@ -361,7 +452,7 @@ async fn people_get_a_table_and_a_status_and_only_the_first_hundred() {
     write_small_book(&book).await;
     let (said, bar) = ended(run_audit(&book.url, &[]).await, 0);
     assert!(
-        said.starts_with("Everything adds up.\n3 accounts, 14 entries, 3 reservations, 17 keys\n"),
+        said.starts_with("Everything adds up.\n7 accounts, 27 entries, 3 reservations, 30 keys\n"),
         "{said}"
     );
     assert_eq!(bar, "", "there is no bar where there is no terminal");
@@ -412,7 +503,7 @@ async fn a_role_that_may_only_read_can_audit_and_export() {
         let (_, url) = book.create_role(&format!("{read_only}; {AUDITOR_GRANTS}")).await;
         assert_eq!(audit(&url).await.0, Found::new());
         let exported = printed(billing(&["export", "--format", "csv", "--database-url", &url]).await);
-        assert_eq!(exported.lines().count(), 15);
+        assert_eq!(exported.lines().count(), 28);
 
         let mut session = AsyncPgConnection::establish(&url).await.unwrap();
         session.batch_execute("SET default_transaction_read_only = off").await.unwrap();

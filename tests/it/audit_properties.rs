@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use billing::{
     accounting::Timestamp,
     audit::{
-        AccountFact, AnswerTable, Auditor, Check, ClaimFact, Difference, EntryFact, Fact, RefundFact,
-        ReservationFact, Row, Status, StepFact,
+        AccountFact, AnswerTable, Auditor, Check, ClaimFact, Difference, EntryFact, Fact, LegsFact,
+        ReservationFact, Row, Status, StepFact, UndoingFact,
     },
 };
 use proptest::{prelude::*, sample::Index};
@@ -47,22 +47,30 @@ enum Damage {
     Account(fn(&mut AccountFact)),
     Entry(fn(&mut EntryFact)),
     Reservation(fn(&mut Status)),
-    Refund(fn(&mut RefundFact)),
+    Legs(fn(&mut LegsFact)),
+    Undoing(fn(&mut UndoingFact)),
     Claim(fn(&mut ClaimFact)),
     Step(fn(&mut StepFact)),
 }
 
-const DAMAGES: [Damage; 21] = [
+const DAMAGES: [Damage; 29] = [
     Damage::Account(|account| account.posted ^= 1),
     Damage::Account(|account| account.held += 1),
     Damage::Account(|account| account.last_sequence += 1),
+    Damage::Account(|account| account.withdrawable += 1),
     Damage::Account(|account| account.settings.0 = account.settings.0 % 3 + 1),
     Damage::Entry(|entry| entry.amount ^= 1),
     Damage::Entry(|entry| entry.held_delta += 1),
     Damage::Entry(|entry| entry.posted_after ^= 1),
     Damage::Entry(|entry| entry.held_after += 1),
     Damage::Entry(|entry| entry.sequence += 1_000),
-    Damage::Entry(|entry| entry.entry_type = 15),
+    Damage::Entry(|entry| entry.withdrawable_delta += 1),
+    Damage::Entry(|entry| entry.withdrawable_after += 1),
+    Damage::Legs(|legs| legs.amount = i64::MAX),
+    Damage::Legs(|legs| legs.found += 1),
+    Damage::Entry(|entry| entry.funded = Some(i64::MAX)),
+    Damage::Entry(|entry| entry.is_listed = Some(false)),
+    Damage::Entry(|entry| entry.entry_type = 18),
     Damage::Entry(|entry| entry.has_fingerprint ^= true),
     Damage::Entry(|entry| entry.reservation_facts = 5),
     Damage::Entry(|entry| entry.effective_time = later(entry.create_time)),
@@ -70,7 +78,8 @@ const DAMAGES: [Damage; 21] = [
     Damage::Reservation(|status| status.captured += 1),
     Damage::Reservation(|status| status.state = status.state % 4 + 1),
     Damage::Reservation(|status| status.expire_time = later(status.expire_time)),
-    Damage::Refund(|refund| refund.amount = i64::MAX),
+    Damage::Undoing(|undoing| undoing.amount = i64::MAX),
+    Damage::Undoing(|undoing| undoing.undone_sequence += 1_000),
     Damage::Reservation(|status| status.expiry_policy = 3 - status.expiry_policy),
     Damage::Claim(|claim| claim.sequence += 1_000),
     Damage::Step(|step| step.held_delta += 1),
@@ -82,8 +91,12 @@ impl Damage {
         match (self, row) {
             (Self::Account(damage), Row::Account(account)) => damage(account),
             (Self::Entry(damage), Row::Entry(entry)) => damage(entry),
+            (Self::Legs(damage), Row::Entry(entry)) => match &mut entry.legs {
+                Some(legs) => damage(legs),
+                None => return false,
+            },
             (Self::Reservation(damage), Row::Reservation(reservation)) => damage(&mut reservation.status),
-            (Self::Refund(damage), Row::Refund(refund)) => damage(refund),
+            (Self::Undoing(damage), Row::Undoing(undoing)) => damage(undoing),
             (Self::Claim(damage), Row::Claim(claim)) => damage(claim),
             (Self::Step(damage), Row::Step(step)) => damage(step),
             _ => return false,
@@ -140,14 +153,14 @@ proptest! {
 
     #[test]
     fn a_fact_that_is_missing_is_found(facts in journals(), which in any::<Index>()) {
-        // Nothing points to a key, a refund, or a further name of a payment: an audit cannot know that there was one.
+        // Nothing points to a key, a refund, a reversal, or a further name of a payment: an audit cannot know that there was one.
         let given: BTreeSet<&str> = facts.iter().flat_map(external_ids).collect();
         let needed = |fact: &&Fact| match &fact.row {
             Row::Account(account) => account.last_sequence > 0,
             Row::Claim(claim) => given.contains(claim.external_id.as_str()),
             Row::Entry(_) | Row::Reservation(_) => true,
             Row::Step(step) => step.amount != 0 || step.held_delta != 0,
-            Row::Refund(_) | Row::Replay(_) | Row::Answer(_) => false,
+            Row::Undoing(_) | Row::Replay(_) | Row::Answer(_) => false,
         };
         let needed: Vec<&Fact> = facts.iter().filter(needed).collect();
         prop_assume!(!needed.is_empty());

@@ -92,7 +92,12 @@ async fn journal(book: &TestBook) -> Vec<Value> {
                  coalesce(metadata, '{{}}') AS metadata, actor, reason, caller, refunded_sequence, reservation_id,
                  reservation_state, reservation_held AS reservation_held_micro_usd,
                  reservation_captured AS reservation_captured_micro_usd, uncollected_micro_usd, {}, {}, expiry_policy,
-                 account_state, debt_limit_micro_usd
+                 account_state, debt_limit_micro_usd, reversed_sequence,
+                 coalesce(withdrawable_delta_micro_usd, 0) AS withdrawable_delta_micro_usd,
+                 greatest(0, least(coalesce(withdrawable_after, 0), posted_after - held_after)) AS withdrawable_after_micro_usd,
+                 (SELECT string_agg(concat_ws(':', l->>'sequence', l->>'amount_micro_usd', l->>'account_id'), ' ' ORDER BY n)
+                  FROM jsonb_array_elements(legs) WITH ORDINALITY AS t(l, n)) AS legs,
+                 funded_micro_usd, source_account_id, source_sequence
              FROM ledger_entries
          ) e ORDER BY account_id, sequence",
         time("create_time"),
@@ -124,6 +129,17 @@ fn with_names(mut row: Value) -> Value {
         row["account_state"] = state.name().into();
     }
     row
+}
+
+/// An account, and the sequence that a column of one of its entries has.
+fn place(entry: &Value, column: &str) -> (String, i64) {
+    (entry["account_id"].as_str().unwrap().to_owned(), integer(&entry[column]))
+}
+
+/// What the legs of an entry moved.
+fn passed_on(entry: &Value) -> i128 {
+    let legs = entry["legs"].as_str().unwrap_or_default().split_whitespace();
+    legs.map(|leg| leg.split(':').nth(1).unwrap().parse::<i128>().unwrap()).sum()
 }
 
 fn is_integer(column: &str) -> bool {
@@ -317,20 +333,36 @@ async fn each_type_of_entry_is_booked_against_the_account_of_its_kind() {
         let journal = export(&["--format", "hledger"], &book.url).await;
         let booked = balances(&journal, &["--depth", "2", "not:Liabilities"]);
         let mut expected: BTreeMap<&str, i128> = BTreeMap::new();
-        for entry in self::journal(book).await {
-            let account = match entry["entry_type"].as_str().unwrap() {
+        let entries = self::journal(book).await;
+        let types: BTreeMap<_, _> =
+            entries.iter().map(|entry| (place(entry, "sequence"), &entry["entry_type"])).collect();
+        for entry in &entries {
+            // A refund is booked as what it refunds.
+            let entry_type = if entry["refunded_sequence"].is_null() {
+                &entry["entry_type"]
+            } else {
+                types[&place(entry, "refunded_sequence")]
+            };
+            let (amount, passed_on) = (i128::from(integer(&entry["amount_micro_usd"])), passed_on(entry));
+            *expected.entry("Equity:Legs").or_default() -= passed_on;
+            let account = match entry_type.as_str().unwrap() {
+                _ if !entry["source_sequence"].is_null() => "Equity:Legs",
                 "STRIPE_DEPOSIT" => "Assets:Stripe",
                 "DEPOSIT" => "Assets:Deposits",
                 "EARNING" => "Expenses:Earnings",
                 "REFERRAL_REWARD" => "Expenses:Referrals",
                 "INVITE_CREDIT" => "Expenses:Invites",
                 "ADMIN_CREDIT" => "Expenses:Goodwill",
-                "CHARGE" | "CAPTURE" | "REFUND" => "Income:Usage",
+                "CHARGE" | "CAPTURE" => "Income:Usage",
+                "WITHDRAWAL" => "Assets:Payouts",
+                "REVERSAL" => "Assets:Reversals",
                 "ACCOUNT_CHANGE" => "Income:Forfeits",
                 _ => continue,
             };
-            *expected.entry(account).or_default() += i128::from(integer(&entry["amount_micro_usd"]));
+            *expected.entry(account).or_default() += amount + passed_on;
         }
+        assert_eq!(expected.remove("Equity:Legs"), Some(0), "what is passed on arrives");
+        assert_eq!(booked.get("Equity:Legs").copied().unwrap_or_default(), 0);
         for (account, sum) in expected {
             assert_eq!(booked[account], sum, "{account}");
         }

@@ -4,8 +4,9 @@ use billing::{
     access::Credentials,
     accounting::{AccountId, Amount, Command, ExternalId, ExternalIds, IdempotencyKey, Invalid, Operation},
     grpc::proto::{
-        AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, ExtendReservationRequest,
-        RefundRequest, ReleaseRequest, ReserveRequest, SetAccountRequest, refund_request::Charge,
+        AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, ExtendReservationRequest, Leg,
+        RefundRequest, ReleaseRequest, ReserveRequest, ReverseRequest, SetAccountRequest, WithdrawRequest,
+        refund_request::Charge, reverse_request::Credit,
     },
 };
 use fastrand::Rng;
@@ -22,7 +23,7 @@ const GENERIC: &str = "admin_reward charge_refund debit default erasure_forfeit 
     reservation_extra_refund reservation_refund stripe_payout stripe undefined unknown withdrawal \
     credit charge refund admincredit reserve capture release extendreservation extend_reservation \
     stripe_deposit deposit earning referral_reward invite_credit admin_credit extend expire account_change \
-    setaccount set_account";
+    setaccount set_account reverse withdraw reversal";
 
 /// The documented rule of every identifier: visible ASCII characters, at least one.
 fn is_name(text: &str, most: usize) -> bool {
@@ -151,17 +152,17 @@ requests! {
     } with |request: CreditRequest| CreditRequest { external_ids: sorted(request.external_ids), ..request };
     ChargeRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, reference: note, metadata: notes,
-        shortfall_policy: number
+        shortfall_policy: number, legs: legs
     } with |request: ChargeRequest| {
         ChargeRequest { shortfall_policy: request.shortfall_policy.max(1), ..request }
     };
     RefundRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, reference: note, metadata: notes,
-        charge: charge
+        charge: charge, legs: number
     };
     AdminCreditRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, actor: note, reason: note,
-        reference: note, metadata: notes
+        withdrawable: yes_or_no, reference: note, metadata: notes
     };
     ReserveRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, ttl: ttl, reference: note,
@@ -172,7 +173,7 @@ requests! {
     };
     CaptureRequest {
         idempotency_key: name, account_id: name, reservation_id: name, amount_micro_usd: amount,
-        shortfall_policy: number, keep_open: yes_or_no, reference: note, metadata: notes
+        shortfall_policy: number, keep_open: yes_or_no, reference: note, metadata: notes, legs: legs
     } with |request: CaptureRequest| {
         CaptureRequest { shortfall_policy: request.shortfall_policy.max(1), ..request }
     };
@@ -189,6 +190,17 @@ requests! {
         idempotency_key: name, account_id: name, state: number, debt_limit_micro_usd: limit,
         forfeit_micro_usd: forfeit, actor: note, reason: note, reference: note, metadata: notes
     };
+    ReverseRequest {
+        idempotency_key: name, account_id: name, amount_micro_usd: amount, credit: credit, external_ids: names,
+        reason: note, shortfall_policy: number, reference: note, metadata: notes
+    } with |request: ReverseRequest| {
+        let shortfall_policy = request.shortfall_policy.max(1);
+        ReverseRequest { external_ids: sorted(request.external_ids), shortfall_policy, ..request }
+    };
+    WithdrawRequest {
+        idempotency_key: name, account_id: name, amount_micro_usd: amount, external_ids: names, reference: note,
+        metadata: notes
+    } with |request: WithdrawRequest| WithdrawRequest { external_ids: sorted(request.external_ids), ..request };
 }
 
 fn name(random: &mut Rng) -> String {
@@ -281,8 +293,28 @@ fn charge(random: &mut Rng) -> Option<Charge> {
         0 => None,
         1 => Some(Charge::ChargeSequence(random.i64(..))),
         2..5 => Some(Charge::ChargeSequence(random.i64(0..5))),
+        5 => Some(Charge::ChargeExternalId(name(random))),
         _ => Some(Charge::ChargeIdempotencyKey(name(random))),
     }
+}
+
+fn credit(random: &mut Rng) -> Option<Credit> {
+    charge(random).map(|charge| match charge {
+        Charge::ChargeSequence(sequence) => Credit::CreditSequence(sequence),
+        Charge::ChargeIdempotencyKey(key) => Credit::CreditIdempotencyKey(key),
+        Charge::ChargeExternalId(id) => Credit::CreditExternalId(id),
+    })
+}
+
+fn legs(random: &mut Rng) -> Vec<Leg> {
+    let count = if random.u8(0..4) == 0 { random.usize(0..10) } else { 0 };
+    (0..count)
+        .map(|_| Leg {
+            account_id: name(random),
+            amount_micro_usd: amount(random),
+            entry_type: number(random),
+        })
+        .collect()
 }
 
 fn ttl(random: &mut Rng) -> Option<Ttl> {
@@ -356,6 +388,14 @@ fn keeps_to_its_bounds(command: &Command) {
         Operation::Reserve(reserve) => Some(reserve.amount),
         Operation::Capture(capture) => Some(capture.amount),
         Operation::Extend(extend) => extend.additional(),
+        Operation::Reverse(reverse) => {
+            assert!(
+                reverse.reason.as_ref().is_none_or(|reason| is_text(reason.as_str(), 1_024)),
+                "{command:?}"
+            );
+            Some(reverse.amount)
+        }
+        Operation::Withdraw(withdraw) => Some(withdraw.amount),
         Operation::Release(_) | Operation::SetAccount(_) => None,
         Operation::Expire(_) => panic!("no caller can ask for {command:?}"),
     };

@@ -54,8 +54,14 @@ async fn it_loses_and_doubles_nothing_while_the_service_is_killed() {
         let done = tokio::task::spawn_blocking(|| printed(finish_within(PATIENCE, client))).await.unwrap();
         let jobs: i64 = JOBS.parse().unwrap();
         assert_eq!(done.lines().count().to_string(), JOBS);
-        assert_eq!(book.number("SELECT last_sequence FROM accounts").await, 2 * jobs, "each is there once");
-        assert_eq!(book.number("SELECT posted_micro_usd FROM accounts").await, 40 * jobs);
+        for (account, entries, posted) in [("go-example", 2, 40), ("go-provider", 1, 48)] {
+            let of_account = format!("FROM accounts WHERE account_id = '{account}'");
+            let written = book.number(&format!("SELECT last_sequence {of_account}")).await;
+            assert_eq!(written, entries * jobs, "each is there once: {account}");
+            assert_eq!(book.number(&format!("SELECT posted_micro_usd {of_account}")).await, posted * jobs);
+        }
+        let fees = "SELECT sum(posted_micro_usd) FROM accounts WHERE account_id LIKE 'platform-%'";
+        assert_eq!(book.number(fees).await, 12 * jobs);
     })
     .await;
     let _ = fs::remove_dir_all(out.join("src")); // its stubs; what was compiled is kept for the next run

@@ -1,6 +1,6 @@
-//! Random histories of calls: from small pools, so that keys, payments and charges collide often.
+//! Random histories of calls: from small pools, so that keys, payments and entries collide often.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use proptest::{
     collection::vec,
@@ -10,7 +10,7 @@ use proptest::{
 };
 
 use crate::model::{
-    self, Answer, Call, Change, Imported, LEASE_DEFAULT, Metadata, Model, Of, Settings, What,
+    self, Answer, Call, Change, Imported, LEASE_DEFAULT, Leg, Metadata, Model, Of, Settings, What,
 };
 
 /// The most that one `AdminCredit` may grant in every history: some of the small amounts are above it.
@@ -46,6 +46,10 @@ const PAUSES: [i64; 24] =
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 5, 9, 24, LEASE_DEFAULT, -1, -5];
 /// Mostly the default.
 const CHARGE_POLICIES: [&str; 5] = ["REJECT", "REJECT", "REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
+/// Mostly said.
+const LEGS_POLICIES: [Option<&str>; 5] =
+    [None, Some("KEEP"), Some("TAKE_BACK"), Some("TAKE_BACK"), Some("TAKE_BACK")];
+const LEG_KINDS: [&str; 3] = ["EARNING", "REFERRAL_REWARD", "FEE"];
 const EXPIRIES: [&str; 3] = ["RELEASE", "RELEASE", "CAPTURE"];
 /// A forfeit that is not to be made exact.
 const OTHER_FORFEIT: i64 = 13;
@@ -105,7 +109,7 @@ impl History {
     pub fn extends_in_debt(&self) -> bool {
         let mut model = Model::new(self.limits(), &self.imported, BEGINNING);
         self.calls.iter().zip(self.times()).any(|(call, time)| {
-            matches!(model.call(time, call), Answer::Applied { entry, since: None }
+            matches!(model.call(time, call), Answer::Applied { entry, since: None, .. }
                 if entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after)
         })
     }
@@ -144,9 +148,12 @@ impl History {
         }
         for call in &mut self.calls {
             call.account.push_str(suffix);
-            if let What::Credit { external_ids, .. } = &mut call.what {
-                for external_id in external_ids {
-                    external_id.push_str(suffix);
+            for external_id in external_ids_of(&mut call.what) {
+                external_id.push_str(suffix);
+            }
+            if let What::Charge { legs, .. } | What::Capture { legs, .. } = &mut call.what {
+                for leg in legs {
+                    leg.account.push_str(suffix);
                 }
             }
         }
@@ -207,8 +214,14 @@ enum Bend {
     AllButMetadata,
     /// All but one of the fields that only its method has.
     AllButDetail,
-    /// A refund of an earlier charge or capture.
-    Refund,
+    /// A refund of an earlier debit.
+    Refund {
+        legs: Option<&'static str>,
+    },
+    /// A reversal of an earlier credit.
+    Reverse {
+        policy: &'static str,
+    },
     /// A capture, release or extension of an earlier reservation.
     Use(What),
     /// The next step on the way of an account into debt while a reservation is open; once it is there, this extension.
@@ -228,12 +241,21 @@ fn with_calls(mut history: History, steps: &[Step]) -> History {
             (_, 0) => call.clone(),
             (_, count) => bent(call, bend, fitting[earlier.index(count)]),
         };
-        let call = with_exact_forfeit(&model, time, call);
+        let call = with_exact_forfeit(&model, time, with_payees(call));
         let answer = model.call(time, &call);
         asked.push((call, answer));
     }
     history.calls = asked.into_iter().map(|(call, _)| call).collect();
     history
+}
+
+/// A call pays each of its payees by one leg, and not its own account.
+fn with_payees(mut call: Call) -> Call {
+    let mut named = BTreeSet::from([call.account.clone()]);
+    if let What::Charge { legs, .. } | What::Capture { legs, .. } = &mut call.what {
+        legs.retain(|leg| named.insert(leg.account.clone()));
+    }
+    call
 }
 
 /// An account that is closed with some forfeit mostly loses exactly what is posted in it.
@@ -277,6 +299,7 @@ fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension:
             amount: (open.status.held + available + 1).min(AMOUNT_MAX),
             policy: if debt_max > 0 { "ALLOW_DEBT" } else { "COLLECT_AVAILABLE" },
             keep_open: others.is_empty(),
+            legs: Vec::new(),
         },
     };
     let free = KEYS.into_iter().find(|key| model.operation(account, key).is_none());
@@ -301,7 +324,16 @@ impl Bend {
     fn fits(&self, earlier: &What, answer: &Answer) -> bool {
         let is_applied = matches!(answer, Answer::Applied { .. });
         match self {
-            Self::Refund => is_applied && matches!(earlier, What::Charge { .. } | What::Capture { .. }),
+            Self::Refund { .. } => {
+                let is_debit = matches!(
+                    earlier,
+                    What::Charge { .. } | What::Capture { .. } | What::Reverse { .. } | What::Withdraw { .. }
+                );
+                is_applied && is_debit
+            }
+            Self::Reverse { .. } => {
+                is_applied && matches!(earlier, What::Credit { .. } | What::AdminCredit { .. })
+            }
             Self::Use(_) => is_applied && matches!(earlier, What::Reserve { .. }),
             Self::Nothing
             | Self::All
@@ -328,8 +360,13 @@ fn bent(call: &Call, bend: &Bend, earlier: &Call) -> Call {
         Bend::AllButReference => Call { reference: call.reference, ..earlier },
         Bend::AllButMetadata => Call { metadata: call.metadata, ..earlier },
         Bend::AllButDetail => Call { what: with_detail(call.what, earlier.what), ..earlier },
-        Bend::Refund => {
-            let what = What::Refund { amount, of: Of::Key(earlier.key) };
+        Bend::Refund { legs } => {
+            let what = What::Refund { amount, of: Of::Key(earlier.key), legs: *legs };
+            Call { account: earlier.account, what, ..call }
+        }
+        Bend::Reverse { policy } => {
+            let (of, external_ids) = (Of::Key(earlier.key), call.external_ids().to_vec());
+            let what = What::Reverse { amount, of, external_ids, reason: None, policy };
             Call { account: earlier.account, what, ..call }
         }
         Bend::Use(what) => {
@@ -349,6 +386,28 @@ fn with_reservation(id: &str, mut what: What) -> What {
     what
 }
 
+/// The names of payments in a call, its own and that of another.
+fn external_ids_of(what: &mut What) -> Vec<&mut String> {
+    match what {
+        What::Credit { external_ids, .. } | What::Withdraw { external_ids, .. } => {
+            external_ids.iter_mut().collect()
+        }
+        What::Refund { of: Of::ExternalId(id), .. } => vec![id],
+        What::Reverse { of: Of::ExternalId(id), external_ids, .. } => {
+            external_ids.iter_mut().chain([id]).collect()
+        }
+        What::Reverse { external_ids, .. } => external_ids.iter_mut().collect(),
+        What::Charge { .. }
+        | What::Refund { .. }
+        | What::AdminCredit { .. }
+        | What::Reserve { .. }
+        | What::Capture { .. }
+        | What::Release { .. }
+        | What::Extend { .. }
+        | What::SetAccount(_) => Vec::new(),
+    }
+}
+
 fn with_amount(other: i64, mut call: Call) -> Call {
     match &mut call.what {
         What::Credit { amount, .. }
@@ -356,7 +415,9 @@ fn with_amount(other: i64, mut call: Call) -> Call {
         | What::Refund { amount, .. }
         | What::AdminCredit { amount, .. }
         | What::Reserve { amount, .. }
-        | What::Capture { amount, .. } => *amount = other,
+        | What::Capture { amount, .. }
+        | What::Reverse { amount, .. }
+        | What::Withdraw { amount, .. } => *amount = other,
         What::Extend { additional, .. } => *additional = other,
         What::Release { .. } | What::SetAccount(_) => {}
     }
@@ -376,9 +437,33 @@ fn with_detail(other: What, mut what: What) -> What {
         {
             *kind = other;
         }
-        (What::Charge { policy, .. }, What::Charge { policy: other, .. }) => *policy = other,
+        (What::Refund { legs, .. }, What::Refund { legs: other, .. }) if *legs != other => *legs = other,
         (What::SetAccount(change), What::SetAccount(other)) => *change = other,
-        (What::Refund { of, .. }, What::Refund { of: other, .. }) => *of = other,
+        (What::Withdraw { external_ids, .. }, What::Withdraw { external_ids: other, .. }) => {
+            *external_ids = other;
+        }
+        (What::Reverse { external_ids, .. }, What::Reverse { external_ids: other, .. })
+            if *external_ids != other =>
+        {
+            *external_ids = other;
+        }
+        (What::Reverse { reason, .. }, What::Reverse { reason: other, .. }) if *reason != other => {
+            *reason = other;
+        }
+        (What::Reverse { policy, .. }, What::Reverse { policy: other, .. })
+        | (What::Charge { policy, .. }, What::Charge { policy: other, .. })
+        | (What::Capture { policy, .. }, What::Capture { policy: other, .. })
+            if *policy != other =>
+        {
+            *policy = other;
+        }
+        (What::Refund { of, .. }, What::Refund { of: other, .. })
+        | (What::Reverse { of, .. }, What::Reverse { of: other, .. }) => *of = other,
+        (What::AdminCredit { withdrawable, .. }, What::AdminCredit { withdrawable: other, .. })
+            if *withdrawable != other =>
+        {
+            *withdrawable = other;
+        }
         (What::AdminCredit { actor, .. }, What::AdminCredit { actor: other, .. }) if *actor != other => {
             *actor = other;
         }
@@ -387,8 +472,11 @@ fn with_detail(other: What, mut what: What) -> What {
             *expiry = other;
         }
         (What::Reserve { ttl, .. }, What::Reserve { ttl: other, .. }) => *ttl = other,
-        (What::Capture { policy, .. }, What::Capture { policy: other, .. }) if *policy != other => {
-            *policy = other;
+        (What::Charge { legs, .. }, What::Charge { legs: other, .. })
+        | (What::Capture { legs, .. }, What::Capture { legs: other, .. })
+            if *legs != other =>
+        {
+            *legs = other;
         }
         (What::Capture { keep_open, .. }, What::Capture { keep_open: other, .. }) if *keep_open != other => {
             *keep_open = other;
@@ -431,7 +519,8 @@ fn bend() -> impl Strategy<Value = Bend> {
         1 => Just(Bend::AllButReference),
         1 => Just(Bend::AllButMetadata),
         2 => Just(Bend::AllButDetail),
-        4 => Just(Bend::Refund),
+        8 => select(&LEGS_POLICIES[..]).prop_map(|legs| Bend::Refund { legs }),
+        6 => select(&POLICIES[..]).prop_map(|policy| Bend::Reverse { policy }),
         16 => reservation_use().prop_map(Bend::Use),
         36 => extension().prop_map(Bend::Debt),
     ]
@@ -447,10 +536,16 @@ fn call() -> impl Strategy<Value = Call> {
 fn what() -> impl Strategy<Value = What> {
     prop_oneof![
         6 => (select(&CREDITS[..]), select(&KINDS[..]), external_ids()).prop_map(credit),
-        3 => (amount(), select(&CHARGE_POLICIES[..])).prop_map(|(amount, policy)| What::Charge { amount, policy }),
-        1 => (amount(), charge_name()).prop_map(|(amount, of)| What::Refund { amount, of }),
-        1 => (amount(), text(&ACTORS), text(&REASONS))
-            .prop_map(|(amount, actor, reason)| What::AdminCredit { amount, actor, reason }),
+        3 => (amount(), select(&CHARGE_POLICIES[..]), legs())
+            .prop_map(|(amount, policy, legs)| What::Charge { amount, policy, legs }),
+        1 => (amount(), entry_name(), select(&LEGS_POLICIES[..]))
+            .prop_map(|(amount, of, legs)| What::Refund { amount, of, legs }),
+        1 => (amount(), text(&ACTORS), text(&REASONS), any::<bool>()).prop_map(
+            |(amount, actor, reason, withdrawable)| What::AdminCredit { amount, actor, reason, withdrawable }
+        ),
+        1 => reversal(),
+        3 => (amount(), external_ids())
+            .prop_map(|(amount, external_ids)| What::Withdraw { amount, external_ids }),
         6 => (amount(), select(&TTLS[..]), select(&EXPIRIES[..]))
             .prop_map(|(amount, ttl, expiry)| What::Reserve { amount, ttl, expiry }),
         1 => change().prop_map(What::SetAccount),
@@ -459,10 +554,10 @@ fn what() -> impl Strategy<Value = What> {
 }
 
 fn reservation_use() -> impl Strategy<Value = What> {
-    let capture = (text(&KEYS), select(&CAPTURES[..]), select(&POLICIES[..]), any::<bool>());
+    let capture = (text(&KEYS), select(&CAPTURES[..]), select(&POLICIES[..]), any::<bool>(), legs());
     prop_oneof![
-        4 => capture.prop_map(|(reservation_id, amount, policy, keep_open)| {
-            What::Capture { reservation_id, amount, policy, keep_open }
+        4 => capture.prop_map(|(reservation_id, amount, policy, keep_open, legs)| {
+            What::Capture { reservation_id, amount, policy, keep_open, legs }
         }),
         1 => text(&KEYS).prop_map(|reservation_id| What::Release { reservation_id }),
         2 => extension(),
@@ -476,6 +571,26 @@ fn extension() -> impl Strategy<Value = What> {
         let ttl = ttl.or((additional == 0 && expiry.is_none()).then_some(1)); // it has to change something
         What::Extend { reservation_id, additional, ttl, expiry }
     })
+}
+
+/// Mostly none; else one or two, whose last may get the rest.
+fn legs() -> impl Strategy<Value = Vec<Leg>> {
+    let leg = (text(&ACCOUNTS), amount(), select(&LEG_KINDS[..]));
+    let leg = leg.prop_map(|(account, amount, kind)| Leg { account, amount, kind });
+    prop_oneof![2 => Just(Vec::new()), 3 => vec(leg, 1..=2)]
+}
+
+fn reversal() -> impl Strategy<Value = What> {
+    let reason = option::of(text(&REASONS));
+    (amount(), entry_name(), external_ids(), reason, select(&POLICIES[..])).prop_map(
+        |(amount, of, external_ids, reason, policy)| What::Reverse {
+            amount,
+            of,
+            external_ids,
+            reason,
+            policy,
+        },
+    )
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -505,8 +620,12 @@ fn external_ids() -> impl Strategy<Value = Vec<String>> {
     ids.prop_map(|ids| ids.into_iter().map(str::to_owned).collect())
 }
 
-fn charge_name() -> impl Strategy<Value = Of> {
-    prop_oneof![(1..=9_i64).prop_map(Of::Sequence), text(&KEYS).prop_map(Of::Key)]
+fn entry_name() -> impl Strategy<Value = Of> {
+    prop_oneof![
+        (1..=9_i64).prop_map(Of::Sequence),
+        text(&KEYS).prop_map(Of::Key),
+        text(&EXTERNAL_IDS).prop_map(Of::ExternalId),
+    ]
 }
 
 fn amount() -> impl Strategy<Value = i64> {

@@ -192,6 +192,7 @@ fn told_at(outcomes: &[Outcome]) -> i64 {
         Outcome::Refused(refusal) | Outcome::Declined(refusal) => refusal.create_time.unix_micros(),
         Outcome::Applied { since: Some(since), .. } => since.read_time.unix_micros(),
         Outcome::Applied { since: None, .. }
+        | Outcome::Forbidden(_)
         | Outcome::Invalid(_)
         | Outcome::KeyReused(_)
         | Outcome::NotFound(_) => i64::MIN,
@@ -363,7 +364,7 @@ impl<'a> Reading<'a> {
             }
             let expected = self.model.operation(&self.account, text).map(|answer| {
                 let mut answer = answer.clone();
-                if let Answer::Applied { entry, since } = &mut answer {
+                if let Answer::Applied { entry, since, .. } = &mut answer {
                     *since = Some(self.model.since(entry, self.now));
                 }
                 answer
@@ -445,6 +446,7 @@ fn account(view: &AccountView) -> model::Account {
     model::Account {
         posted: balance.posted().get().into(),
         held: balance.held().get().into(),
+        withdrawable: balance.withdrawable().get().into(),
         last_sequence: *last_sequence,
         create_time: create_time.unix_micros(),
         update_time: update_time.unix_micros(),
@@ -453,7 +455,7 @@ fn account(view: &AccountView) -> model::Account {
 }
 
 fn balance(balance: Balance) -> model::Balance {
-    (balance.posted().get().into(), balance.held().get().into())
+    (balance.posted().get().into(), balance.held().get().into(), balance.withdrawable().get().into())
 }
 
 fn total(total: &Total) -> (&'static str, (i64, i128)) {
@@ -600,6 +602,7 @@ async fn check_storm(ledger: &Ledger, history: &History, answered: &[(Call, Outc
         let of_account = |outcome: &&Outcome| answered_account(outcome) == Some(&account_id);
         let outcomes: Vec<&Outcome> = all.iter().filter(of_account).collect();
         check_each_entry_was_written_by_one_call(&entries, &outcomes);
+        check_each_leg_was_written_by_one_call(&entries, &all);
         check_takers_saw_a_balance_that_was(&entries, &outcomes);
     }
 }
@@ -608,7 +611,7 @@ fn answered_account(outcome: &Outcome) -> Option<&AccountId> {
     match outcome {
         Outcome::Applied { entry, .. } => Some(&entry.account_id),
         Outcome::Refused(refusal) | Outcome::Declined(refusal) => Some(&refusal.account_id),
-        Outcome::Invalid(_) | Outcome::KeyReused(_) | Outcome::NotFound(_) => None,
+        Outcome::Forbidden(_) | Outcome::Invalid(_) | Outcome::KeyReused(_) | Outcome::NotFound(_) => None,
     }
 }
 
@@ -618,7 +621,11 @@ fn check_copy(call: &Call, outcome: &Outcome, standing: &Outcome) {
     match outcome {
         Outcome::NotFound(_) => return assert!(call.what.names_another(), "{call:?}"),
         Outcome::Declined(_) => return assert!(matches!(call.what, What::AdminCredit { .. }), "{call:?}"),
-        Outcome::Applied { .. } | Outcome::Refused(_) | Outcome::Invalid(_) | Outcome::KeyReused(_) => {}
+        Outcome::Applied { .. }
+        | Outcome::Refused(_)
+        | Outcome::Forbidden(_)
+        | Outcome::Invalid(_)
+        | Outcome::KeyReused(_) => {}
     }
     assert_eq!(answer(outcome).lasting(), answer(standing).lasting(), "{call:?}");
     if let Outcome::Applied { entry: applied, .. } = outcome {
@@ -642,6 +649,8 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
         What::Capture { amount, .. } => ("CAPTURE", uncollected - amount),
         What::Release { .. } => ("RELEASE", 0),
         What::Extend { .. } => ("EXTEND", 0),
+        What::Reverse { amount, .. } => ("REVERSAL", uncollected - amount),
+        What::Withdraw { amount, .. } => ("WITHDRAWAL", -amount),
     };
     assert_eq!((&applied.account, applied.entry_type, applied.amount), (&call.account, entry_type, amount));
     match &call.what {
@@ -657,6 +666,8 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
         | What::Refund { .. }
         | What::AdminCredit { .. }
         | What::Capture { .. }
+        | What::Reverse { .. }
+        | What::Withdraw { .. }
         | What::Release { .. } => {}
     }
     if applied.key.as_ref() == Some(&call.key) {
@@ -666,14 +677,26 @@ fn check_entry_is_what_was_asked(call: &Call, applied: &model::Entry) {
 
 /// Of all the answers that an entry gave, one was the first.
 fn check_each_entry_was_written_by_one_call(entries: &[Entry], outcomes: &[&Outcome]) {
-    let by_a_call = |entry: &&Entry| entry.idempotency_key.is_some() && !is_lapse(entry);
+    let by_a_call =
+        |entry: &&Entry| entry.idempotency_key.is_some() && entry.source.is_none() && !is_lapse(entry);
     for entry in entries.iter().filter(by_a_call) {
-        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, since: None } if **applied == *entry);
+        let wrote_it = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { entry: applied, since: None, .. } if **applied == *entry);
         assert_eq!(outcomes.iter().filter(wrote_it).count(), 1, "{entry:?}");
     }
     let wrote = |outcome: &&&Outcome| matches!(outcome, Outcome::Applied { since: None, .. });
     let written = entries.iter().filter(by_a_call).count();
     assert_eq!(outcomes.iter().filter(wrote).count(), written, "an answer has an entry of its own");
+}
+
+/// Of all the answers that had an entry as their leg, one was the first.
+fn check_each_leg_was_written_by_one_call(entries: &[Entry], outcomes: &[Outcome]) {
+    for entry in entries.iter().filter(|entry| entry.source.is_some()) {
+        let paid_it = |outcome: &&Outcome| {
+            let Outcome::Applied { since: None, leg_entries, .. } = outcome else { return false };
+            leg_entries.iter().any(|leg| **leg == *entry)
+        };
+        assert_eq!(outcomes.iter().filter(paid_it).count(), 1, "{entry:?}");
+    }
 }
 
 /// Whatever takes or holds money was judged by a balance which the account had: no more was taken than there was, and what

@@ -10,14 +10,14 @@ use std::{
 
 use billing::{
     accounting::{
-        Account, AccountId, AccountSettings, Answer, Balance, Book, Changes, ChargeName, Command, Entry,
+        Account, AccountId, AccountSettings, Answer, Balance, Book, Changes, Command, Entry, EntryName,
         ExternalId, ExternalIds, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Original, Outcome,
-        Payment, RESERVED_KEY_PREFIX, Recorded, Refusal, Reservation, ReservationState, ReservationStatus,
-        Timestamp, decide,
+        PaidLeg, Payment, Recorded, Refusal, Reservation, ReservationState, ReservationStatus, Source,
+        Timestamp, Undone, decide,
     },
     audit::{
-        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, RefundFact, ReplayFact,
-        ReservationFact, Row, Status, StepFact,
+        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, LegsFact, ReplayFact,
+        ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
     },
 };
 
@@ -77,8 +77,8 @@ impl MemoryJournal {
 
     /// Answers commands as one batch, and keeps what changed.
     pub fn post_batch(&mut self, commands: &[Command], now: Timestamp) -> Vec<Outcome> {
-        for command in commands {
-            self.open_account(command.account_id());
+        for account_id in commands.iter().flat_map(Command::account_ids) {
+            self.open_account(account_id);
         }
         let mut answers = vec![None; commands.len()];
         while answers.iter().any(Option::is_none) {
@@ -94,8 +94,8 @@ impl MemoryJournal {
 
     /// In one transaction, which writes down only so many leases of an account that have run out.
     fn post_some(&mut self, commands: &[Command], now: Timestamp) -> Vec<Option<Outcome>> {
-        for command in commands {
-            self.open_account(command.account_id());
+        for account_id in commands.iter().flat_map(Command::account_ids) {
+            self.open_account(account_id);
         }
         let mut book = self.load_book(commands, now);
         let answers = decide(&mut book, commands, now, &limits(self.debt_max));
@@ -141,7 +141,7 @@ impl MemoryJournal {
     pub fn facts(&self) -> Vec<Fact> {
         let mut facts: Vec<Fact> = self.accounts.keys().map(|id| self.account_fact(id)).collect();
         for entry in self.entries.values() {
-            facts.extend(entry_facts(entry));
+            facts.extend(self.entry_facts(entry));
         }
         for ((account_id, key), answer) in &self.answers {
             facts.extend(answer_facts(account_id, key, answer));
@@ -166,8 +166,118 @@ impl MemoryJournal {
             update_time: row.update_time,
             next_expire_time: row.next_expire_time,
             settings: settings(row.settings),
+            withdrawable: row.balance.withdrawable_posted().get(),
         };
         fact(account_id, Row::Account(account))
+    }
+
+    /// An entry, and once more for each entry that it undoes, or where it is about a reservation.
+    fn entry_facts(&self, entry: &Entry) -> Vec<Fact> {
+        let after = entry.reservation.as_ref();
+        let status = after.map(|after| status(&after.status));
+        let (sequence, amount, held_delta) = (entry.sequence, entry.amount.get(), entry.held_delta.get());
+        let (entry_type, create_time) = (entry.entry_type.number(), entry.create_time);
+        let itself = EntryFact {
+            sequence,
+            entry_type,
+            amount,
+            held_delta,
+            posted_after: entry.balance_after.posted().get(),
+            held_after: entry.balance_after.held().get(),
+            create_time,
+            effective_time: entry.effective_time,
+            uncollected: entry.uncollected.get(),
+            refunded_sequence: entry.refunded_sequence,
+            reversed_sequence: entry.reversed_sequence,
+            withdrawable_delta: entry.withdrawable_delta.get(),
+            withdrawable_after: entry.balance_after.withdrawable_posted().get(),
+            undone: self.undone_fact(entry),
+            legs: self.legs_fact(entry),
+            funded: (!entry.legs.is_empty() && entry.refunded_sequence.is_none()).then(|| entry.funded.get()),
+            is_listed: entry.source.as_ref().map(|source| self.is_listed(entry, source)),
+            external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
+            settings: entry.settings.map(settings),
+            has_key: entry.idempotency_key.is_some(),
+            has_fingerprint: entry.idempotency_key.is_some(),
+            has_actor: entry.actor.is_some(),
+            has_reason: entry.reason.is_some(),
+            reservation_facts: if after.is_some() { 6 } else { 0 },
+            has_reservation_id: after.is_some(),
+            reservation_state: status.map(|status| status.state),
+            has_close_time: status.is_some_and(|status| status.close_time.is_some()),
+        };
+        let refund = entry.refunded_sequence.map(|undone_sequence| {
+            let reversed_sequence = entry.reversed_sequence;
+            Row::Undoing(UndoingFact {
+                undone_sequence,
+                sequence,
+                amount,
+                is_of_credit: false,
+                reversed_sequence,
+            })
+        });
+        let reversal = entry.reversed_sequence.map(|undone_sequence| {
+            let (amount, reversed_sequence) = (-amount, None);
+            Row::Undoing(UndoingFact {
+                undone_sequence,
+                sequence,
+                amount,
+                is_of_credit: true,
+                reversed_sequence,
+            })
+        });
+        let step = after.map(|after| {
+            Row::Step(StepFact {
+                reservation_id: after.reservation_id.to_string(),
+                sequence,
+                entry_type,
+                amount,
+                held_delta,
+                create_time,
+                effective_time: entry.effective_time,
+                is_lapse: entry.idempotency_key.as_ref().is_some_and(IdempotencyKey::is_of_expiry),
+                is_named_so: entry.idempotency_key.as_ref().map(|key| *key == after.reservation_id),
+                status,
+            })
+        });
+        let rows = [Some(Row::Entry(Box::new(itself))), refund, reversal, step].into_iter().flatten();
+        rows.map(|row| fact(&entry.account_id, row)).collect()
+    }
+
+    fn legs_fact(&self, entry: &Entry) -> Option<LegsFact> {
+        if entry.legs.is_empty() {
+            return None;
+        }
+        let paid = entry.legs.iter().filter(|leg| leg.sequence > 0);
+        let source = Source { account_id: entry.account_id.clone(), sequence: entry.sequence };
+        let is_found = |leg: &&PaidLeg| {
+            let entry = self.entries.get(&(leg.account_id.clone(), leg.sequence));
+            entry.is_some_and(|entry| entry.amount == leg.amount && entry.source.as_ref() == Some(&source))
+        };
+        Some(LegsFact {
+            paid: i64::try_from(paid.clone().count()).unwrap(),
+            found: i64::try_from(paid.filter(is_found).count()).unwrap(),
+            amount: entry.legs.iter().map(|leg| leg.amount.get()).sum(),
+        })
+    }
+
+    fn is_listed(&self, entry: &Entry, source: &Source) -> bool {
+        let is_it = |leg: &PaidLeg| (&leg.account_id, leg.sequence) == (&entry.account_id, entry.sequence);
+        self.entries
+            .get(&(source.account_id.clone(), source.sequence))
+            .is_some_and(|payer| payer.legs.iter().any(is_it))
+    }
+
+    /// What an entry undoes, as it was before.
+    fn undone_fact(&self, entry: &Entry) -> Option<UndoneFact> {
+        let sequence = entry.refunded_sequence.or(entry.reversed_sequence)?;
+        let own = &self.entries[&(entry.account_id.clone(), sequence)];
+        let undone = self.undone(&entry.account_id, sequence, entry.sequence);
+        Some(UndoneFact {
+            withdrawable_delta: own.withdrawable_delta.get(),
+            undone: undone.amount.get(),
+            undone_withdrawable: undone.withdrawable.get(),
+        })
     }
 
     fn open_account(&mut self, account_id: &AccountId) {
@@ -183,7 +293,8 @@ impl MemoryJournal {
 
     fn load_book(&self, commands: &[Command], now: Timestamp) -> Book {
         let mut book = Book::default();
-        let account_ids: BTreeSet<&AccountId> = commands.iter().map(Command::account_id).collect();
+        let mut account_ids: BTreeSet<&AccountId> = commands.iter().flat_map(Command::account_ids).collect();
+        account_ids.extend(commands.iter().flat_map(|command| self.taken_back_from(command)));
         for account_id in &account_ids {
             book.put_account((*account_id).clone(), self.accounts[*account_id].account());
         }
@@ -202,16 +313,15 @@ impl MemoryJournal {
                 book.put_answer(&key.0, key.1, recorded);
             }
         }
-        for (account_id, sequence) in self.named_entries(commands, &book) {
-            if let Some(entry) = self.entries.get(&(account_id.clone(), sequence)) {
-                let refunded = self.refunded(&account_id, sequence);
-                book.put_original(Original { entry: Arc::clone(entry), refunded });
-            }
-        }
         for external_id in named_payments(commands) {
             if let Some((account_id, sequence)) = self.payments.get(external_id).cloned() {
-                let entry = book.original(&account_id, sequence).map(|charge| Arc::clone(&charge.entry));
-                book.put_payment(external_id.clone(), Payment { account_id, sequence, entry });
+                book.put_payment(external_id.clone(), Payment { account_id, sequence });
+            }
+        }
+        for (account_id, sequence) in self.named_entries(commands, &book) {
+            if let Some(entry) = self.entries.get(&(account_id.clone(), sequence)) {
+                let undone = self.undone(&account_id, sequence, i64::MAX);
+                book.put_original(Original { entry: Arc::clone(entry), undone });
             }
         }
         for command in commands.iter().filter(|command| command.references().closes_account) {
@@ -219,6 +329,27 @@ impl MemoryJournal {
             book.put_open_reservations(command.account_id(), open.try_into().expect("few are open"));
         }
         book
+    }
+
+    /// The payees of the debit whose refund takes back from them.
+    fn taken_back_from(&self, command: &Command) -> impl Iterator<Item = &AccountId> {
+        let debit = command.references().entry.filter(|_| command.references().takes_back);
+        let account_id = command.account_id();
+        let place = debit.and_then(|name| match name {
+            EntryName::Sequence(sequence) => Some((account_id.clone(), *sequence)),
+            EntryName::Key(key) => match self.answers.get(&(account_id.clone(), key.clone()))? {
+                AnswerRow::Entry(_, sequence) | AnswerRow::Replay(_, sequence) => {
+                    Some((account_id.clone(), *sequence))
+                }
+                AnswerRow::Refusal(..) => None,
+            },
+            EntryName::ExternalId(id) => {
+                self.payments.get(id).filter(|(owner, _)| owner == account_id).cloned()
+            }
+        });
+        let entry = place.and_then(|place| self.entries.get(&place));
+        let legs = entry.into_iter().flat_map(|entry| &entry.legs);
+        legs.filter(|leg| leg.sequence > 0).map(|leg| &leg.account_id)
     }
 
     /// Loads the reservations whose leases have run out, if the account says that there may be some.
@@ -250,7 +381,8 @@ impl MemoryJournal {
         }
     }
 
-    /// The entries that replays, payments and refunds point to, of the accounts in the book.
+    /// The entries that replays, payments, refunds and reversals point to, of the accounts in the book, and the credits that
+    /// these took back.
     fn named_entries(&self, commands: &[Command], book: &Book) -> BTreeSet<(AccountId, i64)> {
         let mut named = BTreeSet::new();
         for (account_id, key) in named_keys(commands) {
@@ -261,19 +393,38 @@ impl MemoryJournal {
             }
         }
         for command in commands {
-            if let Some(ChargeName::Sequence(sequence)) = command.references().charge {
+            if let Some(EntryName::Sequence(sequence)) = command.references().entry {
                 named.insert((command.account_id().clone(), *sequence));
             }
         }
         named.extend(named_payments(commands).filter_map(|id| self.payments.get(id).cloned()));
+        let credits = named.iter().filter_map(|name| {
+            let credit = self.entries.get(name)?.reversed_sequence?;
+            Some((name.0.clone(), credit))
+        });
+        named.extend(credits.collect::<Vec<_>>());
+        let legs = named.iter().filter_map(|name| self.entries.get(name)).flat_map(|entry| &entry.legs);
+        named.extend(legs.map(|leg| (leg.account_id.clone(), leg.sequence)).collect::<Vec<_>>());
         named.retain(|(account_id, _)| book.account(account_id).is_some());
         named
     }
 
-    fn refunded(&self, account_id: &AccountId, sequence: i64) -> MicroUsd {
-        let refunds = self.entries(account_id).into_iter();
-        let refunds = refunds.filter(|entry| entry.refunded_sequence == Some(sequence));
-        MicroUsd::new(refunds.map(|refund| refund.amount.get()).sum())
+    /// What the entries before a sequence have undone of an entry.
+    fn undone(&self, account_id: &AccountId, sequence: i64, before: i64) -> Undone {
+        let mut undone = Undone::default();
+        for entry in self.entries(account_id).into_iter().filter(|entry| entry.sequence < before) {
+            let sign = if entry.refunded_sequence == Some(sequence) {
+                1
+            } else if entry.reversed_sequence == Some(sequence) {
+                -1
+            } else {
+                continue;
+            };
+            let sum = |sum: MicroUsd, delta: MicroUsd| MicroUsd::new(sum.get() + sign * delta.get());
+            undone.amount = sum(undone.amount, entry.amount);
+            undone.withdrawable = sum(undone.withdrawable, entry.withdrawable_delta);
+        }
+        undone
     }
 
     fn keep(&mut self, changes: Changes) {
@@ -301,9 +452,6 @@ impl MemoryJournal {
         for (external_id, payment) in changes.payments {
             let earlier = self.payments.insert(external_id.clone(), (payment.account_id, payment.sequence));
             assert_eq!(earlier, None, "the payment {external_id} is known");
-        }
-        for (account_id, settings) in changes.settings {
-            assert_eq!(self.accounts[&account_id].settings, settings, "the account has its new settings");
         }
     }
 
@@ -346,58 +494,6 @@ fn fact(account_id: &AccountId, row: Row) -> Fact {
     Fact { account_id: account_id.to_string(), row }
 }
 
-/// An entry, and once more where it is a refund or about a reservation.
-fn entry_facts(entry: &Entry) -> Vec<Fact> {
-    let after = entry.reservation.as_ref();
-    let status = after.map(|after| status(&after.status));
-    let (sequence, amount, held_delta) = (entry.sequence, entry.amount.get(), entry.held_delta.get());
-    let (entry_type, create_time) = (entry.entry_type.number(), entry.create_time);
-    let itself = EntryFact {
-        sequence,
-        entry_type,
-        amount,
-        held_delta,
-        posted_after: entry.balance_after.posted().get(),
-        held_after: entry.balance_after.held().get(),
-        create_time,
-        effective_time: entry.effective_time,
-        uncollected: entry.uncollected.get(),
-        refunded_sequence: entry.refunded_sequence,
-        external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
-        settings: entry.settings.map(settings),
-        has_key: entry.idempotency_key.is_some(),
-        has_fingerprint: entry.idempotency_key.is_some(),
-        has_actor: entry.actor.is_some(),
-        has_reason: entry.reason.is_some(),
-        reservation_facts: if after.is_some() { 6 } else { 0 },
-        has_reservation_id: after.is_some(),
-        reservation_state: status.map(|status| status.state),
-        has_close_time: status.is_some_and(|status| status.close_time.is_some()),
-    };
-    let refund = entry
-        .refunded_sequence
-        .map(|refunded_sequence| Row::Refund(RefundFact { refunded_sequence, sequence, amount }));
-    let step = after.map(|after| {
-        Row::Step(StepFact {
-            reservation_id: after.reservation_id.to_string(),
-            sequence,
-            entry_type,
-            amount,
-            held_delta,
-            create_time,
-            effective_time: entry.effective_time,
-            is_lapse: entry
-                .idempotency_key
-                .as_ref()
-                .is_some_and(|key| key.as_str().starts_with(RESERVED_KEY_PREFIX)),
-            is_named_so: entry.idempotency_key.as_ref().map(|key| *key == after.reservation_id),
-            status,
-        })
-    });
-    let rows = [Some(Row::Entry(Box::new(itself))), refund, step].into_iter().flatten();
-    rows.map(|row| fact(&entry.account_id, row)).collect()
-}
-
 fn answer_facts(account_id: &AccountId, key: &IdempotencyKey, answer: &AnswerRow) -> Vec<Fact> {
     let idempotency_key = key.to_string();
     let (table, replay) = match answer {
@@ -432,8 +528,14 @@ fn settings(settings: AccountSettings) -> (i16, Option<i64>) {
     (settings.state.number(), settings.debt_limit.map(MicroUsd::get))
 }
 
+/// The payments that commands name: their own, and those whose entries they undo.
 fn named_payments(commands: &[Command]) -> impl Iterator<Item = &ExternalId> {
-    commands.iter().filter_map(|command| command.references().external_ids).flat_map(ExternalIds::iter)
+    let own = commands.iter().filter_map(|command| command.references().external_ids);
+    let undone = commands.iter().filter_map(|command| match command.references().entry {
+        Some(EntryName::ExternalId(external_id)) => Some(external_id),
+        Some(EntryName::Key(_) | EntryName::Sequence(_)) | None => None,
+    });
+    own.flat_map(ExternalIds::iter).chain(undone)
 }
 
 /// The limits in histories.
@@ -442,14 +544,14 @@ pub fn limits(debt_max: i64) -> Limits {
     Limits { admin_credit_max, debt_max: MicroUsd::new(debt_max), ..book::limits() }
 }
 
-/// The keys that commands are called under or refund.
+/// The keys that commands are called under, and those whose entries they undo.
 fn named_keys(commands: &[Command]) -> BTreeSet<Key> {
     let named = |command: &Command| {
-        let refunded = match command.references().charge {
-            Some(ChargeName::Key(key)) => Some(key.clone()),
-            Some(ChargeName::Sequence(_)) | None => None,
+        let undone = match command.references().entry {
+            Some(EntryName::Key(key)) => Some(key.clone()),
+            Some(EntryName::Sequence(_) | EntryName::ExternalId(_)) | None => None,
         };
-        let keys = [Some(command.key().clone()), refunded];
+        let keys = [Some(command.key().clone()), undone];
         keys.into_iter().flatten().map(|key| (command.account_id().clone(), key)).collect::<Vec<_>>()
     };
     commands.iter().flat_map(named).collect()
@@ -463,7 +565,11 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         entry_type: translation::entry_type(row.entry_type),
         amount,
         held_delta: MicroUsd::ZERO,
-        balance_after: account.balance.after(amount, MicroUsd::ZERO).expect("an imported balance fits"),
+        withdrawable_delta: MicroUsd::ZERO,
+        balance_after: account
+            .balance
+            .after(amount, MicroUsd::ZERO, MicroUsd::ZERO)
+            .expect("an imported balance fits"),
         idempotency_key: None,
         external_ids: ExternalIds::default(),
         note: Note::default(),
@@ -472,6 +578,10 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         reservation: None,
         uncollected: MicroUsd::ZERO,
         refunded_sequence: None,
+        reversed_sequence: None,
+        legs: Vec::new(),
+        funded: MicroUsd::ZERO,
+        source: None,
         settings: None,
         create_time: Timestamp::from_unix_micros(BEGINNING),
         effective_time: Timestamp::from_unix_micros(BEGINNING),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use billing::grpc::proto::{ExpiryPolicy, ReserveRequest};
+use billing::grpc::proto::{ChargeRequest, EntryType, ExpiryPolicy, Leg, ReserveRequest};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::{
@@ -60,6 +60,9 @@ async fn call_everything(service: &Process) {
         client.credit(deposit("ann", "order-1", 1_000)).await.answered();
     }
     client.charge(charge("ann", "job-1", 300)).await.answered();
+    let leg = Leg { account_id: "eve".into(), amount_micro_usd: 40, entry_type: EntryType::Fee.into() };
+    let passing_on = ChargeRequest { legs: vec![leg], ..charge("ann", "job-3", 50) };
+    client.charge(passing_on).await.answered();
     assert!(client.charge(charge("ann", "job-2", 1_000)).await.is_err());
     assert!(client.charge(charge("ann", "job-1", 301)).await.is_err());
     assert!(client.refund(refund("ann", "refund-1", 1, "missing")).await.is_err());
@@ -82,7 +85,7 @@ async fn every_call_and_operation_is_counted_under_its_name() {
             format!(r#"grpc_server_handled_total{{{ledger},grpc_method="Credit",grpc_code="InvalidArgument"}} 1"#),
             format!(r#"grpc_server_handled_total{{{ledger},grpc_method="Charge",grpc_code="FailedPrecondition"}} 1"#),
             format!(r#"grpc_server_handled_total{{{ledger},grpc_method="AdminCredit",grpc_code="Internal"}} 0"#),
-            format!(r#"grpc_server_handling_seconds_count{{{ledger},grpc_method="Charge"}} 3"#),
+            format!(r#"grpc_server_handling_seconds_count{{{ledger},grpc_method="Charge"}} 4"#),
             r#"billing_operations_total{operation="Credit",result="applied",reason=""} 1"#.to_owned(),
             r#"billing_operations_total{operation="Credit",result="replayed",reason=""} 2"#.to_owned(),
             r#"billing_operations_total{operation="Charge",result="refused",reason="INSUFFICIENT_FUNDS"} 1"#.to_owned(),
@@ -90,7 +93,8 @@ async fn every_call_and_operation_is_counted_under_its_name() {
             r#"billing_operations_total{operation="Refund",result="not_found",reason=""} 1"#.to_owned(),
             r#"billing_operations_total{operation="Release",result="key_reused",reason=""} 0"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="DEPOSIT"} 1000"#.to_owned(),
-            r#"billing_moved_micro_usd_total{entry_type="CHARGE"} 300"#.to_owned(),
+            r#"billing_moved_micro_usd_total{entry_type="CHARGE"} 350"#.to_owned(),
+            r#"billing_moved_micro_usd_total{entry_type="FEE"} 40"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="CAPTURE"} 100"#.to_owned(), // by nobody's call
             "billing_queue_length 0".to_owned(),
             "billing_ready 1".to_owned(),
@@ -101,7 +105,7 @@ async fn every_call_and_operation_is_counted_under_its_name() {
         ] {
             assert!(metrics.lines().any(|line| line == expected), "no {expected} in\n{metrics}");
         }
-        for count in ["billing_queue_wait_seconds_count 8", "billing_batch_operations_sum 8.0"] {
+        for count in ["billing_queue_wait_seconds_count 9", "billing_batch_operations_sum 9.0"] {
             assert!(metrics.contains(count), "no {count} in\n{metrics}");
         }
         assert!(!metrics.contains("ann") && !metrics.contains("order-1"), "no name of an account or key");

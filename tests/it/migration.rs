@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use billing::grpc::proto::{ReverseRequest, reverse_request::Credit as CreditName};
 use diesel::{
     dsl,
     sql_types::{BigInt, Text},
@@ -116,7 +117,12 @@ async fn what_has_happened_since_can_be_carried_back() {
     client.charge(charge("ann", "charge/1", 300_000)).await.answered();
     client.refund(refund("ann", "refund/1", 100_000, "charge/1")).await.answered();
     client.credit(deposit("fay", "wire/18", 900_000)).await.answered();
-    client.charge(charge("dan", "withdrawal/w2", 500_000)).await.answered();
+    client.withdraw(withdraw("dan", "withdrawal/w2", 500_000)).await.answered();
+    client.withdraw(withdraw("platform", "withdrawal/w3", 75_000)).await.answered();
+    client.refund(refund("platform", "withdrawal/w3/refund", 25_000, "withdrawal/w3")).await.answered();
+    let credit = Some(CreditName::CreditSequence(2));
+    let twice = ReverseRequest { credit, ..reverse("bob", "ticket/1", 25_000_000, "") };
+    client.reverse(twice).await.answered();
     drop((client, server));
 
     let (printed, went_well) = tokio::task::block_in_place(|| moving.run(block("## 6. Roll back", "sh")));
@@ -126,12 +132,13 @@ async fn what_has_happened_since_can_be_carried_back() {
     let here = "SELECT account_id::text, posted_micro_usd AS balance FROM accounts ORDER BY account_id";
     assert_eq!(balances(&moving.source, there).await, balances(&moving.book, here).await);
     let carried = "SELECT count(*) FROM ledger_entries WHERE created_at > now() - interval '1 hour'";
-    assert_eq!(moving.source.number(carried).await, 5);
+    assert_eq!(moving.source.number(carried).await, 8);
     let session = "SELECT count(*) FROM ledger_entries WHERE reference = 'stripe:cs_live_a2'";
     assert_eq!(moving.source.number(session).await, 1);
-    let broken =
-        "SELECT count(*) FROM balances WHERE withdrawable_micro_usd NOT BETWEEN 0 AND balance_micro_usd";
-    assert_eq!(moving.source.number(broken).await, 0);
+    let there = "SELECT account_id, withdrawable_micro_usd AS withdrawable FROM balances \
+                 WHERE withdrawable_micro_usd <> 0 ORDER BY account_id COLLATE \"C\"";
+    let withdrawable = [("dan", 1_500_000), ("platform", 25_000)].map(|(id, sum)| (id.to_owned(), sum));
+    assert_eq!(balances(&moving.source, there).await, withdrawable);
     moving.book.check().await;
 }
 

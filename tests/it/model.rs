@@ -35,15 +35,19 @@ pub enum What {
     Charge {
         amount: i64,
         policy: &'static str,
+        legs: Vec<Leg>,
     },
     Refund {
         amount: i64,
         of: Of,
+        /// What becomes of the legs of the debit: KEEP or `TAKE_BACK`.
+        legs: Option<&'static str>,
     },
     AdminCredit {
         amount: i64,
         actor: String,
         reason: String,
+        withdrawable: bool,
     },
     Reserve {
         amount: i64,
@@ -55,6 +59,7 @@ pub enum What {
         amount: i64,
         policy: &'static str,
         keep_open: bool,
+        legs: Vec<Leg>,
     },
     Release {
         reservation_id: String,
@@ -66,6 +71,27 @@ pub enum What {
         expiry: Option<&'static str>,
     },
     SetAccount(Change),
+    /// The external ids are distinct and sorted.
+    Reverse {
+        amount: i64,
+        of: Of,
+        external_ids: Vec<String>,
+        reason: Option<String>,
+        policy: &'static str,
+    },
+    /// The external ids are distinct and sorted.
+    Withdraw {
+        amount: i64,
+        external_ids: Vec<String>,
+    },
+}
+
+/// A part that is passed on to another account, as an entry of this type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    pub account: String,
+    pub amount: i64,
+    pub kind: &'static str,
 }
 
 /// What an operator decides about an account. A debt limit of -1 takes away the account's own.
@@ -78,11 +104,12 @@ pub struct Change {
     pub reason: String,
 }
 
-/// How a refund names the charge.
+/// How a refund names the debit, or a reversal the credit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Of {
     Sequence(i64),
     Key(String),
+    ExternalId(String),
 }
 
 /// An entry from before this ledger: it has no key, and any sign.
@@ -102,8 +129,11 @@ pub struct Entry {
     pub entry_type: &'static str,
     pub amount: i64,
     pub held_delta: i64,
+    pub withdrawable_delta: i64,
     pub posted_after: i64,
     pub held_after: i64,
+    /// The part of what is posted that may leave, whether or not it is held.
+    pub withdrawable_after: i64,
     pub key: Option<String>,
     pub external_ids: Vec<String>,
     pub reference: String,
@@ -113,6 +143,12 @@ pub struct Entry {
     pub reservation: Option<After>,
     pub uncollected: i64,
     pub refunded_sequence: Option<i64>,
+    pub reversed_sequence: Option<i64>,
+    /// The payees, their entries' sequences, or 0, and the amounts of these.
+    pub legs: Vec<(String, i64, i64)>,
+    pub funded: i64,
+    /// The payer, and its entry's sequence.
+    pub source: Option<(String, i64)>,
     pub settings: Option<Settings>,
     pub create_time: i64,
     pub effective_time: i64,
@@ -162,14 +198,16 @@ pub struct Reservation {
 pub struct Account {
     pub posted: i128,
     pub held: i128,
+    /// What a Withdraw would take.
+    pub withdrawable: i128,
     pub last_sequence: i64,
     pub create_time: i64,
     pub update_time: i64,
     pub settings: Settings,
 }
 
-/// A balance: what is posted, and what is held.
-pub type Balance = (i128, i128);
+/// A balance: what is posted, what is held, and what a Withdraw would take.
+pub type Balance = (i128, i128, i128);
 
 /// The balances at both ends of a period, and how many entries of each type there are in between, with the sum of their
 /// amounts.
@@ -196,6 +234,8 @@ pub enum Answer {
         entry: Entry,
         /// If it is a replay.
         since: Option<Since>,
+        /// The entries of its legs, in the accounts of others.
+        leg_entries: Vec<Entry>,
     },
     Refused {
         reason: &'static str,
@@ -212,6 +252,10 @@ pub enum Answer {
     },
     NotFound {
         reason: &'static str,
+    },
+    /// A field that what it names makes necessary.
+    Invalid {
+        field: &'static str,
     },
 }
 
@@ -237,8 +281,20 @@ enum Event {
     /// A lease had run out, and an operation on the account came by.
     Expired(Entry),
     Answered(Call, Answer),
+    /// An entry that an operation on an account which is not told of here has left, or made necessary.
+    Given(Entry),
     /// A payment has a name which nobody gave here.
     Named(String, Entry),
+}
+
+/// What an operation moves in the account of another.
+struct Part<'a> {
+    account: &'a str,
+    entry_type: &'static str,
+    /// The amount, and its own part of what may leave.
+    moved: (i64, i64),
+    reversed: Option<i64>,
+    uncollected: i64,
 }
 
 /// A call, the time in its account, and by the clock.
@@ -248,6 +304,14 @@ struct Asked<'a> {
     time: i64,
     /// The time by the clock.
     now: i64,
+}
+
+impl<'a> Part<'a> {
+    /// What a leg pays.
+    fn paid(account: &'a str, entry_type: &'static str, amount: i64) -> Self {
+        let may_leave = if entry_type == "FEE" { 0 } else { amount };
+        Self { account, entry_type, moved: (amount, may_leave), reversed: None, uncollected: 0 }
+    }
 }
 
 impl Call {
@@ -262,6 +326,8 @@ impl Call {
             What::Release { .. } => "Release",
             What::Extend { .. } => "ExtendReservation",
             What::SetAccount(_) => "SetAccount",
+            What::Reverse { .. } => "Reverse",
+            What::Withdraw { .. } => "Withdraw",
         }
     }
 
@@ -272,9 +338,44 @@ impl Call {
             | What::Refund { amount, .. }
             | What::AdminCredit { amount, .. }
             | What::Reserve { amount, .. }
-            | What::Capture { amount, .. } => amount,
+            | What::Capture { amount, .. }
+            | What::Reverse { amount, .. }
+            | What::Withdraw { amount, .. } => amount,
             What::Extend { additional, .. } => additional,
             What::Release { .. } | What::SetAccount(_) => 0,
+        }
+    }
+
+    /// The legs that it names.
+    pub fn legs(&self) -> &[Leg] {
+        match &self.what {
+            What::Charge { legs, .. } | What::Capture { legs, .. } => legs,
+            What::Credit { .. }
+            | What::Refund { .. }
+            | What::AdminCredit { .. }
+            | What::Reserve { .. }
+            | What::Release { .. }
+            | What::Extend { .. }
+            | What::SetAccount(_)
+            | What::Reverse { .. }
+            | What::Withdraw { .. } => &[],
+        }
+    }
+
+    /// The names of its payment.
+    pub fn external_ids(&self) -> &[String] {
+        match &self.what {
+            What::Credit { external_ids, .. }
+            | What::Reverse { external_ids, .. }
+            | What::Withdraw { external_ids, .. } => external_ids,
+            What::Charge { .. }
+            | What::Refund { .. }
+            | What::AdminCredit { .. }
+            | What::Reserve { .. }
+            | What::Capture { .. }
+            | What::Release { .. }
+            | What::Extend { .. }
+            | What::SetAccount(_) => &[],
         }
     }
 
@@ -307,24 +408,36 @@ impl Call {
                 fields.insert("entry_type", (*kind).to_owned());
                 fields.insert("external_ids", external_ids.join(" "));
             }
-            What::Charge { policy, .. } => {
+            What::Charge { policy, legs, .. } => {
                 fields.insert("shortfall_policy", (*policy).to_owned());
+                fields.insert("legs", format!("{legs:?}"));
             }
-            What::Refund { of: Of::Sequence(sequence), .. } => {
-                fields.insert("charge_sequence", sequence.to_string());
+            What::Refund { of, legs, .. } => {
+                fields.insert("legs", format!("{legs:?}"));
+                let names = ["charge_sequence", "charge_idempotency_key", "charge_external_id"];
+                fields.extend([of.field(names)]);
             }
-            What::Refund { of: Of::Key(key), .. } => {
-                fields.insert("charge_idempotency_key", key.clone());
-            }
-            What::AdminCredit { actor, reason, .. } => {
+            What::AdminCredit { actor, reason, withdrawable, .. } => {
                 fields.insert("actor", actor.clone());
                 fields.insert("reason", reason.clone());
+                fields.insert("withdrawable", withdrawable.to_string());
+            }
+            What::Reverse { of, external_ids, reason, policy, .. } => {
+                let names = ["credit_sequence", "credit_idempotency_key", "credit_external_id"];
+                fields.extend([of.field(names)]);
+                fields.insert("external_ids", external_ids.join(" "));
+                fields.insert("reason", reason.clone().unwrap_or_default());
+                fields.insert("shortfall_policy", (*policy).to_owned());
+            }
+            What::Withdraw { external_ids, .. } => {
+                fields.insert("external_ids", external_ids.join(" "));
             }
             What::Reserve { ttl, expiry, .. } => {
                 fields.extend(ttl.map(|ttl| ("ttl", ttl.to_string())));
                 fields.insert("expiry_policy", (*expiry).to_owned());
             }
-            What::Capture { reservation_id, policy, keep_open, .. } => {
+            What::Capture { reservation_id, policy, keep_open, legs, .. } => {
+                fields.insert("legs", format!("{legs:?}"));
                 fields.insert("reservation_id", reservation_id.clone());
                 fields.insert("shortfall_policy", (*policy).to_owned());
                 fields.insert("keep_open", keep_open.to_string());
@@ -350,17 +463,31 @@ impl Call {
 }
 
 impl What {
-    /// Whether it names a charge, a reservation or an account, which may not be there.
+    /// Whether it names an entry, a reservation or an account, which may not be there.
     pub fn names_another(&self) -> bool {
         match self {
             Self::Refund { .. }
             | Self::Capture { .. }
             | Self::Release { .. }
             | Self::Extend { .. }
-            | Self::SetAccount(_) => true,
-            Self::Credit { .. } | Self::Charge { .. } | Self::AdminCredit { .. } | Self::Reserve { .. } => {
-                false
-            }
+            | Self::SetAccount(_)
+            | Self::Reverse { .. } => true,
+            Self::Credit { .. }
+            | Self::Charge { .. }
+            | Self::AdminCredit { .. }
+            | Self::Reserve { .. }
+            | Self::Withdraw { .. } => false,
+        }
+    }
+}
+
+impl Of {
+    /// The field that it stands in, by the names of all.
+    fn field(&self, [sequence, key, external_id]: [&'static str; 3]) -> (&'static str, String) {
+        match self {
+            Self::Sequence(number) => (sequence, number.to_string()),
+            Self::Key(text) => (key, text.clone()),
+            Self::ExternalId(text) => (external_id, text.clone()),
         }
     }
 }
@@ -427,7 +554,7 @@ impl Model {
     pub fn new(limits: Limits, imported: &[Imported], time: i64) -> Self {
         let mut model = Self { limits, events: Vec::new() };
         for row in imported {
-            let entry = model.next_entry(&row.account, time, row.entry_type, row.amount, 0);
+            let entry = model.next_entry(&row.account, time, row.entry_type, (row.amount, 0, 0));
             model.events.push(Event::Imported(entry.expect("an imported balance fits")));
         }
         model
@@ -436,10 +563,59 @@ impl Model {
     /// Answers a call that comes at a time, and remembers that it did. Whatever is asked, what has run out by then is
     /// written down first.
     pub fn call(&mut self, now: i64, call: &Call) -> Answer {
-        self.lapse(&call.account, now);
+        for account in self.accounts_of(call) {
+            self.lapse(&account, now);
+        }
         let answer = self.verdict(now, call);
-        self.events.push(Event::Answered(call.clone(), answer.clone()));
+        self.remember(call, &answer);
         answer
+    }
+
+    /// Remembers that a call was answered so.
+    pub fn remember(&mut self, call: &Call, answer: &Answer) {
+        self.events.push(Event::Answered(call.clone(), answer.clone()));
+    }
+
+    /// Learns of an entry of an account that is not told of here.
+    pub fn give(&mut self, entry: &Entry) {
+        self.events.push(Event::Given(entry.clone()));
+    }
+
+    /// Writes down a leg of an operation on an account that is not told of here, or what that takes back of one: the amount is
+    /// the operation's, all else follows from this account. Writes nothing where it cannot be.
+    pub fn receive(&mut self, leg: &Entry) {
+        self.lapse(&leg.account, leg.create_time);
+        if let Some(entry) = self.received(leg) {
+            self.give(&entry);
+        }
+    }
+
+    fn received(&self, leg: &Entry) -> Option<Entry> {
+        let Entry { account, entry_type, amount, uncollected, .. } = leg;
+        let part = match leg.reversed_sequence {
+            Some(sequence) => {
+                self.taken(account, sequence, i128::from(*uncollected) - i128::from(*amount))?
+            }
+            None if self.is_closed(account) || *amount <= 0 => return None,
+            None => Part::paid(account, entry_type, *amount),
+        };
+        let mut entry = self.part_entry(&part, leg.create_time)?;
+        entry.key.clone_from(&leg.key);
+        entry.source.clone_from(&leg.source);
+        Some(entry)
+    }
+
+    /// The accounts that a call may move money in, its own first.
+    pub fn accounts_of(&self, call: &Call) -> Vec<String> {
+        let mut accounts = vec![call.account.clone()];
+        accounts.extend(call.legs().iter().map(|leg| leg.account.clone()));
+        if let What::Refund { of, legs: Some("TAKE_BACK"), .. } = &call.what
+            && let Some(debit) = self.named(&call.account, of)
+        {
+            let paid = debit.legs.iter().filter(|(_, sequence, _)| *sequence > 0);
+            accounts.extend(paid.map(|(account, ..)| account.clone()));
+        }
+        accounts
     }
 
     /// Writes down which leases of an account have run out by a time.
@@ -471,9 +647,10 @@ impl Model {
         let mut entries = self.entries(account);
         entries.retain(|entry| entry.create_time <= time);
         let (first, last) = (entries.first()?, entries.last()?);
-        let (mut posted, mut held) = (0, 0);
+        let (mut posted, mut held, mut withdrawable) = (0, 0, 0);
         for entry in &entries {
             posted += i128::from(entry.amount);
+            withdrawable += i128::from(entry.withdrawable_delta);
         }
         for reservation in reservations_of(&entries) {
             if reservation.is_lapsed(time) {
@@ -481,9 +658,11 @@ impl Model {
             }
             held += i128::from(reservation.at(time).status.held);
         }
+        let withdrawable = withdrawable.min(posted - held).max(0);
         let settings = settings_of(&entries);
         let (create_time, update_time) = (first.create_time, last.create_time);
-        Some(Account { posted, held, last_sequence: last.sequence, create_time, update_time, settings })
+        let last_sequence = last.sequence;
+        Some(Account { posted, held, withdrawable, last_sequence, create_time, update_time, settings })
     }
 
     /// What happened in an account from a time on and before another, as it is known at a third.
@@ -492,7 +671,7 @@ impl Model {
         model.lapse(account, now);
         let balance = |time: i64| {
             let at = self.account_at(account, time.min(now));
-            at.map_or((0, 0), |account| (account.posted, account.held))
+            at.map_or((0, 0, 0), |account| (account.posted, account.held, account.withdrawable))
         };
         let mut totals: BTreeMap<&str, (i64, i128)> = BTreeMap::new();
         for entry in model.entries(account) {
@@ -505,15 +684,20 @@ impl Model {
         Statement { opening: balance(from - 1), closing: balance(until - 1), totals }
     }
 
-    /// The entry of a payment: that of the first credit which named it, if any.
+    /// The entry of a payment: that of the first operation which named it, if any.
     pub fn payment(&self, external_id: &str) -> Option<&Entry> {
         self.events.iter().find_map(|event| match event {
-            Event::Answered(
-                Call { what: What::Credit { external_ids, .. }, .. },
-                Answer::Applied { entry, .. },
-            ) if external_ids.iter().any(|id| id == external_id) => Some(entry),
+            Event::Answered(call, Answer::Applied { entry, .. })
+                if call.external_ids().iter().any(|id| id == external_id) =>
+            {
+                Some(entry)
+            }
             Event::Named(name, entry) if name == external_id => Some(entry),
-            Event::Answered(..) | Event::Imported(_) | Event::Expired(_) | Event::Named(..) => None,
+            Event::Answered(..)
+            | Event::Imported(_)
+            | Event::Expired(_)
+            | Event::Given(_)
+            | Event::Named(..) => None,
         })
     }
 
@@ -538,12 +722,52 @@ impl Model {
     pub fn since(&self, entry: &Entry, now: i64) -> Since {
         let time = self.time_in(&entry.account, now);
         let entries = self.entries(&entry.account);
-        let refunds = entries.iter().filter(|refund| refund.refunded_sequence == Some(entry.sequence));
-        let undone = refunds.map(|refund| i128::from(refund.amount)).sum();
+        let (undone, _) = self.undone(entry);
         let id = entry.reservation.as_ref().map(|after| &after.reservation_id);
         let reservation =
             reservations_of(&entries).into_iter().find(|found| Some(&found.reservation_id) == id);
         Since { read_time: time, undone, reservation: reservation.map(|found| found.at(time)) }
+    }
+
+    /// What was undone of an entry so far, and how much of what may leave that gave back, or took: of a debit by its refunds,
+    /// of a credit by its reversals, less what their refunds brought back.
+    fn undone(&self, undone: &Entry) -> (i128, i128) {
+        let (mut amount, mut withdrawable) = (0, 0);
+        for entry in self.entries(&undone.account) {
+            let sign = if entry.refunded_sequence == Some(undone.sequence) {
+                1
+            } else if entry.reversed_sequence == Some(undone.sequence) {
+                -1
+            } else {
+                continue;
+            };
+            amount += sign * i128::from(entry.amount);
+            withdrawable += sign * i128::from(entry.withdrawable_delta);
+        }
+        (amount, withdrawable)
+    }
+
+    /// What undoing so much more of an entry gives back of what may leave, or takes: first the part that it took or gave.
+    fn withdrawable_slice(&self, undone: &Entry, amount: i64) -> i64 {
+        let (before, moved) = self.undone(undone);
+        let own = i128::from(undone.withdrawable_delta).abs();
+        let slice = own.min(before + i128::from(amount)) - moved;
+        i64::try_from(slice.max(0)).expect("a part of what the entry moved")
+    }
+
+    /// The entry of an account with a name.
+    fn named(&self, account: &str, of: &Of) -> Option<&Entry> {
+        match of {
+            Of::Sequence(sequence) => {
+                self.entries(account).into_iter().find(|entry| entry.sequence == *sequence)
+            }
+            Of::Key(key) => match self.operation(account, key) {
+                Some(Answer::Applied { entry, .. }) => Some(entry),
+                Some(_) => None,
+                None => self.entries(account).into_iter().find(|entry| entry.key.as_ref() == Some(key)),
+            },
+            Of::ExternalId(id) => self.payment(id).filter(|entry| entry.account == account),
+        }
     }
 
     /// How a key was first answered for good, if it was.
@@ -558,7 +782,11 @@ impl Model {
             {
                 Some((call, answer))
             }
-            Event::Answered(..) | Event::Imported(_) | Event::Expired(_) | Event::Named(..) => None,
+            Event::Answered(..)
+            | Event::Imported(_)
+            | Event::Expired(_)
+            | Event::Given(_)
+            | Event::Named(..) => None,
         })
     }
 
@@ -567,9 +795,11 @@ impl Model {
         let mut journal = Vec::new();
         for event in &self.events {
             match event {
-                Event::Imported(entry)
-                | Event::Expired(entry)
-                | Event::Answered(_, Answer::Applied { entry, since: None }) => journal.push(entry),
+                Event::Imported(entry) | Event::Expired(entry) | Event::Given(entry) => journal.push(entry),
+                Event::Answered(_, Answer::Applied { entry, since: None, leg_entries }) => {
+                    journal.push(entry);
+                    journal.extend(leg_entries);
+                }
                 Event::Answered(..) | Event::Named(..) => {}
             }
         }
@@ -584,6 +814,11 @@ impl Model {
     /// What an account's reservations hold.
     fn held(&self, account: &str) -> i128 {
         self.entries(account).iter().map(|entry| i128::from(entry.held_delta)).sum()
+    }
+
+    /// The part of what is posted that may leave.
+    fn withdrawable(&self, account: &str) -> i128 {
+        self.entries(account).iter().map(|entry| i128::from(entry.withdrawable_delta)).sum()
     }
 
     fn available(&self, account: &str) -> i128 {
@@ -601,7 +836,7 @@ impl Model {
         let first = lapsed.min_by_key(|open| (open.status.expire_time, open.sequence))?;
         let charge = first.charge_on_expiry();
         let entry_type = if charge > 0 { "CAPTURE" } else { "EXPIRE" };
-        let mut entry = self.next_entry(account, time, entry_type, -charge, -first.status.held)?;
+        let mut entry = self.next_entry(account, time, entry_type, (-charge, -first.status.held, 0))?;
         entry.key = Some(format!("billing/expire/{}", first.reservation_id));
         entry.effective_time = first.status.expire_time;
         let Reservation { reservation_id, status, .. } = first.at(time);
@@ -616,13 +851,15 @@ impl Model {
         }
         match &call.what {
             What::Credit { amount, kind, external_ids } => self.credit(asked, *amount, kind, external_ids),
-            What::Charge { amount, policy } => self.charge(asked, *amount, policy),
-            What::Refund { amount, of } => self.refund(asked, *amount, of),
-            What::AdminCredit { amount, actor, reason } => self.admin_credit(asked, *amount, actor, reason),
+            What::Charge { amount, policy, legs } => self.charge(asked, *amount, policy, legs),
+            What::Refund { amount, of, legs } => self.refund(asked, *amount, of, *legs),
+            What::AdminCredit { amount, actor, reason, withdrawable } => {
+                self.admin_credit(asked, *amount, (actor, reason), *withdrawable)
+            }
             What::Reserve { amount, ttl, expiry } => self.reserve(asked, *amount, *ttl, expiry),
-            What::Capture { reservation_id, amount, policy, keep_open } => {
+            What::Capture { reservation_id, amount, policy, keep_open, legs } => {
                 self.of_reservation(asked, reservation_id, |reservation| {
-                    self.capture(asked, reservation, *amount, policy, *keep_open)
+                    self.capture(asked, reservation, *amount, policy, (*keep_open, legs))
                 })
             }
             What::Release { reservation_id } => {
@@ -634,20 +871,31 @@ impl Model {
                 })
             }
             What::SetAccount(change) => self.set_account(asked, change),
+            What::Reverse { amount, of, reason, policy, .. } => {
+                self.reverse(asked, *amount, of, reason.as_ref(), policy)
+            }
+            What::Withdraw { amount, .. } => self.withdraw(asked, *amount),
         }
     }
 
     /// An answer that was given before, as it is given again.
     fn again(&self, answer: &Answer, asked: Asked) -> Answer {
         match answer {
-            Answer::Applied { entry, .. } => {
-                Answer::Applied { entry: entry.clone(), since: Some(self.since(entry, asked.now)) }
-            }
+            Answer::Applied { entry, leg_entries, .. } => Answer::Applied {
+                entry: entry.clone(),
+                since: Some(self.since(entry, asked.now)),
+                leg_entries: leg_entries.clone(),
+            },
             Answer::Refused { .. }
             | Answer::Declined { .. }
             | Answer::KeyReused { .. }
-            | Answer::NotFound { .. } => answer.clone(),
+            | Answer::NotFound { .. }
+            | Answer::Invalid { .. } => answer.clone(),
         }
+    }
+
+    fn is_closed(&self, account: &str) -> bool {
+        settings_of(&self.entries(account)).state == "CLOSED"
     }
 
     /// The refusal of an account that may not spend, or, if `earns`, may not take money in.
@@ -669,33 +917,101 @@ impl Model {
         Answer::refused("INSUFFICIENT_FUNDS", asked, &metadata)
     }
 
-    fn credit(&self, asked: Asked, amount: i64, kind: &'static str, external_ids: &[String]) -> Answer {
+    /// The answer to another delivery of a payment, or the refusal of a name that is known otherwise.
+    fn paid_before(&self, asked: Asked, entry_type: &str, reversed: Option<i64>) -> Option<Answer> {
+        let call = asked.call;
         let mut paid: Option<&Entry> = None;
-        for external_id in external_ids {
+        for external_id in call.external_ids() {
             let Some(known) = self.payment(external_id) else { continue };
-            let conflict = if known.account != asked.call.account {
+            let conflict = if known.account != call.account {
                 "account_id"
             } else if paid.is_some_and(|paid| paid != known) {
                 "external_ids"
-            } else if known.amount != amount {
+            } else if known.entry_type != entry_type
+                && !(is_credit(known.entry_type) && is_credit(entry_type))
+            {
+                "method"
+            } else if known.reversed_sequence != reversed {
+                "credit"
+            } else if known.amount.abs() + known.uncollected != call.amount() {
                 "amount_micro_usd"
             } else {
                 paid = Some(known);
                 continue;
             };
             let metadata = [("external_id", external_id.clone()), ("conflict", conflict.to_owned())];
-            return Answer::refused("EXTERNAL_ID_CONFLICT", asked, &metadata);
+            return Some(Answer::refused("EXTERNAL_ID_CONFLICT", asked, &metadata));
         }
-        if let Some(entry) = paid {
-            return Answer::Applied { entry: entry.clone(), since: Some(self.since(entry, asked.now)) };
+        let entry = paid?;
+        let since = Some(self.since(entry, asked.now));
+        Some(Answer::Applied { entry: entry.clone(), since, leg_entries: Vec::new() })
+    }
+
+    fn credit(&self, asked: Asked, amount: i64, kind: &'static str, external_ids: &[String]) -> Answer {
+        if let Some(answer) = self.paid_before(asked, kind, None) {
+            return answer;
         }
         if let Some(forbidden) = self.forbidden(asked, true) {
             return forbidden;
         }
-        self.post(asked, kind, amount, |entry| entry.external_ids = external_ids.to_vec())
+        let may_leave = matches!(kind, "EARNING" | "REFERRAL_REWARD");
+        self.post(asked, kind, (amount, if may_leave { amount } else { 0 }), |entry| {
+            entry.external_ids = external_ids.to_vec();
+        })
     }
 
-    fn charge(&self, asked: Asked, amount: i64, policy: &str) -> Answer {
+    fn withdraw(&self, asked: Asked, amount: i64) -> Answer {
+        if let Some(answer) = self.paid_before(asked, "WITHDRAWAL", None) {
+            return answer;
+        }
+        if let Some(forbidden) = self.forbidden(asked, false) {
+            return forbidden;
+        }
+        let account = &asked.call.account;
+        let withdrawable = self.withdrawable(account).min(self.available(account)).max(0);
+        if i128::from(amount) > withdrawable {
+            let metadata = [("withdrawable_micro_usd", withdrawable.to_string())];
+            return Answer::refused("NOT_WITHDRAWABLE", asked, &metadata);
+        }
+        self.post(asked, "WITHDRAWAL", (-amount, -amount), |entry| {
+            entry.external_ids = asked.call.external_ids().to_vec();
+        })
+    }
+
+    fn reverse(&self, asked: Asked, amount: i64, of: &Of, reason: Option<&String>, policy: &str) -> Answer {
+        let account = &asked.call.account;
+        let Some(credit) = self.named(account, of) else {
+            return Answer::NotFound { reason: "CREDIT_NOT_FOUND" };
+        };
+        if let Some(answer) = self.paid_before(asked, "REVERSAL", Some(credit.sequence)) {
+            return answer;
+        }
+        if !is_credit(credit.entry_type) {
+            return Answer::refused("NOT_REVERSIBLE", asked, &[("entry_type", credit.entry_type.to_owned())]);
+        }
+        let (undone, _) = self.undone(credit);
+        let reversible = (i128::from(credit.amount) - undone).max(0);
+        if i128::from(amount) > reversible {
+            let metadata = [("reversible_micro_usd", reversible.to_string())];
+            return Answer::refused("REVERSAL_EXCEEDS_CREDIT", asked, &metadata);
+        }
+        let available = self.available(account);
+        let collected = match policy {
+            _ if i128::from(amount) <= available => amount,
+            "COLLECT_AVAILABLE" => i64::try_from(available.max(0)).expect("less than the amount"),
+            "ALLOW_DEBT" => amount,
+            _ => return self.insufficient(asked, amount),
+        };
+        let slice = self.withdrawable_slice(credit, collected);
+        self.post(asked, "REVERSAL", (-collected, -slice), |entry| {
+            entry.external_ids = asked.call.external_ids().to_vec();
+            entry.reason = reason.cloned();
+            entry.uncollected = amount - collected;
+            entry.reversed_sequence = Some(credit.sequence);
+        })
+    }
+
+    fn charge(&self, asked: Asked, amount: i64, policy: &str, legs: &[Leg]) -> Answer {
         if let Some(forbidden) = self.forbidden(asked, false) {
             return forbidden;
         }
@@ -710,34 +1026,142 @@ impl Model {
                 Some(Ok(collected)) => collected,
             }
         };
-        self.post(asked, "CHARGE", -collected, |entry| entry.uncollected = amount - collected)
+        let posted =
+            self.post(asked, "CHARGE", (-collected, 0), |entry| entry.uncollected = amount - collected);
+        self.with_legs(asked, posted, legs, self.funded(account, collected))
     }
 
-    fn refund(&self, asked: Asked, amount: i64, of: &Of) -> Answer {
-        let account = &asked.call.account;
-        let entries = self.entries(account);
-        let named = match of {
-            Of::Sequence(sequence) => entries.iter().find(|entry| entry.sequence == *sequence).copied(),
-            Of::Key(key) => match self.operation(account, key) {
-                Some(Answer::Applied { entry, .. }) => Some(entry),
-                _ => None,
-            },
-        };
-        let Some(charge) = named else { return Answer::NotFound { reason: "CHARGE_NOT_FOUND" } };
-        if !matches!(charge.entry_type, "CHARGE" | "CAPTURE") {
-            return Answer::refused("NOT_REFUNDABLE", asked, &[("entry_type", charge.entry_type.to_owned())]);
+    /// How much of what is taken is paid by what is available.
+    fn funded(&self, account: &str, taken: i64) -> i64 {
+        i64::try_from(self.available(account).max(0)).unwrap_or(i64::MAX).min(taken)
+    }
+
+    /// The same answer with legs, which share what is funded in their order.
+    fn with_legs(&self, asked: Asked, posted: Answer, legs: &[Leg], funded: i64) -> Answer {
+        let mut left = funded;
+        let mut parts = Vec::new();
+        for leg in legs {
+            if self.is_closed(&leg.account) {
+                let metadata = [("payee_account_id", leg.account.clone())];
+                return Answer::refused("ACCOUNT_CLOSED", asked, &metadata);
+            }
+            let paid = leg.amount.min(left);
+            left -= paid;
+            let part = Part::paid(&leg.account, leg.kind, paid);
+            parts.push(if paid > 0 { Ok(part) } else { Err(&leg.account) });
         }
-        let refunds = entries.iter().filter(|entry| entry.refunded_sequence == Some(charge.sequence));
-        let refunded: i128 = refunds.map(|refund| i128::from(refund.amount)).sum();
-        let refundable = -i128::from(charge.amount) - refunded;
+        self.with_parts(asked, posted, &parts, if legs.is_empty() { 0 } else { funded })
+    }
+
+    /// The same answer with what is moved in other accounts.
+    fn with_parts(
+        &self,
+        asked: Asked,
+        posted: Answer,
+        parts: &[Result<Part, &String>],
+        funded: i64,
+    ) -> Answer {
+        let Answer::Applied { mut entry, since, mut leg_entries } = posted else { return posted };
+        let source = (entry.account.clone(), entry.sequence);
+        for (n, part) in parts.iter().enumerate() {
+            let part = match part {
+                Ok(part) => part,
+                Err(account) => {
+                    entry.legs.push(((*account).clone(), 0, 0));
+                    continue;
+                }
+            };
+            let Some(mut of_payee) = self.part_entry(part, asked.now) else {
+                return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
+            };
+            of_payee.key = Some(format!("billing/leg/{}/{}/{}", source.1, n + 1, source.0));
+            of_payee.source = Some(source.clone());
+            entry.legs.push((part.account.to_owned(), of_payee.sequence, of_payee.amount));
+            leg_entries.push(of_payee);
+        }
+        entry.funded = funded;
+        Answer::Applied { entry, since, leg_entries }
+    }
+
+    /// The entry that an operation which is judged at a time leaves in the account of another.
+    fn part_entry(&self, part: &Part, now: i64) -> Option<Entry> {
+        let Part { account, entry_type, moved: (amount, own), reversed, uncollected } = *part;
+        let time = self.time_in(account, now);
+        let mut entry = self.next_entry(account, time, entry_type, (amount, 0, own))?;
+        entry.reversed_sequence = reversed;
+        entry.uncollected = uncollected;
+        Some(entry)
+    }
+
+    fn refund(&self, asked: Asked, amount: i64, of: &Of, legs: Option<&str>) -> Answer {
+        let account = &asked.call.account;
+        let Some(debit) = self.named(account, of) else {
+            return Answer::NotFound { reason: "CHARGE_NOT_FOUND" };
+        };
+        let is_take_back = debit.entry_type == "REVERSAL" && debit.source.is_some();
+        if is_take_back || !matches!(debit.entry_type, "CHARGE" | "CAPTURE" | "WITHDRAWAL" | "REVERSAL") {
+            return Answer::refused("NOT_REFUNDABLE", asked, &[("entry_type", debit.entry_type.to_owned())]);
+        }
+        let (undone, _) = self.undone(debit);
+        let refundable = (-i128::from(debit.amount) - undone).max(0);
         if i128::from(amount) > refundable {
             let metadata = [("refundable_micro_usd", refundable.to_string())];
             return Answer::refused("REFUND_EXCEEDS_CHARGE", asked, &metadata);
         }
-        self.post(asked, "REFUND", amount, |entry| entry.refunded_sequence = Some(charge.sequence))
+        if legs.is_none() && !debit.legs.is_empty() {
+            return Answer::Invalid { field: "legs" };
+        }
+        let slice = self.withdrawable_slice(debit, amount);
+        let posted = self.post(asked, "REFUND", (amount, slice), |entry| {
+            entry.refunded_sequence = Some(debit.sequence);
+            entry.reversed_sequence = debit.reversed_sequence;
+        });
+        if legs != Some("TAKE_BACK") {
+            return posted;
+        }
+        let parts: Vec<_> =
+            debit.legs.iter().map(|leg| self.taken_back(debit, leg, (undone, amount))).collect();
+        self.with_parts(asked, posted, &parts, 0)
     }
 
-    fn admin_credit(&self, asked: Asked, amount: i64, actor: &str, reason: &str) -> Answer {
+    /// What the refund of so much of a debit, of which so much was refunded before, takes back of one of its legs.
+    fn taken_back<'a>(
+        &self,
+        debit: &Entry,
+        (account, sequence, paid): &'a (String, i64, i64),
+        (before, amount): (i128, i64),
+    ) -> Result<Part<'a>, &'a String> {
+        let up_to = |refunded: i128| i128::from(*paid) * refunded / -i128::from(debit.amount);
+        let part = up_to(before + i128::from(amount)) - up_to(before);
+        self.taken(account, *sequence, part).ok_or(account)
+    }
+
+    /// What is taken of so much of what a leg paid: at most what is left of it, and as far as the payee has it.
+    fn taken<'a>(&self, account: &'a str, sequence: i64, part: i128) -> Option<Part<'a>> {
+        let credit = self.named(account, &Of::Sequence(sequence))?;
+        let left = i128::from(credit.amount) - self.undone(credit).0;
+        let wanted = i64::try_from(part.min(left)).expect("a part of what was paid");
+        if wanted == 0 {
+            return None;
+        }
+        let collected = self.funded(account, wanted);
+        let slice = self.withdrawable_slice(credit, collected);
+        Some(Part {
+            account,
+            entry_type: "REVERSAL",
+            moved: (-collected, -slice),
+            reversed: Some(sequence),
+            uncollected: wanted - collected,
+        })
+    }
+
+    fn admin_credit(
+        &self,
+        asked: Asked,
+        amount: i64,
+        (actor, reason): (&str, &str),
+        may_leave: bool,
+    ) -> Answer {
         let limit = self.limits.admin_credit_max;
         if amount > limit {
             let metadata = figures(asked, &[("limit_micro_usd", limit.to_string())]);
@@ -746,7 +1170,7 @@ impl Model {
         if let Some(forbidden) = self.forbidden(asked, true) {
             return forbidden;
         }
-        self.post(asked, "ADMIN_CREDIT", amount, |entry| {
+        self.post(asked, "ADMIN_CREDIT", (amount, if may_leave { amount } else { 0 }), |entry| {
             entry.actor = Some(actor.to_owned());
             entry.reason = Some(reason.to_owned());
         })
@@ -783,7 +1207,7 @@ impl Model {
                 own => own,
             },
         };
-        self.post(asked, "ACCOUNT_CHANGE", amount, |entry| {
+        self.post(asked, "ACCOUNT_CHANGE", (amount, 0), |entry| {
             entry.settings = Some(settings);
             entry.actor = Some(change.actor.clone());
             entry.reason = Some(change.reason.clone());
@@ -827,7 +1251,7 @@ impl Model {
         reservation: &Reservation,
         amount: i64,
         policy: &str,
-        keep_open: bool,
+        (keep_open, legs): (bool, &[Leg]),
     ) -> Answer {
         let mut status = reservation.status;
         if status.state != "OPEN" {
@@ -858,7 +1282,9 @@ impl Model {
         }
         let after = After { reservation_id: reservation.reservation_id.clone(), status };
         let moved = (-(from_hold + collected), -freed);
-        self.post_move(asked, "CAPTURE", moved, after, excess - collected)
+        let posted = self.post_move(asked, "CAPTURE", moved, after, excess - collected);
+        let funded = from_hold + self.funded(&asked.call.account, collected);
+        self.with_legs(asked, posted, legs, funded)
     }
 
     /// How much is collected of what an operation asks for beyond what is there for it. `None` if nothing is to be.
@@ -916,19 +1342,21 @@ impl Model {
         self.post_move(asked, "EXTEND", (0, additional), after, 0)
     }
 
+    /// An entry that moves so much of posted, and its own part of what may leave.
     fn post(
         &self,
         asked: Asked,
         entry_type: &'static str,
-        amount: i64,
+        (amount, own): (i64, i64),
         add: impl FnOnce(&mut Entry),
     ) -> Answer {
-        let Some(mut entry) = self.next_entry(&asked.call.account, asked.time, entry_type, amount, 0) else {
+        let moved = (amount, 0, own);
+        let Some(mut entry) = self.next_entry(&asked.call.account, asked.time, entry_type, moved) else {
             return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
         };
         entry.name_after(asked.call);
         add(&mut entry);
-        Answer::Applied { entry, since: None }
+        Answer::Applied { entry, since: None, leg_entries: Vec::new() }
     }
 
     /// An entry that moves so much of posted and of held for a reservation.
@@ -941,36 +1369,43 @@ impl Model {
         uncollected: i64,
     ) -> Answer {
         let account = &asked.call.account;
-        let Some(mut entry) = self.next_entry(account, asked.time, entry_type, amount, held_delta) else {
+        let moved = (amount, held_delta, 0);
+        let Some(mut entry) = self.next_entry(account, asked.time, entry_type, moved) else {
             return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
         };
         entry.name_after(asked.call);
         entry.reservation = Some(after);
         entry.uncollected = uncollected;
-        Answer::Applied { entry, since: None }
+        Answer::Applied { entry, since: None, leg_entries: Vec::new() }
     }
 
-    /// An account's next entry, or `None` where the balance would leave int64.
+    /// An account's next entry, which moves so much of posted, of held, and its own part of what may leave. Other money is
+    /// spent before what may leave. `None` where the balance would leave int64.
     fn next_entry(
         &self,
         account: &str,
         create_time: i64,
         entry_type: &'static str,
-        amount: i64,
-        held_delta: i64,
+        (amount, held_delta, own): (i64, i64, i64),
     ) -> Option<Entry> {
         let last_sequence = i64::try_from(self.entries(account).len()).ok()?;
         let posted_after = i64::try_from(self.posted(account) + i128::from(amount)).ok()?;
         let held_after = i64::try_from(self.held(account) + i128::from(held_delta)).ok()?;
         posted_after.checked_sub(held_after)?;
+        let withdrawable = self.withdrawable(account);
+        let left = (withdrawable + i128::from(own)).min(posted_after.into()).max(0);
+        let withdrawable_after = i64::try_from(left).ok()?;
+        let withdrawable_delta = i64::try_from(left - withdrawable).ok()?;
         Some(Entry {
             account: account.to_owned(),
             sequence: last_sequence + 1,
             entry_type,
             amount,
             held_delta,
+            withdrawable_delta,
             posted_after,
             held_after,
+            withdrawable_after,
             key: None,
             external_ids: Vec::new(),
             reference: String::new(),
@@ -980,6 +1415,10 @@ impl Model {
             reservation: None,
             uncollected: 0,
             refunded_sequence: None,
+            reversed_sequence: None,
+            legs: Vec::new(),
+            funded: 0,
+            source: None,
             settings: None,
             create_time,
             effective_time: create_time,
@@ -993,6 +1432,13 @@ impl Entry {
         self.reference.clone_from(&call.reference);
         self.metadata.clone_from(&call.metadata);
     }
+}
+
+/// Whether a reversal takes back entries of this type.
+fn is_credit(entry_type: &str) -> bool {
+    let kinds =
+        ["DEPOSIT", "STRIPE_DEPOSIT", "EARNING", "REFERRAL_REWARD", "INVITE_CREDIT", "ADMIN_CREDIT", "FEE"];
+    kinds.contains(&entry_type)
 }
 
 /// What an operator has decided about an account, by its entries.

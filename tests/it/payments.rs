@@ -257,9 +257,12 @@ async fn a_name_given_in_a_batch_is_known_to_all_that_follows_in_it() {
             let told: Vec<_> = answers
                 .into_iter()
                 .map(|answer| match answer {
-                    Outcome::Applied { entry, since } => format!("{} {}", entry.account_id, since.is_some()),
+                    Outcome::Applied { entry, since, .. } => {
+                        format!("{} {}", entry.account_id, since.is_some())
+                    }
                     Outcome::Refused(refusal) => refusal.metadata["conflict"].clone(),
                     other @ (Outcome::Declined(_)
+                    | Outcome::Forbidden(_)
                     | Outcome::Invalid(_)
                     | Outcome::KeyReused(_)
                     | Outcome::NotFound(_)) => panic!("{other:?}"),

@@ -26,7 +26,7 @@ pub async fn fill(book: &TestBook, run: &str) {
     }
     end_lapsed(&book.ledger().await).await;
     let types = "SELECT count(DISTINCT entry_type) FROM ledger_entries WHERE idempotency_key IS NOT NULL";
-    assert_eq!(book.number(types).await, 14, "a type of entry is missing");
+    assert_eq!(book.number(types).await, 16, "a type of entry is missing");
     let extended_in_debt =
         "SELECT count(*) FROM ledger_entries WHERE entry_type = 12 AND posted_after < held_after";
     assert!(book.number(extended_in_debt).await > 0, "no reservation was extended in debt");

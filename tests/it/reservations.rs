@@ -607,7 +607,7 @@ async fn reservations_left_open_by_a_killed_service_are_each_returned_once_by_tw
         let mut client = killed.client().await;
         client.credit(deposit("ann", "order-1", 100)).await.answered();
         for n in 0..50 {
-            let request = reserve_for(Duration::from_secs(2), "ann", &format!("r{n}"), 2);
+            let request = reserve_for(Duration::from_secs(6), "ann", &format!("r{n}"), 2);
             client.reserve(request).await.unwrap();
         }
         assert_eq!(balance(&mut client, "ann").await, (100, 100, 0));

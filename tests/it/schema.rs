@@ -159,7 +159,22 @@ async fn the_journal_refuses_entries_that_can_never_be() {
                            reservation_captured = 0, expire_time = now(), expiry_policy = 1";
         let decision = "entry_type = 14, amount_micro_usd = 0, actor = 'ann', reason = 'a dispute'";
         let cases = [
-            ("entry_type = 15", "entry_type"),
+            ("entry_type = 18", "entry_type"),
+            ("entry_type = 17", "ledger_entries_facts"),
+            ("entry_type = 17, source_account_id = 'ann', source_sequence = 1", "ledger_entries_facts"),
+            ("source_account_id = 'bob', source_sequence = 1", "ledger_entries_facts"),
+            ("entry_type = 3, source_account_id = 'bob'", "ledger_entries_facts"),
+            ("legs = '[]'", "ledger_entries_facts"),
+            ("entry_type = 6, amount_micro_usd = -5, legs = '[]'", "ledger_entries_facts"),
+            ("entry_type = 6, amount_micro_usd = -5, funded_micro_usd = 5", "ledger_entries_facts"),
+            ("legs = '{}'", "legs"),
+            ("entry_type = 15", "ledger_entries_signs"),
+            ("entry_type = 16, reversed_sequence = 1, sequence = 2", "ledger_entries_signs"),
+            ("entry_type = 16, amount_micro_usd = -5", "ledger_entries_facts"),
+            ("entry_type = 16, amount_micro_usd = -5, reversed_sequence = 1", "ledger_entries_facts"), // its own
+            ("reversed_sequence = 1, sequence = 2", "ledger_entries_facts"),
+            ("withdrawable_after = 6", "ledger_entries_facts"),
+            ("withdrawable_after = 0", "ledger_entries_facts"),
             ("entry_type = 0", "entry_type"),
             ("entry_type = 6", "ledger_entries_signs"),
             ("amount_micro_usd = 0", "ledger_entries_signs"),

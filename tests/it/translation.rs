@@ -2,17 +2,18 @@
 
 use billing::{
     accounting::{
-        self, AccountId, AccountSettings, AccountState, Actor, AdminCredit, Amount, Capture, Charge,
-        ChargeName, Command, Credit, CreditKind, EntryType, ExpiryPolicy, Extend, ExternalIds,
-        IdempotencyKey, Metadata, MicroUsd, NotFound, Note, Operation, Outcome, Reason, Refund, Refusal,
-        Release, ReservationState, ReservationStatus, Reserve, SetAccount, ShortfallPolicy, Timestamp, Ttl,
+        self, AccountId, AccountSettings, AccountState, Actor, AdminCredit, Amount, Capture, Charge, Command,
+        Credit, CreditKind, EntryName, EntryType, ExpiryPolicy, Extend, ExternalId, ExternalIds,
+        IdempotencyKey, LegKind, Legs, LegsPolicy, Metadata, MicroUsd, NotFound, Note, Operation, Outcome,
+        Reason, Refund, Refusal, Release, ReservationState, ReservationStatus, Reserve, Reverse, SetAccount,
+        ShortfallPolicy, Timestamp, Ttl, Withdraw,
     },
     ledger::OperationView,
 };
 
-use crate::model::{After, Answer, Call, Change, Entry, Of, Reservation, Settings, Since, Status, What};
+use crate::model::{After, Answer, Call, Change, Entry, Leg, Of, Reservation, Settings, Since, Status, What};
 
-const REFUSALS: [&str; 14] = [
+const REFUSALS: [&str; 17] = [
     "INSUFFICIENT_FUNDS",
     "REFUND_EXCEEDS_CHARGE",
     "NOT_REFUNDABLE",
@@ -27,6 +28,9 @@ const REFUSALS: [&str; 14] = [
     "ACCOUNT_CLOSED",
     "RESERVATIONS_OPEN",
     "FORFEIT_MISMATCH",
+    "REVERSAL_EXCEEDS_CREDIT",
+    "NOT_REVERSIBLE",
+    "NOT_WITHDRAWABLE",
 ];
 
 pub fn commands(calls: &[Call]) -> Vec<Command> {
@@ -37,7 +41,8 @@ pub fn command(call: &Call) -> Command {
     let account_id = account_id(&call.account);
     let key = IdempotencyKey::parse_of_operation(&call.key).expect("the key is good");
     let note = Note::parse(&call.reference, call.metadata.clone()).expect("the note is good");
-    Command::new(account_id, key, operation(&call.what), note)
+    let operation = operation(&account_id, &call.what);
+    Command::new(account_id, key, operation, note)
 }
 
 pub fn account_id(text: &str) -> AccountId {
@@ -53,21 +58,25 @@ pub fn entry_type(name: &str) -> EntryType {
     EntryType::ALL.into_iter().find(named).expect("there is such a type")
 }
 
-fn operation(what: &What) -> Operation {
+fn operation(payer: &AccountId, what: &What) -> Operation {
     match what {
         What::Credit { amount, kind, external_ids } => {
-            let external_ids = ExternalIds::parse(external_ids).expect("the external ids are good");
-            let credit = Credit::new(parsed(*amount), credit_kind(kind), external_ids);
+            let credit = Credit::new(parsed(*amount), credit_kind(kind), self::external_ids(external_ids));
             Operation::Credit(credit.expect("a Stripe deposit has an external id"))
         }
-        What::Charge { amount, policy } => {
-            Operation::Charge(Charge { amount: parsed(*amount), shortfall_policy: shortfall_policy(policy) })
-        }
-        What::Refund { amount, of } => {
-            Operation::Refund(Refund { amount: parsed(*amount), charge: charge_name(of) })
-        }
-        What::AdminCredit { amount, actor, reason } => Operation::AdminCredit(AdminCredit {
+        What::Charge { amount, policy, legs } => Operation::Charge(Charge {
             amount: parsed(*amount),
+            shortfall_policy: shortfall_policy(policy),
+            legs: self::legs(payer, legs),
+        }),
+        What::Refund { amount, of, legs } => Operation::Refund(Refund {
+            amount: parsed(*amount),
+            charge: entry_name(of),
+            legs: legs.map(legs_policy),
+        }),
+        What::AdminCredit { amount, actor, reason, withdrawable } => Operation::AdminCredit(AdminCredit {
+            amount: parsed(*amount),
+            withdrawable: *withdrawable,
             actor: Actor::parse(actor).expect("the actor is good"),
             reason: Reason::parse(reason).expect("the reason is good"),
         }),
@@ -76,11 +85,12 @@ fn operation(what: &What) -> Operation {
             ttl: ttl.map(lasting),
             expiry_policy: expiry_policy(expiry),
         }),
-        What::Capture { reservation_id, amount, policy, keep_open } => Operation::Capture(Capture {
+        What::Capture { reservation_id, amount, policy, keep_open, legs } => Operation::Capture(Capture {
             reservation_id: self::reservation_id(reservation_id),
             amount: parsed(*amount),
             shortfall_policy: shortfall_policy(policy),
             keep_open: *keep_open,
+            legs: self::legs(payer, legs),
         }),
         What::Release { reservation_id } => {
             Operation::Release(Release { reservation_id: self::reservation_id(reservation_id) })
@@ -99,6 +109,17 @@ fn operation(what: &What) -> Operation {
             let change = SetAccount::new(state.map(account_state), *debt_limit, forfeit, actor, reason);
             Operation::SetAccount(change.expect("a change changes something"))
         }
+        What::Reverse { amount, of, external_ids, reason, policy } => Operation::Reverse(Reverse {
+            amount: parsed(*amount),
+            credit: entry_name(of),
+            external_ids: self::external_ids(external_ids),
+            reason: reason.as_ref().map(|reason| Reason::parse(reason).expect("the reason is good")),
+            shortfall_policy: shortfall_policy(policy),
+        }),
+        What::Withdraw { amount, external_ids } => Operation::Withdraw(Withdraw {
+            amount: parsed(*amount),
+            external_ids: self::external_ids(external_ids),
+        }),
     }
 }
 
@@ -147,11 +168,39 @@ fn credit_kind(name: &str) -> CreditKind {
     kind
 }
 
-fn charge_name(of: &Of) -> ChargeName {
+fn entry_name(of: &Of) -> EntryName {
     match of {
-        Of::Sequence(sequence) => ChargeName::parse_sequence(*sequence).expect("the sequence is good"),
-        Of::Key(text) => ChargeName::Key(key(text)),
+        Of::Sequence(sequence) => {
+            EntryName::parse_sequence("charge_sequence", *sequence).expect("the sequence is good")
+        }
+        Of::Key(text) => EntryName::Key(key(text)),
+        Of::ExternalId(text) => EntryName::ExternalId(external_id(text)),
     }
+}
+
+fn legs(payer: &AccountId, legs: &[Leg]) -> Legs {
+    let leg = |leg: &Leg| accounting::Leg {
+        account_id: account_id(&leg.account),
+        amount: parsed(leg.amount),
+        kind: LegKind::from_number(entry_type(leg.kind).number()).expect("a kind of leg"),
+    };
+    Legs::new(payer, legs.iter().map(leg).collect()).expect("the legs are good")
+}
+
+fn legs_policy(name: &str) -> LegsPolicy {
+    match name {
+        "KEEP" => LegsPolicy::Keep,
+        "TAKE_BACK" => LegsPolicy::TakeBack,
+        _ => panic!("{name} is no policy"),
+    }
+}
+
+fn external_ids(texts: &[String]) -> ExternalIds {
+    ExternalIds::parse(texts).expect("the external ids are good")
+}
+
+fn external_id(text: &str) -> ExternalId {
+    ExternalId::parse("external_id", text).expect("the external id is good")
 }
 
 pub fn answers(outcomes: &[Outcome]) -> Vec<Answer> {
@@ -160,18 +209,21 @@ pub fn answers(outcomes: &[Outcome]) -> Vec<Answer> {
 
 pub fn answer(outcome: &Outcome) -> Answer {
     match outcome {
-        Outcome::Applied { entry: applied, since } => {
-            Answer::Applied { entry: entry(applied), since: since.as_ref().map(self::since) }
-        }
+        Outcome::Applied { entry: applied, since, leg_entries } => Answer::Applied {
+            entry: entry(applied),
+            since: since.as_ref().map(self::since),
+            leg_entries: leg_entries.iter().map(|applied| entry(applied)).collect(),
+        },
         Outcome::Refused(refusal) => refused(refusal),
         Outcome::Declined(refusal) => {
             let Answer::Refused { reason, metadata } = refused(refusal) else { unreachable!() };
             Answer::Declined { reason, metadata }
         }
-        Outcome::Invalid(invalid) => panic!("no call is invalid: {invalid}"),
+        Outcome::Invalid(invalid) => Answer::Invalid { field: invalid.field },
         Outcome::KeyReused(reused) => {
             Answer::KeyReused { method: reused.method, fields: reused.fields.iter().copied().collect() }
         }
+        Outcome::Forbidden(_) => unreachable!("the caller may do everything"),
         Outcome::NotFound(not_found) => Answer::NotFound { reason: not_found_reason(*not_found) },
     }
 }
@@ -179,9 +231,11 @@ pub fn answer(outcome: &Outcome) -> Answer {
 /// An answer that was looked up.
 pub fn looked_up(answer: &OperationView) -> Answer {
     match answer {
-        OperationView::Applied(applied, since) => {
-            Answer::Applied { entry: entry(applied), since: Some(self::since(since)) }
-        }
+        OperationView::Applied { entry: applied, since, leg_entries } => Answer::Applied {
+            entry: entry(applied),
+            since: Some(self::since(since)),
+            leg_entries: leg_entries.iter().map(|applied| entry(applied)).collect(),
+        },
         OperationView::Refused(refusal) => refused(refusal),
     }
 }
@@ -201,8 +255,10 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         entry_type: entry.entry_type.name(),
         amount: entry.amount.get(),
         held_delta: entry.held_delta.get(),
+        withdrawable_delta: entry.withdrawable_delta.get(),
         posted_after: entry.balance_after.posted().get(),
         held_after: entry.balance_after.held().get(),
+        withdrawable_after: entry.balance_after.withdrawable_posted().get(),
         key: entry.idempotency_key.as_ref().map(ToString::to_string),
         external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
         reference: entry.note.reference.as_str().to_owned(),
@@ -215,6 +271,14 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         }),
         uncollected: entry.uncollected.get(),
         refunded_sequence: entry.refunded_sequence,
+        reversed_sequence: entry.reversed_sequence,
+        legs: entry
+            .legs
+            .iter()
+            .map(|leg| (leg.account_id.to_string(), leg.sequence, leg.amount.get()))
+            .collect(),
+        funded: entry.funded.get(),
+        source: entry.source.as_ref().map(|source| (source.account_id.to_string(), source.sequence)),
         settings: entry.settings.map(settings),
         create_time: entry.create_time.unix_micros(),
         effective_time: entry.effective_time.unix_micros(),
@@ -266,6 +330,7 @@ fn not_found_reason(not_found: NotFound) -> &'static str {
         NotFound::Entry => "ENTRY_NOT_FOUND",
         NotFound::Payment => "PAYMENT_NOT_FOUND",
         NotFound::Charge => "CHARGE_NOT_FOUND",
+        NotFound::Credit => "CREDIT_NOT_FOUND",
         NotFound::Operation => "OPERATION_NOT_FOUND",
         NotFound::Reservation => "RESERVATION_NOT_FOUND",
     }

@@ -1,4 +1,5 @@
-//! A job: reserves, works in parts while it renews its lease, and captures what was used.
+//! A job: reserves, works in parts while it renews its lease, captures what was used, and pays the provider and the platform out
+//! of it.
 //!
 //!     cargo run --example job -- job-4711 http://127.0.0.1:50051
 //!
@@ -10,15 +11,16 @@ use std::time::Duration;
 use billing_client::{
     Failure, Policy, RetryingClient, endpoint,
     proto::{
-        CaptureRequest, CreditRequest, EntryType, ExpiryPolicy, ExtendReservationRequest, ReserveRequest,
-        ShortfallPolicy,
+        CaptureRequest, CreditRequest, EntryType, ExpiryPolicy, ExtendReservationRequest, Leg,
+        ReserveRequest, ShortfallPolicy,
     },
-    work_is_due,
+    spread, work_is_due,
 };
 
 /// How long the hold outlives a worker that died. Each part of the work renews it.
 const LEASE: prost_types::Duration = prost_types::Duration { seconds: 60, nanos: 0 };
 const ACCOUNT: &str = "rust-example";
+const PROVIDER: &str = "rust-provider";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -102,6 +104,21 @@ fn capture(job: &str, used: i64) -> CaptureRequest {
         reservation_id: job.into(),
         amount_micro_usd: used,
         shortfall_policy: ShortfallPolicy::CollectAvailable.into(),
+        legs: legs(job, used),
         ..Default::default()
     }
+}
+
+/// Who is paid out of a job: four fifths to the provider, the rest to the platform. Rounded here, once; the last leg asks for all
+/// of it, and gets what is left.
+fn legs(job: &str, used: i64) -> Vec<Leg> {
+    let leg = |account_id, amount_micro_usd, entry_type: EntryType| Leg {
+        account_id,
+        amount_micro_usd,
+        entry_type: entry_type.into(),
+    };
+    vec![
+        leg(PROVIDER.into(), used * 4 / 5, EntryType::Earning),
+        leg(spread("platform", job, 16), used, EntryType::Fee),
+    ]
 }

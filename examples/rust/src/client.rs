@@ -136,7 +136,7 @@ methods! {
     credit(CreditRequest) -> CreditResponse;
     /// Takes money at once.
     charge(ChargeRequest) -> ChargeResponse;
-    /// Gives back all or part of a charge or capture.
+    /// Gives back all or part of a debit: a charge, a capture, a withdrawal or a reversal.
     refund(RefundRequest) -> RefundResponse;
     /// Grants money by decision of an operator.
     admin_credit(AdminCreditRequest) -> AdminCreditResponse;
@@ -150,6 +150,10 @@ methods! {
     extend_reservation(ExtendReservationRequest) -> ExtendReservationResponse;
     /// Freezes, reopens or closes an account, or gives it a debt limit of its own.
     set_account(SetAccountRequest) -> SetAccountResponse;
+    /// Takes back all or part of a credit.
+    reverse(ReverseRequest) -> ReverseResponse;
+    /// Takes money that leaves the account for good.
+    withdraw(WithdrawRequest) -> WithdrawResponse;
     /// The balance of an account.
     get_account(GetAccountRequest) -> GetAccountResponse;
     /// A page of all accounts.

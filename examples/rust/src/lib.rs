@@ -29,10 +29,12 @@
 mod apply;
 mod client;
 mod retry;
+mod spread;
 mod work;
 
 pub use client::{RetryingClient, endpoint};
 pub use retry::{Failure, Policy, Try, reason, retry};
+pub use spread::spread;
 pub use work::work_is_due;
 
 /// The messages and the plain client of `proto/billing/v1`.

@@ -2,7 +2,7 @@
 
 use super::Describe;
 use crate::accounting::{
-    Actor, Amount, EntryType, Fingerprint, Limits, Reason, RefusalReason,
+    Actor, Amount, EntryType, Fingerprint, Limits, MicroUsd, Reason, RefusalReason,
     fingerprint::Field,
     method::Method,
     posting::Posting,
@@ -18,6 +18,8 @@ pub struct AdminCredit {
     pub actor: Actor,
     /// Why.
     pub reason: Reason,
+    /// Whether it may leave the account again.
+    pub withdrawable: bool,
 }
 
 impl Describe for AdminCredit {
@@ -26,8 +28,12 @@ impl Describe for AdminCredit {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { amount, actor, reason } = self;
-        fingerprint.amount(*amount).text(Field::Actor, actor.as_str()).text(Field::Reason, reason.as_str())
+        let Self { amount, actor, reason, withdrawable } = self;
+        fingerprint
+            .amount(*amount)
+            .text(Field::Actor, actor.as_str())
+            .text(Field::Reason, reason.as_str())
+            .optional(Field::Withdrawable, withdrawable.then_some(1))
     }
 
     fn forbidden_by(&self, limits: &Limits) -> Option<RefusalReason> {
@@ -39,10 +45,12 @@ impl Describe for AdminCredit {
         if let Err(reason) = situation.may_earn() {
             return Verdict::Refuse(reason);
         }
+        let amount = self.amount.credited();
         Verdict::Post(Posting {
             actor: Some(self.actor.clone()),
             reason: Some(self.reason.clone()),
-            ..Posting::new(EntryType::AdminCredit, self.amount.credited())
+            withdrawable_delta: if self.withdrawable { amount } else { MicroUsd::ZERO },
+            ..Posting::new(EntryType::AdminCredit, amount)
         })
     }
 }

@@ -2,11 +2,12 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Account, Amount, EntryType, Fingerprint, IdempotencyKey, Limits, MicroUsd, RefusalReason, Reservation,
-    ReservationState, ReservationStatus, ShortfallPolicy, Timestamp,
+    Account, Amount, EntryType, Fingerprint, IdempotencyKey, Legs, Limits, MicroUsd, RefusalReason,
+    Reservation, ReservationState, ReservationStatus, ShortfallPolicy, Timestamp,
     fingerprint::Field,
     method::Method,
     movement::Movement,
+    posting::Posting,
     verdict::{Situation, Verdict},
 };
 
@@ -21,6 +22,8 @@ pub struct Capture {
     pub shortfall_policy: ShortfallPolicy,
     /// Whether the rest stays held.
     pub keep_open: bool,
+    /// What is passed on of it.
+    pub legs: Legs,
 }
 
 impl Describe for Capture {
@@ -29,27 +32,48 @@ impl Describe for Capture {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { reservation_id, amount, shortfall_policy, keep_open } = self;
+        let Self { reservation_id, amount, shortfall_policy, keep_open, legs } = self;
         fingerprint
             .reservation(reservation_id)
             .amount(*amount)
             .optional(Field::ShortfallPolicy, shortfall_policy.number())
             .optional(Field::KeepOpen, keep_open.then_some(1))
+            .text(Field::Legs, &legs.joined())
     }
 
     fn references(&self) -> References<'_> {
-        References { reservation_id: Some(&self.reservation_id), ..References::default() }
+        References {
+            reservation_id: Some(&self.reservation_id),
+            legs: Some(&self.legs),
+            ..References::default()
+        }
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        situation.move_reservation(EntryType::Capture, &self.reservation_id, |reservation, account, now| {
-            self.must_be_in_time(reservation, account)?;
-            self.of(&reservation.status, account, now, situation.limits)
-        })
+        situation
+            .move_reservation(EntryType::Capture, &self.reservation_id, |reservation, account, now| {
+                self.must_be_in_time(reservation, account)?;
+                self.of(&reservation.status, account, now, situation.limits)
+            })
+            .and_post(|posting| {
+                let funded = self.funded(&posting, situation);
+                situation.with_legs(posting, &self.legs, funded)
+            })
     }
 }
 
 impl Capture {
+    /// How much of what it charges its legs can share: all that was held, since a hold is a promise, and of the rest what was
+    /// available.
+    fn funded(&self, posting: &Posting, situation: &Situation<'_>) -> MicroUsd {
+        let reservation = situation.book.reservation(situation.account_id(), &self.reservation_id);
+        let held = reservation.map_or(MicroUsd::ZERO, |reservation| reservation.status.held);
+        let charged = MicroUsd::new(-posting.amount.get()); // at most the amount
+        let from_hold = charged.min(held);
+        let rest = MicroUsd::new(charged.get() - from_hold.get());
+        MicroUsd::new(from_hold.get() + situation.balance().funded(rest).get())
+    }
+
     /// What it does to a reservation: a part of it, all of it, or more has been used.
     fn of(
         &self,
@@ -106,6 +130,7 @@ impl Capture {
             return Ok(excess);
         }
         let rejection = || RefusalReason::CaptureExceedsReservation { held };
-        self.shortfall_policy.collect(excess, account, limits, rejection)
+        let debt_limit = Some(account.debt_limit(limits));
+        self.shortfall_policy.collect(excess, account.balance, debt_limit, rejection)
     }
 }

@@ -1,8 +1,8 @@
 //! Charge: takes money immediately.
 
-use super::Describe;
+use super::{Describe, References};
 use crate::accounting::{
-    Amount, EntryType, Fingerprint, MicroUsd, RefusalReason, ShortfallPolicy,
+    Amount, EntryType, Fingerprint, Legs, MicroUsd, RefusalReason, ShortfallPolicy,
     fingerprint::Field,
     method::Method,
     posting::Posting,
@@ -16,6 +16,8 @@ pub struct Charge {
     pub amount: Amount,
     /// What to do with the part that is not available.
     pub shortfall_policy: ShortfallPolicy,
+    /// What is passed on of it.
+    pub legs: Legs,
 }
 
 impl Describe for Charge {
@@ -24,23 +26,36 @@ impl Describe for Charge {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { amount, shortfall_policy } = self;
-        fingerprint.amount(*amount).optional(Field::ShortfallPolicy, shortfall_policy.number())
+        let Self { amount, shortfall_policy, legs } = self;
+        fingerprint
+            .amount(*amount)
+            .optional(Field::ShortfallPolicy, shortfall_policy.number())
+            .text(Field::Legs, &legs.joined())
+    }
+
+    fn references(&self) -> References<'_> {
+        References { legs: Some(&self.legs), ..References::default() }
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        match self.collect(situation) {
-            Ok(collected) => Verdict::Post(Posting {
-                // What is collected is at least zero and at most the amount.
-                uncollected: MicroUsd::new(self.amount.credited().get() - collected.get()),
-                ..Posting::new(EntryType::Charge, MicroUsd::new(-collected.get()))
-            }),
+        match self.posting(situation) {
+            Ok(posting) => Verdict::Post(posting),
             Err(reason) => Verdict::Refuse(reason),
         }
     }
 }
 
 impl Charge {
+    fn posting(&self, situation: &Situation<'_>) -> Result<Posting, RefusalReason> {
+        let collected = self.collect(situation)?;
+        let posting = Posting {
+            // What is collected is at least zero and at most the amount.
+            uncollected: MicroUsd::new(self.amount.credited().get() - collected.get()),
+            ..Posting::new(EntryType::Charge, MicroUsd::new(-collected.get()))
+        };
+        situation.with_legs(posting, &self.legs, situation.balance().funded(collected))
+    }
+
     /// How much is taken. An unknown account has nothing, and cannot get into debt.
     fn collect(&self, situation: &Situation<'_>) -> Result<MicroUsd, RefusalReason> {
         situation.may_spend()?;
@@ -50,7 +65,8 @@ impl Charge {
             (Err(reason), None) => Err(reason),
             (Err(reason), Some(account)) => {
                 let wanted = self.amount.credited();
-                self.shortfall_policy.collect(wanted, account, situation.limits, || reason)
+                let debt_limit = Some(account.debt_limit(situation.limits));
+                self.shortfall_policy.collect(wanted, account.balance, debt_limit, || reason)
             }
         }
     }

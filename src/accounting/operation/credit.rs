@@ -1,12 +1,11 @@
 //! Credit: adds money.
 
-use std::sync::Arc;
-
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, CreditKind, Entry, EntryType, ExternalIds, Fingerprint, Invalid, RefusalReason,
+    Amount, CreditKind, EntryType, ExternalIds, Fingerprint, Invalid, MicroUsd,
     fingerprint::Field,
     method::Method,
+    payment::Paid,
     posting::Posting,
     verdict::{Situation, Verdict},
 };
@@ -70,40 +69,18 @@ impl Describe for Credit {
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        match self.paid_before(situation) {
-            Ok(Some(entry)) => return Verdict::PaidBefore(entry),
-            Ok(None) => {}
-            Err(reason) => return Verdict::Refuse(reason),
+        let (entry_type, amount) = (EntryType::Credit(self.kind), self.amount.credited());
+        let paid = Paid { entry_type, amount, reversed_sequence: None };
+        if let Some(verdict) = situation.paid_before(&self.external_ids, &paid) {
+            return verdict;
         }
         if let Err(reason) = situation.may_earn() {
             return Verdict::Refuse(reason);
         }
         Verdict::Post(Posting {
             external_ids: self.external_ids.clone(),
-            ..Posting::new(EntryType::Credit(self.kind), self.amount.credited())
+            withdrawable_delta: if self.kind.is_withdrawable() { amount } else { MicroUsd::ZERO },
+            ..Posting::new(entry_type, amount)
         })
-    }
-}
-
-impl Credit {
-    /// The entry of an earlier credit of the same payment, to the same account and of the same amount. If an id is known
-    /// otherwise, it is a conflict.
-    fn paid_before(&self, situation: &Situation<'_>) -> Result<Option<Arc<Entry>>, RefusalReason> {
-        let mut found: Option<&Arc<Entry>> = None;
-        for external_id in self.external_ids.iter() {
-            let Some(payment) = situation.book.payment(external_id) else { continue };
-            let conflict = match (&payment.entry, found) {
-                (Some(entry), _) if entry.account_id != *situation.account_id() => "account_id",
-                (None, _) => "account_id",
-                (Some(entry), Some(other)) if entry.sequence != other.sequence => "external_ids",
-                (Some(entry), _) if entry.amount != self.amount.credited() => "amount_micro_usd",
-                (Some(entry), _) => {
-                    found = Some(entry);
-                    continue;
-                }
-            };
-            return Err(RefusalReason::ExternalIdConflict { external_id: external_id.to_string(), conflict });
-        }
-        Ok(found.cloned())
     }
 }

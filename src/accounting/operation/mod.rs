@@ -9,7 +9,9 @@ mod extend;
 mod refund;
 mod release;
 mod reserve;
+mod reverse;
 mod set_account;
+mod withdraw;
 
 pub use admin_credit::AdminCredit;
 pub use capture::Capture;
@@ -17,13 +19,16 @@ pub use charge::Charge;
 pub use credit::Credit;
 pub use expire::Expire;
 pub use extend::Extend;
-pub use refund::{ChargeName, Refund};
+pub use refund::Refund;
 pub use release::Release;
 pub use reserve::Reserve;
+pub use reverse::Reverse;
 pub use set_account::SetAccount;
+pub use withdraw::Withdraw;
 
 use super::{
-    ExternalIds, Fingerprint, IdempotencyKey, Limits, RefusalReason, Ttl,
+    Authority, Book, EntryName, ExternalIds, Fingerprint, IdempotencyKey, Legs, Limits, RefusalReason, Ttl,
+    envelope::Envelope,
     method::Method,
     verdict::{Situation, Verdict},
 };
@@ -35,7 +40,7 @@ pub enum Operation {
     Credit(Credit),
     /// Takes money immediately.
     Charge(Charge),
-    /// Gives back all or part of a charge or capture.
+    /// Gives back all or part of a debit.
     Refund(Refund),
     /// Grants money by decision of an operator.
     AdminCredit(AdminCredit),
@@ -49,6 +54,10 @@ pub enum Operation {
     Extend(Extend),
     /// Changes what is possible in the account, by decision of an operator.
     SetAccount(SetAccount),
+    /// Takes back all or part of a credit.
+    Reverse(Reverse),
+    /// Takes money that leaves the account for good.
+    Withdraw(Withdraw),
     /// Records that a reservation's lease has expired. The service's own.
     Expire(Expire),
 }
@@ -56,8 +65,8 @@ pub enum Operation {
 /// What an operation refers to beside its account: what has to be read before it can be judged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct References<'a> {
-    /// The charge that it gives back.
-    pub charge: Option<&'a ChargeName>,
+    /// The entry that it undoes.
+    pub entry: Option<&'a EntryName>,
     /// The reservation that it changes or ends.
     pub reservation_id: Option<&'a IdempotencyKey>,
     /// Whether it opens a reservation, under its own key.
@@ -68,6 +77,10 @@ pub struct References<'a> {
     pub closes_account: bool,
     /// The lease that the caller asks for.
     pub ttl: Option<Ttl>,
+    /// The legs that it pays.
+    pub legs: Option<&'a Legs>,
+    /// Whether it takes back from the payees of the entry that it undoes.
+    pub takes_back: bool,
 }
 
 /// Everything in which one operation differs from another.
@@ -81,6 +94,12 @@ pub(super) trait Describe {
     /// What it refers to.
     fn references(&self) -> References<'_> {
         References::default()
+    }
+
+    /// Whose decision it is, if its method does not say so: of what undoes an entry, the entry does. `None` also if there is
+    /// no such entry.
+    fn authority(&self, _: &Book, _: &Envelope) -> Option<Authority> {
+        None
     }
 
     /// Why a configured limit forbids it.
@@ -105,6 +124,8 @@ impl Operation {
             Self::Release(release) => release,
             Self::Extend(extend) => extend,
             Self::SetAccount(change) => change,
+            Self::Reverse(reverse) => reverse,
+            Self::Withdraw(withdraw) => withdraw,
             Self::Expire(expire) => expire,
         }
     }

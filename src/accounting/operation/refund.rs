@@ -1,9 +1,10 @@
-//! Refund: gives back all or part of a charge or capture.
+//! Refund: gives back all or part of a debit.
 
 use super::{Describe, References};
 use crate::accounting::{
-    AccountId, Amount, Answer, Book, EntryType, Fingerprint, IdempotencyKey, Invalid, Original,
-    RefusalReason,
+    Amount, Authority, Book, EntryName, EntryType, Fingerprint, Invalid, LegsPolicy, RefusalReason,
+    entry_name::EntryNameFields,
+    envelope::Envelope,
     fingerprint::Field,
     method::Method,
     posting::Posting,
@@ -15,42 +16,10 @@ use crate::accounting::{
 pub struct Refund {
     /// How much.
     pub amount: Amount,
-    /// Of which charge or capture.
-    pub charge: ChargeName,
-}
-
-/// How a refund names what it gives back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChargeName {
-    /// By the entry's sequence, which is at least 1.
-    Sequence(i64),
-    /// By the key of the operation.
-    Key(IdempotencyKey),
-}
-
-impl ChargeName {
-    /// Parses the `charge_sequence` of a request.
-    ///
-    /// # Errors
-    /// When it is not a sequence.
-    pub fn parse_sequence(sequence: i64) -> Result<Self, Invalid> {
-        if sequence < 1 {
-            return Err(Invalid::field("charge_sequence", format!("must be at least 1, not {sequence}")));
-        }
-        Ok(Self::Sequence(sequence))
-    }
-
-    /// The sequence of the named entry. `None` if no entry was written under the key.
-    #[must_use]
-    pub fn sequence(&self, book: &Book, account_id: &AccountId) -> Option<i64> {
-        match self {
-            Self::Sequence(sequence) => Some(*sequence),
-            Self::Key(key) => match &book.answer(account_id, key)?.answer {
-                Answer::Applied(entry) => Some(entry.sequence),
-                Answer::Refused(_) => None,
-            },
-        }
-    }
+    /// Of which charge, capture, withdrawal or reversal.
+    pub charge: EntryName,
+    /// What to do with its legs; required if it has any.
+    pub legs: Option<LegsPolicy>,
 }
 
 impl Describe for Refund {
@@ -59,38 +28,56 @@ impl Describe for Refund {
     }
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let Self { amount, charge } = self;
-        let fingerprint = fingerprint.amount(*amount);
-        match charge {
-            ChargeName::Sequence(sequence) => fingerprint.number(Field::ChargeSequence, *sequence),
-            ChargeName::Key(key) => fingerprint.text(Field::ChargeKey, key.as_str()),
-        }
+        let Self { amount, charge, legs } = self;
+        let names = EntryNameFields {
+            sequence: Field::ChargeSequence,
+            key: Field::ChargeKey,
+            external_id: Field::ChargeExternalId,
+        };
+        charge
+            .add_to(fingerprint.amount(*amount), &names)
+            .optional(Field::LegsPolicy, legs.map(LegsPolicy::number))
     }
 
     fn references(&self) -> References<'_> {
-        References { charge: Some(&self.charge), ..References::default() }
+        let takes_back = self.legs == Some(LegsPolicy::TakeBack);
+        References { entry: Some(&self.charge), takes_back, ..References::default() }
+    }
+
+    fn authority(&self, book: &Book, envelope: &Envelope) -> Option<Authority> {
+        let account_id = &envelope.account_id;
+        let charge = book.named(account_id, &self.charge)?;
+        let credit = charge.entry.reversed_sequence.and_then(|credit| book.original(account_id, credit));
+        Some(credit.unwrap_or(charge).entry.entry_type.authority())
     }
 
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
-        let Some(charge) = self.find_charge(situation) else { return Verdict::NotFound(NotFound::Charge) };
+        let Some(charge) = situation.book.named(situation.account_id(), &self.charge) else {
+            return Verdict::NotFound(NotFound::Charge);
+        };
         let entry_type = charge.entry.entry_type;
-        if !entry_type.is_refundable() {
+        let is_take_back = entry_type == EntryType::Reversal && charge.entry.source.is_some();
+        if !entry_type.is_refundable() || is_take_back {
             return Verdict::Refuse(RefusalReason::NotRefundable { entry_type });
         }
-        let left = charge.left();
-        if self.amount.credited() > left {
+        let (amount, left) = (self.amount.credited(), charge.left());
+        if amount > left {
             return Verdict::Refuse(RefusalReason::RefundExceedsCharge { refundable: left });
         }
+        let legs = match self.legs {
+            None if !charge.entry.legs.is_empty() => {
+                let problem = "must be KEEP or TAKE_BACK: what is refunded has legs";
+                return Verdict::Invalid(Invalid::field("legs", problem));
+            }
+            Some(LegsPolicy::TakeBack) => situation.take_back(charge, amount),
+            Some(LegsPolicy::Keep) | None => Vec::new(),
+        };
         Verdict::Post(Posting {
+            legs,
             refunded_sequence: Some(charge.entry.sequence),
-            ..Posting::new(EntryType::Refund, self.amount.credited())
+            reversed_sequence: charge.entry.reversed_sequence,
+            withdrawable_delta: charge.withdrawable_slice(amount),
+            ..Posting::new(EntryType::Refund, amount)
         })
-    }
-}
-
-impl Refund {
-    fn find_charge<'book>(&self, situation: &Situation<'book>) -> Option<&'book Original> {
-        let (book, account_id) = (situation.book, situation.account_id());
-        book.original(account_id, self.charge.sequence(book, account_id)?)
     }
 }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::pb;
 
-use super::{BillingService, applied, measure};
+use super::{BillingService, applied, asked_by, measure};
 use crate::{
     access::Caller,
     accounting::{Command, Invalid},
@@ -45,7 +45,7 @@ impl BillingService {
             let _until_answered = taken;
             let mut answers = Vec::with_capacity(queued.len());
             for queued in queued {
-                answers.push(answer(queued, &metrics).await);
+                answers.push(answer(queued, caller.as_ref(), &metrics).await);
             }
             answers
         });
@@ -59,7 +59,7 @@ impl BillingService {
 
     fn enqueue(&self, operation: Operation, caller: Option<&Caller>) -> Result<Queued, Failure> {
         authorize(method(&operation), caller)?;
-        let command = Command::try_from(operation)?.asked_by(caller.map(|caller| caller.name.clone()));
+        let command = asked_by(Command::try_from(operation)?, caller);
         let method = command.fingerprint().method_name();
         Ok((method, self.committer.enqueue(command)))
     }
@@ -89,14 +89,18 @@ fn authorize(method: &'static str, caller: Option<&Caller>) -> Result<(), Failur
     Err(Failure::Denied(Denial::Role { caller: caller.clone(), method, needed }))
 }
 
-async fn answer(queued: Result<Queued, Failure>, metrics: &Metrics) -> Result<proto::Applied, Status> {
+async fn answer(
+    queued: Result<Queued, Failure>,
+    caller: Option<&Caller>,
+    metrics: &Metrics,
+) -> Result<proto::Applied, Status> {
     let (method, submitted) = queued?;
     let answer = match submitted {
         Ok(submitted) => submitted.answer().await,
         Err(error) => Err(error),
     };
     measure(metrics, method, &answer);
-    Ok(answer.map_err(Failure::from).and_then(applied)?)
+    Ok(answer.map_err(Failure::from).and_then(|outcome| applied(outcome, method, caller))?)
 }
 
 /// The response to a list. If an operation failed by a fault of the service, the call is logged and counted as such a failure
@@ -135,6 +139,8 @@ fn method(operation: &Operation) -> &'static str {
         Operation::Release(_) => "Release",
         Operation::ExtendReservation(_) => "ExtendReservation",
         Operation::SetAccount(_) => "SetAccount",
+        Operation::Reverse(_) => "Reverse",
+        Operation::Withdraw(_) => "Withdraw",
     }
 }
 
@@ -152,6 +158,8 @@ impl TryFrom<Operation> for Command {
             Operation::Release(request) => request.try_into(),
             Operation::ExtendReservation(request) => request.try_into(),
             Operation::SetAccount(request) => request.try_into(),
+            Operation::Reverse(request) => request.try_into(),
+            Operation::Withdraw(request) => request.try_into(),
         }
     }
 }

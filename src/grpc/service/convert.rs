@@ -7,12 +7,13 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 use crate::{
     accounting::{
         AccountId, AccountSettings, AccountState, Actor, AdminCredit, Amount, Balance, CallerName, Capture,
-        Charge, ChargeName, Command, Credit, CreditKind, Entry, EntryType, ExpiryPolicy, Extend, ExternalIds,
-        IdempotencyKey, Invalid, MicroUsd, Note, Operation, Reason, Reference, Refund, Refusal, Release,
-        Reservation, ReservationAfter, ReservationState, Reserve, SetAccount, ShortfallPolicy, Since,
-        Timestamp, Ttl,
+        Charge, Command, Credit, CreditKind, Entry, EntryName, EntryType, ExpiryPolicy, Extend, ExternalId,
+        ExternalIds, IdempotencyKey, Invalid, Leg, LegKind, Legs, LegsPolicy, MicroUsd, Note, Operation,
+        PaidLeg, Reason, Reference, Refund, Refusal, Release, Reservation, ReservationAfter,
+        ReservationState, Reserve, Reverse, SetAccount, ShortfallPolicy, Since, Source, Timestamp, Ttl,
+        Withdraw,
     },
-    grpc::proto::{self, refund_request},
+    grpc::proto::{self, refund_request, reverse_request},
     ledger::{AccountStatement, AccountView, EntryQuery, Total},
 };
 
@@ -44,6 +45,7 @@ impl TryFrom<proto::ChargeRequest> for Command {
         let operation = Operation::Charge(Charge {
             amount: amount(request.amount_micro_usd)?,
             shortfall_policy: shortfall_policy(request.shortfall_policy)?,
+            legs: legs(&account_id, &request.legs)?,
         });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
@@ -56,16 +58,22 @@ impl TryFrom<proto::RefundRequest> for Command {
     fn try_from(request: proto::RefundRequest) -> Result<Self, Invalid> {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
         let charge = match &request.charge {
-            Some(refund_request::Charge::ChargeSequence(sequence)) => ChargeName::parse_sequence(*sequence)?,
+            Some(refund_request::Charge::ChargeSequence(sequence)) => {
+                EntryName::parse_sequence("charge_sequence", *sequence)?
+            }
             Some(refund_request::Charge::ChargeIdempotencyKey(key)) => {
-                ChargeName::Key(IdempotencyKey::parse("charge_idempotency_key", key)?)
+                EntryName::Key(IdempotencyKey::parse("charge_idempotency_key", key)?)
+            }
+            Some(refund_request::Charge::ChargeExternalId(id)) => {
+                EntryName::ExternalId(ExternalId::parse("charge_external_id", id)?)
             }
             None => {
-                let problem = "is required: charge_sequence or charge_idempotency_key";
+                let problem = "is required: charge_sequence, charge_idempotency_key or charge_external_id";
                 return Err(Invalid::field("charge", problem));
             }
         };
-        let operation = Operation::Refund(Refund { amount: amount(request.amount_micro_usd)?, charge });
+        let (amount, legs) = (amount(request.amount_micro_usd)?, legs_policy(request.legs)?);
+        let operation = Operation::Refund(Refund { amount, charge, legs });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
@@ -80,6 +88,54 @@ impl TryFrom<proto::AdminCreditRequest> for Command {
             amount: amount(request.amount_micro_usd)?,
             actor: Actor::parse(&request.actor)?,
             reason: Reason::parse(&request.reason)?,
+            withdrawable: request.withdrawable,
+        });
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::ReverseRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::ReverseRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let credit = match &request.credit {
+            Some(reverse_request::Credit::CreditSequence(sequence)) => {
+                EntryName::parse_sequence("credit_sequence", *sequence)?
+            }
+            Some(reverse_request::Credit::CreditIdempotencyKey(key)) => {
+                EntryName::Key(IdempotencyKey::parse("credit_idempotency_key", key)?)
+            }
+            Some(reverse_request::Credit::CreditExternalId(id)) => {
+                EntryName::ExternalId(ExternalId::parse("credit_external_id", id)?)
+            }
+            None => {
+                let problem = "is required: credit_sequence, credit_idempotency_key or credit_external_id";
+                return Err(Invalid::field("credit", problem));
+            }
+        };
+        let reason = Some(request.reason.as_str()).filter(|reason| !reason.is_empty());
+        let operation = Operation::Reverse(Reverse {
+            amount: amount(request.amount_micro_usd)?,
+            credit,
+            external_ids: ExternalIds::parse(&request.external_ids)?,
+            reason: reason.map(Reason::parse).transpose()?,
+            shortfall_policy: shortfall_policy(request.shortfall_policy)?,
+        });
+        let note = Note::parse(&request.reference, request.metadata)?;
+        Ok(Self::new(account_id, key, operation, note))
+    }
+}
+
+impl TryFrom<proto::WithdrawRequest> for Command {
+    type Error = Invalid;
+
+    fn try_from(request: proto::WithdrawRequest) -> Result<Self, Invalid> {
+        let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
+        let operation = Operation::Withdraw(Withdraw {
+            amount: amount(request.amount_micro_usd)?,
+            external_ids: ExternalIds::parse(&request.external_ids)?,
         });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
@@ -111,6 +167,7 @@ impl TryFrom<proto::CaptureRequest> for Command {
             amount: amount(request.amount_micro_usd)?,
             shortfall_policy: shortfall_policy(request.shortfall_policy)?,
             keep_open: request.keep_open,
+            legs: legs(&account_id, &request.legs)?,
         });
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
@@ -231,12 +288,34 @@ fn amount(micro_usd: i64) -> Result<Amount, Invalid> {
 
 fn credit_kind(number: i32) -> Result<CreditKind, Invalid> {
     match entry_type(number) {
-        Some(EntryType::Credit(kind)) => Ok(kind),
+        Some(EntryType::Credit(kind)) if kind != CreditKind::Fee => Ok(kind),
         Some(_) | None => Err(Invalid::field(
             "entry_type",
             "must be a credit kind: ENTRY_TYPE_STRIPE_DEPOSIT, ENTRY_TYPE_DEPOSIT, ENTRY_TYPE_EARNING, \
              ENTRY_TYPE_REFERRAL_REWARD or ENTRY_TYPE_INVITE_CREDIT",
         )),
+    }
+}
+
+fn legs(payer: &AccountId, legs: &[proto::Leg]) -> Result<Legs, Invalid> {
+    let leg = |leg: &proto::Leg| {
+        let kind = i16::try_from(leg.entry_type).ok().and_then(LegKind::from_number);
+        let problem = "must be ENTRY_TYPE_EARNING, ENTRY_TYPE_REFERRAL_REWARD or ENTRY_TYPE_FEE";
+        Ok(Leg {
+            account_id: AccountId::parse("legs.account_id", &leg.account_id)?,
+            amount: Amount::parse("legs.amount_micro_usd", leg.amount_micro_usd)?,
+            kind: kind.ok_or_else(|| Invalid::field("legs.entry_type", problem))?,
+        })
+    };
+    Legs::new(payer, legs.iter().map(leg).collect::<Result<_, Invalid>>()?)
+}
+
+fn legs_policy(number: i32) -> Result<Option<LegsPolicy>, Invalid> {
+    match proto::LegsPolicy::try_from(number) {
+        Ok(proto::LegsPolicy::Unspecified) => Ok(None),
+        Ok(proto::LegsPolicy::Keep) => Ok(Some(LegsPolicy::Keep)),
+        Ok(proto::LegsPolicy::TakeBack) => Ok(Some(LegsPolicy::TakeBack)),
+        Err(_) => Err(Invalid::field("legs", "must be LEGS_POLICY_KEEP or LEGS_POLICY_TAKE_BACK")),
     }
 }
 
@@ -331,6 +410,7 @@ impl From<Balance> for proto::Balance {
             posted_micro_usd: balance.posted().get(),
             held_micro_usd: balance.held().get(),
             available_micro_usd: balance.available().get(),
+            withdrawable_micro_usd: balance.withdrawable().get(),
         }
     }
 }
@@ -358,7 +438,24 @@ impl From<&Entry> for proto::Entry {
             uncollected_micro_usd: entry.uncollected.get(),
             effective_time: Some(timestamp(entry.effective_time)),
             account_settings: entry.settings.map(Into::into),
+            reversed_sequence: entry.reversed_sequence.unwrap_or_default(),
+            withdrawable_delta_micro_usd: entry.withdrawable_delta.get(),
+            legs: entry.legs.iter().map(Into::into).collect(),
+            funded_micro_usd: entry.funded.get(),
+            source: entry.source.as_ref().map(Into::into),
         }
+    }
+}
+
+impl From<&PaidLeg> for proto::PaidLeg {
+    fn from(PaidLeg { account_id, sequence, amount }: &PaidLeg) -> Self {
+        Self { account_id: account_id.to_string(), sequence: *sequence, amount_micro_usd: amount.get() }
+    }
+}
+
+impl From<&Source> for proto::EntrySource {
+    fn from(Source { account_id, sequence }: &Source) -> Self {
+        Self { account_id: account_id.to_string(), sequence: *sequence }
     }
 }
 

@@ -8,11 +8,14 @@ pub(super) mod page_token;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    access::Caller,
-    accounting::{AccountId, Command, ExternalId, IdempotencyKey, Invalid, NotFound, Outcome, RefusalReason},
+    access::{Caller, Role},
+    accounting::{
+        AccountId, Authorities, Authority, Command, ExternalId, IdempotencyKey, Invalid, NotFound, Outcome,
+        RefusalReason,
+    },
     committer::{Committer, SubmitError},
     grpc::{
-        failure::Failure,
+        failure::{Denial, Failure},
         methods::METHODS,
         proto::{self, get_entry_request, get_operation_response},
     },
@@ -46,12 +49,12 @@ impl BillingService {
     where
         Command: TryFrom<R, Error = Invalid>,
     {
-        let caller = request.extensions().get::<Caller>().map(|caller| caller.name.clone());
-        let command = Command::try_from(request.into_inner())?.asked_by(caller);
+        let caller = request.extensions().get::<Caller>().cloned();
+        let command = asked_by(Command::try_from(request.into_inner())?, caller.as_ref());
         let operation = command.fingerprint().method_name();
         let answer = self.committer.submit(command).await;
         measure(&self.metrics, operation, &answer);
-        applied(answer?)
+        applied(answer?, operation, caller.as_ref())
     }
 
     async fn entry(&self, request: proto::GetEntryRequest) -> Result<proto::Entry, Failure> {
@@ -63,7 +66,7 @@ impl BillingService {
             Some(get_entry_request::Entry::IdempotencyKey(key)) => {
                 let key = IdempotencyKey::parse("idempotency_key", &key)?;
                 match self.ledger.operation_get(&account_id, &key).await? {
-                    Some(OperationView::Applied(entry, _)) => return Ok(entry.as_ref().into()),
+                    Some(OperationView::Applied { entry, .. }) => return Ok(entry.as_ref().into()),
                     Some(OperationView::Refused(_)) | None => None,
                 }
             }
@@ -191,9 +194,13 @@ impl BillingService {
         let account_id = account_id(&request.account_id)?;
         let key = IdempotencyKey::parse("idempotency_key", &request.idempotency_key)?;
         let outcome = match self.ledger.operation_get(&account_id, &key).await? {
-            Some(OperationView::Applied(entry, since)) => {
-                let (entry, since) = (Some(entry.as_ref().into()), Some((&since).into()));
-                get_operation_response::Outcome::Applied(proto::Applied { entry, replayed: true, since })
+            Some(OperationView::Applied { entry, since, leg_entries }) => {
+                get_operation_response::Outcome::Applied(proto::Applied {
+                    entry: Some(entry.as_ref().into()),
+                    replayed: true,
+                    since: Some((&since).into()),
+                    leg_entries: leg_entries.iter().map(|entry| entry.as_ref().into()).collect(),
+                })
             }
             Some(OperationView::Refused(refusal)) => {
                 get_operation_response::Outcome::Refused(refusal.as_ref().into())
@@ -204,32 +211,57 @@ impl BillingService {
     }
 }
 
+/// The command of a caller.
+fn asked_by(command: Command, caller: Option<&Caller>) -> Command {
+    let Some(Caller { name, roles }) = caller else { return command };
+    let (coordinator, admin) = (roles.contain(Role::Coordinator), roles.contain(Role::Admin));
+    command.asked_by(name.clone(), Authorities { coordinator, admin })
+}
+
 /// The response to an operation: every method's has the same fields.
-pub(super) fn applied(outcome: Outcome) -> Result<proto::Applied, Failure> {
+fn applied(
+    outcome: Outcome,
+    method: &'static str,
+    caller: Option<&Caller>,
+) -> Result<proto::Applied, Failure> {
     match outcome {
-        Outcome::Applied { entry, since } => Ok(proto::Applied {
+        Outcome::Applied { entry, since, leg_entries } => Ok(proto::Applied {
             entry: Some(entry.as_ref().into()),
             replayed: since.is_some(),
             since: since.as_ref().map(Into::into),
+            leg_entries: leg_entries.iter().map(|entry| entry.as_ref().into()).collect(),
         }),
         Outcome::Refused(refusal) | Outcome::Declined(refusal) => Err(Failure::Refused(refusal)),
+        Outcome::Forbidden(authority) => Err(Failure::Denied(denial(authority, method, caller))),
         Outcome::Invalid(invalid) => Err(Failure::Invalid(invalid)),
         Outcome::KeyReused(reused) => Err(Failure::KeyReused(reused)),
         Outcome::NotFound(not_found) => Err(Failure::NotFound(not_found)),
     }
 }
 
+/// The denial of an operation that another role may ask for. A caller without credentials has every authority.
+fn denial(authority: Authority, method: &'static str, caller: Option<&Caller>) -> Denial {
+    let needed: &[Role] = match authority {
+        Authority::Coordinator => &[Role::Coordinator],
+        Authority::Admin => &[Role::Admin],
+    };
+    caller.map_or(Denial::NoCredentials, |caller| Denial::Role { caller: caller.clone(), method, needed })
+}
+
 /// Counts the result of an operation, and adds up the money that it moved.
 fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, SubmitError>) {
     let (result, reason) = match answer {
         Ok(Outcome::Applied { since: Some(_), .. }) => ("replayed", ""),
-        Ok(Outcome::Applied { entry, since: None }) => {
-            metrics.moved(entry.entry_type.name(), entry.amount.get().unsigned_abs());
+        Ok(Outcome::Applied { entry, since: None, leg_entries }) => {
+            for entry in [entry].into_iter().chain(leg_entries) {
+                metrics.moved(entry.entry_type.name(), entry.amount.get().unsigned_abs());
+            }
             ("applied", "")
         }
         Ok(Outcome::Refused(refusal) | Outcome::Declined(refusal)) => {
             ("refused", RefusalReason::known_name(&refusal.reason).unwrap_or("other"))
         }
+        Ok(Outcome::Forbidden(_)) => ("forbidden", ""),
         Ok(Outcome::Invalid(_)) => ("invalid", ""),
         Ok(Outcome::KeyReused(_)) => ("key_reused", ""),
         Ok(Outcome::NotFound(_)) => ("not_found", ""),
@@ -248,7 +280,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CreditRequest>,
     ) -> Result<Response<proto::CreditResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
         Ok(Response::new(proto::CreditResponse { entry, replayed, since }))
     }
 
@@ -256,23 +288,23 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ChargeRequest>,
     ) -> Result<Response<proto::ChargeResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
-        Ok(Response::new(proto::ChargeResponse { entry, replayed, since }))
+        let proto::Applied { entry, replayed, since, leg_entries } = self.post(request).await?;
+        Ok(Response::new(proto::ChargeResponse { entry, replayed, since, leg_entries }))
     }
 
     async fn refund(
         &self,
         request: Request<proto::RefundRequest>,
     ) -> Result<Response<proto::RefundResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
-        Ok(Response::new(proto::RefundResponse { entry, replayed, since }))
+        let proto::Applied { entry, replayed, since, leg_entries } = self.post(request).await?;
+        Ok(Response::new(proto::RefundResponse { entry, replayed, since, leg_entries }))
     }
 
     async fn admin_credit(
         &self,
         request: Request<proto::AdminCreditRequest>,
     ) -> Result<Response<proto::AdminCreditResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
         Ok(Response::new(proto::AdminCreditResponse { entry, replayed, since }))
     }
 
@@ -280,7 +312,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ReserveRequest>,
     ) -> Result<Response<proto::ReserveResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
         Ok(Response::new(proto::ReserveResponse { entry, replayed, since }))
     }
 
@@ -288,15 +320,15 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
-        Ok(Response::new(proto::CaptureResponse { entry, replayed, since }))
+        let proto::Applied { entry, replayed, since, leg_entries } = self.post(request).await?;
+        Ok(Response::new(proto::CaptureResponse { entry, replayed, since, leg_entries }))
     }
 
     async fn release(
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
         Ok(Response::new(proto::ReleaseResponse { entry, replayed, since }))
     }
 
@@ -304,7 +336,7 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::ExtendReservationRequest>,
     ) -> Result<Response<proto::ExtendReservationResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
         Ok(Response::new(proto::ExtendReservationResponse { entry, replayed, since }))
     }
 
@@ -312,8 +344,24 @@ impl proto::billing_service_server::BillingService for BillingService {
         &self,
         request: Request<proto::SetAccountRequest>,
     ) -> Result<Response<proto::SetAccountResponse>, Status> {
-        let proto::Applied { entry, replayed, since } = self.post(request).await?;
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
         Ok(Response::new(proto::SetAccountResponse { entry, replayed, since }))
+    }
+
+    async fn reverse(
+        &self,
+        request: Request<proto::ReverseRequest>,
+    ) -> Result<Response<proto::ReverseResponse>, Status> {
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
+        Ok(Response::new(proto::ReverseResponse { entry, replayed, since }))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<proto::WithdrawRequest>,
+    ) -> Result<Response<proto::WithdrawResponse>, Status> {
+        let proto::Applied { entry, replayed, since, .. } = self.post(request).await?;
+        Ok(Response::new(proto::WithdrawResponse { entry, replayed, since }))
     }
 
     async fn apply(

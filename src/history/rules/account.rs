@@ -33,6 +33,16 @@ pub struct Imported {
     pub adjustment: i128,
     /// The place of the last one.
     pub last: Option<Position>,
+    /// How much may leave of what the rows and the adjustments come to.
+    pub withdrawable: i64,
+}
+
+impl Imported {
+    /// Bounds what may leave by what there is: other money was spent first.
+    fn bound_withdrawable(&mut self) {
+        let posted = i64::try_from(self.amount + self.adjustment).unwrap_or(i64::MAX);
+        self.withdrawable = self.withdrawable.min(posted).max(0);
+    }
 }
 
 /// A payment, and the entry that is the first to credit it.
@@ -81,13 +91,14 @@ impl AccountImport {
     /// # Errors
     /// When the book's own entries leave no room for it.
     pub fn add(&mut self, row: HistoryRow, now: Timestamp) -> Result<(), NoRoom> {
-        if self.standing.balance.after(row.amount, MicroUsd::ZERO).is_none() {
+        if self.standing.balance.after(row.amount, MicroUsd::ZERO, MicroUsd::ZERO).is_none() {
             let posted = self.standing.balance.posted().get();
             self.adjust(-i128::from(posted), Adjustment::Overflow { id: row.id })?;
         }
         self.imported.rows += 1;
         self.imported.amount += i128::from(row.amount.get());
         self.imported.last = self.imported.last.max(Some(row.position()));
+        self.imported.bound_withdrawable();
         let (entry_type, payment) = (row.entry_type(), row.payment(&self.account_id));
         let create_time = self.time(row.create_time, now);
         let entry = self.next(entry_type, row.amount, create_time)?;
@@ -118,6 +129,32 @@ impl AccountImport {
         self.adjust(i128::from(balance) - sum, Adjustment::Balance { balance, sum })
     }
 
+    /// Makes withdrawable what the replaced system would have paid out. The last entry that was added says so; if none was,
+    /// one that moves nothing does.
+    ///
+    /// # Errors
+    /// When the book's own entries leave no room for the entry.
+    pub fn make_withdrawable(&mut self, withdrawable: i64) -> Result<(), NoRoom> {
+        let before = self.standing.balance;
+        // Both are at least zero.
+        let more = MicroUsd::new(withdrawable - self.imported.withdrawable);
+        let bounded = more.min(before.posted()).max(MicroUsd::new(-before.withdrawable_posted().get()));
+        let after = before.after(MicroUsd::ZERO, MicroUsd::ZERO, bounded).ok_or(NoRoom)?;
+        if after != before {
+            if self.entries.is_empty() {
+                self.add_adjustment(0, Adjustment::Withdrawable { withdrawable })?;
+            }
+            if let Some(last) = self.entries.last_mut() {
+                // Cannot overflow: both are changes of a part of the balance.
+                let change = last.withdrawable_delta.get() + withdrawable_change(before, after).get();
+                (last.withdrawable_delta, last.balance_after) = (MicroUsd::new(change), after);
+            }
+            self.standing.balance = after;
+        }
+        self.imported.withdrawable = withdrawable;
+        Ok(())
+    }
+
     /// Tells that a payment was credited by somebody before.
     pub fn found_repeated_payment(&mut self, external_id: &ExternalId, sequence: i64, amount: MicroUsd) {
         self.findings.push(Finding::RepeatedPayment {
@@ -133,19 +170,24 @@ impl AccountImport {
         while missing != 0 {
             let amount = i64::try_from(missing).unwrap_or(if missing < 0 { i64::MIN } else { i64::MAX });
             missing -= i128::from(amount);
-            self.imported.adjustment += i128::from(amount);
-            let entry =
-                self.next(EntryType::AdminCredit, MicroUsd::new(amount), self.standing.update_time)?;
-            let (actor, reason) = (Actor::parse(ADJUSTMENT_ACTOR).ok(), Reason::parse(&why.reason()).ok());
-            self.findings.push(Finding::Adjustment {
-                account_id: self.account_id.to_string(),
-                sequence: entry.sequence,
-                amount_micro_usd: amount,
-                reason: why.reason(),
-            });
-            let note = Note { metadata: why.metadata(), ..Note::default() };
-            self.entries.push(Entry { note, actor, reason, ..entry });
+            self.add_adjustment(amount, why)?;
         }
+        Ok(())
+    }
+
+    fn add_adjustment(&mut self, amount: i64, why: Adjustment) -> Result<(), NoRoom> {
+        self.imported.adjustment += i128::from(amount);
+        self.imported.bound_withdrawable();
+        let entry = self.next(EntryType::AdminCredit, MicroUsd::new(amount), self.standing.update_time)?;
+        let (actor, reason) = (Actor::parse(ADJUSTMENT_ACTOR).ok(), Reason::parse(&why.reason()).ok());
+        self.findings.push(Finding::Adjustment {
+            account_id: self.account_id.to_string(),
+            sequence: entry.sequence,
+            amount_micro_usd: amount,
+            reason: why.reason(),
+        });
+        let note = Note { metadata: why.metadata(), ..Note::default() };
+        self.entries.push(Entry { note, actor, reason, ..entry });
         Ok(())
     }
 
@@ -157,7 +199,8 @@ impl AccountImport {
         create_time: Timestamp,
     ) -> Result<Entry, NoRoom> {
         let standing = &mut self.standing;
-        let balance = standing.balance.after(amount, MicroUsd::ZERO).ok_or(NoRoom)?;
+        let before = standing.balance;
+        let balance = before.after(amount, MicroUsd::ZERO, MicroUsd::ZERO).ok_or(NoRoom)?;
         let sequence = standing.last_sequence.checked_add(1).ok_or(NoRoom)?;
         if sequence == 1 {
             standing.create_time = create_time;
@@ -169,6 +212,7 @@ impl AccountImport {
             entry_type,
             amount,
             held_delta: MicroUsd::ZERO,
+            withdrawable_delta: withdrawable_change(before, balance),
             balance_after: balance,
             idempotency_key: None,
             external_ids: ExternalIds::default(),
@@ -178,6 +222,10 @@ impl AccountImport {
             reservation: None,
             uncollected: MicroUsd::ZERO,
             refunded_sequence: None,
+            reversed_sequence: None,
+            legs: Vec::new(),
+            funded: MicroUsd::ZERO,
+            source: None,
             settings: None,
             create_time,
             effective_time: create_time,
@@ -191,4 +239,9 @@ impl AccountImport {
         let possible = if of_row > now { self.standing.update_time } else { of_row.max(FIRST_TIME) };
         if self.standing.last_sequence == 0 { possible } else { possible.max(self.standing.update_time) }
     }
+}
+
+/// What an entry adds to what is withdrawable. Both are parts of a balance: they are at least zero.
+fn withdrawable_change(before: Balance, after: Balance) -> MicroUsd {
+    MicroUsd::new(after.withdrawable_posted().get() - before.withdrawable_posted().get())
 }

@@ -85,7 +85,7 @@ kinds! {
         "The entry has the nearest time that can be; its metadata keeps the row's as imported_create_time.",
     Withdrawable "WITHDRAWABLE" Kept
         "What can be paid out is below 0, or more than the balance."
-        "It is kept as it is, in imported_accounts.",
+        "What may be paid out is imported as at least 0 and at most the balance.",
     AccountId "ACCOUNT_ID" LeftOut
         "An account id is not 1 to 128 visible ASCII characters, or rows have none."
         "The account is left out until it is renamed at the source.",

@@ -33,6 +33,11 @@ pub enum Adjustment {
         /// The next row's number in the replaced system.
         id: i64,
     },
+    /// The replaced system let so much of the balance leave.
+    Withdrawable {
+        /// What may leave.
+        withdrawable: i64,
+    },
 }
 
 impl Adjustment {
@@ -46,6 +51,9 @@ impl Adjustment {
             Self::Overflow { id } => {
                 format!("no balance can hold this one and row {id} of the replaced system")
             }
+            Self::Withdrawable { withdrawable } => {
+                format!("the replaced system let {withdrawable} micro-USD of the balance leave")
+            }
         }
     }
 
@@ -53,6 +61,7 @@ impl Adjustment {
         let name = match self {
             Self::Balance { .. } => "balance",
             Self::Overflow { .. } => "overflow",
+            Self::Withdrawable { .. } => "withdrawable",
         };
         Metadata::from([(IMPORTED_ADJUSTMENT.to_owned(), name.to_owned())])
     }

@@ -83,7 +83,9 @@ impl Meaning {
     #[must_use]
     pub fn direction(self) -> Option<Direction> {
         match self {
-            Self::Is(EntryType::Charge | EntryType::Capture) => Some(Direction::Taken),
+            Self::Is(
+                EntryType::Charge | EntryType::Capture | EntryType::Withdrawal | EntryType::Reversal,
+            ) => Some(Direction::Taken),
             Self::Is(EntryType::Credit(_) | EntryType::Refund | EntryType::AdminCredit) => {
                 Some(Direction::Given)
             }

@@ -17,6 +17,8 @@ const ENTRIES: &str = "\
         SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, held_after, \
                idempotency_key, external_ids, reference, metadata, actor, reason, reservation_id, reservation_state, \
                reservation_held, reservation_captured, uncollected_micro_usd, refunded_sequence, expiry_policy, account_state, debt_limit_micro_usd, \
+               reversed_sequence, withdrawable_delta_micro_usd, withdrawable_after, legs, funded_micro_usd, \
+               source_account_id, source_sequence, \
                (extract(epoch FROM effective_time) * 1000000)::bigint AS effective_time, \
                (extract(epoch FROM create_time) * 1000000)::bigint AS create_time, \
                (extract(epoch FROM expire_time) * 1000000)::bigint AS expire_time, \
@@ -123,6 +125,20 @@ struct EntryRow {
     expiry_policy: Option<i32>,
     account_state: Option<i32>,
     debt_limit_micro_usd: Option<i64>,
+    reversed_sequence: Option<i64>,
+    withdrawable_delta_micro_usd: Option<i64>,
+    withdrawable_after: Option<i64>,
+    legs: Option<Vec<LegRow>>,
+    funded_micro_usd: Option<i64>,
+    source_account_id: Option<String>,
+    source_sequence: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct LegRow {
+    account_id: String,
+    sequence: i64,
+    amount_micro_usd: i64,
 }
 
 impl EntryRow {
@@ -134,8 +150,10 @@ impl EntryRow {
             entry_type: name(&ENTRY_TYPES, self.entry_type),
             amount: self.amount_micro_usd,
             held_delta: self.held_delta_micro_usd,
+            withdrawable_delta: self.withdrawable_delta_micro_usd.unwrap_or_default(),
             posted_after: self.posted_after,
             held_after: self.held_after,
+            withdrawable_after: self.withdrawable_after.unwrap_or_default(),
             key: self.idempotency_key,
             external_ids: self.external_ids.unwrap_or_default(),
             reference: self.reference,
@@ -145,6 +163,10 @@ impl EntryRow {
             reservation,
             uncollected: self.uncollected_micro_usd.unwrap_or_default(),
             refunded_sequence: self.refunded_sequence,
+            reversed_sequence: self.reversed_sequence,
+            legs: self.legs.into_iter().flatten().map(LegRow::leg).collect(),
+            funded: self.funded_micro_usd.unwrap_or_default(),
+            source: self.source_account_id.zip(self.source_sequence),
             settings: self.account_state.map(|state| Settings {
                 state: name(&ACCOUNT_STATES, state),
                 debt_limit: self.debt_limit_micro_usd,
@@ -166,6 +188,12 @@ impl EntryRow {
                 close_time: self.close_time,
             },
         })
+    }
+}
+
+impl LegRow {
+    fn leg(self) -> (String, i64, i64) {
+        (self.account_id, self.sequence, self.amount_micro_usd)
     }
 }
 

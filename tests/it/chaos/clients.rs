@@ -70,7 +70,9 @@ pub async fn settle(load: &Arc<Load>, rng: &mut Rng) {
     }
     clients.join_all().await;
     let mut caller = Caller::new(load, 0, rng.fork());
-    let accounts: BTreeSet<&String> = records.operations.keys().map(|(account, _)| account).collect();
+    let payees = records.operations.values().flat_map(|operation| operation.call.legs());
+    let asked = records.operations.keys().map(|(account, _)| account);
+    let accounts: BTreeSet<&String> = asked.chain(payees.map(|leg| &leg.account)).collect();
     for account in accounts {
         while !caller.read_page(account, PAGE_MAX).await {}
         while !caller.read_account(account).await {}

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    book::Book,
+    book::{Book, Refusal},
     checker::Verdicts,
     faults::{Sort, Tally},
-    history::{Operation, Records},
+    history::{Name, Operation, Records},
     wording::{Outcome, Told},
 };
 use crate::model::Entry;
@@ -41,14 +41,30 @@ impl Figures<'_> {
         let kinds = self.tally.counts().len();
         assert!(kinds >= KINDS_MIN, "only {kinds} kinds of faults");
         let (kills, cuts) = (self.tally.total(Sort::Kill), self.tally.total(Sort::Cut));
+        assert!(self.legs().next().is_some(), "nobody was paid by a leg");
         let is_short = self.seconds < LONG_RUN;
         assert!(is_short || self.extended_in_debt() > 0, "no reservation was extended in debt");
+        assert!(is_short || self.taken_back() > 0, "nothing was taken back of any leg");
         assert!(is_short || kills >= SORT_MIN && cuts >= SORT_MIN, "only {kills} kills and {cuts} cuts");
     }
 
     fn extended_in_debt(&self) -> usize {
         let in_debt = |entry: &&Entry| entry.entry_type == "EXTEND" && entry.posted_after < entry.held_after;
         self.book.entries.iter().filter(in_debt).count()
+    }
+
+    fn refused_for_payees(&self) -> usize {
+        let is_of_payee = |(_, refusal): &&(Name, Refusal)| refusal.metadata.contains_key("payee_account_id");
+        self.book.refusals.iter().filter(is_of_payee).count()
+    }
+
+    /// What was moved for the operation of another account.
+    fn legs(&self) -> impl Iterator<Item = &Entry> {
+        self.book.entries.iter().filter(|entry| entry.source.is_some())
+    }
+
+    fn taken_back(&self) -> usize {
+        self.legs().filter(|leg| leg.reversed_sequence.is_some()).count()
     }
 
     fn answered(&self) -> usize {
@@ -100,9 +116,12 @@ impl fmt::Display for Figures<'_> {
         row(f, "reads", records.reads.len())?;
         row(f, "refusals", book.refusals.len())?;
         rows(f, self.refusals())?;
+        row(f, "because of a payee among them", self.refused_for_payees())?;
         row(f, "entries", book.entries.len())?;
         row(f, "expiries among them", expiries)?;
         row(f, "extensions in debt among them", self.extended_in_debt())?;
+        row(f, "legs among them", self.legs().count())?;
+        row(f, "parts taken back of legs among them", self.taken_back())?;
         row(f, "faults", tally.counts().iter().map(|(_, count)| count).sum::<usize>())?;
         rows(f, tally.counts())?;
         row(f, "kills", tally.total(Sort::Kill))?;

@@ -6,7 +6,7 @@ use billing::grpc::proto;
 use fastrand::Rng;
 
 use super::wording::Told;
-use crate::model::{Call, Change, Metadata, Of, What};
+use crate::model::{Call, Change, Leg, Metadata, Of, What};
 
 /// How many accounts there are at any one time.
 const ACCOUNTS: usize = 6;
@@ -20,6 +20,9 @@ const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
 const EXPIRIES: [&str; 2] = ["RELEASE", "CAPTURE"];
 /// What operators make of accounts; `None` changes only the debt limit.
 const STATES: [Option<&str>; 4] = [None, Some("ACTIVE"), Some("FROZEN"), Some("CLOSED")];
+const LEG_KINDS: [&str; 3] = ["EARNING", "REFERRAL_REWARD", "FEE"];
+/// How many legs an operation has at most.
+const LEGS: usize = 3;
 const REFERENCES: [&str; 3] = ["", "", "reservation_refund"];
 
 /// The accounts that operations are asked for in, and what has come of it.
@@ -35,11 +38,17 @@ struct Account {
     generation: usize,
     asked: usize,
     /// What can be refunded.
-    charges: Vec<(String, i64)>,
+    debits: Vec<(String, i64)>,
+    /// What of that was passed on to others.
+    passed_on: Vec<(String, i64)>,
+    /// What can be reversed.
+    credits: Vec<(String, i64)>,
     /// What was asked to be reserved, answered or not.
     reservations: Vec<String>,
     /// What was answered for good.
     answered: Vec<String>,
+    /// What was posted when last heard of.
+    posted: i64,
     /// Whether it was in debt when last heard of.
     is_in_debt: bool,
     /// Whether an operator had frozen or closed it when last heard of.
@@ -54,12 +63,19 @@ impl Accounts {
     /// An operation under a fresh key.
     pub fn choose(&self, rng: &mut Rng, key: String) -> Call {
         let mut slots = self.slots.lock().unwrap();
-        let account = &mut slots[rng.usize(..ACCOUNTS)];
+        let slot = rng.usize(..ACCOUNTS);
+        let names: Vec<String> = slots.iter().map(Account::name).collect();
+        let account = &mut slots[slot];
         if account.asked >= OPERATIONS_PER_ACCOUNT {
             *account = Account::new(account.slot, account.generation + 1);
         }
         account.asked += 1;
-        let what = account.choose(rng);
+        let mut what = account.choose(rng);
+        if let What::Charge { amount, legs, .. } | What::Capture { amount, legs, .. } = &mut what {
+            let others = names.into_iter().enumerate().filter(|(other, _)| *other != slot);
+            let payees = others.map(|(_, name)| name).chain([account.platform()]);
+            *legs = choose_legs(rng, *amount, payees.collect());
+        }
         if matches!(what, What::Reserve { .. }) {
             account.reservations.push(key.clone());
         }
@@ -85,32 +101,52 @@ impl Accounts {
     /// Learns what an operation came to.
     pub fn learn(&self, call: &Call, told: &Told) {
         let mut slots = self.slots.lock().unwrap();
+        for leg in told.leg_entries().iter().filter(|leg| leg.reversed_sequence == 0) {
+            if let Some(payee) = slots.iter_mut().find(|account| account.name() == leg.account_id) {
+                payee.credits.push((leg.idempotency_key.clone(), leg.sequence));
+            }
+        }
         let Some(account) = slots.iter_mut().find(|account| account.name() == call.account) else { return };
         if told.stands() {
             account.answered.push(call.key.clone());
         }
         let Some(entry) = told.entry() else { return };
-        let balance = entry.balance_after.as_ref();
-        account.is_in_debt = balance.is_some_and(|balance| balance.available_micro_usd < 0);
+        if let Some(balance) = &entry.balance_after {
+            account.posted = balance.posted_micro_usd;
+            account.is_in_debt = balance.available_micro_usd < 0;
+        }
         if let Some(settings) = &entry.account_settings {
             account.may_not_spend = settings.state != proto::AccountState::Active as i32;
         }
-        if matches!(call.what, What::Charge { .. } | What::Capture { .. }) {
-            account.charges.push((call.key.clone(), entry.sequence));
+        let of_entry = (call.key.clone(), entry.sequence);
+        match call.what {
+            What::Charge { .. } | What::Capture { .. } | What::Reverse { .. } | What::Withdraw { .. } => {
+                let is_passed_on = !entry.legs.is_empty();
+                account.passed_on.extend(is_passed_on.then(|| of_entry.clone()));
+                account.debits.push(of_entry);
+            }
+            What::Credit { .. } | What::AdminCredit { .. } => account.credits.push(of_entry),
+            What::Refund { .. }
+            | What::Reserve { .. }
+            | What::Release { .. }
+            | What::Extend { .. }
+            | What::SetAccount(_) => {}
         }
     }
 }
 
 impl Account {
     fn new(slot: usize, generation: usize) -> Self {
-        let (charges, reservations, answered) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             slot,
             generation,
             asked: 0,
-            charges,
-            reservations,
-            answered,
+            debits: Vec::new(),
+            passed_on: Vec::new(),
+            credits: Vec::new(),
+            reservations: Vec::new(),
+            answered: Vec::new(),
+            posted: 0,
             is_in_debt: false,
             may_not_spend: false,
         }
@@ -120,15 +156,20 @@ impl Account {
         format!("account-{}-{}", self.slot, self.generation)
     }
 
+    /// The account which takes fees of the accounts of a generation. Nobody else asks for anything in it.
+    fn platform(&self) -> String {
+        format!("platform-{}", self.generation)
+    }
+
     /// Mostly anything; but an account in debt may still have reservations that are open.
     fn choose(&self, rng: &mut Rng) -> What {
         if self.may_not_spend && rng.bool() {
-            return change(rng, Some("ACTIVE"));
+            return self.change(rng, Some("ACTIVE"));
         }
         if self.is_in_debt && rng.bool() {
             return self.extend(rng);
         }
-        match rng.u8(..21) {
+        match rng.u8(..26) {
             0..=3 => self.stripe_deposit(rng),
             4 => What::Credit { amount: rng.i64(1..=60), kind: pick(rng, &KINDS), external_ids: Vec::new() },
             5..=7 => charge(rng),
@@ -139,9 +180,11 @@ impl Account {
             }
             14..=16 => self.capture(rng),
             17 => What::Release { reservation_id: self.reservation(rng) },
-            18 => {
+            18..=20 => self.reverse(rng),
+            21..=22 => self.withdraw(rng),
+            23 => {
                 let state = rng.choice(STATES).unwrap();
-                change(rng, state)
+                self.change(rng, state)
             }
             _ => self.extend(rng),
         }
@@ -167,14 +210,65 @@ impl Account {
     }
 
     fn refund(&self, rng: &mut Rng) -> What {
-        let amount = rng.i64(1..=20);
-        let of = match rng.choice(&self.charges) {
+        let debits = if rng.bool() { &self.debits } else { &self.passed_on };
+        let legs = match rng.u8(..8) {
+            0..=3 => Some("TAKE_BACK"),
+            4..=6 => Some("KEEP"),
+            _ => None, // refused if there are legs
+        };
+        What::Refund { amount: rng.i64(1..=20), of: self.one_of(debits, rng), legs }
+    }
+
+    fn reverse(&self, rng: &mut Rng) -> What {
+        let external_ids = self.dispute("dp", rng);
+        let policy = pick(rng, &POLICIES);
+        let reason = rng.bool().then(|| "fraudulent".to_owned());
+        What::Reverse {
+            amount: rng.i64(1..=30),
+            of: self.one_of(&self.credits, rng),
+            external_ids,
+            reason,
+            policy,
+        }
+    }
+
+    fn withdraw(&self, rng: &mut Rng) -> What {
+        What::Withdraw { amount: rng.i64(1..=15), external_ids: self.dispute("po", rng) }
+    }
+
+    /// An entry by its key, by its sequence, or by a name of a payment. It may be of another kind, or not be there.
+    fn one_of(&self, entries: &[(String, i64)], rng: &mut Rng) -> Of {
+        match rng.choice(entries) {
             _ if rng.u8(..8) == 0 => Of::Sequence(rng.i64(1..=30)), // whatever that is
+            _ if rng.u8(..8) == 0 => {
+                let payment = rng.usize(..PAYMENTS);
+                Of::ExternalId(format!("cs-{}-{}-{payment}", self.slot, self.generation))
+            }
             None => Of::Sequence(1),
             Some((_, sequence)) if rng.bool() => Of::Sequence(*sequence),
             Some((key, _)) => Of::Key(key.clone()),
-        };
-        What::Refund { amount, of }
+        }
+    }
+
+    /// The name of a dispute or of a payout: mostly none, sometimes that of a deposit.
+    fn dispute(&self, prefix: &str, rng: &mut Rng) -> Vec<String> {
+        let prefix = if rng.u8(..8) == 0 { "cs" } else { prefix };
+        let name = format!("{prefix}-{}-{}-{}", self.slot, self.generation, rng.usize(..PAYMENTS));
+        if rng.u8(..3) == 0 { vec![name] } else { Vec::new() }
+    }
+
+    /// A decision of an operator, which mostly leaves the account able to spend.
+    fn change(&self, rng: &mut Rng, state: Option<&'static str>) -> What {
+        let debt_limit = (state.is_none() || rng.u8(..4) == 0).then(|| *rng.choice(&[-1, 0, 50]).unwrap());
+        let forfeit =
+            (state == Some("CLOSED")).then(|| if rng.bool() { self.posted } else { rng.i64(0..=30) });
+        What::SetAccount(Change {
+            state,
+            debt_limit,
+            forfeit,
+            actor: "ann@example.com".into(),
+            reason: "review".into(),
+        })
     }
 
     fn capture(&self, rng: &mut Rng) -> What {
@@ -183,7 +277,13 @@ impl Account {
             1..=3 => (rng.i64(60..=150), "ALLOW_DEBT"),
             _ => (rng.i64(1..=50), pick(rng, &POLICIES)),
         };
-        What::Capture { reservation_id: self.reservation(rng), amount, policy, keep_open: rng.bool() }
+        What::Capture {
+            reservation_id: self.reservation(rng),
+            amount,
+            policy,
+            keep_open: rng.bool(),
+            legs: Vec::new(),
+        }
     }
 
     fn extend(&self, rng: &mut Rng) -> What {
@@ -200,19 +300,35 @@ impl Account {
     }
 }
 
-/// The same operation with another amount, or of another method: a mistake of the caller's.
+/// Mostly none. They may ask for more than there is, all together or each.
+fn choose_legs(rng: &mut Rng, amount: i64, mut payees: Vec<String>) -> Vec<Leg> {
+    if rng.u8(..3) > 0 {
+        return Vec::new();
+    }
+    rng.shuffle(&mut payees);
+    payees.truncate(rng.usize(1..=LEGS));
+    let leg = |account| Leg { account, amount: rng.i64(1..=amount), kind: pick(rng, &LEG_KINDS) };
+    payees.into_iter().map(leg).collect()
+}
+
+/// The same operation with another amount, without a leg, or of another method: a mistake of the caller's.
 pub fn changed(call: &Call) -> Call {
     let mut changed = call.clone();
     match &mut changed.what {
+        What::Charge { legs, .. } | What::Capture { legs, .. } if !legs.is_empty() => {
+            legs.pop();
+        }
         What::Credit { amount, .. }
         | What::Charge { amount, .. }
         | What::Refund { amount, .. }
         | What::AdminCredit { amount, .. }
         | What::Reserve { amount, .. }
-        | What::Capture { amount, .. } => *amount += 1,
+        | What::Capture { amount, .. }
+        | What::Reverse { amount, .. }
+        | What::Withdraw { amount, .. } => *amount += 1,
         What::Extend { additional, .. } => *additional += 1,
         What::Release { .. } | What::SetAccount(_) => {
-            changed.what = What::Charge { amount: 1, policy: "REJECT" };
+            changed.what = What::Charge { amount: 1, policy: "REJECT", legs: Vec::new() };
         }
     }
     changed
@@ -221,26 +337,14 @@ pub fn changed(call: &Call) -> Call {
 /// Mostly refused where there is not enough, as by default.
 fn charge(rng: &mut Rng) -> What {
     let policy = if rng.u8(..4) == 0 { pick(rng, &POLICIES) } else { "REJECT" };
-    What::Charge { amount: rng.i64(1..=40), policy }
-}
-
-/// A decision of an operator, which mostly leaves the account able to spend.
-fn change(rng: &mut Rng, state: Option<&'static str>) -> What {
-    let debt_limit = (state.is_none() || rng.u8(..4) == 0).then(|| *rng.choice(&[-1, 0, 50]).unwrap());
-    let forfeit = (state == Some("CLOSED")).then(|| rng.i64(0..=30));
-    What::SetAccount(Change {
-        state,
-        debt_limit,
-        forfeit,
-        actor: "ann@example.com".into(),
-        reason: "review".into(),
-    })
+    What::Charge { amount: rng.i64(1..=40), policy, legs: Vec::new() }
 }
 
 fn grant(rng: &mut Rng) -> What {
     let is_great = rng.u8(..5) == 0; // above the cap
     let amount = if is_great { rng.i64(1_001..=1_100) } else { rng.i64(1..=60) };
-    What::AdminCredit { amount, actor: "ann@example.com".into(), reason: "goodwill".into() }
+    let withdrawable = rng.bool();
+    What::AdminCredit { amount, actor: "ann@example.com".into(), reason: "goodwill".into(), withdrawable }
 }
 
 /// Short, so that many run out.

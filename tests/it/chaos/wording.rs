@@ -7,7 +7,7 @@ use std::{
 
 use billing::{
     accounting,
-    grpc::proto::{self, operation::Operation, refund_request::Charge, result},
+    grpc::proto::{self, operation::Operation, refund_request::Charge, result, reverse_request::Credit},
 };
 use prost::Message as _;
 use prost_types::{Duration as Ttl, Timestamp};
@@ -15,12 +15,12 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    model::{After, Answer, Call, Change, Entry, Of, Reservation, Since, What},
+    model::{After, Answer, Call, Change, Entry, Leg, Of, Reservation, Since, What},
     support::Client,
 };
 
 /// The names of the entry types, in the order of their numbers, which begin with 1.
-pub const ENTRY_TYPES: [&str; 14] = [
+pub const ENTRY_TYPES: [&str; 17] = [
     "STRIPE_DEPOSIT",
     "DEPOSIT",
     "EARNING",
@@ -35,6 +35,9 @@ pub const ENTRY_TYPES: [&str; 14] = [
     "EXTEND",
     "EXPIRE",
     "ACCOUNT_CHANGE",
+    "WITHDRAWAL",
+    "REVERSAL",
+    "FEE",
 ];
 /// The names of the states of a reservation, in the order of their numbers, which begin with 1.
 pub const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
@@ -42,6 +45,7 @@ pub const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
 pub const EXPIRIES: [&str; 2] = ["RELEASE", "CAPTURE"];
 /// The names of the states of an account, in the order of their numbers, which begin with 1.
 pub const ACCOUNT_STATES: [&str; 3] = ["ACTIVE", "FROZEN", "CLOSED"];
+const LEGS_POLICIES: [&str; 2] = ["KEEP", "TAKE_BACK"];
 const POLICIES: [&str; 3] = ["REJECT", "COLLECT_AVAILABLE", "ALLOW_DEBT"];
 
 /// The reasons of answers after which nobody knows what happened, beside their codes.
@@ -71,10 +75,26 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
     Applied(Box<Applied>),
-    Refused { reason: String, message: String, metadata: BTreeMap<String, String> },
-    Declined { reason: String, metadata: BTreeMap<String, String> },
-    KeyReused { method: String, fields: BTreeSet<String> },
-    NotFound { reason: String },
+    Refused {
+        reason: String,
+        message: String,
+        metadata: BTreeMap<String, String>,
+    },
+    Declined {
+        reason: String,
+        metadata: BTreeMap<String, String>,
+    },
+    KeyReused {
+        method: String,
+        fields: BTreeSet<String>,
+    },
+    NotFound {
+        reason: String,
+    },
+    /// A field that what it names makes necessary is missing.
+    Invalid {
+        field: String,
+    },
 }
 
 /// The answer "yes".
@@ -83,6 +103,8 @@ pub struct Applied {
     pub entry: proto::Entry,
     pub replayed: bool,
     pub since: Option<proto::Since>,
+    /// The entries of its legs, in the accounts of others.
+    pub leg_entries: Vec<proto::Entry>,
 }
 
 impl Told {
@@ -96,26 +118,33 @@ impl Told {
         if let Self::Applied(applied) = self { Some(&applied.entry) } else { None }
     }
 
+    /// The entries of its legs.
+    pub fn leg_entries(&self) -> &[proto::Entry] {
+        if let Self::Applied(applied) = self { &applied.leg_entries } else { &[] }
+    }
+
     /// The same, without what depends on when it was given.
     pub fn lasting(&self) -> Self {
         match self {
             Self::Applied(applied) => {
-                let entry = applied.entry.clone();
-                Self::Applied(Box::new(Applied { entry, replayed: false, since: None }))
+                Self::Applied(Box::new(Applied { replayed: false, since: None, ..(**applied).clone() }))
             }
-            Self::Refused { .. } | Self::Declined { .. } | Self::KeyReused { .. } | Self::NotFound { .. } => {
-                self.clone()
-            }
+            Self::Refused { .. }
+            | Self::Declined { .. }
+            | Self::KeyReused { .. }
+            | Self::NotFound { .. }
+            | Self::Invalid { .. } => self.clone(),
         }
     }
 
     /// The model's "yes", in the words of the contract.
     pub fn applied(answer: &Answer) -> Option<Self> {
-        let Answer::Applied { entry, since } = answer else { return None };
+        let Answer::Applied { entry, since, leg_entries } = answer else { return None };
         Some(Self::Applied(Box::new(Applied {
             entry: entry_message(entry),
             replayed: since.is_some(),
             since: since.as_ref().map(since_message),
+            leg_entries: leg_entries.iter().map(entry_message).collect(),
         })))
     }
 }
@@ -134,6 +163,8 @@ pub async fn send(client: &mut Client, call: &Call, deadline: Duration) -> Outco
             outcome(client.extend_reservation(timed(request, deadline)).await)
         }
         Operation::SetAccount(request) => outcome(client.set_account(timed(request, deadline)).await),
+        Operation::Reverse(request) => outcome(client.reverse(timed(request, deadline)).await),
+        Operation::Withdraw(request) => outcome(client.withdraw(timed(request, deadline)).await),
     }
 }
 
@@ -183,7 +214,8 @@ fn operation(call: &Call) -> Operation {
                 metadata,
             })
         }
-        What::Charge { amount: amount_micro_usd, policy } => Operation::Charge(proto::ChargeRequest {
+        What::Charge { amount: amount_micro_usd, policy, legs } => Operation::Charge(proto::ChargeRequest {
+            legs: legs.iter().map(leg).collect(),
             idempotency_key,
             account_id,
             amount_micro_usd,
@@ -191,7 +223,8 @@ fn operation(call: &Call) -> Operation {
             reference,
             metadata,
         }),
-        What::Refund { amount: amount_micro_usd, of } => Operation::Refund(proto::RefundRequest {
+        What::Refund { amount: amount_micro_usd, of, legs } => Operation::Refund(proto::RefundRequest {
+            legs: legs.map_or(0, |legs| number(&LEGS_POLICIES, legs)),
             idempotency_key,
             account_id,
             amount_micro_usd,
@@ -199,13 +232,14 @@ fn operation(call: &Call) -> Operation {
             reference,
             metadata,
         }),
-        What::AdminCredit { amount: amount_micro_usd, actor, reason } => {
+        What::AdminCredit { amount: amount_micro_usd, actor, reason, withdrawable } => {
             Operation::AdminCredit(proto::AdminCreditRequest {
                 idempotency_key,
                 account_id,
                 amount_micro_usd,
                 actor,
                 reason,
+                withdrawable,
                 reference,
                 metadata,
             })
@@ -221,8 +255,9 @@ fn operation(call: &Call) -> Operation {
                 metadata,
             })
         }
-        What::Capture { reservation_id, amount: amount_micro_usd, policy, keep_open } => {
+        What::Capture { reservation_id, amount: amount_micro_usd, policy, keep_open, legs } => {
             Operation::Capture(proto::CaptureRequest {
+                legs: legs.iter().map(leg).collect(),
                 idempotency_key,
                 account_id,
                 reservation_id,
@@ -261,6 +296,29 @@ fn operation(call: &Call) -> Operation {
                 forfeit_micro_usd: forfeit,
                 actor,
                 reason,
+                reference,
+                metadata,
+            })
+        }
+        What::Reverse { amount: amount_micro_usd, of, external_ids, reason, policy } => {
+            Operation::Reverse(proto::ReverseRequest {
+                idempotency_key,
+                account_id,
+                amount_micro_usd,
+                credit: Some(credit(of)),
+                external_ids,
+                reason: reason.unwrap_or_default(),
+                shortfall_policy: number(&POLICIES, policy),
+                reference,
+                metadata,
+            })
+        }
+        What::Withdraw { amount: amount_micro_usd, external_ids } => {
+            Operation::Withdraw(proto::WithdrawRequest {
+                idempotency_key,
+                account_id,
+                amount_micro_usd,
+                external_ids,
                 reference,
                 metadata,
             })
@@ -316,32 +374,38 @@ pub fn failure(status: &Status) -> Outcome {
             method: metadata["method"].clone(),
             fields: metadata["fields"].split(',').map(str::to_owned).collect(),
         }),
+        (Code::InvalidArgument, "INVALID_FIELD") => {
+            Outcome::Told(Told::Invalid { field: metadata["field"].clone() })
+        }
         open_end if OPEN_ENDS.contains(&open_end) => Outcome::Unanswered(reason),
         _ => Outcome::Unexplained(format!("{status:?}")),
     }
 }
 
 macro_rules! applied {
-    ($($response:ident),+ $(,)?) => {
+    ([$($response:ident),+ $(,)?], |$from:ident| $leg_entries:expr) => {
         $(impl From<proto::$response> for Applied {
-            fn from(response: proto::$response) -> Self {
-                let proto::$response { entry, replayed, since } = response;
-                Self { entry: entry.expect("an entry"), replayed, since }
+            fn from($from: proto::$response) -> Self {
+                let leg_entries = $leg_entries;
+                let proto::$response { entry, replayed, since, .. } = $from;
+                Self { entry: entry.expect("an entry"), replayed, since, leg_entries }
             }
         })+
     };
 }
+applied!([ChargeResponse, CaptureResponse, RefundResponse, Applied], |from| from.leg_entries);
 applied!(
-    CreditResponse,
-    ChargeResponse,
-    RefundResponse,
-    AdminCreditResponse,
-    ReserveResponse,
-    CaptureResponse,
-    ReleaseResponse,
-    ExtendReservationResponse,
-    SetAccountResponse,
-    Applied,
+    [
+        CreditResponse,
+        AdminCreditResponse,
+        ReserveResponse,
+        ReleaseResponse,
+        ExtendReservationResponse,
+        SetAccountResponse,
+        ReverseResponse,
+        WithdrawResponse,
+    ],
+    |from| Vec::new()
 );
 
 /// An entry of the model, as the contract shows it.
@@ -352,7 +416,7 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
         entry_type: number(&ENTRY_TYPES, entry.entry_type),
         amount_micro_usd: entry.amount,
         held_delta_micro_usd: entry.held_delta,
-        balance_after: Some(balance_message(entry.posted_after, entry.held_after)),
+        balance_after: Some(balance_message(entry.posted_after, entry.held_after, entry.withdrawable_after)),
         idempotency_key: entry.key.clone().unwrap_or_default(),
         external_ids: entry.external_ids.clone(),
         reference: entry.reference.clone(),
@@ -369,7 +433,19 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
             state: number(&ACCOUNT_STATES, settings.state),
             debt_limit_micro_usd: settings.debt_limit,
         }),
+        reversed_sequence: entry.reversed_sequence.unwrap_or_default(),
+        withdrawable_delta_micro_usd: entry.withdrawable_delta,
+        legs: entry.legs.iter().map(paid_leg).collect(),
+        funded_micro_usd: entry.funded,
+        source: entry
+            .source
+            .clone()
+            .map(|(account_id, sequence)| proto::EntrySource { account_id, sequence }),
     }
+}
+
+fn paid_leg((account_id, sequence, amount): &(String, i64, i64)) -> proto::PaidLeg {
+    proto::PaidLeg { account_id: account_id.clone(), sequence: *sequence, amount_micro_usd: *amount }
 }
 
 fn status_message(after: &After) -> proto::ReservationStatus {
@@ -385,9 +461,15 @@ fn status_message(after: &After) -> proto::ReservationStatus {
     }
 }
 
-/// A balance, as the contract shows it.
-pub fn balance_message(posted: i64, held: i64) -> proto::Balance {
-    proto::Balance { posted_micro_usd: posted, held_micro_usd: held, available_micro_usd: posted - held }
+/// A balance, as the contract shows it: of what may leave, what is available.
+pub fn balance_message(posted: i64, held: i64, withdrawable: i64) -> proto::Balance {
+    let available = posted - held;
+    proto::Balance {
+        posted_micro_usd: posted,
+        held_micro_usd: held,
+        available_micro_usd: available,
+        withdrawable_micro_usd: withdrawable.min(available).max(0),
+    }
 }
 
 /// A time in microseconds, as the contract shows it.
@@ -428,10 +510,24 @@ fn since_message(since: &Since) -> proto::Since {
     }
 }
 
+fn leg(Leg { account, amount, kind }: &Leg) -> proto::Leg {
+    let entry_type = number(&ENTRY_TYPES, kind);
+    proto::Leg { account_id: account.clone(), amount_micro_usd: *amount, entry_type }
+}
+
 fn charge(of: Of) -> Charge {
     match of {
         Of::Sequence(sequence) => Charge::ChargeSequence(sequence),
         Of::Key(key) => Charge::ChargeIdempotencyKey(key),
+        Of::ExternalId(id) => Charge::ChargeExternalId(id),
+    }
+}
+
+fn credit(of: Of) -> Credit {
+    match of {
+        Of::Sequence(sequence) => Credit::CreditSequence(sequence),
+        Of::Key(key) => Credit::CreditIdempotencyKey(key),
+        Of::ExternalId(id) => Credit::CreditExternalId(id),
     }
 }
 

@@ -17,6 +17,7 @@ mod left_out;
 pub mod old_coordinator;
 mod own_notes;
 mod rate;
+mod refunds;
 mod refused;
 mod side_by_side;
 mod whole;

@@ -7,8 +7,9 @@ use billing::grpc::proto::{
     EntryType, ExtendReservationRequest, FindPaymentRequest, GetAccountRequest, GetEntryRequest,
     GetOperationRequest, GetReservationRequest, GetStatementRequest, ListAccountsRequest, ListEntriesRequest,
     ListEntriesResponse, ListReservationsRequest, ListReservationsResponse, RefundRequest, Refusal,
-    ReleaseRequest, ReserveRequest, SetAccountRequest, Since, billing_service_client::BillingServiceClient,
-    get_entry_request, get_operation_response::Outcome, refund_request::Charge,
+    ReleaseRequest, ReserveRequest, ReverseRequest, SetAccountRequest, Since, WithdrawRequest,
+    billing_service_client::BillingServiceClient, get_entry_request, get_operation_response::Outcome,
+    refund_request::Charge, reverse_request::Credit as CreditName,
 };
 use prost_types::Timestamp;
 use tokio::{sync::Barrier, task::JoinSet};
@@ -123,6 +124,27 @@ pub fn grant(account: &str, key: &str, micro_usd: i64) -> AdminCreditRequest {
         amount_micro_usd: micro_usd,
         actor: "ann@example.com".into(),
         reason: "goodwill after an outage".into(),
+        ..Default::default()
+    }
+}
+
+/// A reversal of the credit with a key.
+pub fn reverse(account: &str, key: &str, micro_usd: i64, credit_key: &str) -> ReverseRequest {
+    ReverseRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        amount_micro_usd: micro_usd,
+        credit: Some(CreditName::CreditIdempotencyKey(credit_key.into())),
+        ..Default::default()
+    }
+}
+
+/// Money that leaves.
+pub fn withdraw(account: &str, key: &str, micro_usd: i64) -> WithdrawRequest {
+    WithdrawRequest {
+        idempotency_key: key.into(),
+        account_id: account.into(),
+        amount_micro_usd: micro_usd,
         ..Default::default()
     }
 }
@@ -399,5 +421,7 @@ answers!(
     CaptureResponse,
     ReleaseResponse,
     ExtendReservationResponse,
-    SetAccountResponse
+    SetAccountResponse,
+    ReverseResponse,
+    WithdrawResponse
 );

@@ -45,12 +45,12 @@ const NEVER: &[(&str, &str)] = &[
              SELECT account_state, debt_limit_micro_usd FROM ledger_entries e
              WHERE e.account_id = a.account_id AND e.entry_type = 14 ORDER BY sequence DESC LIMIT 1
          ) e ON true
-         WHERE (coalesce((a.settings).state, 1), (a.settings).debt_limit_micro_usd)
+         WHERE (coalesce((a.facts).state, 1), (a.facts).debt_limit_micro_usd)
                    IS DISTINCT FROM (coalesce(e.account_state, 1), e.debt_limit_micro_usd)",
     ),
     (
         "a closed account with an open reservation",
-        "SELECT count(*) FROM accounts a WHERE (a.settings).state = 3 AND (a.held_micro_usd <> 0
+        "SELECT count(*) FROM accounts a WHERE (a.facts).state = 3 AND (a.held_micro_usd <> 0
              OR EXISTS (SELECT FROM reservations v WHERE v.account_id = a.account_id AND v.state = 1))",
     ),
     (
@@ -66,16 +66,65 @@ const NEVER: &[(&str, &str)] = &[
              ORDER BY c.sequence DESC LIMIT 1
          ) c
          WHERE c.account_state <> 1 AND e.idempotency_key IS NOT NULL
-           AND (e.entry_type IN (6, 9) OR e.entry_type = 12 AND e.held_delta_micro_usd > 0
-                OR c.account_state = 3 AND e.entry_type NOT IN (7, 14))",
+           AND (e.entry_type IN (6, 9, 15) OR e.entry_type = 12 AND e.held_delta_micro_usd > 0
+                OR c.account_state = 3 AND e.entry_type NOT IN (7, 14, 16))",
     ),
     (
-        "more refunded than was charged",
+        "more refunded than was taken",
         "SELECT count(*) FROM (
-             SELECT account_id, refunded_sequence AS sequence, sum(amount_micro_usd) AS refunded
+             SELECT account_id, refunded_sequence AS sequence, sum(amount_micro_usd) AS refunded,
+                    coalesce(sum(withdrawable_delta_micro_usd), 0) AS restored
              FROM ledger_entries WHERE refunded_sequence IS NOT NULL GROUP BY 1, 2
          ) r LEFT JOIN ledger_entries c USING (account_id, sequence)
-         WHERE c.sequence IS NULL OR c.entry_type NOT IN (6, 10) OR r.refunded > -c.amount_micro_usd",
+         WHERE c.sequence IS NULL OR c.entry_type NOT IN (6, 10, 15, 16) OR r.refunded > -c.amount_micro_usd
+            OR r.restored > -coalesce(c.withdrawable_delta_micro_usd, 0)",
+    ),
+    (
+        "more reversed than was credited, or more given back of it than was reversed",
+        "SELECT count(*) FROM (
+             SELECT account_id, reversed_sequence AS sequence, sum(-amount_micro_usd) AS reversed
+             FROM ledger_entries WHERE reversed_sequence IS NOT NULL GROUP BY 1, 2
+         ) r LEFT JOIN ledger_entries c USING (account_id, sequence)
+         WHERE c.sequence IS NULL OR c.entry_type NOT IN (1, 2, 3, 4, 5, 8, 17)
+            OR r.reversed NOT BETWEEN 0 AND greatest(c.amount_micro_usd, 0)",
+    ),
+    (
+        "a reversal or the refund of one that does not say which credit it is about, or something else that does",
+        "SELECT count(*) FROM ledger_entries e LEFT JOIN ledger_entries o
+             ON (o.account_id, o.sequence) = (e.account_id, e.refunded_sequence)
+         WHERE e.idempotency_key IS NOT NULL
+           AND e.reversed_sequence IS NOT NULL <> (e.entry_type = 16 OR coalesce(o.entry_type = 16, false))
+            OR o.entry_type = 16 AND o.reversed_sequence <> e.reversed_sequence",
+    ),
+    (
+        "a leg that its payer's entry does not list so, or one that is listed and not there",
+        "SELECT count(*) FROM (
+             SELECT e.account_id AS payer, e.sequence AS payer_sequence, l.*
+             FROM ledger_entries e
+             CROSS JOIN jsonb_to_recordset(e.legs) AS l(account_id text, sequence bigint, amount_micro_usd bigint)
+             WHERE l.sequence > 0
+         ) l FULL JOIN (SELECT * FROM ledger_entries WHERE source_sequence IS NOT NULL) p USING (account_id, sequence)
+         WHERE (l.payer, l.payer_sequence, l.amount_micro_usd)
+                   IS DISTINCT FROM (p.source_account_id::text, p.source_sequence::bigint, p.amount_micro_usd)",
+    ),
+    (
+        "a debit whose legs come to more than is funded of it, or of which more is funded than was taken",
+        "SELECT count(*) FROM ledger_entries e CROSS JOIN LATERAL (
+             SELECT coalesce(sum(l.amount_micro_usd), 0) AS paid, min(l.amount_micro_usd) AS least
+             FROM jsonb_to_recordset(e.legs) AS l(amount_micro_usd bigint)
+         ) l WHERE e.legs IS NOT NULL AND e.entry_type <> 7
+             AND (paid > funded_micro_usd OR funded_micro_usd > -amount_micro_usd OR least < 0)",
+    ),
+    (
+        "an account or an entry of which more may leave than is posted, or other than the entries before it say",
+        "SELECT count(*) FROM accounts a FULL JOIN (
+             SELECT *, coalesce(withdrawable_after, 0) AS may_leave,
+                    sum(coalesce(withdrawable_delta_micro_usd, 0)) OVER w AS running,
+                    row_number() OVER (PARTITION BY account_id ORDER BY sequence DESC) AS from_end
+             FROM ledger_entries WINDOW w AS (PARTITION BY account_id ORDER BY sequence)
+         ) e USING (account_id)
+         WHERE may_leave <> running OR may_leave NOT BETWEEN 0 AND greatest(posted_after, 0)
+            OR from_end = 1 AND coalesce((a.facts).withdrawable_micro_usd, 0) <> may_leave",
     ),
     (
         "a key with two answers",
@@ -131,12 +180,12 @@ const NEVER: &[(&str, &str)] = &[
                    IS DISTINCT FROM (e.held, e.captured, e.state, e.sequence, e.expiry_policy, e.ended_by)",
     ),
     (
-        "an account that came below zero other than by a charge, a capture, or history",
+        "an account that came below zero other than by a charge, a capture, a reversal, or history",
         "SELECT count(*) FROM (
              SELECT *, lag(posted_after - held_after, 1, 0) OVER w AS available_before
              FROM ledger_entries WINDOW w AS (PARTITION BY account_id ORDER BY sequence)
          ) e WHERE posted_after - held_after < least(available_before, 0)
-               AND entry_type NOT IN (6, 10) AND idempotency_key IS NOT NULL",
+               AND entry_type NOT IN (6, 10, 16) AND idempotency_key IS NOT NULL",
     ),
 ];
 

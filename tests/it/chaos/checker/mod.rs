@@ -2,12 +2,18 @@
 //!
 //! It knows nothing of the service. What every answer and every entry has to be, the reference model says (`replay`).
 
+#[cfg(test)]
+mod leg_tests;
+mod legs;
 mod order;
 mod reads;
 mod replay;
+#[cfg(test)]
+mod scenario;
 mod since;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +28,7 @@ use super::{
     wording::{Applied, Outcome, Told},
 };
 use crate::model::{Answer, Entry, Limits, Of, What};
+use told::Newest;
 
 /// What is wrong, each with the key, what was asked and told, and what was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,22 +52,25 @@ pub fn check(records: &Records, book: &Book, limits: Limits) -> Verdicts {
     let mut verdicts = Verdicts::default();
     let index = index(book);
     let journals = book.journals();
+    let newest = Newest::of(records);
     let expected = replay::journals(records, book, limits, &mut verdicts);
     for (name, operation) in &records.operations {
         let held = index.get(name).map_or(&[][..], Vec::as_slice);
         check_operation(name, operation, held, &mut verdicts);
         let journal = journals.get(name.0.as_str()).map_or(&[][..], Vec::as_slice);
         check_answers(name, operation, expected.get(name), journal, &mut verdicts);
-        check_not_found(name, operation, records, &mut verdicts);
+        check_not_found(name, operation, journal, (records, &newest), &mut verdicts);
+        check_invalid(name, operation, journal, &mut verdicts);
         check_declined(name, operation, limits, &mut verdicts);
     }
     check_strangers(records, &index, &mut verdicts);
     check_payments(book, &mut verdicts);
+    legs::check(book, &mut verdicts);
     for misuse in &records.misuses {
         check_misuse(misuse, records, &mut verdicts);
     }
     order::check(records, book, &mut verdicts);
-    reads::check(records, book, &expected, &mut verdicts);
+    reads::check((records, &newest), book, &expected, &mut verdicts);
     verdicts.unexplained.extend(records.incidents.iter().cloned());
     verdicts
 }
@@ -149,27 +159,82 @@ fn says_rightly_whether_it_is_a_replay(operation: &Operation, attempt: &Attempt,
 }
 
 /// What was not found had not been told of by then.
-fn check_not_found(name: &Name, operation: &Operation, records: &Records, verdicts: &mut Verdicts) {
+fn check_not_found(
+    name: &Name,
+    operation: &Operation,
+    journal: &[&Entry],
+    (records, newest): (&Records, &Newest),
+    verdicts: &mut Verdicts,
+) {
     for (attempt, told) in operation.told() {
         let Told::NotFound { reason } = told else { continue };
         let is_explained = match (&operation.call.what, reason.as_str()) {
             (What::Refund { of: Of::Key(key), .. }, "CHARGE_NOT_FOUND")
+            | (What::Reverse { of: Of::Key(key), .. }, "CREDIT_NOT_FOUND")
             | (
                 What::Capture { reservation_id: key, .. }
                 | What::Release { reservation_id: key }
                 | What::Extend { reservation_id: key, .. },
                 "RESERVATION_NOT_FOUND",
             ) => !was_applied(records, &(name.0.clone(), key.clone()), attempt.sent),
-            (What::SetAccount(_), "ACCOUNT_NOT_FOUND") => newest_told(records, &name.0, attempt.sent) == 0,
-            (What::Refund { of: Of::Sequence(sequence), .. }, "CHARGE_NOT_FOUND") => {
-                newest_told(records, &name.0, attempt.sent) < *sequence
+            (What::SetAccount(_), "ACCOUNT_NOT_FOUND") => newest.by(&name.0, attempt.sent) == 0,
+            (What::Refund { of: Of::Sequence(sequence), .. }, "CHARGE_NOT_FOUND")
+            | (What::Reverse { of: Of::Sequence(sequence), .. }, "CREDIT_NOT_FOUND") => {
+                newest.by(&name.0, attempt.sent) < *sequence
+            }
+            (What::Refund { of: Of::ExternalId(id), .. }, "CHARGE_NOT_FOUND")
+            | (What::Reverse { of: Of::ExternalId(id), .. }, "CREDIT_NOT_FOUND") => {
+                !was_named(records, &name.0, id, attempt.sent)
             }
             _ => false,
         };
-        if !is_explained {
+        let told = journal.partition_point(|entry| entry.sequence <= newest.by(&name.0, attempt.sent));
+        if !is_explained || is_of_one_of(&operation.call.what, &journal[..told]) {
             verdicts.unexplained.push(report(name, operation, "what it names was there"));
         }
     }
+}
+
+/// Whether it is to undo one of these entries, by whatever name, also one that is a leg.
+fn is_of_one_of(what: &What, entries: &[&Entry]) -> bool {
+    match what {
+        What::Refund { of, .. } | What::Reverse { of, .. } => named(entries, of).is_some(),
+        What::Credit { .. }
+        | What::Charge { .. }
+        | What::AdminCredit { .. }
+        | What::Reserve { .. }
+        | What::Capture { .. }
+        | What::Release { .. }
+        | What::Extend { .. }
+        | What::SetAccount(_)
+        | What::Withdraw { .. } => false,
+    }
+}
+
+/// What was told to lack a word about legs is a refund of a debit that has some. What is written stays, so the end tells.
+fn check_invalid(name: &Name, operation: &Operation, journal: &[&Entry], verdicts: &mut Verdicts) {
+    for (_, told) in operation.told() {
+        let Told::Invalid { field } = told else { continue };
+        let is_explained = if let What::Refund { amount, of, legs: None } = &operation.call.what {
+            let debit = named(journal, of).filter(|debit| !debit.legs.is_empty());
+            field == "legs" && debit.is_some_and(|debit| *amount <= -debit.amount)
+        } else {
+            false
+        };
+        if !is_explained {
+            verdicts.unexplained.push(report(name, operation, "what it names has no legs"));
+        }
+    }
+}
+
+/// The entry with a name in a journal.
+fn named<'a>(journal: &[&'a Entry], of: &Of) -> Option<&'a Entry> {
+    let is_named = |entry: &&&Entry| match of {
+        Of::Sequence(sequence) => entry.sequence == *sequence,
+        Of::Key(key) => entry.key.as_ref() == Some(key),
+        Of::ExternalId(id) => entry.external_ids.contains(id),
+    };
+    journal.iter().find(is_named).copied()
 }
 
 /// What was declined is more than the configuration allows.
@@ -188,18 +253,21 @@ fn was_applied(records: &Records, name: &Name, by: Moment) -> bool {
     operation.standing().any(|(attempt, told)| attempt.settled < by && matches!(told, Told::Applied(_)))
 }
 
-/// The highest sequence in an account that had been told by a moment.
-fn newest_told(records: &Records, account: &str, by: Moment) -> i64 {
-    let first = (account.to_owned(), String::new());
-    let of_account = records.operations.range(first..).take_while(|((other, _), _)| other == account);
-    let told = of_account.flat_map(|(_, operation)| operation.standing());
-    let entries = told.filter(|(attempt, _)| attempt.settled < by).filter_map(|(_, told)| told.entry());
-    entries.map(|entry| entry.sequence).max().unwrap_or(0)
+/// Whether it had been told by a moment that an operation on an account was applied which gave a payment this name.
+fn was_named(records: &Records, account: &str, external_id: &String, by: Moment) -> bool {
+    let named = records
+        .operations
+        .iter()
+        .filter(|((of, _), operation)| of == account && operation.call.external_ids().contains(external_id));
+    named.into_iter().any(|(name, _)| was_applied(records, name, by))
 }
 
 /// Whatever is in the book was asked for.
 fn check_strangers(records: &Records, index: &Index, verdicts: &mut Verdicts) {
     for ((account, key), held) in index {
+        if key.starts_with("billing/leg/") {
+            continue; // `legs` asks who lists it
+        }
         let asked = key.strip_prefix("billing/expire/").unwrap_or(key); // an expiry goes with what was reserved
         if !records.operations.contains_key(&(account.clone(), asked.to_owned())) {
             verdicts.unexplained.push(format!("{account} {key}: nobody asked for {held:?}"));
@@ -207,16 +275,16 @@ fn check_strangers(records: &Records, index: &Index, verdicts: &mut Verdicts) {
     }
 }
 
-/// Every payment was credited once.
+/// Every payment moved money once.
 fn check_payments(book: &Book, verdicts: &mut Verdicts) {
-    let mut credited: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    let mut moved: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in &book.entries {
         for external_id in &entry.external_ids {
-            credited.entry(external_id).or_default().push(entry);
+            moved.entry(external_id).or_default().push(entry);
         }
     }
-    for (external_id, entries) in credited.into_iter().filter(|(_, entries)| entries.len() > 1) {
-        verdicts.doubled.push(format!("{external_id}: credited by {entries:?}"));
+    for (external_id, entries) in moved.into_iter().filter(|(_, entries)| entries.len() > 1) {
+        verdicts.doubled.push(format!("{external_id}: moved money by {entries:?}"));
     }
 }
 

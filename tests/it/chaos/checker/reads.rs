@@ -8,27 +8,30 @@ use super::{
         history::{Found, Read, Records, Seen},
         wording::{ACCOUNT_STATES, Told, balance_message, entry_message, number, timestamp},
     },
-    Expected, Verdicts, newest_told, since,
+    Expected, Verdicts, since,
+    told::Newest,
 };
 use crate::model::{Entry, reservations_of, settings_of};
 
 /// Judges every read.
-pub(super) fn check(records: &Records, book: &Book, expected: &Expected, verdicts: &mut Verdicts) {
+pub(super) fn check(
+    (records, newest): (&Records, &Newest),
+    book: &Book,
+    expected: &Expected,
+    verdicts: &mut Verdicts,
+) {
     let journals = book.journals();
     for read in &records.reads {
         let journal = journals.get(read.account.as_str()).map_or(&[][..], Vec::as_slice);
+        let newest_told = newest.by(&read.account, read.sent);
         let fits = match &read.seen {
             Seen::Operation { key, found } => {
-                check_operation(read, key, found.as_ref(), journal, records, expected, verdicts);
+                let known = (journal, newest_told);
+                check_operation(read, key, found.as_ref(), known, records, expected, verdicts);
                 continue;
             }
-            Seen::Page(page) => page_fits(page, journal, newest_told(records, &read.account, read.sent)),
-            Seen::Account { account, clock } => account_fits(
-                account.as_ref(),
-                *clock,
-                journal,
-                newest_told(records, &read.account, read.sent),
-            ),
+            Seen::Page(page) => page_fits(page, journal, newest_told),
+            Seen::Account { account, clock } => account_fits(account.as_ref(), *clock, journal, newest_told),
         };
         if !fits {
             verdicts.unexplained.push(format!("a read that contradicts the book: {read:?}"));
@@ -41,7 +44,7 @@ fn check_operation(
     read: &Read,
     key: &str,
     found: Option<&Found>,
-    journal: &[&Entry],
+    (journal, newest_told): (&[&Entry], i64),
     records: &Records,
     expected: &Expected,
     verdicts: &mut Verdicts,
@@ -54,8 +57,9 @@ fn check_operation(
         }
         (None, _) => true,
         (Some(Found::Applied(found)), Some(Told::Applied(applied))) => {
-            let newest_told = newest_told(records, &read.account, read.sent);
-            found.entry.as_ref() == Some(&applied.entry) && since::fits_read(found, newest_told, journal)
+            found.entry.as_ref() == Some(&applied.entry)
+                && found.leg_entries == applied.leg_entries
+                && since::fits_read(found, newest_told, journal)
         }
         (Some(Found::Refused(refusal)), Some(Told::Refused { reason, message, metadata })) => {
             (refusal.code, &refusal.reason, &refusal.message, &refusal.metadata)
@@ -103,7 +107,8 @@ fn account_fits(
         && account.state == number(&ACCOUNT_STATES, settings.state)
         && account.debt_limit_micro_usd == settings.debt_limit
         && moved_between(after_last, clock).into_iter().any(|(captured, held)| {
-            account.balance == Some(balance_message(last.posted_after - captured, held))
+            account.balance
+                == Some(balance_message(last.posted_after - captured, held, last.withdrawable_after))
         })
 }
 

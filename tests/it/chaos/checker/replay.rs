@@ -2,6 +2,10 @@
 //!
 //! What was answered without an entry of its own (a refusal, a payment that another key had credited) has a time, and the
 //! model must give that answer at one of the places which that time allows.
+//!
+//! Each journal has a model of its own. Before an operation with legs, it is given the journals of the payees as far as they
+//! had come (`legs`); so what the legs moved is judged in the payer's journal and, as far as the payee has a say in it, again
+//! in the payee's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +16,9 @@ use super::{
         wording::Told,
     },
     Expected, Verdicts,
+    legs::{self, Journals},
 };
-use crate::model::{Answer, Call, Entry, Limits, Model, What};
+use crate::model::{Answer, Call, Entry, Limits, Model};
 
 /// The entry of each payment, by its names.
 type Credited<'a> = BTreeMap<&'a str, &'a Entry>;
@@ -29,8 +34,9 @@ pub(super) fn journals(records: &Records, book: &Book, limits: Limits, verdicts:
         let entries = journals.get(account).map_or(&[][..], Vec::as_slice);
         let of_account = unwritten.remove(account).unwrap_or_default();
         let model = Model::new(limits, &[], 0);
-        let mut journal = Journal { account, entries, unwritten: of_account, records, model };
-        journal.know_payments(&credited);
+        let (journals, credited) = (&journals, &credited);
+        let mut journal =
+            Journal { account, entries, unwritten: of_account, records, journals, credited, model };
         journal.replay(&mut expected, verdicts);
     }
     expected
@@ -96,7 +102,7 @@ impl Answered<'_> {
                 let Refusal { reason, message, metadata, .. } = (*refusal).clone();
                 Some(Told::Refused { reason, message, metadata })
             }
-            (Self::Before(replay), Answer::Applied { entry, since: Some(_) })
+            (Self::Before(replay), Answer::Applied { entry, since: Some(_), .. })
                 if replay.sequence == entry.sequence =>
             {
                 Told::applied(verdict)
@@ -112,23 +118,13 @@ struct Journal<'a> {
     entries: &'a [&'a Entry],
     unwritten: Vec<Unwritten<'a>>,
     records: &'a Records,
+    /// Those of all accounts.
+    journals: &'a Journals<'a>,
+    credited: &'a Credited<'a>,
     model: Model,
 }
 
 impl<'a> Journal<'a> {
-    /// Tells the model which of the payments that are named here were credited to others. When, only the database knows.
-    fn know_payments(&mut self, credited: &Credited) {
-        for unwritten in &self.unwritten {
-            let What::Credit { external_ids, .. } = &unwritten.call.what else { continue };
-            for external_id in external_ids {
-                let entry = credited.get(external_id.as_str());
-                if let Some(entry) = entry.filter(|entry| entry.account != self.account) {
-                    self.model.know_payment(external_id, entry);
-                }
-            }
-        }
-    }
-
     fn replay(&mut self, expected: &mut Expected, verdicts: &mut Verdicts) {
         for position in 0..=self.entries.len() {
             self.explain(position, expected);
@@ -151,14 +147,29 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Has the model write what the book has next: an expiry by itself, all else because it was asked for.
+    /// Has the model write what the book has next: an expiry by itself, a leg because it was paid, all else because it was
+    /// asked for.
     fn write(&mut self, entry: &Entry) -> Option<Answer> {
+        if entry.source.is_some() {
+            self.model.receive(entry);
+            return None;
+        }
         if entry.key.as_ref().is_some_and(|key| key.starts_with("billing/")) {
             self.model.lapse(self.account, entry.create_time);
             return None;
         }
-        let call = self.call(entry)?.clone();
-        Some(self.model.call(entry.create_time, &call))
+        let mut said = None;
+        let call = self.call(entry)?;
+        for mut model in legs::informed(&self.model, call, entry.create_time, &entry.legs, self.journals) {
+            let answer = model.call(entry.create_time, call);
+            let is_right = legs::are_in_the_book(&answer, self.journals);
+            said = Some(answer);
+            if is_right {
+                self.model = model;
+                break;
+            }
+        }
+        said
     }
 
     /// Asks the model about each operation whose time is between those of the entries around a position, and again while that
@@ -177,14 +188,18 @@ impl<'a> Journal<'a> {
             if time < after || time > before || self.model.has_lapsed(self.account, time) {
                 continue;
             }
-            let verdict = self.model.verdict(time, unwritten.call);
-            let Some(told) = unwritten.answered.told(&verdict) else {
-                unwritten.verdicts.push(verdict);
+            let mut models = legs::informed(&self.model, unwritten.call, time, &[], self.journals);
+            models.extend(knowing_payments(&self.model, unwritten.call, self.credited));
+            let verdicts = models.iter().map(|model| model.verdict(time, unwritten.call));
+            let verdicts: Vec<Answer> = verdicts.collect();
+            let agreed = verdicts.iter().find_map(|said| Some((said, unwritten.answered.told(said)?)));
+            let Some((verdict, told)) = agreed else {
+                unwritten.verdicts.extend(verdicts);
                 continue;
             };
             unwritten.is_explained = true;
             has_explained = true;
-            self.model.call(time, unwritten.call); // a refund may name it later
+            self.model.remember(unwritten.call, verdict); // a refund may name it later
             expected.insert((self.account.to_owned(), unwritten.call.key.clone()), told);
         }
         has_explained
@@ -194,4 +209,16 @@ impl<'a> Journal<'a> {
         let name: Name = (entry.account.clone(), entry.key.clone()?);
         self.records.operations.get(&name).map(|operation| &operation.call)
     }
+}
+
+/// The same model, knowing which of the payments that a call names are of other accounts, if any are. From when on they were,
+/// only the database knows.
+fn knowing_payments(model: &Model, call: &Call, credited: &Credited) -> Option<Model> {
+    let entries = call.external_ids().iter().filter_map(|id| Some((id, *credited.get(id.as_str())?)));
+    let of_others: Vec<_> = entries.filter(|(_, entry)| entry.account != call.account).collect();
+    let mut model = (!of_others.is_empty()).then(|| model.clone())?;
+    for (id, entry) in of_others {
+        model.know_payment(id, entry);
+    }
+    Some(model)
 }

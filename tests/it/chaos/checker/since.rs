@@ -28,10 +28,18 @@ fn fits_after(known: usize, entry: &proto::Entry, since: &proto::Since, journal:
     let id = entry.reservation.as_ref().map(|after| &after.reservation_id);
     (known..=until).any(|count| {
         let entries = &journal[..count];
-        let refunds = entries.iter().filter(|refund| refund.refunded_sequence == Some(entry.sequence));
-        let undone: i64 = refunds.map(|refund| refund.amount).sum();
+        let undone: i64 = entries.iter().map(|later| undone_by(later, entry.sequence)).sum();
         let found = reservations_of(entries).into_iter().find(|found| Some(&found.reservation_id) == id);
         let reservation = found.map(|found| reservation_message(&found.at(time)));
         (undone, reservation) == (since.undone_micro_usd, since.reservation.clone())
     })
+}
+
+/// How much of an entry a later one undoes: less than nothing, if it gives back what a reversal took.
+fn undone_by(later: &Entry, sequence: i64) -> i64 {
+    match (later.refunded_sequence, later.reversed_sequence) {
+        (Some(refunded), _) if refunded == sequence => later.amount,
+        (_, Some(reversed)) if reversed == sequence => -later.amount,
+        _ => 0,
+    }
 }

@@ -4,159 +4,13 @@ use billing::grpc::proto;
 
 use super::{
     super::{
-        book::{Book, Refusal, Replay},
-        history::{Attempt, Found, Misuse, Operation, Read, Records, Seen},
+        book::Refusal,
+        history::{Attempt, Found, Misuse, Seen},
         wording::{Outcome, Told, balance_message, entry_message},
     },
-    Verdicts, check,
+    scenario::{Scenario, charge},
 };
-use crate::model::{Answer, Call, Entry, Limits, Metadata, Model, Of, What};
-
-const LIMITS: Limits = Limits { admin_credit_max: 100, debt_max: 100 };
-
-/// A history and its book, made by the model.
-struct Scenario {
-    model: Model,
-    records: Records,
-    book: Book,
-    moment: u64,
-}
-
-impl Scenario {
-    /// A bit of everything, all of it answered.
-    fn new() -> Self {
-        let model = Model::new(LIMITS, &[], 0);
-        let mut scenario = Self { model, records: Records::default(), book: Book::default(), moment: 0 };
-        let deposit =
-            |amount| What::Credit { amount, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-1".into()] };
-        let capture = |amount| What::Capture {
-            reservation_id: "hold".into(),
-            amount,
-            policy: "REJECT",
-            keep_open: true,
-        };
-        scenario.ask(100, "acme", "deposit", deposit(50));
-        scenario.ask(110, "acme", "deposit-again", deposit(50));
-        scenario.ask(120, "acme", "charge", charge(20));
-        scenario.ask(130, "acme", "great-charge", charge(100));
-        scenario.ask(140, "acme", "refund", What::Refund { amount: 5, of: Of::Key("charge".into()) });
-        scenario.ask(150, "acme", "great-refund", What::Refund { amount: 50, of: Of::Sequence(2) });
-        scenario.ask(160, "acme", "hold", What::Reserve { amount: 10, ttl: Some(40), expiry: "RELEASE" });
-        scenario.ask(170, "acme", "capture", capture(4));
-        scenario.ask(210, "acme", "charge-after-expiry", charge(1));
-        scenario.ask(220, "acme", "late-capture", capture(1));
-        scenario.ask(230, "bolt", "deposit", deposit(50));
-        scenario.ask(240, "acme", "last-charge", charge(2));
-        scenario.book.entries = scenario.model.entries("acme").into_iter().cloned().collect();
-        scenario.book.payments = vec![("cs-1".into(), ("acme".into(), 1))];
-        scenario
-    }
-
-    fn ask(&mut self, time: i64, account: &str, key: &str, what: What) {
-        let (reference, metadata) = (String::new(), Metadata::new());
-        let call = Call { account: account.into(), key: key.into(), what, reference, metadata };
-        let answer = self.model.call(time, &call);
-        let name = (call.account.clone(), call.key.clone());
-        if let Answer::Refused { reason, metadata } = &answer {
-            let (reason, message, metadata) = ((*reason).to_owned(), String::new(), metadata.clone());
-            self.book.refusals.push((name.clone(), Refusal { reason, message, metadata, create_time: time }));
-        } else if let Answer::Applied { entry, since: Some(_) } = &answer {
-            self.book.replays.push((name.clone(), Replay { sequence: entry.sequence, create_time: time }));
-        }
-        let operation = Operation { call, attempts: Vec::new() };
-        self.records.operations.insert(name, operation);
-        self.call(account, key, Outcome::Told(told(&answer)));
-    }
-
-    /// Another call for an operation.
-    fn call(&mut self, account: &str, key: &str, outcome: Outcome) {
-        let attempt = Attempt { sent: self.moment + 1, settled: self.moment + 2, outcome };
-        self.moment += 2;
-        self.operation(account, key).attempts.push(attempt);
-    }
-
-    fn read(&mut self, account: &str, seen: Seen) {
-        self.moment += 1;
-        self.records.reads.push(Read { account: account.into(), sent: self.moment, seen });
-    }
-
-    fn operation(&mut self, account: &str, key: &str) -> &mut Operation {
-        self.records.operations.get_mut(&(account.to_owned(), key.to_owned())).unwrap()
-    }
-
-    /// Has an operation that was answered go without an answer.
-    fn unanswer(&mut self, account: &str, key: &str) {
-        self.operation(account, key).attempts[0].outcome = Outcome::Unanswered("UNAVAILABLE".into());
-    }
-
-    /// What an operation was answered first.
-    fn told(&mut self, account: &str, key: &str) -> Told {
-        let Outcome::Told(told) = &self.operation(account, key).attempts[0].outcome else {
-            panic!("unanswered")
-        };
-        told.clone()
-    }
-
-    /// What an operation is answered when it comes again at a time.
-    fn again(&mut self, time: i64, key: &str) -> Told {
-        let call = self.operation("acme", key).call.clone();
-        told(&self.model.verdict(time, &call))
-    }
-
-    fn entry(&mut self, key: &str) -> &mut Entry {
-        self.book.entries.iter_mut().find(|entry| entry.key.as_deref() == Some(key)).unwrap()
-    }
-
-    fn refusal(&mut self, key: &str) -> &mut Refusal {
-        &mut self.book.refusals.iter_mut().find(|((_, other), _)| other == key).unwrap().1
-    }
-
-    /// Writes an entry once more, at the end of its journal.
-    fn double(&mut self, key: &str) -> &mut Entry {
-        let sequence = i64::try_from(self.book.entries.len()).unwrap() + 1;
-        let entry = self.entry(key).clone();
-        self.book.entries.push(Entry { sequence, ..entry });
-        self.book.entries.last_mut().unwrap()
-    }
-
-    fn check(&self) -> Verdicts {
-        check(&self.records, &self.book, LIMITS)
-    }
-
-    fn is_lost(&self, what: &str) {
-        assert!(self.check().lost.iter().any(|finding| finding.contains(what)), "{}", self.check());
-    }
-
-    fn is_doubled(&self, what: &str) {
-        assert!(self.check().doubled.iter().any(|finding| finding.contains(what)), "{}", self.check());
-    }
-
-    /// That is unexplained, and nothing is lost or doubled.
-    fn is_unexplained(&self, what: &str) {
-        let Verdicts { lost, doubled, unexplained } = self.check();
-        assert_eq!((lost, doubled), (vec![], vec![]));
-        assert!(unexplained.iter().any(|finding| finding.contains(what)), "{unexplained:?}");
-    }
-}
-
-fn charge(amount: i64) -> What {
-    What::Charge { amount, policy: "REJECT" }
-}
-
-fn told(answer: &Answer) -> Told {
-    match answer {
-        Answer::Applied { .. } => Told::applied(answer).unwrap(),
-        Answer::Refused { reason, metadata } => {
-            let (reason, message, metadata) = ((*reason).to_owned(), String::new(), metadata.clone());
-            Told::Refused { reason, message, metadata }
-        }
-        Answer::Declined { reason, metadata } => {
-            Told::Declined { reason: (*reason).to_owned(), metadata: metadata.clone() }
-        }
-        Answer::KeyReused { .. } => unreachable!("every key is fresh"),
-        Answer::NotFound { reason } => Told::NotFound { reason: (*reason).to_owned() },
-    }
-}
+use crate::model::{Change, Entry, Of, What};
 
 #[test]
 fn a_refusal_may_be_because_of_a_name_that_a_replay_has_added() {
@@ -175,6 +29,28 @@ fn a_refusal_may_be_because_of_a_name_that_a_replay_has_added() {
     }
     assert!(scenario.check().are_clean(), "{}", scenario.check());
     assert_eq!(scenario.refusal("mixed-up").reason, "EXTERNAL_ID_CONFLICT");
+}
+
+#[test]
+fn a_credit_may_be_refused_by_a_closed_account_before_another_is_credited_for_its_payment() {
+    let mut scenario = Scenario::new();
+    let deposit =
+        || What::Credit { amount: 9, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-shared".into()] };
+    let close = Change {
+        state: Some("CLOSED"),
+        debt_limit: None,
+        forfeit: Some(28),
+        actor: "ann".into(),
+        reason: "left".into(),
+    };
+    scenario.ask(250, "acme", "close", What::SetAccount(close));
+    scenario.ask(260, "acme", "too-late", deposit());
+    scenario.ask(270, "carl", "deposit", deposit());
+    let entries = ["acme", "carl"].iter().flat_map(|account| scenario.model.entries(account));
+    scenario.book.entries = entries.cloned().collect();
+    scenario.book.payments.push(("cs-shared".into(), ("carl".into(), 1)));
+    assert!(scenario.check().are_clean(), "{}", scenario.check());
+    assert_eq!(scenario.refusal("too-late").reason, "ACCOUNT_CLOSED");
 }
 
 #[test]
@@ -239,7 +115,7 @@ fn a_key_that_is_both_applied_and_refused_is_doubled() {
 fn a_payment_credited_under_two_keys_is_doubled() {
     let mut scenario = Scenario::new();
     scenario.double("deposit").key = Some("deposit-again".into());
-    scenario.is_doubled("cs-1: credited by");
+    scenario.is_doubled("cs-1: moved money by");
 }
 
 #[test]
@@ -364,7 +240,12 @@ fn a_replay_that_says_wrongly_what_has_happened_since_is_unexplained() {
         scenario.is_unexplained("what has happened since");
 
         let mut scenario = Scenario::new();
-        let found = proto::Applied { entry: Some(applied.entry), replayed: true, since: applied.since };
+        let found = proto::Applied {
+            entry: Some(applied.entry),
+            replayed: true,
+            since: applied.since,
+            leg_entries: Vec::new(),
+        };
         scenario.read("acme", Seen::Operation { key: key.into(), found: Some(Found::Applied(found)) });
         scenario.is_unexplained("a read shows");
     }
@@ -403,7 +284,7 @@ fn an_operation_applied_though_all_were_told_that_it_names_nothing_is_unexplaine
 fn what_is_not_found_after_it_was_told_is_unexplained() {
     let mut scenario = Scenario::new();
     let of = Of::Key("charge".into());
-    scenario.ask(250, "acme", "late-refund", What::Refund { amount: 1, of });
+    scenario.ask(250, "acme", "late-refund", What::Refund { amount: 1, of, legs: None });
     let not_found = Told::NotFound { reason: "CHARGE_NOT_FOUND".into() };
     scenario.operation("acme", "late-refund").attempts[0].outcome = Outcome::Told(not_found);
     scenario.is_unexplained("acme late-refund:");
@@ -441,6 +322,7 @@ fn an_operation_that_was_shown_and_is_not_in_the_book_is_lost() {
         entry: Some(applied.entry),
         replayed: true,
         since: applied.since,
+        leg_entries: Vec::new(),
     }));
     scenario.read("acme", Seen::Operation { key: "last-charge".into(), found });
     scenario.is_lost("last-charge");
@@ -490,7 +372,7 @@ fn an_account_with_a_balance_that_it_never_had_is_unexplained() {
         let entry = |index: usize| entry_message(&Scenario::new().book.entries[index]);
         proto::Account {
             account_id: "acme".into(),
-            balance: Some(balance_message(35, held)),
+            balance: Some(balance_message(35, held, 0)),
             last_sequence: 4,
             create_time: entry(0).create_time,
             update_time: entry(3).create_time,
