@@ -1,22 +1,46 @@
-//! The baseline: pgbench running what the replaced system does for one credit, on the same server.
+//! The baseline: pgbench running what would be done by hand, such as what the replaced system does for one credit, on the
+//! same server.
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
 
-use crate::{load::Sample, postgres::Postgres, process::output_of, statistics::quantile};
+use crate::{load::Sample, postgres::Postgres, process::output_of, processor, statistics::quantile};
 
 const DATABASE: &str = "baseline";
-const SCHEMA: &str = include_str!("baseline/schema.sql");
-const CREDIT: &str = include_str!("baseline/credit.sql");
+const SCHEMA: [&str; 2] = [include_str!("baseline/schema.sql"), include_str!("baseline/undo.sql")];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One run of pgbench.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Baseline {
+    pub(crate) script: Script,
     pub(crate) clients: usize,
     pub(crate) accounts: usize,
+}
+
+/// What pgbench does again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// A credit of the replaced system.
+    Credit,
+    /// A withdrawal by hand.
+    Withdraw,
+    /// A reversal by hand.
+    Reverse,
+    /// A job that is held, charged and passed on by hand.
+    Settle,
+    /// The row of an account in the service's database.
+    Read,
+}
+
+/// For how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
     pub(crate) seconds: u64,
     pub(crate) warm_up: u64,
 }
@@ -24,18 +48,45 @@ pub(crate) struct Baseline {
 /// A new database, in which every account has a balance already.
 pub(crate) async fn recreate_database(postgres: &Postgres) -> anyhow::Result<()> {
     postgres.recreate(DATABASE).await?;
-    postgres.query(DATABASE, SCHEMA).await?;
+    for schema in SCHEMA {
+        postgres.query(DATABASE, schema).await?;
+    }
     postgres.query(DATABASE, "VACUUM ANALYZE").await?;
     Ok(())
+}
+
+impl Script {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Credit => include_str!("baseline/credit.sql"),
+            Self::Withdraw => include_str!("baseline/withdraw.sql"),
+            Self::Reverse => include_str!("baseline/reverse.sql"),
+            Self::Settle => include_str!("baseline/settle.sql"),
+            Self::Read => include_str!("baseline/read.sql"),
+        }
+    }
+
+    /// The database that it works in.
+    pub(crate) fn database(self, of_the_service: &'static str) -> &'static str {
+        match self {
+            Self::Credit | Self::Withdraw | Self::Reverse | Self::Settle => DATABASE,
+            Self::Read => of_the_service,
+        }
+    }
 }
 
 impl Baseline {
     /// Calls for a while, then measures. Latencies are known only of a single client, since the log that they are
     /// read from would cost several clients some speed.
-    pub(crate) async fn measure(self, postgres: &Postgres) -> anyhow::Result<Sample> {
+    pub(crate) async fn measure(
+        self,
+        postgres: &Postgres,
+        url: &str,
+        timing: Timing,
+    ) -> anyhow::Result<Sample> {
         let dir = Scratch::new(postgres)?;
-        let script = dir.0.join("credit.sql");
-        fs::write(&script, CREDIT)?;
+        let script = dir.0.join("script.sql");
+        fs::write(&script, self.script.text())?;
         let log = dir.0.join("log");
         let pgbench = |seconds: u64, logged: bool| {
             let mut pgbench = self.command(postgres, seconds);
@@ -43,12 +94,15 @@ impl Baseline {
             if logged {
                 pgbench.arg("-l").arg("--log-prefix").arg(&log);
             }
-            pgbench.arg(postgres.url(DATABASE));
+            pgbench.arg(url);
             pgbench
         };
-        output_of(&mut pgbench(self.warm_up, false), PATIENCE).await?;
-        let output = output_of(&mut pgbench(self.seconds, self.clients == 1), PATIENCE).await?;
+        output_of(&mut pgbench(timing.warm_up, false), PATIENCE).await?;
+        let mut measured = pgbench(timing.seconds, self.clients == 1);
+        let (output, busy) = tokio::join!(output_of(&mut measured, PATIENCE), busy_share(postgres, timing));
+        let output = output?;
         let mut sample = parse(&output).with_context(|| format!("cannot understand pgbench: {output}"))?;
+        sample.postgres_us = Some(busy? * 1e6 / sample.rate);
         let latencies = dir.latencies()?;
         let at = |share| quantile(&latencies, share);
         (sample.p50_us, sample.p90_us, sample.p99_us, sample.p999_us) =
@@ -64,6 +118,16 @@ impl Baseline {
         pgbench.args(["-T", &seconds.to_string(), "-D", &format!("accounts={}", self.accounts)]);
         pgbench
     }
+}
+
+/// How many cores PostgreSQL keeps busy in the second half of the time, when all clients have connected.
+async fn busy_share(postgres: &Postgres, timing: Timing) -> anyhow::Result<f64> {
+    let (pid, half) = (postgres.pid()?, Duration::from_secs(timing.seconds) / 2);
+    sleep(half).await;
+    let (begin, before) = (Instant::now(), processor::of_family(pid)?);
+    sleep(half.mul_f64(0.8)).await;
+    let spent = processor::of_family(pid)?.saturating_sub(before);
+    Ok(spent.as_secs_f64() / begin.elapsed().as_secs_f64())
 }
 
 /// A directory for pgbench's script and log.

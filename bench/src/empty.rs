@@ -1,4 +1,6 @@
 //! The empty server: a unary call that takes nothing, does nothing and answers nothing. What tonic itself costs.
+//!
+//! It answers a collector's call in the same way, so it is also where traces go.
 
 use std::{convert::Infallible, future};
 
@@ -16,14 +18,19 @@ use tonic_prost::ProstCodec;
 /// The path of the call.
 pub(crate) const PATH: &str = "/billing.bench.Empty/Call";
 
+/// Whatever it is asked, it reads it and answers with an empty message.
 #[derive(Debug, Clone)]
-struct EmptyService;
+struct EmptyService<const COLLECTOR: bool>;
 
-impl NamedService for EmptyService {
+impl NamedService for EmptyService<false> {
     const NAME: &'static str = "billing.bench.Empty";
 }
 
-impl Service<http::Request<Body>> for EmptyService {
+impl NamedService for EmptyService<true> {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl<const COLLECTOR: bool> Service<http::Request<Body>> for EmptyService<COLLECTOR> {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Self::Error>;
@@ -57,7 +64,8 @@ pub(crate) fn serve(listen: &str) -> anyhow::Result<()> {
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        Server::builder().add_service(EmptyService).serve_with_incoming(incoming).await?;
+        let services = Server::builder().add_service(EmptyService::<false>).add_service(EmptyService::<true>);
+        services.serve_with_incoming(incoming).await?;
         Ok(())
     })
 }

@@ -27,6 +27,15 @@ pub(crate) fn latency(micros: f64) -> String {
     }
 }
 
+/// Processor time: `23.4 µs`, `312 µs`.
+pub(crate) fn micros(micros: f64) -> String {
+    if micros < 100.0 { format!("{micros:.1} µs") } else { format!("{} µs", grouped(micros)) }
+}
+
+pub(crate) fn bytes(bytes: f64) -> String {
+    format!("{} B", grouped(bytes))
+}
+
 /// A ratio: `3.21 ×`.
 pub(crate) fn times(ratio: f64) -> String {
     format!("{ratio:.2} ×")
@@ -64,6 +73,8 @@ mod tests {
         assert_eq!(percent(0.4832), "48.3 %");
         assert_eq!(percent(1.0), "100.0 %");
         assert_eq!(mebibytes(65_536.0), "64.0 MiB");
+        assert_eq!([23.44, 312.4].map(micros), ["23.4 µs", "312 µs"]);
+        assert_eq!(bytes(1_234.5), "1,234 B");
         assert_eq!(or_dash(None, percent), "–");
     }
 

@@ -5,7 +5,8 @@ use std::{env, time::Duration};
 use anyhow::Context as _;
 
 use crate::{
-    load::{Sample, Work},
+    load::{Sample, Watched, Work},
+    postgres::Postgres,
     process::{ServerProcess, command, free_address, output_of},
 };
 
@@ -25,7 +26,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) async fn run(self, url: &str) -> anyhow::Result<Sample> {
+    pub(crate) async fn run(self, url: &str, watched: Watched) -> anyhow::Result<Sample> {
         let mut generator = command(env::current_exe()?);
         generator.args(["load", "--url", url, "--work", work_name(self.work)]);
         for (flag, value) in [("--in-flight", self.in_flight), ("--accounts", self.accounts)] {
@@ -37,6 +38,10 @@ impl Load {
         if let Some(rate) = self.rate {
             generator.args(["--rate", &rate.to_string()]);
         }
+        for (flag, pid) in [("--service-pid", watched.service_pid), ("--postgres-pid", watched.postgres_pid)]
+        {
+            generator.args(pid.map(|pid| [flag.to_owned(), pid.to_string()]).into_iter().flatten());
+        }
         let patience = PATIENCE + Duration::from_secs(self.seconds + self.warm_up);
         let line = output_of(&mut generator, patience).await?;
         serde_json::from_str(&line).with_context(|| format!("the generator printed {line:?}"))
@@ -45,8 +50,17 @@ impl Load {
 
 /// Opens this many accounts, and gives them money.
 pub(crate) async fn fund(url: &str, accounts: usize) -> anyhow::Result<()> {
+    open_accounts(url, accounts, &[]).await
+}
+
+/// Opens this many accounts of their own, whose money can be withdrawn.
+pub(crate) async fn fund_earners(url: &str, accounts: usize) -> anyhow::Result<()> {
+    open_accounts(url, accounts, &["--earned"]).await
+}
+
+async fn open_accounts(url: &str, accounts: usize, flags: &[&str]) -> anyhow::Result<()> {
     let mut generator = command(env::current_exe()?);
-    generator.args(["fund", "--url", url, "--accounts", &accounts.to_string()]);
+    generator.args(["fund", "--url", url, "--accounts", &accounts.to_string()]).args(flags);
     output_of(&mut generator, PATIENCE).await.context("cannot open the accounts")?;
     Ok(())
 }
@@ -59,6 +73,15 @@ pub(crate) async fn serve_empty() -> anyhow::Result<ServerProcess> {
     ServerProcess::start(server, address).await
 }
 
+/// Starts a relay to PostgreSQL that delays all that passes by so much.
+pub(crate) async fn serve_relay(postgres: &Postgres, delay: Duration) -> anyhow::Result<ServerProcess> {
+    let address = free_address().await?;
+    let mut relay = command(env::current_exe()?);
+    relay.args(["relay", "--listen", &address, "--delay-us", &delay.as_micros().to_string()]);
+    relay.arg("--to").arg(postgres.socket()?);
+    ServerProcess::start(relay, address).await
+}
+
 fn work_name(work: Work) -> &'static str {
     match work {
         Work::Credit => "credit",
@@ -68,7 +91,11 @@ fn work_name(work: Work) -> &'static str {
         Work::Read => "read",
         Work::Refusals => "refusals",
         Work::Zipf => "zipf",
+        Work::Withdraw => "withdraw",
+        Work::Reverse => "reverse",
+        Work::Settle => "settle",
         Work::Apply1 => "apply-1",
+        Work::Apply50 => "apply-50",
         Work::Apply100 => "apply-100",
         Work::Apply500 => "apply-500",
         Work::Empty => "empty",

@@ -22,6 +22,9 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The machine and the versions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
+    /// When it was measured: `2026-11-26T01:02:03Z`.
+    #[serde(default)]
+    pub(crate) date: String,
     pub(crate) cores: usize,
     pub(crate) cpu: String,
     pub(crate) memory_gib: f64,
@@ -42,6 +45,7 @@ impl Machine {
         let memory_kib =
             field(&memory_info, "MemTotal").and_then(|text| text.split(' ').next()?.parse().ok());
         Ok(Self {
+            date: print_of("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).await,
             cores: thread::available_parallelism().map_or(0, usize::from),
             cpu: field(&cpu_info, "model name").unwrap_or_default(),
             memory_gib: memory_kib.unwrap_or(0.0) / 1_048_576.0,

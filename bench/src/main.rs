@@ -3,16 +3,20 @@
 
 mod baseline;
 mod chart;
+mod comparison;
 mod empty;
 mod figures;
 mod fill;
 mod generator;
+mod history;
 mod load;
 mod machine;
 mod output;
 mod peers;
 mod postgres;
 mod process;
+mod processor;
+mod relay;
 mod report;
 mod results;
 mod run;
@@ -31,6 +35,7 @@ use tokio::runtime;
 use crate::{
     load::{FundFlags, LoadFlags},
     output::OutputFlags,
+    relay::RelayFlags,
     run::RunFlags,
 };
 
@@ -52,12 +57,14 @@ enum Command {
     Load(LoadFlags),
     /// Open accounts with money in them. A run starts this before it measures.
     Fund(FundFlags),
-    /// Serve a call that does nothing. A run starts this in a process of its own.
+    /// Serve a call that does nothing, and take traces. A run starts this in a process of its own.
     Empty {
         /// The address to listen on.
         #[arg(long)]
         listen: String,
     },
+    /// Pass on to PostgreSQL, and back, with a delay. A run starts this in a process of its own.
+    Relay(RelayFlags),
     /// Show the kept results of an earlier run again.
     Report(OutputFlags),
 }
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
         Some(Command::Load(flags)) => load::run(flags),
         Some(Command::Fund(flags)) => load::fund(flags),
         Some(Command::Empty { listen }) => empty::serve(listen),
+        Some(Command::Relay(flags)) => relay::serve(flags),
         Some(Command::Report(flags)) => flags.show_again(),
     };
     match done {
@@ -90,6 +98,9 @@ fn run_all(cli: &Cli) -> anyhow::Result<()> {
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         }
     })?;
+    if cli.run.is_whole() {
+        history::append(&results).context("cannot add to the history")?;
+    }
     cli.output.keep_and_show(&results).context("cannot keep the results")?;
     if !results.failures.is_empty() {
         bail!("{} measurements failed; see the notes", results.failures.len());

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{chart::chart, report::report, results::Results};
+use crate::{chart::charts, history, report::report, results::Results};
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 const BEGIN: &str = "<!-- bench:begin -->";
@@ -20,7 +20,7 @@ pub(crate) struct OutputFlags {
     /// The directory of results.json.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"), hide_default_value = true)]
     out: PathBuf,
-    /// Rewrite the results in docs/BENCHMARKS.md and docs/benchmarks.svg.
+    /// Rewrite the results in docs/BENCHMARKS.md and its pictures.
     #[arg(long)]
     docs: bool,
 }
@@ -43,12 +43,17 @@ impl OutputFlags {
     fn show(&self, results: &Results) -> anyhow::Result<()> {
         let report = report(results);
         print!("{report}");
-        write(&self.out.join("benchmarks.svg"), &chart(results))?;
+        let charts = charts(results, &history::read()?);
+        for (name, chart) in &charts {
+            write(&self.out.join(name), chart)?;
+        }
         if self.docs {
             let page = Path::new(DOCS).join("BENCHMARKS.md");
             let old = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
             write(&page, &with_section(&old, &report)?)?;
-            write(&Path::new(DOCS).join("benchmarks.svg"), &chart(results))?;
+            for (name, chart) in &charts {
+                write(&Path::new(DOCS).join(name), chart)?;
+            }
         }
         Ok(())
     }

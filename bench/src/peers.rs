@@ -23,6 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct Peers(PathBuf);
 
+/// A load for a peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerLoad {
+    pub(crate) in_flight: usize,
+    pub(crate) accounts: usize,
+    pub(crate) seconds: u64,
+    pub(crate) warm_up: u64,
+}
+
 impl Peers {
     /// Builds the program, if its package is there.
     pub(crate) async fn build() -> anyhow::Result<Option<Self>> {
@@ -41,17 +50,18 @@ impl Peers {
     pub(crate) async fn measure(
         &self,
         peer: &str,
+        load: PeerLoad,
         postgres: &Postgres,
-        seconds: u64,
-        warm_up: u64,
     ) -> anyhow::Result<Sample> {
+        let PeerLoad { in_flight, accounts, seconds, warm_up } = load;
         let database = format!("peer_{peer}");
         postgres.recreate(&database).await?;
         let mut program = command(&self.0);
         program.args([peer, "--database-url", &postgres.url(&database)]);
         program.args(["--seconds", &seconds.to_string(), "--warm-up", &warm_up.to_string()]);
+        program.args(["--in-flight", &in_flight.to_string(), "--accounts", &accounts.to_string()]);
         // Double entry: a single account on the other side of all deposits would be all that is measured.
-        program.args(["--in-flight", "256", "--accounts", "10000", "--counter-accounts", "64"]);
+        program.args(["--counter-accounts", "64"]);
         let line = output_of(&mut program, PATIENCE + Duration::from_secs(seconds + warm_up)).await?;
         serde_json::from_str(&line).with_context(|| format!("the peer printed {line:?}"))
     }

@@ -76,6 +76,20 @@ impl Postgres {
         self.server.database_url(database)
     }
 
+    /// The first process, which has started all others.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        let path = self.dir.0.join("cluster/postmaster.pid");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.lines().next().and_then(|line| line.trim().parse().ok()).context("no process in postmaster.pid")
+    }
+
+    /// The socket that it listens on.
+    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
+        let sockets = fs::read_dir(self.dir.0.join("socket"))?.flatten().map(|entry| entry.path());
+        let is_socket = |path: &PathBuf| path.extension().is_none_or(|extension| extension != "lock");
+        sockets.into_iter().find(is_socket).context("PostgreSQL has no socket")
+    }
+
     /// One of PostgreSQL's own programs.
     pub(crate) fn program(&self, name: &str) -> Command {
         command(self.server.bin_dir().join(name))

@@ -61,6 +61,10 @@ impl ServerProcess {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }

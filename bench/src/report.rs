@@ -1,13 +1,14 @@
 //! The results as Markdown: for the terminal and for the documentation.
 
 use crate::{
-    figures::{grouped, latency, mebibytes, or_dash, percent, rate, times},
+    comparison::{Comparison, compared, ratio},
+    figures::{grouped, latency, mebibytes, micros, or_dash, percent, rate, times},
     load::Sample,
     results::{Growth, Memory, Results},
     statistics::{median, spread},
-    steps::{SINGLE, STEPS, Step, System},
+    steps::{STEPS, Step},
     table::Table,
-    targets::{ratio, targets},
+    targets::targets,
 };
 
 /// The whole report.
@@ -54,32 +55,28 @@ fn machine(results: &Results) -> String {
 
 fn cases(results: &Results) -> String {
     let mut table = Table::new(&["work", "baseline", "ours", "ratio", "least … most", "p50", "p99"]);
-    let in_table = |step: &&Step| matches!(step.system, System::Billing { .. } | System::Peer(_));
-    for step in STEPS.iter().filter(in_table) {
+    for step in STEPS.iter().filter(|step| step.is_compared()) {
         if let Some(samples) = results.samples.get(step.name) {
             table.row(case(results, step, samples));
         }
     }
     let about = "Medians of the rounds. Unless a row says otherwise, the work is one credit per gRPC call over 10,000 \
         accounts, with the given number of calls in flight; reserve + capture counts as two, and a list as the credits \
-        that are in it. The baseline is the better of 8 and 32 clients of pgbench on the same number of accounts; for 1 in \
-        flight it is the median latency of 1 client.";
+        that are in it. The baseline is pgbench doing the same by hand on the same number of accounts: the better of 8 and \
+        32 clients, 1 ms away the better of 32 and 128; for 1 in flight it is the median latency of 1 client. That of traces \
+        is the case without them.";
     section("Speed", about, &table.to_string())
 }
 
 fn case(results: &Results, step: &Step, samples: &[Sample]) -> Vec<String> {
-    // The one case that is about latency: a single caller waits for each answer.
-    let about_latency = step.versus == [SINGLE];
-    let value = |sample: &Sample| if about_latency { sample.p50_us as f64 } else { sample.rate };
-    let write = if about_latency { latency } else { rate };
-    let ours = median(samples.iter().map(value));
-    let baseline = if about_latency { results.p50(SINGLE) } else { results.best_rate(step.versus) };
-    let (least, most) = spread(samples.iter().map(value)).unwrap_or_default();
+    let write = if step.is_about_latency() { latency } else { rate };
+    let comparison = Comparison::of(results, step);
+    let (least, most) = spread(samples.iter().map(|sample| compared(step, sample))).unwrap_or_default();
     vec![
         step.title.to_owned(),
-        or_dash(baseline, write),
-        or_dash(ours, write),
-        or_dash(ratio(ours, baseline), times),
+        or_dash(comparison.baseline, write),
+        or_dash(comparison.ours, write),
+        or_dash(comparison.ratio(), times),
         format!("{} … {}", write(least), write(most)),
         or_dash(results.p50(step.name), latency),
         or_dash(results.median(step.name, |sample| sample.p99_us as f64), latency),
@@ -178,16 +175,27 @@ fn growth(growth: &Growth) -> String {
 }
 
 fn footprints(results: &Results) -> String {
-    let mut table = Table::new(&["work", "WAL bytes per call", "calls in one transaction"]);
-    for step in STEPS.iter().filter(|step| results.footprints.contains_key(step.name)) {
+    let mut table =
+        Table::new(&["work", "PostgreSQL", "the service", "WAL bytes", "calls in one transaction"]);
+    let has_any =
+        |step: &&Step| results.footprints.contains_key(step.name) || postgres_time(results, step).is_some();
+    for step in STEPS.iter().filter(has_any) {
         table.row(vec![
             step.title.to_owned(),
+            or_dash(postgres_time(results, step), micros),
+            or_dash(results.median_known(step.name, |sample| sample.service_us), micros),
             or_dash(results.footprint(step.name, |footprint| footprint.wal_bytes), grouped),
             or_dash(results.footprint(step.name, |footprint| footprint.batch), |batch| format!("{batch:.1}")),
         ]);
     }
-    let about = "What PostgreSQL wrote during each kind of work, warm-up included. Only transactions that wrote are counted.";
+    let about = "What a call costs. First processor time, of all of PostgreSQL's processes and of the service, in the \
+        measured time (beside pgbench, in most of its second half). WAL and transactions are those of the whole case, \
+        warm-up included; only transactions that wrote are counted.";
     section("Footprint", about, &table.to_string())
+}
+
+fn postgres_time(results: &Results, step: &Step) -> Option<f64> {
+    results.median_known(step.name, |sample| sample.postgres_us)
 }
 
 fn verdicts(results: &Results) -> String {

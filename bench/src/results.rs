@@ -81,6 +81,11 @@ impl Results {
         median(self.samples.get(step)?.iter().map(of))
     }
 
+    /// The median of what is known of some samples only.
+    pub(crate) fn median_known(&self, step: &str, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+        median(self.samples.get(step)?.iter().filter_map(of))
+    }
+
     pub(crate) fn rate(&self, step: &str) -> Option<f64> {
         self.median(step, |sample| sample.rate)
     }

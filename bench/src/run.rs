@@ -24,7 +24,7 @@ use crate::{
 /// What to measure, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct RunFlags {
-    /// One short round, smaller books, fewer calls and no peers: less than two minutes, and rough.
+    /// One short round, smaller books, fewer calls and no peers: about four minutes, and rough.
     #[arg(long)]
     quick: bool,
     /// How many rounds [default: 3; quick: 1].
@@ -71,7 +71,7 @@ pub(crate) async fn run(flags: &RunFlags) -> anyhow::Result<Results> {
     let mut steps = steps::chosen(&extent.only);
     let peers = flags.peers(&steps, &mut results).await;
     if peers.is_none() {
-        steps.retain(|step| !matches!(step.system, System::Peer(_)));
+        steps.retain(|step| !matches!(step.system, System::Peer { .. }));
     }
     let postgres = Postgres::start(flags.data_dir.as_deref()).await?;
     results.machine = Machine::describe(&postgres).await?;
@@ -81,6 +81,11 @@ pub(crate) async fn run(flags: &RunFlags) -> anyhow::Result<Results> {
 }
 
 impl RunFlags {
+    /// Whether everything of this very commit is measured, as it is delivered.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.only.is_empty() && self.billing_flags.is_empty() && self.billing.is_none()
+    }
+
     fn extent(&self) -> Extent {
         let (rounds, seconds, warm_up) = if self.quick { (1, 2, 1) } else { (3, 8, 2) };
         Extent {
@@ -95,7 +100,7 @@ impl RunFlags {
 
     /// The other ledgers, if they are wanted. That they do not build is noted, and no failure.
     async fn peers(&self, steps: &[Step], results: &mut Results) -> Option<Peers> {
-        let wanted = steps.iter().any(|step| matches!(step.system, System::Peer(_)));
+        let wanted = steps.iter().any(|step| matches!(step.system, System::Peer { .. }));
         if self.quick || self.no_peers || !wanted {
             results.notes.push("The other ledgers were left out.".to_owned());
             return None;
@@ -165,5 +170,31 @@ impl Results {
         eprintln!("  {name:17} FAILED: {fault}");
         self.failures.push(format!("{name}: {fault}"));
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        run: RunFlags,
+    }
+
+    fn is_whole(flags: &[&str]) -> bool {
+        Cli::parse_from([&["bench"], flags].concat()).run.is_whole()
+    }
+
+    #[test]
+    fn only_a_run_of_everything_as_it_is_delivered_belongs_to_the_history() {
+        assert!(is_whole(&[]));
+        assert!(is_whole(&["--quick", "--no-peers", "--rounds", "2"]));
+        assert!(!is_whole(&["--only", "many-256"]));
+        assert!(!is_whole(&["--billing-flags", "--writers 2"]));
+        assert!(!is_whole(&["--billing", "/elsewhere/billing"]));
     }
 }

@@ -40,7 +40,8 @@ impl Program {
     /// The binary without what the environment might tell it, so that its defaults are what is measured.
     fn command(&self) -> Command {
         let mut command = command(&self.path);
-        let of_the_service = |name: &str| name.starts_with("BILLING_") || name == "DATABASE_URL";
+        let of_the_service =
+            |name: &str| ["BILLING_", "OTEL_", "DATABASE_URL"].iter().any(|prefix| name.starts_with(prefix));
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_the_service)) {
             command.env_remove(name);
         }
@@ -55,11 +56,11 @@ impl Program {
         Ok(())
     }
 
-    pub(crate) async fn serve(&self, postgres: &Postgres, database: &str) -> anyhow::Result<Service> {
+    pub(crate) async fn serve(&self, database_url: &str, flags: &[&str]) -> anyhow::Result<Service> {
         let mut command = self.command();
         let address = free_address().await?;
-        command.args(["serve", "--database-url", &postgres.url(database), "--listen", &address]);
-        command.args(["--drain-delay", "0s"]).args(&self.flags);
+        command.args(["serve", "--database-url", database_url, "--listen", &address]);
+        command.args(["--drain-delay", "0s"]).args(&self.flags).args(flags);
         // Several services run at once, and a fixed port would be taken.
         command.env("BILLING_METRICS_LISTEN", free_address().await?);
         ServerProcess::start(command, address).await.context("cannot serve").map(Service)
@@ -71,8 +72,12 @@ impl Service {
         self.0.url()
     }
 
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        self.0.pid().context("the service has ended")
+    }
+
     pub(crate) fn resident(&self) -> anyhow::Result<Resident> {
-        let pid = self.0.pid().context("the service has ended")?;
+        let pid = self.pid()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let read = |field| field_of(&status, field).with_context(|| format!("no {field}"));
         Ok(Resident { now: read("VmRSS")?, peak: read("VmHWM")? })

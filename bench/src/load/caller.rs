@@ -6,8 +6,9 @@ use std::{
 };
 
 use billing::grpc::proto::{
-    self, ApplyRequest, CaptureRequest, ChargeRequest, CreditRequest, EntryType, GetAccountRequest,
-    Operation, ReserveRequest, billing_service_client::BillingServiceClient, operation, result,
+    self, ApplyRequest, CaptureRequest, ChargeRequest, CreditRequest, EntryType, GetAccountRequest, Leg,
+    Operation, ReserveRequest, ReverseRequest, WithdrawRequest, billing_service_client::BillingServiceClient,
+    operation, result, reverse_request,
 };
 use tokio::time::Instant;
 use tonic::{
@@ -66,7 +67,11 @@ impl Caller {
                 65..80 => self.credit(due).await,
                 _ => self.read(due).await,
             },
+            Work::Withdraw => self.withdraw(due).await,
+            Work::Reverse => self.reverse(due).await,
+            Work::Settle => self.settle(due).await,
             Work::Apply1 => self.apply(due, 1).await,
+            Work::Apply50 => self.apply(due, 50).await,
             Work::Apply100 => self.apply(due, 100).await,
             Work::Apply500 => self.apply(due, 500).await,
             Work::Empty => self.call_empty(due).await,
@@ -128,6 +133,65 @@ impl Caller {
         };
         let due = Instant::now();
         let answer = self.billing.capture(capture).await;
+        self.tally(due, answer.map(|answer| answer.get_ref().replayed), Expected::Applied);
+    }
+
+    /// Pays the consumer's own provider, one of 100 partners, and the platform. The two calls count as one settlement.
+    async fn settle(&mut self, due: Instant) {
+        let account_id = self.work.accounts.next();
+        let reserve = ReserveRequest {
+            idempotency_key: random_name("req_"),
+            account_id: account_id.clone(),
+            amount_micro_usd: AMOUNT_MICRO_USD,
+            ..Default::default()
+        };
+        let reservation_id = reserve.idempotency_key.clone();
+        if let Err(status) = self.billing.reserve(reserve).await {
+            return self.tally(due, Err(status), Expected::Applied);
+        }
+        let leg = |account_id: String, amount_micro_usd, entry_type: EntryType| Leg {
+            account_id,
+            amount_micro_usd,
+            entry_type: entry_type.into(),
+        };
+        let capture = CaptureRequest {
+            idempotency_key: random_name("cap_"),
+            reservation_id,
+            amount_micro_usd: AMOUNT_MICRO_USD,
+            legs: vec![
+                leg(format!("provider-of-{account_id}"), 60, EntryType::Earning),
+                leg(format!("partner-{}", fastrand::u8(..100)), 20, EntryType::Earning),
+                leg("platform".to_owned(), 20, EntryType::Fee),
+            ],
+            account_id,
+            ..Default::default()
+        };
+        let answer = self.billing.capture(capture).await;
+        self.tally(due, answer.map(|answer| answer.get_ref().replayed), Expected::Applied);
+    }
+
+    async fn withdraw(&mut self, due: Instant) {
+        let request = WithdrawRequest {
+            idempotency_key: random_name("payout_"),
+            account_id: self.work.accounts.next(),
+            amount_micro_usd: AMOUNT_MICRO_USD,
+            reference: "payout".to_owned(),
+            ..Default::default()
+        };
+        let answer = self.billing.withdraw(request).await;
+        self.tally(due, answer.map(|answer| answer.get_ref().replayed), Expected::Applied);
+    }
+
+    async fn reverse(&mut self, due: Instant) {
+        let request = ReverseRequest {
+            idempotency_key: random_name("dispute_"),
+            account_id: self.work.accounts.next(),
+            credit: Some(reverse_request::Credit::CreditSequence(1)),
+            amount_micro_usd: AMOUNT_MICRO_USD,
+            reason: "dispute".to_owned(),
+            ..Default::default()
+        };
+        let answer = self.billing.reverse(request).await;
         self.tally(due, answer.map(|answer| answer.get_ref().replayed), Expected::Applied);
     }
 

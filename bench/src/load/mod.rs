@@ -6,6 +6,7 @@ mod open;
 mod prepare;
 mod sample;
 mod tally;
+mod watch;
 mod work;
 
 use std::{
@@ -20,10 +21,12 @@ use tokio::{runtime, time::Instant};
 use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use sample::Sample;
+pub(crate) use watch::Watched;
 pub(crate) use work::{Work, random_name};
 
 use caller::Caller;
 use tally::{Basis, Tally, Window};
+use watch::Watch;
 
 /// What to call, and how hard.
 #[derive(Debug, Args)]
@@ -49,6 +52,8 @@ pub(crate) struct LoadFlags {
     /// For how long to call before that.
     #[arg(long, default_value_t = 2)]
     warm_up: u64,
+    #[command(flatten)]
+    watched: Watched,
 }
 
 /// Which accounts to open.
@@ -60,6 +65,9 @@ pub(crate) struct FundFlags {
     /// How many accounts.
     #[arg(long, default_value_t = 10_000)]
     accounts: usize,
+    /// Accounts of their own, whose money was earned and can be withdrawn.
+    #[arg(long)]
+    earned: bool,
 }
 
 /// Runs a load and prints its sample as a line of JSON.
@@ -73,7 +81,7 @@ pub(crate) fn run(flags: &LoadFlags) -> anyhow::Result<()> {
 pub(crate) fn fund(flags: &FundFlags) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let channels = connect(&flags.url, prepare::WIDTH).await?;
-        prepare::fund(&channels, flags.accounts).await
+        prepare::fund(&channels, flags.accounts, flags.earned).await
     })
 }
 
@@ -89,6 +97,7 @@ async fn measure(flags: &LoadFlags) -> anyhow::Result<Sample> {
         Instant::now() + Duration::from_secs(flags.warm_up),
         Duration::from_secs(flags.seconds),
     );
+    let watch = Watch::start(flags.watched, window);
     let basis = if flags.rate.is_some() { Basis::Due } else { Basis::Answered };
     let tallies: Vec<_> = channels.iter().map(|_| Arc::new(Mutex::new(Tally::new(window, basis)))).collect();
     let callers: Vec<_> = channels
@@ -107,7 +116,9 @@ async fn measure(flags: &LoadFlags) -> anyhow::Result<Sample> {
         total.add(&tally.lock().unwrap_or_else(PoisonError::into_inner))?;
     }
     total.report();
-    Ok(Sample { caller_core, ..total.sample(unanswered) })
+    let mut sample = Sample { caller_core, ..total.sample(unanswered) };
+    watch.end()?.write(&mut sample);
+    Ok(sample)
 }
 
 /// One connection for 32 calls in flight, up to eight.

@@ -3,13 +3,13 @@
 use std::iter;
 
 use anyhow::ensure;
-use billing::grpc::proto::{CreditRequest, billing_service_client::BillingServiceClient};
+use billing::grpc::proto::{CreditRequest, EntryType, billing_service_client::BillingServiceClient};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::{
     caller::credit_request,
-    work::{Accounts, Prepared, Work, account_id},
+    work::{Accounts, Prepared, Work, account_id, earner_id},
 };
 
 /// How many calls prepare at once.
@@ -19,7 +19,23 @@ const FUNDS_MICRO_USD: i64 = 1_000_000_000_000;
 const REPLAYS: usize = 10_000;
 
 pub(super) async fn work(channels: &[Channel], work: Work, count: usize) -> anyhow::Result<Prepared> {
-    let accounts = if work == Work::Zipf { Accounts::zipf(count) } else { Accounts::Even(count) };
+    let accounts = match work {
+        Work::Zipf => Accounts::zipf(count),
+        Work::Withdraw => Accounts::Earners(count),
+        Work::Credit
+        | Work::Stripe
+        | Work::ReserveCapture
+        | Work::Replay
+        | Work::Read
+        | Work::Refusals
+        | Work::Reverse
+        | Work::Settle
+        | Work::Apply1
+        | Work::Apply50
+        | Work::Apply100
+        | Work::Apply500
+        | Work::Empty => Accounts::Even(count),
+    };
     let mut answered = Vec::new();
     if work == Work::Replay {
         answered.extend(iter::repeat_with(|| credit_request(accounts.next())).take(REPLAYS));
@@ -28,9 +44,15 @@ pub(super) async fn work(channels: &[Channel], work: Work, count: usize) -> anyh
     Ok(Prepared { work, accounts, answered })
 }
 
-pub(super) async fn fund(channels: &[Channel], accounts: usize) -> anyhow::Result<()> {
-    let request =
-        |number| CreditRequest { amount_micro_usd: FUNDS_MICRO_USD, ..credit_request(account_id(number)) };
+/// Opens accounts, with money that was deposited or, if `earned`, with money that can be withdrawn.
+pub(super) async fn fund(channels: &[Channel], accounts: usize, earned: bool) -> anyhow::Result<()> {
+    let (entry_type, id): (_, fn(usize) -> String) =
+        if earned { (EntryType::Earning, earner_id) } else { (EntryType::Deposit, account_id) };
+    let request = |number| CreditRequest {
+        amount_micro_usd: FUNDS_MICRO_USD,
+        entry_type: entry_type.into(),
+        ..credit_request(id(number))
+    };
     post_all(channels, (0..accounts).map(request).collect()).await
 }
 

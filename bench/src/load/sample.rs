@@ -29,6 +29,10 @@ pub(crate) struct Sample {
     pub(crate) calls: u64,
     /// The share of one core that the caller used.
     pub(crate) caller_core: f64,
+    /// Processor time of the service for each operation in the measured time, in microseconds.
+    pub(crate) service_us: Option<f64>,
+    /// The same of PostgreSQL, all its processes together.
+    pub(crate) postgres_us: Option<f64>,
 }
 
 impl Sample {

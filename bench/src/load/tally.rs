@@ -22,6 +22,10 @@ impl Window {
         Self { from, length }
     }
 
+    pub(super) fn from(self) -> Instant {
+        self.from
+    }
+
     pub(super) fn until(self) -> Instant {
         self.from + self.length
     }
@@ -114,7 +118,7 @@ impl Tally {
             errors: self.errors.iter().map(|(code, (count, _))| (code.clone(), *count)).collect(),
             unanswered,
             calls: self.calls,
-            caller_core: 0.0,
+            ..Sample::default()
         }
     }
 }

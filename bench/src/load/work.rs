@@ -20,9 +20,18 @@ pub(crate) enum Work {
     Refusals,
     /// 40 % charges, 25 % reserve and capture, 15 % credits, 20 % reads; few accounts are most of it.
     Zipf,
+    /// A withdrawal of what was earned.
+    Withdraw,
+    /// A reversal of a part of the credit that opened the account.
+    Reverse,
+    /// A job that is held, then captured with three legs: one settlement.
+    Settle,
     /// `Apply` of one credit.
     #[value(name = "apply-1")]
     Apply1,
+    /// `Apply` of 50 credits, each of which counts.
+    #[value(name = "apply-50")]
+    Apply50,
     /// `Apply` of 100 credits, each of which counts.
     #[value(name = "apply-100")]
     Apply100,
@@ -47,6 +56,8 @@ pub(super) struct Prepared {
 pub(super) enum Accounts {
     /// Each is as likely as any other of so many.
     Even(usize),
+    /// The same, of the accounts that have earned their money.
+    Earners(usize),
     /// The n-th is chosen in proportion to 1/n. Holds the sums of the first n shares.
     Zipf(Vec<f64>),
 }
@@ -62,12 +73,16 @@ impl Accounts {
     }
 
     pub(super) fn next(&self) -> String {
-        account_id(self.pick())
+        let number = self.pick();
+        match self {
+            Self::Even(_) | Self::Zipf(_) => account_id(number),
+            Self::Earners(_) => earner_id(number),
+        }
     }
 
     fn pick(&self) -> usize {
         match self {
-            Self::Even(count) => fastrand::usize(..count),
+            Self::Even(count) | Self::Earners(count) => fastrand::usize(..count),
             Self::Zipf(sums) => {
                 let point = fastrand::f64() * sums.last().copied().unwrap_or_default();
                 sums.partition_point(|sum| *sum <= point).min(sums.len() - 1)
@@ -78,6 +93,11 @@ impl Accounts {
 
 pub(super) fn account_id(number: usize) -> String {
     format!("account-{number}")
+}
+
+/// Accounts of their own, since what can be withdrawn makes the row of an account longer.
+pub(super) fn earner_id(number: usize) -> String {
+    format!("earner-{number}")
 }
 
 /// A key that is unique, and as scattered as the keys of events are, so that an index gets no help from their order.
@@ -114,6 +134,8 @@ mod tests {
         let mut seen = [false; 4];
         (0..200).for_each(|_| seen[accounts.pick()] = true);
         assert_eq!(seen, [true; 4]);
+        assert_eq!(Accounts::Even(1).next(), "account-0");
+        assert_eq!(Accounts::Earners(1).next(), "earner-0");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::Bench;
 use crate::{
     fill::Fill,
+    load::Watched,
     results::{Growth, Results},
     service::Service,
 };
@@ -27,8 +28,12 @@ impl Bench {
             Growth { small_entries: SMALL_ENTRIES, large_entries, fill_seconds, ..Growth::default() };
         for _ in 0..TURNS.max(self.extent.rounds) {
             let load = self.credits(256);
-            growth.small.extend(results.take("growth, small", load.run(&small.url()).await));
-            growth.large.extend(results.take("growth, large", load.run(&large.url()).await));
+            growth
+                .small
+                .extend(results.take("growth, small", load.run(&small.url(), Watched::default()).await));
+            growth
+                .large
+                .extend(results.take("growth, large", load.run(&large.url(), Watched::default()).await));
         }
         growth.bytes_per_entry = self.bytes_per_entry().await?;
         results.growth = Some(growth);
@@ -43,7 +48,7 @@ impl Bench {
         let begin = Instant::now();
         Fill { accounts: ACCOUNTS, entries }.run(&self.postgres, database).await?;
         let seconds = begin.elapsed().as_secs_f64();
-        Ok((self.program.serve(&self.postgres, database).await?, seconds))
+        Ok((self.program.serve(&self.postgres.url(database), &[]).await?, seconds))
     }
 
     async fn bytes_per_entry(&self) -> anyhow::Result<Vec<(String, f64)>> {

@@ -7,7 +7,7 @@ use tokio::time::interval;
 use super::Bench;
 use crate::{
     generator,
-    load::Sample,
+    load::{Sample, Watched},
     results::{Memory, Results},
     service::Service,
 };
@@ -49,7 +49,7 @@ impl Bench {
         };
         let url = service.url();
         tokio::select! {
-            measured = self.credits(IN_FLIGHT).run(&url) => (measured, peak.get()),
+            measured = self.credits(IN_FLIGHT).run(&url, Watched::default()) => (measured, peak.get()),
             () = watch => unreachable!("the watch never ends"),
         }
     }
