@@ -12,6 +12,7 @@ mod account;
 mod auditor;
 mod check;
 mod entries;
+mod entry_types;
 mod fact;
 mod reservations;
 mod running;
