@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    Account, AccountId, Entry, EntryName, ExternalId, ExternalIds, Fingerprint, IdempotencyKey, MicroUsd,
-    PaidLeg, Refusal, RefusalReason, Reservation, ReservationAfter, ReservationState, Since, Source,
-    Timestamp,
+    Account, AccountId, Answer, Changes, Entry, EntryName, ExternalId, ExternalIds, ExternalReplay,
+    IdempotencyKey, MicroUsd, PaidLeg, Payment, Recorded, Refusal, RefusalReason, Refused, Reservation,
+    ReservationAfter, ReservationState, Since, Source, Timestamp,
     envelope::Envelope,
     original::{Original, Undone},
     posting::{LegPosting, Posting},
@@ -24,74 +24,6 @@ pub struct Book {
     changes: Changes,
 }
 
-/// The changes to write.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// The entries, in the order of the decisions.
-    pub entries: Vec<(Arc<Entry>, Fingerprint)>,
-    /// The changed accounts, after the last entry.
-    pub accounts: Vec<(AccountId, Account)>,
-    /// The changed reservations, after the last entry.
-    pub reservations: Vec<Reservation>,
-    /// The refusals.
-    pub refusals: Vec<Refused>,
-    /// The new names of payments.
-    pub payments: Vec<(ExternalId, Payment)>,
-    /// The keys answered with the entry of another key.
-    pub external_replays: Vec<ExternalReplay>,
-}
-
-/// A key's request and answer.
-#[derive(Debug, Clone)]
-pub struct Recorded {
-    /// What was asked.
-    pub fingerprint: Fingerprint,
-    /// What was answered.
-    pub answer: Answer,
-}
-
-/// An answer, which never changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Applied, by this entry.
-    Applied(Arc<Entry>),
-    /// Refused.
-    Refused(Arc<Refusal>),
-}
-
-/// The entry that a payment of another system has written.
-#[derive(Debug, Clone)]
-pub struct Payment {
-    /// The account.
-    pub account_id: AccountId,
-    /// The entry's sequence in it.
-    pub sequence: i64,
-}
-
-/// A refusal, and the operation that it answers.
-#[derive(Debug, Clone)]
-pub struct Refused {
-    /// The operation's key.
-    pub key: IdempotencyKey,
-    /// What was asked.
-    pub fingerprint: Fingerprint,
-    /// What was answered.
-    pub refusal: Arc<Refusal>,
-}
-
-/// A key answered with the entry of an earlier key, since both name the same payment.
-#[derive(Debug, Clone)]
-pub struct ExternalReplay {
-    /// The later key.
-    pub key: IdempotencyKey,
-    /// What was asked under it.
-    pub fingerprint: Fingerprint,
-    /// The entry that answers it.
-    pub entry: Arc<Entry>,
-    /// When it was first answered so.
-    pub create_time: Timestamp,
-}
-
 /// The entries that an operation wrote.
 pub(super) struct Posted {
     /// Its own.
@@ -99,6 +31,9 @@ pub(super) struct Posted {
     /// Those of its legs, as far as they moved something.
     pub(super) leg_entries: Vec<Arc<Entry>>,
 }
+
+/// The legs that the entry of an operation lists, and their entries.
+type LegEntries = (Vec<PaidLeg>, Vec<(Envelope, Arc<Entry>)>);
 
 #[derive(Debug)]
 struct AccountBook {
@@ -298,20 +233,7 @@ impl Book {
             account_id: envelope.account_id.clone(),
             sequence: account.last_sequence.checked_add(1)?,
         };
-        let (mut legs, mut paid) = (Vec::new(), Vec::new());
-        for (index, LegPosting { account_id, posting }) in
-            mem::take(&mut posting.legs).into_iter().enumerate()
-        {
-            let Some(posting) = posting else {
-                paid.push(PaidLeg { account_id, sequence: 0, amount: MicroUsd::ZERO });
-                continue;
-            };
-            let envelope = envelope.of_leg(account_id.clone(), source.sequence, index + 1);
-            let payee = self.account(&account_id)?;
-            let entry = posting.entry(&envelope, payee, now, (Vec::new(), Some(source.clone())))?;
-            paid.push(PaidLeg { account_id, sequence: entry.sequence, amount: entry.amount });
-            legs.push((envelope, Arc::new(entry)));
-        }
+        let (paid, legs) = self.legs(envelope, mem::take(&mut posting.legs), &source, now)?;
         let entry = Arc::new(posting.entry(envelope, account, now, (paid, None))?);
         self.add(envelope, &entry);
         let add_leg = |(envelope, entry): (Envelope, Arc<Entry>)| {
@@ -319,6 +241,30 @@ impl Book {
             entry
         };
         Some(Posted { entry, leg_entries: legs.into_iter().map(add_leg).collect() })
+    }
+
+    /// What the entry of an operation lists as its legs, and their entries, as far as they move something. `None` if a balance
+    /// would overflow int64.
+    fn legs(
+        &self,
+        envelope: &Envelope,
+        legs: Vec<LegPosting>,
+        source: &Source,
+        now: Timestamp,
+    ) -> Option<LegEntries> {
+        let (mut paid, mut entries) = (Vec::new(), Vec::new());
+        for (number, LegPosting { account_id, posting }) in (1..).zip(legs) {
+            let Some(posting) = posting else {
+                paid.push(PaidLeg { account_id, sequence: 0, amount: MicroUsd::ZERO });
+                continue;
+            };
+            let envelope = envelope.of_leg(account_id.clone(), source.sequence, number);
+            let payee = self.account(&account_id)?;
+            let entry = posting.entry(&envelope, payee, now, (Vec::new(), Some(source.clone())))?;
+            paid.push(PaidLeg { account_id, sequence: entry.sequence, amount: entry.amount });
+            entries.push((envelope, Arc::new(entry)));
+        }
+        Some((paid, entries))
     }
 
     /// Adds an entry, which follows from what its account was.
@@ -432,22 +378,5 @@ impl AccountBook {
             let next = self.account.next_expire_time.map_or(expire_time, |next| next.min(expire_time));
             self.account.next_expire_time = Some(next);
         }
-    }
-}
-
-impl Changes {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
-    }
-
-    /// Whether there are only entries, and the accounts after them.
-    #[must_use]
-    pub fn are_entries_only(&self) -> bool {
-        self.reservations.is_empty()
-            && self.refusals.is_empty()
-            && self.payments.is_empty()
-            && self.external_replays.is_empty()
     }
 }

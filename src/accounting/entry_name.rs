@@ -1,6 +1,6 @@
 //! How a refund or a reversal names the entry that it undoes.
 
-use super::{ExternalId, Fingerprint, IdempotencyKey, Invalid, fingerprint::Field};
+use super::{ExternalId, Fingerprint, IdempotencyKey, fingerprint::Field};
 
 /// How an operation names an entry of its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,17 +14,6 @@ pub enum EntryName {
 }
 
 impl EntryName {
-    /// Parses the sequence in `field` of a request.
-    ///
-    /// # Errors
-    /// When it is not a sequence.
-    pub fn parse_sequence(field: &'static str, sequence: i64) -> Result<Self, Invalid> {
-        if sequence < 1 {
-            return Err(Invalid::field(field, format!("must be at least 1, not {sequence}")));
-        }
-        Ok(Self::Sequence(sequence))
-    }
-
     /// Adds the name to a fingerprint, under the field of its kind.
     pub(super) fn add_to(&self, fingerprint: Fingerprint, fields: &EntryNameFields) -> Fingerprint {
         match self {
@@ -37,7 +26,16 @@ impl EntryName {
 
 /// The fields of a request that name an entry.
 pub(super) struct EntryNameFields {
-    pub(super) sequence: Field,
-    pub(super) key: Field,
-    pub(super) external_id: Field,
+    sequence: Field,
+    key: Field,
+    external_id: Field,
+}
+
+impl EntryNameFields {
+    /// Those of a refund.
+    pub(super) const CHARGE: Self =
+        Self { sequence: Field::ChargeSequence, key: Field::ChargeKey, external_id: Field::ChargeExternalId };
+    /// Those of a reversal.
+    pub(super) const CREDIT: Self =
+        Self { sequence: Field::CreditSequence, key: Field::CreditKey, external_id: Field::CreditExternalId };
 }

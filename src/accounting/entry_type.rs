@@ -1,6 +1,6 @@
 //! The types of entries, with the same names here, in SQL and in the proto.
 
-use super::Authority;
+use super::{Authority, MicroUsd};
 
 /// A kind of credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +165,12 @@ impl EntryType {
 }
 
 impl CreditKind {
+    /// How much of such a credit may leave the account again.
+    #[must_use]
+    pub fn withdrawable(self, amount: MicroUsd) -> MicroUsd {
+        if self.is_withdrawable() { amount } else { MicroUsd::ZERO }
+    }
+
     /// Whether credits of this kind may leave the account again.
     #[must_use]
     pub fn is_withdrawable(self) -> bool {

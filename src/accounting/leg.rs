@@ -48,22 +48,18 @@ pub enum LegsPolicy {
 }
 
 impl LegKind {
-    /// The type of the payee's entry.
-    #[must_use]
-    pub fn entry_type(self) -> EntryType {
-        EntryType::Credit(match self {
+    /// What the payee's entry is.
+    fn credit_kind(self) -> CreditKind {
+        match self {
             Self::Earning => CreditKind::Earning,
             Self::ReferralReward => CreditKind::ReferralReward,
             Self::Fee => CreditKind::Fee,
-        })
+        }
     }
 
-    /// How much of what it pays may leave the payee's account.
-    fn withdrawable(self, paid: MicroUsd) -> MicroUsd {
-        match self {
-            Self::Earning | Self::ReferralReward => paid,
-            Self::Fee => MicroUsd::ZERO,
-        }
+    /// The type of the payee's entry.
+    fn entry_type(self) -> EntryType {
+        EntryType::Credit(self.credit_kind())
     }
 
     /// The kind with a number in the proto.
@@ -145,9 +141,8 @@ impl Situation<'_> {
             self.must_take_in(&leg.account_id)?;
             let paid = leg.amount.credited().min(left);
             left = MicroUsd::new(left.get() - paid.get()); // at most what is left
-            let entry_type = leg.kind.entry_type();
-            let withdrawable_delta = leg.kind.withdrawable(paid);
-            let part = Posting { withdrawable_delta, ..Posting::new(entry_type, paid) };
+            let withdrawable_delta = leg.kind.credit_kind().withdrawable(paid);
+            let part = Posting { withdrawable_delta, ..Posting::new(leg.kind.entry_type(), paid) };
             let posting = (paid > MicroUsd::ZERO).then_some(part);
             Ok(LegPosting { account_id: leg.account_id.clone(), posting })
         };
@@ -171,14 +166,8 @@ impl Situation<'_> {
         if wanted == MicroUsd::ZERO {
             return None;
         }
-        let available = self.book.account(&credit.entry.account_id)?.balance.available();
-        let collected = wanted.min(available.max(MicroUsd::ZERO));
-        Some(Posting {
-            reversed_sequence: Some(credit.entry.sequence),
-            withdrawable_delta: MicroUsd::new(-credit.withdrawable_slice(collected).get()),
-            uncollected: MicroUsd::new(wanted.get() - collected.get()), // collected is at most that
-            ..Posting::new(EntryType::Reversal, MicroUsd::new(-collected.get()))
-        })
+        let balance = self.book.account(&credit.entry.account_id)?.balance;
+        Some(Posting::reversing(credit, balance.funded(wanted), wanted))
     }
 
     /// Fails if an operator has closed the account of a payee.

@@ -164,6 +164,12 @@ impl Balance {
         taken.min(self.available().max(MicroUsd::ZERO))
     }
 
+    /// What has been added to what is withdrawable since an earlier balance. Cannot overflow: both are at least zero.
+    #[must_use]
+    pub fn withdrawable_since(self, before: Self) -> MicroUsd {
+        MicroUsd(self.withdrawable.0 - before.withdrawable.0)
+    }
+
     /// The balance after an entry, or `None` on overflow. Other money is spent first: what is withdrawable changes by the
     /// entry's own part of it, and is then at most what is left.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use super::{
     Account, AccountId, AccountSettings, Actor, Entry, EntryType, ExternalIds, IdempotencyKey, MicroUsd,
-    PaidLeg, Reason, ReservationAfter, Source, Timestamp, envelope::Envelope, movement::Movement,
+    Original, PaidLeg, Reason, ReservationAfter, Source, Timestamp, envelope::Envelope, movement::Movement,
 };
 
 /// An entry before it has its sequence, its balance and its time.
@@ -56,6 +56,21 @@ impl Posting {
         }
     }
 
+    /// A debit of what could be collected of what is wanted: at least zero, and at most all of it.
+    pub(super) fn taking(entry_type: EntryType, collected: MicroUsd, wanted: MicroUsd) -> Self {
+        let uncollected = MicroUsd::new(wanted.get() - collected.get());
+        Self { uncollected, ..Self::new(entry_type, MicroUsd::new(-collected.get())) }
+    }
+
+    /// The same, as the reversal of so much of a credit.
+    pub(super) fn reversing(credit: &Original, collected: MicroUsd, wanted: MicroUsd) -> Self {
+        Self {
+            reversed_sequence: Some(credit.entry.sequence),
+            withdrawable_delta: MicroUsd::new(-credit.withdrawable_slice(collected).get()),
+            ..Self::taking(EntryType::Reversal, collected, wanted)
+        }
+    }
+
     pub(super) fn moving(entry_type: EntryType, reservation_id: IdempotencyKey, movement: Movement) -> Self {
         let Movement { amount, held_delta, status, uncollected } = movement;
         let reservation = Some(ReservationAfter { reservation_id, status });
@@ -79,10 +94,7 @@ impl Posting {
             entry_type: self.entry_type,
             amount: self.amount,
             held_delta: self.held_delta,
-            // Both are parts of a balance: they are at least zero.
-            withdrawable_delta: MicroUsd::new(
-                balance_after.withdrawable_posted().get() - before.withdrawable_posted().get(),
-            ),
+            withdrawable_delta: balance_after.withdrawable_since(before),
             balance_after,
             idempotency_key: Some(envelope.key.clone()),
             external_ids: self.external_ids,

@@ -33,14 +33,13 @@ impl ShortfallPolicy {
         debt_limit: Option<MicroUsd>,
         rejection: impl FnOnce() -> RefusalReason,
     ) -> Result<MicroUsd, RefusalReason> {
-        let available = balance.available();
         match self {
             Self::Reject => Err(rejection()),
-            Self::CollectAvailable => Ok(wanted.min(available.max(MicroUsd::ZERO))),
+            Self::CollectAvailable => Ok(balance.funded(wanted)),
             Self::AllowDebt => {
                 let Some(limit) = debt_limit else { return Ok(wanted) };
                 let floor = MicroUsd::new(-limit.get()); // a limit is at least zero
-                match available.checked_sub(wanted) {
+                match balance.available().checked_sub(wanted) {
                     Some(after) if after >= floor => Ok(wanted),
                     Some(_) | None => Err(RefusalReason::DebtLimit { limit }),
                 }

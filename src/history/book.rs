@@ -28,7 +28,7 @@ use super::{
     time::PgTime,
 };
 use crate::{
-    accounting::{AccountId, Actor, ExternalId, MicroUsd, Reason, Timestamp},
+    accounting::{AccountId, Actor, ExternalId, Reason, Timestamp},
     database::{
         DatabaseUrl,
         connect::{Purpose, connect_without_diesel},
@@ -306,8 +306,8 @@ async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<()
             &Json(&entry.note.metadata),
             &entry.actor.as_ref().map(Actor::as_str),
             &entry.reason.as_ref().map(Reason::as_str),
-            &nonzero(entry.withdrawable_delta),
-            &nonzero(balance.withdrawable_posted()),
+            &rows::nonzero(entry.withdrawable_delta),
+            &rows::nonzero(balance.withdrawable_posted()),
         ];
         writer.as_mut().write(&values).await?;
     }
@@ -377,11 +377,6 @@ async fn claim_payments(
         }
     }
     Ok(())
-}
-
-/// A sum as the book stores it where it is rare: NULL if it is zero.
-fn nonzero(sum: MicroUsd) -> Option<i64> {
-    Some(sum.get()).filter(|sum| *sum != 0)
 }
 
 fn imported(row: &Row) -> Result<(String, Imported), LedgerError> {

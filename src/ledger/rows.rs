@@ -232,6 +232,11 @@ impl TryFrom<AccountRow> for (AccountId, Account) {
     }
 }
 
+/// A sum as the book stores it where it is rare: NULL if it is zero.
+pub(crate) fn nonzero(sum: MicroUsd) -> Option<i64> {
+    Some(sum.get()).filter(|sum| *sum != 0)
+}
+
 fn metadata(value: Value) -> Result<Metadata, LedgerError> {
     serde_json::from_value(value)
         .map_err(|error| LedgerError::Corrupt(format!("metadata other than texts: {error}")))

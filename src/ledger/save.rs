@@ -114,14 +114,14 @@ impl<'a> Rows<'a> {
         set_rare(&mut rare.reversed_sequence, row, entry.reversed_sequence);
         set_rare(&mut rare.actor, row, entry.actor.as_ref().map(Actor::as_str));
         set_rare(&mut rare.reason, row, entry.reason.as_ref().map(Reason::as_str));
-        set_rare(&mut rare.uncollected_micro_usd, row, nonzero(entry.uncollected));
+        set_rare(&mut rare.uncollected_micro_usd, row, rows::nonzero(entry.uncollected));
         let effective_time = Some(entry.effective_time).filter(|time| *time != entry.create_time);
         set_rare(&mut rare.effective_time, row, effective_time.map(rows::pg_timestamp));
         set_rare(&mut rare.account_state, row, entry.settings.map(|settings| settings.state.number()));
         let debt_limit = entry.settings.and_then(|settings| settings.debt_limit);
         set_rare(&mut rare.debt_limit_micro_usd, row, debt_limit.map(MicroUsd::get));
-        set_rare(&mut rare.withdrawable_delta_micro_usd, row, nonzero(entry.withdrawable_delta));
-        set_rare(&mut rare.withdrawable_after, row, nonzero(entry.balance_after.withdrawable_posted()));
+        set_rare(&mut rare.withdrawable_delta_micro_usd, row, rows::nonzero(entry.withdrawable_delta));
+        set_rare(&mut rare.withdrawable_after, row, rows::nonzero(entry.balance_after.withdrawable_posted()));
         let funded = Some(entry.funded.get()).filter(|_| entry.refunded_sequence.is_none());
         set_rare(&mut rare.legs, row, rows::legs_json(&entry.legs));
         set_rare(&mut rare.funded_micro_usd, row, funded.filter(|_| !entry.legs.is_empty()));
@@ -144,11 +144,6 @@ impl<'a> Rows<'a> {
         set_rare(&mut rare.close_time, row, status.close_time.map(rows::pg_timestamp));
         set_rare(&mut rare.expiry_policy, row, Some(status.expiry_policy.number()));
     }
-}
-
-/// A sum as the book stores it where it is rare: NULL if it is zero.
-fn nonzero(sum: MicroUsd) -> Option<i64> {
-    Some(sum.get()).filter(|sum| *sum != 0)
 }
 
 fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {

@@ -170,9 +170,7 @@ fn credit_kind(name: &str) -> CreditKind {
 
 fn entry_name(of: &Of) -> EntryName {
     match of {
-        Of::Sequence(sequence) => {
-            EntryName::parse_sequence("charge_sequence", *sequence).expect("the sequence is good")
-        }
+        Of::Sequence(sequence) => EntryName::Sequence(*sequence),
         Of::Key(text) => EntryName::Key(key(text)),
         Of::ExternalId(text) => EntryName::ExternalId(external_id(text)),
     }

@@ -48,11 +48,7 @@ impl Describe for Charge {
 impl Charge {
     fn posting(&self, situation: &Situation<'_>) -> Result<Posting, RefusalReason> {
         let collected = self.collect(situation)?;
-        let posting = Posting {
-            // What is collected is at least zero and at most the amount.
-            uncollected: MicroUsd::new(self.amount.credited().get() - collected.get()),
-            ..Posting::new(EntryType::Charge, MicroUsd::new(-collected.get()))
-        };
+        let posting = Posting::taking(EntryType::Charge, collected, self.amount.credited());
         situation.with_legs(posting, &self.legs, situation.balance().funded(collected))
     }
 

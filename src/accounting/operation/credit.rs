@@ -2,7 +2,7 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, CreditKind, EntryType, ExternalIds, Fingerprint, Invalid, MicroUsd,
+    Amount, CreditKind, EntryType, ExternalIds, Fingerprint, Invalid,
     fingerprint::Field,
     method::Method,
     payment::Paid,
@@ -79,7 +79,7 @@ impl Describe for Credit {
         }
         Verdict::Post(Posting {
             external_ids: self.external_ids.clone(),
-            withdrawable_delta: if self.kind.is_withdrawable() { amount } else { MicroUsd::ZERO },
+            withdrawable_delta: self.kind.withdrawable(amount),
             ..Posting::new(entry_type, amount)
         })
     }

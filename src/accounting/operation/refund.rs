@@ -29,13 +29,8 @@ impl Describe for Refund {
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
         let Self { amount, charge, legs } = self;
-        let names = EntryNameFields {
-            sequence: Field::ChargeSequence,
-            key: Field::ChargeKey,
-            external_id: Field::ChargeExternalId,
-        };
         charge
-            .add_to(fingerprint.amount(*amount), &names)
+            .add_to(fingerprint.amount(*amount), &EntryNameFields::CHARGE)
             .optional(Field::LegsPolicy, legs.map(LegsPolicy::number))
     }
 

@@ -35,13 +35,8 @@ impl Describe for Reverse {
 
     fn fields(&self, fingerprint: Fingerprint) -> Fingerprint {
         let Self { amount, credit, external_ids, reason, shortfall_policy } = self;
-        let names = EntryNameFields {
-            sequence: Field::CreditSequence,
-            key: Field::CreditKey,
-            external_id: Field::CreditExternalId,
-        };
         credit
-            .add_to(fingerprint.amount(*amount), &names)
+            .add_to(fingerprint.amount(*amount), &EntryNameFields::CREDIT)
             .text(Field::ExternalIds, &external_ids.joined())
             .text(Field::Reason, reason.as_ref().map_or("", Reason::as_str))
             .optional(Field::ShortfallPolicy, shortfall_policy.number())
@@ -64,11 +59,10 @@ impl Describe for Reverse {
         let Some(credit) = situation.book.named(situation.account_id(), &self.credit) else {
             return Verdict::NotFound(NotFound::Credit);
         };
-        let sequence = credit.entry.sequence;
         let paid = Paid {
             entry_type: EntryType::Reversal,
             amount: self.amount.credited(),
-            reversed_sequence: Some(sequence),
+            reversed_sequence: Some(credit.entry.sequence),
         };
         if let Some(verdict) = situation.paid_before(&self.external_ids, &paid) {
             return verdict;
@@ -77,11 +71,7 @@ impl Describe for Reverse {
             Ok(collected) => Verdict::Post(Posting {
                 external_ids: self.external_ids.clone(),
                 reason: self.reason.clone(),
-                reversed_sequence: Some(sequence),
-                withdrawable_delta: MicroUsd::new(-credit.withdrawable_slice(collected).get()),
-                // What is collected is at least zero and at most the amount.
-                uncollected: MicroUsd::new(self.amount.credited().get() - collected.get()),
-                ..Posting::new(EntryType::Reversal, MicroUsd::new(-collected.get()))
+                ..Posting::reversing(credit, collected, paid.amount)
             }),
             Err(reason) => Verdict::Refuse(reason),
         }

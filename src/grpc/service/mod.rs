@@ -1,7 +1,9 @@
 //! The methods: each parses its request, asks the committer or the ledger, and renders the answer.
 
 mod apply;
-mod convert;
+mod commands;
+mod fields;
+mod messages;
 mod page;
 pub(super) mod page_token;
 
@@ -61,7 +63,7 @@ impl BillingService {
         let account_id = account_id(&request.account_id)?;
         let found = match request.entry {
             Some(get_entry_request::Entry::Sequence(sequence)) => {
-                self.ledger.entry_get(&account_id, convert::sequence(sequence)?).await?
+                self.ledger.entry_get(&account_id, fields::sequence("sequence", sequence)?).await?
             }
             Some(get_entry_request::Entry::IdempotencyKey(key)) => {
                 let key = IdempotencyKey::parse("idempotency_key", &key)?;
@@ -79,13 +81,13 @@ impl BillingService {
         let account_id = account_id(&request.account_id)?;
         let found = match request.as_of {
             Some(as_of) => {
-                let as_of = convert::timestamp_floor("as_of", &as_of)?;
+                let as_of = fields::timestamp_floor("as_of", &as_of)?;
                 self.ledger.account_get_as_of(&account_id, as_of).await?
             }
             None => self.ledger.account_get(&account_id).await?,
         };
         let account = found.ok_or(Failure::NotFound(NotFound::Account))?;
-        Ok(convert::account(&account_id, &account))
+        Ok(messages::account(&account_id, &account))
     }
 
     async fn entries(
@@ -93,10 +95,10 @@ impl BillingService {
         request: proto::ListEntriesRequest,
     ) -> Result<proto::ListEntriesResponse, Failure> {
         let account_id = account_id(&request.account_id)?;
-        let query = convert::entry_query(&request)?;
-        let page_size = convert::page_size(request.page_size)?;
+        let query = fields::entry_query(&request)?;
+        let page_size = fields::page_size(request.page_size)?;
         let span = if request.page_token.is_empty() {
-            let (from, until) = convert::times(request.from_time.as_ref(), request.until_time.as_ref())?;
+            let (from, until) = fields::times(request.from_time.as_ref(), request.until_time.as_ref())?;
             let span = self.ledger.entry_span(&account_id, from, until).await?;
             span.ok_or(Failure::NotFound(NotFound::Account))?
         } else {
@@ -117,7 +119,7 @@ impl BillingService {
         &self,
         request: proto::ListAccountsRequest,
     ) -> Result<proto::ListAccountsResponse, Failure> {
-        let page_size = convert::page_size(request.page_size)?.min(ACCOUNTS_MAX);
+        let page_size = fields::page_size(request.page_size)?.min(ACCOUNTS_MAX);
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(page_token::parse::<AccountId>(token, &request)?),
@@ -132,7 +134,7 @@ impl BillingService {
         let last = found.last().filter(|_| has_more);
         Ok(proto::ListAccountsResponse {
             next_page_token: last.map(|(id, _)| page_token::write(id, &request)).unwrap_or_default(),
-            accounts: found.iter().map(|(id, account)| convert::account(id, account)).collect(),
+            accounts: found.iter().map(|(id, account)| messages::account(id, account)).collect(),
         })
     }
 
@@ -141,9 +143,9 @@ impl BillingService {
         request: proto::GetStatementRequest,
     ) -> Result<proto::GetStatementResponse, Failure> {
         let account_id = account_id(&request.account_id)?;
-        let (from, until) = convert::times(request.from_time.as_ref(), request.until_time.as_ref())?;
+        let (from, until) = fields::times(request.from_time.as_ref(), request.until_time.as_ref())?;
         let statement = self.ledger.account_statement(&account_id, from, until).await?;
-        Ok(convert::statement(statement.ok_or(Failure::NotFound(NotFound::Account))?)?)
+        Ok(messages::statement(statement.ok_or(Failure::NotFound(NotFound::Account))?)?)
     }
 
     async fn payment(&self, request: proto::FindPaymentRequest) -> Result<proto::Entry, Failure> {
@@ -167,8 +169,8 @@ impl BillingService {
         request: proto::ListReservationsRequest,
     ) -> Result<proto::ListReservationsResponse, Failure> {
         let account_id = account_id(&request.account_id)?;
-        let state = convert::reservation_state(request.state)?;
-        let page_size = convert::page_size(request.page_size)?;
+        let state = fields::reservation_state(request.state)?;
+        let page_size = fields::page_size(request.page_size)?;
         let span = if request.page_token.is_empty() {
             let span = self.ledger.entry_span(&account_id, None, None).await?;
             span.ok_or(Failure::NotFound(NotFound::Account))?

@@ -146,7 +146,7 @@ impl AccountImport {
             }
             if let Some(last) = self.entries.last_mut() {
                 // Cannot overflow: both are changes of a part of the balance.
-                let change = last.withdrawable_delta.get() + withdrawable_change(before, after).get();
+                let change = last.withdrawable_delta.get() + after.withdrawable_since(before).get();
                 (last.withdrawable_delta, last.balance_after) = (MicroUsd::new(change), after);
             }
             self.standing.balance = after;
@@ -212,7 +212,7 @@ impl AccountImport {
             entry_type,
             amount,
             held_delta: MicroUsd::ZERO,
-            withdrawable_delta: withdrawable_change(before, balance),
+            withdrawable_delta: balance.withdrawable_since(before),
             balance_after: balance,
             idempotency_key: None,
             external_ids: ExternalIds::default(),
@@ -239,9 +239,4 @@ impl AccountImport {
         let possible = if of_row > now { self.standing.update_time } else { of_row.max(FIRST_TIME) };
         if self.standing.last_sequence == 0 { possible } else { possible.max(self.standing.update_time) }
     }
-}
-
-/// What an entry adds to what is withdrawable. Both are parts of a balance: they are at least zero.
-fn withdrawable_change(before: Balance, after: Balance) -> MicroUsd {
-    MicroUsd::new(after.withdrawable_posted().get() - before.withdrawable_posted().get())
 }

@@ -1,0 +1,92 @@
+//! What the decisions of a batch add to the book: entries, answers, names of payments, and the rows that these change.
+
+use std::sync::Arc;
+
+use super::{
+    Account, AccountId, Entry, ExternalId, Fingerprint, IdempotencyKey, Refusal, Reservation, Timestamp,
+};
+
+/// The changes to write.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The entries, in the order of the decisions.
+    pub entries: Vec<(Arc<Entry>, Fingerprint)>,
+    /// The changed accounts, after the last entry.
+    pub accounts: Vec<(AccountId, Account)>,
+    /// The changed reservations, after the last entry.
+    pub reservations: Vec<Reservation>,
+    /// The refusals.
+    pub refusals: Vec<Refused>,
+    /// The new names of payments.
+    pub payments: Vec<(ExternalId, Payment)>,
+    /// The keys answered with the entry of another key.
+    pub external_replays: Vec<ExternalReplay>,
+}
+
+/// A key's request and answer.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What was asked.
+    pub fingerprint: Fingerprint,
+    /// What was answered.
+    pub answer: Answer,
+}
+
+/// An answer, which never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Applied, by this entry.
+    Applied(Arc<Entry>),
+    /// Refused.
+    Refused(Arc<Refusal>),
+}
+
+/// The entry that a payment of another system has written.
+#[derive(Debug, Clone)]
+pub struct Payment {
+    /// The account.
+    pub account_id: AccountId,
+    /// The entry's sequence in it.
+    pub sequence: i64,
+}
+
+/// A refusal, and the operation that it answers.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The operation's key.
+    pub key: IdempotencyKey,
+    /// What was asked.
+    pub fingerprint: Fingerprint,
+    /// What was answered.
+    pub refusal: Arc<Refusal>,
+}
+
+/// A key answered with the entry of an earlier key, since both name the same payment.
+#[derive(Debug, Clone)]
+pub struct ExternalReplay {
+    /// The later key.
+    pub key: IdempotencyKey,
+    /// What was asked under it.
+    pub fingerprint: Fingerprint,
+    /// The entry that answers it.
+    pub entry: Arc<Entry>,
+    /// When it was first answered so.
+    pub create_time: Timestamp,
+}
+
+impl Changes {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
+    }
+
+    /// Whether there are only entries, and the accounts after them.
+    #[must_use]
+    pub fn are_entries_only(&self) -> bool {
+        self.reservations.is_empty()
+            && self.refusals.is_empty()
+            && self.payments.is_empty()
+            && self.external_replays.is_empty()
+    }
+}
