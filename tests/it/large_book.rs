@@ -48,7 +48,7 @@ fn fill_sql(accounts: i64, rounds: i64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: run by the command above"]
+#[ignore = "takes minutes: run by the command at the top of this file"]
 async fn a_large_book_is_audited_and_exported_in_little_memory() {
     let entries = std::env::var("LARGE_BOOK_ENTRIES").map_or(60_000, |text| text.parse().unwrap());
     for accounts in [1, 10_000] {

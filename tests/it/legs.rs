@@ -55,8 +55,7 @@ fn given_back(answer: Result<Response<RefundResponse>, Status>) -> (Entry, Vec<E
 async fn balances<const COUNT: usize>(client: &mut Client, accounts: [&str; COUNT]) -> [(i64, i64); COUNT] {
     let mut balances = [(0, 0); COUNT];
     for (balance, name) in balances.iter_mut().zip(accounts) {
-        let found = account(client, name).await.balance.unwrap();
-        *balance = (found.posted_micro_usd, found.withdrawable_micro_usd);
+        *balance = posted_and_withdrawable(client, name).await;
     }
     balances
 }

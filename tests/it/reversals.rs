@@ -102,17 +102,16 @@ async fn deliver(mut client: Client, account: String, order: Vec<Event>) {
         assert!(again.len() < before, "{again:?} are not found any more, in {order:?}");
         waiting = again;
     }
-    let balance = account_balance(&mut client, &account).await;
+    let balance = posted_and_withdrawable(&mut client, &account).await;
     assert_eq!(balance, (100 - 30, 0), "{order:?}");
     for event in EVENTS {
         event.deliver(&mut client, &account).await.unwrap();
     }
-    assert_eq!(account_balance(&mut client, &account).await, (100 - 30, 0), "after redelivery, {order:?}");
-}
-
-async fn account_balance(client: &mut Client, account: &str) -> (i64, i64) {
-    let balance = self::account(client, account).await.balance.unwrap();
-    (balance.posted_micro_usd, balance.withdrawable_micro_usd)
+    assert_eq!(
+        posted_and_withdrawable(&mut client, &account).await,
+        (100 - 30, 0),
+        "after redelivery, {order:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

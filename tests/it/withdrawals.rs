@@ -1,19 +1,12 @@
 //! Money that leaves: what may, what spending leaves of it, and a payout that fails.
 
-use billing::grpc::proto::{AdminCreditRequest, Balance, CreditRequest, EntryType, WithdrawRequest};
+use billing::grpc::proto::{AdminCreditRequest, CreditRequest, EntryType, WithdrawRequest};
 use tonic::Code;
 
 use crate::support::*;
 
 fn earn(account: &str, key: &str, micro_usd: i64) -> CreditRequest {
     CreditRequest { entry_type: EntryType::Earning.into(), ..deposit(account, key, micro_usd) }
-}
-
-/// What is posted in an account, and what a Withdraw would take of it.
-async fn balance(client: &mut Client, account: &str) -> (i64, i64) {
-    let Balance { posted_micro_usd, withdrawable_micro_usd, .. } =
-        self::account(client, account).await.balance.unwrap();
-    (posted_micro_usd, withdrawable_micro_usd)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,19 +32,19 @@ async fn only_what_was_earned_or_granted_for_it_may_leave() {
             posted += 10;
             withdrawable += if may_leave { 10 } else { 0 };
             assert_eq!(entry.withdrawable_delta_micro_usd, if may_leave { 10 } else { 0 });
-            assert_eq!(balance(&mut client, "ann").await, (posted, withdrawable), "{kind:?}");
+            assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (posted, withdrawable), "{kind:?}");
         }
         client.admin_credit(grant("ann", "grant-1", 5)).await.answered();
         let granted = AdminCreditRequest { withdrawable: true, ..grant("ann", "grant-2", 5) };
         client.admin_credit(granted).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (60, 25));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (60, 25));
         let beyond = client.withdraw(withdraw("ann", "payout-1", 26)).await;
         let metadata = refused(beyond, Code::FailedPrecondition, "NOT_WITHDRAWABLE");
         assert_eq!(metadata["withdrawable_micro_usd"], "25");
         let (entry, _) = client.withdraw(withdraw("ann", "payout-2", 25)).await.answered();
         assert_eq!((entry.entry_type(), entry.amount_micro_usd), (EntryType::Withdrawal, -25));
         assert_eq!(entry.withdrawable_delta_micro_usd, -25);
-        assert_eq!(balance(&mut client, "ann").await, (35, 0));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (35, 0));
         refused(
             client.withdraw(withdraw("nobody", "payout-1", 1)).await,
             Code::FailedPrecondition,
@@ -67,13 +60,17 @@ async fn other_money_is_spent_first_and_what_was_spent_last_comes_back_first() {
         client.credit(earn("ann", "job-1", 60)).await.answered();
         client.credit(deposit("ann", "order-1", 40)).await.answered();
         client.charge(charge("ann", "charge-1", 70)).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (30, 30), "30 of what was earned are spent");
+        assert_eq!(
+            posted_and_withdrawable(&mut client, "ann").await,
+            (30, 30),
+            "30 of what was earned are spent"
+        );
         client.refund(refund("ann", "refund-1", 20, "charge-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (50, 50));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (50, 50));
         client.refund(refund("ann", "refund-2", 20, "charge-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (70, 60));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (70, 60));
         client.refund(refund("ann", "refund-3", 30, "charge-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (100, 60), "as it was");
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (100, 60), "as it was");
     })
     .await;
 }
@@ -84,9 +81,9 @@ async fn what_is_held_cannot_leave() {
         client.credit(earn("ann", "job-1", 60)).await.answered();
         client.credit(deposit("ann", "order-1", 40)).await.answered();
         client.reserve(reserve("ann", "hold-1", 30)).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (100, 60), "other money is held");
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (100, 60), "other money is held");
         client.reserve(reserve("ann", "hold-2", 30)).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (100, 40));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (100, 40));
         refused(
             client.withdraw(withdraw("ann", "payout-1", 41)).await,
             Code::FailedPrecondition,
@@ -95,7 +92,7 @@ async fn what_is_held_cannot_leave() {
         client.withdraw(withdraw("ann", "payout-2", 40)).await.answered();
         client.capture(capture("ann", "capture-1", "hold-1", 30)).await.answered();
         client.release(release("ann", "release-2", "hold-2")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (30, 20));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (30, 20));
     })
     .await;
 }
@@ -118,7 +115,7 @@ async fn of_sixty_four_who_withdraw_all_at_once_one_succeeds() {
             let metadata = refused(refusal, Code::FailedPrecondition, "NOT_WITHDRAWABLE");
             assert_eq!(metadata["withdrawable_micro_usd"], "0");
         }
-        assert_eq!(balance(&mut client, "ann").await, (5_000, 0));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (5_000, 0));
     })
     .await;
 }
@@ -132,7 +129,7 @@ async fn a_payout_that_failed_is_restored_once_whoever_tells_it() {
         client.credit(earn("ann", "job-1", 100)).await.answered();
         let payout = WithdrawRequest { external_ids: vec!["po_1".into()], ..withdraw("ann", "payout-1", 80) };
         client.withdraw(payout).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (20, 20));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (20, 20));
         let answers = at_once(&clients, 64, |mut client, caller| async move {
             let key = if caller % 2 == 0 { "failed".to_owned() } else { format!("failed-{caller}") };
             client.refund(refund("ann", &key, 80, "payout-1")).await
@@ -144,7 +141,7 @@ async fn a_payout_that_failed_is_restored_once_whoever_tells_it() {
             let metadata = refused(refusal, Code::FailedPrecondition, "REFUND_EXCEEDS_CHARGE");
             assert_eq!(metadata["refundable_micro_usd"], "0");
         }
-        assert_eq!(balance(&mut client, "ann").await, (100, 100));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (100, 100));
         let (_, since) = applied(&mut client, "ann", "payout-1").await;
         assert_eq!(since.undone_micro_usd, 80, "a worker that pays out knows that it must not");
     })
@@ -157,13 +154,17 @@ async fn a_credit_that_is_taken_back_takes_its_own_part_with_it() {
         client.credit(earn("ann", "job-1", 60)).await.answered();
         client.credit(deposit("ann", "order-1", 40)).await.answered();
         client.reverse(reverse("ann", "dispute-1", 40, "order-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (60, 60), "a deposit is not what was earned");
+        assert_eq!(
+            posted_and_withdrawable(&mut client, "ann").await,
+            (60, 60),
+            "a deposit is not what was earned"
+        );
         client.reverse(reverse("ann", "mistake-1", 10, "job-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (50, 50));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (50, 50));
         client.refund(refund("ann", "won-1", 40, "dispute-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (90, 50));
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (90, 50));
         client.refund(refund("ann", "undone-1", 10, "mistake-1")).await.answered();
-        assert_eq!(balance(&mut client, "ann").await, (100, 60), "as it was");
+        assert_eq!(posted_and_withdrawable(&mut client, "ann").await, (100, 60), "as it was");
     })
     .await;
 }

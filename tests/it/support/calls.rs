@@ -277,6 +277,11 @@ pub async fn account_as_of(client: &mut Client, account: &str, time: Timestamp) 
 }
 
 /// What an account has available.
+pub async fn posted_and_withdrawable(client: &mut Client, account_id: &str) -> (i64, i64) {
+    let balance = account(client, account_id).await.balance.unwrap();
+    (balance.posted_micro_usd, balance.withdrawable_micro_usd)
+}
+
 pub async fn available(client: &mut Client, account: &str) -> i64 {
     self::account(client, account).await.balance.unwrap().available_micro_usd
 }
