@@ -19,7 +19,7 @@ run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DA
 
 test: tools ## run every test
 	cargo test --doc
-	.tools/bin/cargo-nextest nextest run
+	.tools/bin/cargo-nextest nextest run --test-threads "$$(($$(nproc) * 3 / 2))"
 
 chaos: tools ## break replicas, wires and PostgreSQL for SECONDS=300 with SEED=1, and judge what was told by the book
 	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) $(LONG) --test it -E 'test(/^chaos::/)'

@@ -146,7 +146,7 @@ async fn check_case(book: &TestBook, ledger: &Ledger, case: &Case, suffix: &str)
     let mut model = Model::new(history.limits(), &history.imported, BEGINNING);
     import(book, &history.imported).await;
     let mut clock = Clock { connection: book.connect().await };
-    let mut journals = Journals::of(ACCOUNTS.map(|account| format!("{account}{suffix}")));
+    let mut journals = Journals::of(&ACCOUNTS.map(|account| format!("{account}{suffix}")));
     let mut outcomes = Vec::new();
     for batch in cut(&history.calls, &case.sizes) {
         let before = clock.read().await;
@@ -206,7 +206,7 @@ struct Journals {
 }
 
 impl Journals {
-    fn of(accounts: [String; ACCOUNTS.len()]) -> Self {
+    fn of(accounts: &[String; ACCOUNTS.len()]) -> Self {
         Self { last_sequences: accounts.iter().map(|account| (account_id(account), 0)).collect() }
     }
 

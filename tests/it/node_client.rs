@@ -1,36 +1,27 @@
 //! The client for Node of `docs/CLIENTS.md`: run as it stands there, it prints what stands there.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::support::{
+    installed::{self, installed},
     on_a_book,
     process::Process,
     shell,
-    waiting::{run, run_within},
+    waiting::run,
 };
 
 const PAGE: &str = include_str!("../../docs/CLIENTS.md");
 const PACKAGES: [&str; 2] = ["@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1"];
-/// How long it may take to fetch the packages.
-const INSTALL_PATIENCE: Duration = Duration::from_secs(120);
 
-/// A directory with the packages, kept for the next run. Or why they cannot be had.
+/// A directory with the packages. Or why they cannot be had.
 fn packages() -> Result<PathBuf, String> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-client");
     if let Some(missing) = shell::missing(&["node", "npm"]) {
         return Err(format!("{missing} is missing"));
     }
-    fs::create_dir_all(&dir).unwrap();
-    let mut install = Command::new("npm");
-    install.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]);
-    install.args(PACKAGES).arg("--prefix").arg(&dir);
-    let output = run_within(INSTALL_PATIENCE, &mut install);
-    if output.status.success() { Ok(dir) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    installed("node-client", &PACKAGES.concat(), |dir| {
+        let arguments = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"];
+        installed::run(Command::new("npm").args(arguments).args(PACKAGES).arg("--prefix").arg(dir))
+    })
 }
 
 /// The first block of a language in a part of the page, and what follows it.

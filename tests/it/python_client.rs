@@ -5,7 +5,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -13,50 +12,39 @@ use std::{
 use crate::support::{
     address::own_ip,
     guarded::Guarded,
+    installed::{installed, run},
     on_a_book,
     process::Process,
-    waiting::{PATIENCE, finish_within, run_within},
+    waiting::{PATIENCE, finish_within},
 };
 
-/// How long it may take to fetch what the example needs.
-const INSTALL_PATIENCE: Duration = Duration::from_secs(120);
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python");
+const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+/// Where Python is in what has been installed.
+const PYTHON: &str = "venv/bin/python";
 
-/// Python with what the example needs, and the stubs; kept for the next run. Or why it cannot be had.
-fn python() -> Result<&'static Path, &'static String> {
-    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    PYTHON.get_or_init(install).as_ref().map(PathBuf::as_path)
-}
-
-fn install() -> Result<PathBuf, String> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-client");
-    let (python, installed) = (dir.join("venv/bin/python"), dir.join("installed.txt"));
+/// Python with what the example needs, and the stubs. Or why it cannot be had.
+fn python() -> Result<PathBuf, String> {
     let requirements = format!("{EXAMPLE}/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted) {
-        let _ = fs::remove_dir_all(&dir); // may not be there
-        fs::create_dir_all(stubs(&python)).unwrap();
+    let contract = format!("{PROTO}/billing/v1/billing.proto");
+    let wanted = [&requirements, &contract].map(|file| fs::read_to_string(file).unwrap()).concat();
+    let dir = installed("python-client", &wanted, |dir| {
+        let python = dir.join(PYTHON);
         run(Command::new("python3").args(["-m", "venv"]).arg(dir.join("venv")))?;
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r", &requirements]))?;
-        fs::write(installed, wanted).unwrap();
-    }
-    let stubs = stubs(&python).display().to_string();
-    let protoc = ["-m", "grpc_tools.protoc", "-I", concat!(env!("CARGO_MANIFEST_DIR"), "/proto")];
-    run(Command::new(&python)
-        .args(protoc)
-        .args([format!("--python_out={stubs}"), format!("--grpc_python_out={stubs}")])
-        .arg("billing/v1/billing.proto"))?;
-    Ok(python)
+        let stubs = stubs(&python).display().to_string();
+        fs::create_dir(&stubs).unwrap();
+        run(Command::new(&python).args(["-m", "grpc_tools.protoc", "-I", PROTO]).args([
+            format!("--python_out={stubs}"),
+            format!("--grpc_python_out={stubs}"),
+            contract,
+        ]))
+    })?;
+    Ok(dir.join(PYTHON))
 }
 
 fn stubs(python: &Path) -> PathBuf {
     python.ancestors().nth(3).unwrap().join("stubs")
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = run_within(INSTALL_PATIENCE, command);
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
 }
 
 /// A program of the example, to be run.
@@ -70,7 +58,7 @@ fn program(python: &Path, arguments: &[&str]) -> Command {
 #[test]
 fn its_own_tests_pass() {
     match python() {
-        Ok(python) => run(&mut program(python, &["-m", "unittest"])).unwrap(),
+        Ok(python) => run(&mut program(&python, &["-m", "unittest"])).unwrap(),
         Err(why) => println!("skipped: {why}"),
     }
 }
@@ -85,7 +73,7 @@ async fn webhooks_of_deposits_refunds_disputes_and_payouts_may_come_in_any_order
         let url = book.url.clone();
         let tested = tokio::task::spawn_blocking(move || {
             let service = Process::serve(&["--database-url", &url]);
-            let mut tests = program(python, &["-m", "unittest", "test_webhook"]);
+            let mut tests = program(&python, &["-m", "unittest", "test_webhook"]);
             run(tests.env("BILLING_TARGET", &service.address))
         });
         tested.await.unwrap().unwrap();
@@ -160,7 +148,7 @@ async fn it_loses_and_doubles_nothing_while_replicas_are_restarted_and_killed() 
             let mut processes =
                 [(); 2].map(|()| Some(Process::serve(&flags(&url, &format!("{}:0", own_ip())))));
             let addresses = processes.each_ref().map(|process| process.as_ref().unwrap().address.clone());
-            let load = begin(&mut program(python, &["load.py", &format!("ipv4:{}", addresses.join(","))]));
+            let load = begin(&mut program(&python, &["load.py", &format!("ipv4:{}", addresses.join(","))]));
             break_things(&url, &mut processes);
             finish(load)
         });
@@ -188,7 +176,7 @@ async fn it_calls_by_tls_and_with_its_token() {
         let url = book.url.clone();
         let answered = tokio::task::spawn_blocking(move || {
             let service = Guarded::serve(&url);
-            let mut load = program(python, &["load.py", &service.target(), &service.authority_file]);
+            let mut load = program(&python, &["load.py", &service.target(), &service.authority_file]);
             let load = begin(load.env("BILLING_TOKEN", &service.token));
             thread::sleep(Duration::from_secs(1));
             finish(load)

@@ -11,6 +11,7 @@ pub mod console;
 pub mod dir;
 pub mod guarded;
 pub mod health;
+pub mod installed;
 pub mod measured;
 pub mod posting;
 pub mod process;
