@@ -21,7 +21,13 @@ pub(super) enum Destination {
     /// Standard output, `-`; or a device, a pipe, or whatever else is no file.
     Stream(Box<dyn Write>),
     /// A file.
-    File(Box<Replacement>),
+    File(Target),
+}
+
+/// A file that is to be written, and what is there now.
+pub(super) struct Target {
+    path: PathBuf,
+    replaced: Option<Metadata>,
 }
 
 /// A file that is written beside the one that it is to replace. Removed when dropped, unless it was put in its place.
@@ -48,19 +54,23 @@ impl Destination {
                 Some(metadata)
             }
         };
-        Ok(Self::File(Box::new(Replacement::new(follow_links(path)?, replaced)?)))
+        Ok(Self::File(Target { path: follow_links(path)?, replaced }))
     }
 }
 
-impl Replacement {
-    fn new(path: PathBuf, replaced: Option<Metadata>) -> io::Result<Self> {
+impl Target {
+    /// Begins to write the file. From now on a signal must not end the program before this is dropped.
+    pub(super) fn begin(self) -> io::Result<Replacement> {
+        let Self { path, replaced } = self;
         // Nobody may read more of it than of what it replaces; a new one is as any other file that the user makes.
         let mode = if replaced.is_some() { 0o600 } else { 0o666 };
         let mut builder = tempfile::Builder::new();
         builder.prefix(".billing-").rand_bytes(16).permissions(Permissions::from_mode(mode));
-        Ok(Self { beside: builder.tempfile_in(directory(&path))?, path, replaced })
+        Ok(Replacement { beside: builder.tempfile_in(directory(&path))?, path, replaced })
     }
+}
 
+impl Replacement {
     pub(super) fn file(&self) -> &File {
         self.beside.as_file()
     }

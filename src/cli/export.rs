@@ -84,15 +84,15 @@ fn export_to_path(flags: &ExportFlags, path: &Path) -> anyhow::Result<()> {
             Err(error) if is_broken_pipe(&error) => Ok(()),
             exported => exported,
         },
-        Destination::File(replacement) => {
-            let exported = export_to(flags, replacement.file(), count_entries());
-            carry_out(unless_interrupted(exported))?;
+        Destination::File(target) => carry_out(unless_interrupted(async {
+            let replacement = target.begin().with_context(cannot_write)?;
+            export_to(flags, replacement.file(), count_entries()).await?;
             replacement.complete().with_context(cannot_write)
-        }
+        })),
     }
 }
 
-/// Lets a file that is not complete be removed before the program ends.
+/// Lets a file that is not complete be removed before the program ends: signals are caught before there is one.
 async fn unless_interrupted(exported: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) =
         (signals::catch(SignalKind::terminate())?, signals::catch(SignalKind::interrupt())?);

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -21,6 +22,8 @@ use crate::{
     },
 };
 
+/// How often an export is interrupted, each time a millisecond later.
+const MOMENTS: u64 = 60;
 /// How often two exports write the same file at once.
 const ROUNDS: usize = 25;
 
@@ -235,12 +238,29 @@ async fn an_interrupted_export_leaves_the_file_as_it_was_and_nothing_beside_it()
         let sql = "BEGIN; LOCK TABLE ledger_entries";
         diesel_async::SimpleAsyncConnection::batch_execute(&mut lock, sql).await.unwrap();
         let mut export = export(&book, "csv", &path).spawn().unwrap();
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
-                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let waiting =
+            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted
+                       AND a.datname = current_database() AND a.application_name = 'billing snapshot'";
         until("it waits", async || (book.number(waiting).await > 0).then_some(())).await;
         kill_process(Pid::from_child(&export), signal).unwrap();
         assert!(!wait_for_exit(&mut export).success());
         assert_eq!(names(&dir), ["journal.csv"], "after {signal:?}");
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_interrupted_at_any_moment_leaves_nothing_beside_the_file() {
+    let book = book_with_an_entry().await;
+    let dir = Dir::new();
+    let path = dir.path().join("journal.csv");
+    for moment in 0..MOMENTS {
+        let mut export = export(&book, "csv", &path).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        let _ = kill_process(Pid::from_child(&export), Signal::INT); // it may have ended
+        wait_for_exit(&mut export);
+        let mut names = names(&dir);
+        names.retain(|name| name != "journal.csv");
+        assert_eq!(names, [""; 0], "after {moment} ms");
+    }
 }
