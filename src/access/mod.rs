@@ -35,7 +35,8 @@ pub struct Caller {
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Reader, Self::Coordinator, Self::Admin];
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Reader, Self::Coordinator, Self::Admin];
 
     /// The role's name, as in the credentials file.
     #[must_use]

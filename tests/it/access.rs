@@ -9,7 +9,7 @@ use std::{
 };
 
 use billing::grpc::proto::{
-    AccountState, ApplyRequest, CaptureRequest, ExtendReservationRequest, GetEntryRequest,
+    AccountState, ApplyRequest, CaptureRequest, ExtendReservationRequest, GetCallerRequest, GetEntryRequest,
     GetReservationRequest, ReleaseRequest, ReserveRequest,
 };
 use tonic::{
@@ -62,6 +62,7 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
         get_operation(get_operation("ann", "order-1"));
         get_reservation(GetReservationRequest::default());
         list_reservations(list_reservations("ann"));
+        get_caller(GetCallerRequest {});
         credit(deposit("ann", "order-1", 100));
         charge(charge("ann", "job-1", 10));
         refund(refund("ann", "refund-1", 5, NOBODYS));

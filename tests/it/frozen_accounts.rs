@@ -25,9 +25,10 @@ const CLOSED: &str = "ACCOUNT_CLOSED";
 const APPLIED: &str = "";
 
 /// The methods that only read, whatever the state of the account.
-const READS: [&str; 9] = [
+const READS: [&str; 10] = [
     "FindPayment",
     "GetAccount",
+    "GetCaller",
     "GetEntry",
     "GetOperation",
     "GetReservation",

@@ -172,6 +172,8 @@ methods! {
     get_reservation(GetReservationRequest) -> GetReservationResponse;
     /// A page of an account's reservations.
     list_reservations(ListReservationsRequest) -> ListReservationsResponse;
+    /// Who the caller is.
+    get_caller(GetCallerRequest) -> GetCallerResponse;
 }
 
 /// The bearer token that goes with each call, if there is one.

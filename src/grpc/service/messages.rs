@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp as ProtoTimestamp;
 
 use crate::{
+    access::{Caller, Role},
     accounting::{
         AccountId, AccountSettings, Actor, Balance, CallerName, Entry, IdempotencyKey, Invalid, MicroUsd,
         PaidLeg, Reason, Refusal, Reservation, ReservationAfter, Since, Source, Timestamp,
@@ -170,6 +171,15 @@ pub(crate) fn account(account_id: &AccountId, account: &AccountView) -> proto::A
         update_time: Some(timestamp(account.update_time)),
         state: account.settings.state.number().into(),
         debt_limit_micro_usd: account.settings.debt_limit.map(MicroUsd::get),
+    }
+}
+
+/// A caller as a message. Whoever needs no credentials may do everything.
+pub(crate) fn caller(caller: Option<&Caller>) -> proto::GetCallerResponse {
+    let may = |role: &Role| caller.is_none_or(|caller| caller.roles.contain(*role));
+    proto::GetCallerResponse {
+        caller: caller.map(|caller| caller.name.to_string()).unwrap_or_default(),
+        roles: Role::ALL.iter().filter(|role| may(role)).map(ToString::to_string).collect(),
     }
 }
 

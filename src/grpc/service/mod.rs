@@ -439,4 +439,11 @@ impl proto::billing_service_server::BillingService for BillingService {
     ) -> Result<Response<proto::ListReservationsResponse>, Status> {
         Ok(Response::new(self.reservations(request.into_inner()).await?))
     }
+
+    async fn get_caller(
+        &self,
+        request: Request<proto::GetCallerRequest>,
+    ) -> Result<Response<proto::GetCallerResponse>, Status> {
+        Ok(Response::new(messages::caller(request.extensions().get::<Caller>())))
+    }
 }
