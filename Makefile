@@ -57,8 +57,9 @@ check: tools ## check format, lints, documentation and dependencies of the code,
 advisories: tools ## look for known vulnerabilities in dependencies; needs a network that reaches GitHub
 	.tools/bin/cargo-deny --locked check advisories
 
-tools: ## install what the other targets need: PostgreSQL, hledger, Prometheus, grpcurl, buf, cargo-deny, cargo-nextest, kubectl, and what checks manifests
+tools: ## install what the other targets need: PostgreSQL, hledger, Prometheus, Chromium, grpcurl, buf, cargo-deny, cargo-nextest, kubectl, and what checks manifests
 	@scripts/install-postgres
 	@scripts/install-tools
 	@scripts/install-hledger
 	@scripts/install-prometheus
+	@scripts/install-browser

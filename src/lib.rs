@@ -13,10 +13,12 @@
 //! * [`ledger`]: the book: the only transaction of the service that writes, and the reads.
 //! * [`schema`]: the tables of the book, made by migrations. [`database`]: how to reach PostgreSQL; knows no account.
 //! * [`committer`]: a bounded queue, a batch, one transaction, an answer to each caller.
-//! * [`grpc`]: the contract of `proto/billing/v1`. The only code that knows tonic and prost.
+//! * [`grpc`]: the contract of `proto/billing/v1`. The only code that serves by tonic and prost.
 //!
 //! Beside them: [`snapshot`], the whole book at one moment, for [`audit`] (does it add up?) and [`export`] (the journal in
 //! other formats); and [`history`], the journal of the system that this one replaces.
+//!
+//! [`console`] is the operator's view of all that, and a client of [`grpc`] like any other.
 //!
 //! [`app`] wires them, [`config`] holds the settings, [`cli`] is the program, and [`private_postgres`] runs a database for
 //! those who have none. `docs/ARCHITECTURE.md` has the picture, the invariants and four walkthroughs.
@@ -30,6 +32,7 @@ pub mod audit;
 pub mod cli;
 pub mod committer;
 pub mod config;
+pub mod console;
 pub mod database;
 pub mod export;
 pub mod file_limit;

@@ -3,6 +3,7 @@
 mod audit;
 #[cfg(test)]
 mod configuration_page;
+mod console;
 mod destination;
 mod execution;
 mod export;
@@ -26,7 +27,10 @@ use std::{
 use anyhow::Context as _;
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::{config::ServeFlags, telemetry::start_log};
+use crate::{
+    config::{ConsoleFlags, ServeFlags},
+    telemetry::start_log,
+};
 use execution::{EXIT_USAGE, exit_code};
 use flags::{DatabaseFlags, LogFlags};
 use token::TokenCommand;
@@ -62,6 +66,9 @@ enum Command {
     /// Import the history of a replaced system. Each run imports what is missing; both systems may go on meanwhile.
     #[command(after_help = import::AFTER_HELP)]
     Import(import::ImportFlags),
+    /// Serve the operator's console: pages in a browser. A client of the service, without access to the database.
+    #[command(after_help = console::AFTER_HELP)]
+    Console(Box<ConsoleFlags>),
     /// Make bearer tokens for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -97,6 +104,7 @@ pub fn run() -> ExitCode {
         Command::Export(flags) => export::export(&flags),
         Command::Preflight(flags) => return preflight::preflight(&flags),
         Command::Import(flags) => return import::import(&flags),
+        Command::Console(flags) => console::serve(&flags),
         Command::Token(TokenCommand::New(flags)) => token::new_token(&flags),
         Command::Serve(flags) => serve::serve(&flags, cli.log),
     };

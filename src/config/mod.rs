@@ -1,6 +1,7 @@
-//! The configuration of `billing serve`: its flags, in groups, and what they come to.
+//! The configuration of `billing serve`, and that of `billing console`: their flags, in groups, and what they come to.
 
 mod capacity;
+mod console;
 mod database;
 mod limits;
 mod network;
@@ -17,6 +18,7 @@ use crate::{
     accounting::Limits, committer::CommitterSettings, grpc::ServerSettings, telemetry::OtlpEndpoint,
 };
 use capacity::CapacityFlags;
+pub use console::{ConsoleConfig, ConsoleFlags};
 use database::DatabaseFlags;
 pub use database::{Database, given_database};
 use limits::LimitFlags;

@@ -31,6 +31,12 @@ impl ConfigError {
 #[derive(Default)]
 pub(super) struct Problems(Vec<String>);
 
+impl From<Problems> for ConfigError {
+    fn from(problems: Problems) -> Self {
+        Self(problems.0)
+    }
+}
+
 impl Problems {
     pub(super) fn add(&mut self, problem: impl Into<String>) {
         self.0.push(problem.into());
@@ -38,7 +44,7 @@ impl Problems {
 
     /// The value, if nothing was wrong with it.
     pub(super) fn none_in<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.0.is_empty() { Ok(value) } else { Err(ConfigError(self.0)) }
+        if self.0.is_empty() { Ok(value) } else { Err(self.into()) }
     }
 
     /// A result, of which an error is a problem with a flag.

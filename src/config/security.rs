@@ -53,19 +53,23 @@ impl SecurityFlags {
             let why = "needs --tls-cert, and --credentials to tell who has which certificate";
             problems.add(format!("--tls-client-ca {why}"));
         }
-        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else {
-            if self.tls_cert.is_some() || self.tls_key.is_some() {
-                problems.add("--tls-cert and --tls-key need each other");
-            }
-            return None;
-        };
-        let paths =
-            [Some(cert), Some(key), self.tls_client_ca.as_ref()].into_iter().flatten().cloned().collect();
-        let loaded = Reloaded::load(paths, |files| {
-            let Some(files) = files else { return Made::Nothing("a server needs its certificate".into()) };
-            Tls::from_pem(&files[0], &files[1], files.get(2).map(Vec::as_slice))
-                .map_or_else(Made::Nothing, Made::Whole)
-        });
-        problems.unless_wrong("--tls-cert", loaded)
+        tls([&self.tls_cert, &self.tls_key, &self.tls_client_ca], problems)
     }
+}
+
+/// TLS by a certificate and its key, and by the authorities of clients, if these are to have certificates, too.
+pub(super) fn tls(files: [&Option<PathBuf>; 3], problems: &mut Problems) -> Option<Reloaded<Tls>> {
+    let [cert, key, _] = files;
+    if cert.is_some() != key.is_some() {
+        problems.add("--tls-cert and --tls-key need each other");
+    }
+    if cert.is_none() || key.is_none() {
+        return None;
+    }
+    let loaded = Reloaded::load(files.into_iter().flatten().cloned().collect(), |files| {
+        let Some(files) = files else { return Made::Nothing("a server needs its certificate".into()) };
+        Tls::from_pem(&files[0], &files[1], files.get(2).map(Vec::as_slice))
+            .map_or_else(Made::Nothing, Made::Whole)
+    });
+    problems.unless_wrong("--tls-cert", loaded)
 }

@@ -1,4 +1,4 @@
-//! The edge: the only code that knows tonic and prost.
+//! The edge: the only code that serves by tonic and prost.
 //!
 //! A call passes, from the outside in: a `connection`; the `layers`, in the order in which `server` puts them; and its
 //! method in `service`. `methods` is the table of all methods, and `status` says how each failure is answered.

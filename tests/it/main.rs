@@ -16,6 +16,7 @@ mod chaos;
 mod clocks;
 mod concurrency;
 mod configurations;
+mod console;
 mod crash;
 mod database_tls;
 mod database_urls;

@@ -31,7 +31,7 @@ pub struct Crate(BTreeMap<Module, File>);
 impl Crate {
     /// Reads all files below a directory.
     pub fn read(src: &Path) -> Self {
-        let files = super::files(src).into_iter().map(|path| {
+        let files = super::sources(src).into_iter().map(|path| {
             (path.strip_prefix(src).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap())
         });
         Self::parse(files)
