@@ -205,7 +205,7 @@ async fn a_reader_is_offered_nothing_and_what_is_forged_is_refused_by_the_servic
             browser.open(&desk.at(&format!("/act/{action}?account=ann&sequence=1"))).await;
             assert_eq!(browser.count("form.fields").await, 0, "{action}");
         }
-        let (cookie, form_token) = signed_in(desk, &desk.reader).await;
+        let (cookie, form_token) = signed_in(&desk.console, &desk.reader).await;
         let form = format!("account=ann&key=grant-1&amount=1&reason=r&forfeit=0&form_token={form_token}");
         for action in ["grant", "freeze", "reopen", "close", "debt-limit"] {
             let sent = post(&desk.at(&format!("/act/{action}")), Some(&cookie), &form).await;

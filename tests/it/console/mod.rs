@@ -5,8 +5,12 @@ mod browser;
 mod desk;
 mod finding;
 mod http;
+mod overview;
 mod pages;
+mod saving;
+mod serving;
 mod signing_in;
+mod speed;
 
 use crate::support::{TestBook, on_a_book};
 use desk::Desk;

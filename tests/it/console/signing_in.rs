@@ -6,7 +6,11 @@ use super::{
     http::{Reply, get, post},
     on_a_desk,
 };
-use crate::support::{process::new_token, waiting::until, *};
+use crate::support::{
+    process::{Process, new_token},
+    waiting::until,
+    *,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_signs_in_with_a_token_that_is_shown_nowhere_and_signs_out() {
@@ -70,8 +74,8 @@ async fn who_does_nothing_is_signed_out_and_who_does_something_is_not() {
 async fn a_form_of_another_session_or_of_another_site_changes_nothing() {
     on_a_desk(&[], async |_, desk| {
         desk.client().await.credit(desk.call(deposit("ann", "order-1", 5))).await.answered();
-        let (mine, form_token) = signed_in(desk, &desk.admin).await;
-        let (_, of_others) = signed_in(desk, &desk.admin).await;
+        let (mine, form_token) = signed_in(&desk.console, &desk.admin).await;
+        let (_, of_others) = signed_in(&desk.console, &desk.admin).await;
         let grant = "account=ann&key=grant-1&amount=1&reason=r&form_token=";
         for wrong in ["", "x", &of_others] {
             let sent = post(&desk.at("/act/grant"), Some(&mine), &format!("{grant}{wrong}")).await;
@@ -112,7 +116,7 @@ async fn a_link_from_another_site_leads_to_its_page_after_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_says_what_a_page_may_load_and_that_it_is_not_kept() {
     on_a_desk(&[], async |_, desk| {
-        let (mine, _) = signed_in(desk, &desk.reader).await;
+        let (mine, _) = signed_in(&desk.console, &desk.reader).await;
         for path in
             ["/", "/accounts", "/sign-in", "/nowhere", "/account?id=nobody", "/console.css", "/console.js"]
         {
@@ -136,13 +140,14 @@ async fn every_answer_says_what_a_page_may_load_and_that_it_is_not_kept() {
 }
 
 /// The cookie and the form token of a session.
-pub async fn signed_in(desk: &Desk, token: &str) -> (String, String) {
-    let form = get(&desk.at("/sign-in"), None, &[]).await;
+pub async fn signed_in(console: &Process, token: &str) -> (String, String) {
+    let at = |path: &str| format!("{}{path}", console.url());
+    let form = get(&at("/sign-in"), None, &[]).await;
     let sent = format!("token={token}&form_token={}", form_token(&form));
-    let answer = post(&desk.at("/sign-in"), Some(&form.cookie().unwrap()), &sent).await;
+    let answer = post(&at("/sign-in"), Some(&form.cookie().unwrap()), &sent).await;
     assert_eq!(answer.status, 303, "{answer:?}");
     let cookie = answer.cookie().unwrap();
-    let page = get(&desk.at("/accounts"), Some(&cookie), &[]).await;
+    let page = get(&at("/accounts"), Some(&cookie), &[]).await;
     let form_token = form_token(&page);
     (cookie, form_token)
 }
