@@ -17,8 +17,8 @@ use super::{
     time::{self, Month},
 };
 use crate::grpc::proto::{
-    Account, GetAccountRequest, ListEntriesResponse, ListReservationsRequest, ListReservationsResponse,
-    ReservationState,
+    Account, AccountState, GetAccountRequest, ListEntriesResponse, ListReservationsRequest,
+    ListReservationsResponse, ReservationState,
 };
 
 /// How many open reservations the page lists.
@@ -35,7 +35,10 @@ pub(super) async fn show(
             .await?;
     let id = &account.account_id;
     let body = html! {
-        h1 { "Account " (text::whole(id)) }
+        h1 {
+            "Account " (text::whole(id))
+            @if account.state() != AccountState::Active { " " (available::state(&account)) }
+        }
         (action::links_of_account(&account, &viewer))
         (available::section(&account, &open))
         (chart::section(&points))

@@ -43,7 +43,8 @@ fn sum(balance: &Balance) -> Markup {
     }
 }
 
-fn state(account: &Account) -> Markup {
+/// The state of an account.
+pub(super) fn state(account: &Account) -> Markup {
     let state = words::account_state(account.state);
     html! { span class={ "state " (state) } { (state) } }
 }
@@ -72,27 +73,38 @@ fn held(account: &Account, open: &ListReservationsResponse) -> Markup {
     }
 }
 
-/// Reservations as a table.
+/// Reservations of one account as a table.
 pub(super) fn reservations(name: &str, reservations: &[Reservation]) -> Markup {
+    listed(name, reservations, None)
+}
+
+/// Reservations of many accounts as a table.
+pub(super) fn reservations_of_many(name: &str, reservations: &[Reservation]) -> Markup {
+    listed(name, reservations, Some("Account"))
+}
+
+fn listed(name: &str, reservations: &[Reservation], account: Option<&str>) -> Markup {
     let rows = html! {
         thead {
             tr {
+                @if let Some(account) = account { th scope="col" { (account) } }
                 th scope="col" { "Reservation" } th scope="col" { "State" } th scope="col" class="sum" { "Holds" }
                 th scope="col" class="sum" { "Captured" } th scope="col" { "Opened" } th scope="col" { "Until" }
                 th scope="col" { "Then" }
             }
         }
-        tbody { @for reservation in reservations { (row(reservation)) } }
+        tbody { @for reservation in reservations { (row(reservation, account.is_some())) } }
     };
     table(name, &rows)
 }
 
-fn row(reservation: &Reservation) -> Markup {
-    let ended = reservation.close_time.as_ref();
+fn row(reservation: &Reservation, with_account: bool) -> Markup {
+    let (account, ended) = (&reservation.account_id, reservation.close_time.as_ref());
     html! {
         tr {
+            @if with_account { td { a href=(link::account(account)) { (text::clipped(account)) } } }
             td {
-                a href=(link::reservation(&reservation.account_id, &reservation.reservation_id)) {
+                a href=(link::reservation(account, &reservation.reservation_id)) {
                     (text::clipped(&reservation.reservation_id))
                 }
             }

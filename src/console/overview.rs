@@ -171,7 +171,7 @@ fn open(seen: &Seen, oldest: &[Reservation]) -> Markup {
         section {
             h2 { "Oldest open reservations" }
             @if oldest.is_empty() { p { "No open reservation." } }
-            @else { (available::reservations("Open reservations, oldest first", oldest)) }
+            @else { (available::reservations_of_many("Open reservations, oldest first", oldest)) }
             @if seen.holders.len() > HOLDERS_MAX {
                 p { "Of the " (HOLDERS_MAX) " accounts that hold most, of " (seen.holders.len()) "." }
             }

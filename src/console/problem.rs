@@ -121,9 +121,10 @@ fn meaning(error: &ServiceError, doing: Doing) -> &'static str {
 
 /// The figures and names that belong to a reason.
 pub(super) fn figures<'a>(metadata: impl IntoIterator<Item = (&'a String, &'a String)>) -> Markup {
+    let told_elsewhere = |name: &str| name == "refused_time"; // an operation's page has it
     html! {
         dl {
-            @for (name, value) in metadata {
+            @for (name, value) in metadata.into_iter().filter(|(name, _)| !told_elsewhere(name)) {
                 div {
                     dt { (name.trim_end_matches("_micro_usd").replace('_', " ")) }
                     dd { (figure(name, value)) }

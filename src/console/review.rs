@@ -22,7 +22,7 @@ pub(super) fn page(action: Action, draft: &Draft, about: &About, after: &After, 
         p class="lead" { "Account " a href=(link::account(&draft.account)) { (text::whole(&draft.account)) } }
         (facts(&[
             ("Entry", (!draft.sequence.is_empty()).then(|| html! { (draft.sequence) })),
-            ("Amount", (!draft.amount.is_empty()).then(|| html! { (draft.amount) " USD" })),
+            ("Amount", money::parse(&draft.amount).ok().map(|amount| html! { (money::usd(amount)) })),
             ("Withdrawable", (!draft.withdrawable.is_empty()).then(|| html! { "yes" })),
             ("If not all is available", chosen(&draft.shortfall)),
             ("Legs", chosen(&draft.legs)),

@@ -38,7 +38,8 @@ impl Desk {
             .map(|(name, roles)| new_token(name, roles));
         let lines = [&all.1, &admin.1, &reader.1].map(String::as_str).concat();
         let (service, credentials) = book.serve_to(&lines, &["--metrics-listen", "127.0.0.1:0"]);
-        let console = console(&[&["--target", &service.url()], flags].concat());
+        let metrics = format!("http://{}/metrics", service.metrics_address());
+        let console = console(&[&["--target", &service.url(), "--metrics", &metrics], flags].concat());
         Self { service, console, all: all.0, admin: admin.0, reader: reader.0, credentials }
     }
 

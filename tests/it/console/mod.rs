@@ -5,6 +5,7 @@ mod browser;
 mod desk;
 mod finding;
 mod http;
+mod manifest;
 mod overview;
 mod pages;
 mod saving;

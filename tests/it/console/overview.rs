@@ -23,10 +23,8 @@ async fn it_adds_up_accounts_and_shows_debts_holds_refusals_and_latency() {
         client.charge(desk.call(charge("eve", "job-1", 2))).await.unwrap_err();
         client.charge(desk.call(charge("eve", "job-2", 2))).await.unwrap_err();
 
-        let metrics = format!("http://{}/metrics", desk.service.metrics_address());
-        let console = console(&["--target", &desk.service.url(), "--metrics", &metrics]);
-        let (cookie, _) = signed_in(&console, &desk.reader).await;
-        let page = get(&format!("{}/", console.url()), Some(&cookie), &[]).await.body;
+        let (cookie, _) = signed_in(&desk.console, &desk.reader).await;
+        let page = get(&desk.at("/"), Some(&cookie), &[]).await.body;
         for part in [
             "The service is ready: it can commit.",
             "<dt>Accounts</dt><dd>3</dd>",
@@ -43,12 +41,7 @@ async fn it_adds_up_accounts_and_shows_debts_holds_refusals_and_latency() {
         let (first, second) = (page.find("id=job%2D1").unwrap(), page.find("id=job%2D2").unwrap());
         assert!(first < second, "the oldest comes first");
 
-        let alone = super::desk::console(&[
-            "--target",
-            &desk.service.url(),
-            "--metrics",
-            "http://127.0.0.1:1/metrics",
-        ]);
+        let alone = console(&["--target", &desk.service.url(), "--metrics", "http://127.0.0.1:1/metrics"]);
         let (cookie, _) = signed_in(&alone, &desk.reader).await;
         let page = get(&format!("{}/", alone.url()), Some(&cookie), &[]).await;
         assert!(page.status == 200 && page.body.contains("They cannot be read"), "{page:?}");
