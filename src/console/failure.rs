@@ -1,10 +1,12 @@
 //! What keeps a page from being shown, and the page that is shown instead.
 
 use axum::{
+    Extension,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
+use tonic::Code;
 
 use super::{
     keys::NoRandomBytes,
@@ -12,6 +14,7 @@ use super::{
     link::link,
     problem::{self, Doing},
     service::ServiceError,
+    viewer::Viewer,
 };
 
 /// What keeps a page from being shown.
@@ -73,7 +76,10 @@ impl IntoResponse for Failure {
             Self::Service(error) => {
                 let body = html! {
                     (problem::explained(&error, Doing::Reading))
-                    p { a href="/sign-in" { "Sign in" } " · " a href="/" { "Overview" } }
+                    p class="ways" {
+                        @if error.code == Code::Unauthenticated { a href="/sign-in" { "Sign in" } }
+                        a href="/" { "Overview" }
+                    }
                 };
                 shown(problem::http_status(&error), problem::title(&error), &body)
             }
@@ -93,9 +99,23 @@ fn forged() -> Markup {
     }
 }
 
-fn shown(status: StatusCode, title: &str, body: &Markup) -> Response {
+/// A page that is still to be framed: only what knows the session knows for whom.
+#[derive(Debug, Clone)]
+pub(super) struct Unframed {
+    title: &'static str,
+    body: Markup,
+}
+
+impl Unframed {
+    /// The page, for whoever has signed in.
+    pub(super) fn framed(&self, viewer: Option<&Viewer>) -> Markup {
+        layout::page(self.title, viewer, &self.body)
+    }
+}
+
+fn shown(status: StatusCode, title: &'static str, body: &Markup) -> Response {
     let body = html! { h1 { (title) } (body) };
-    (status, layout::page(title, None, &body)).into_response()
+    (status, Extension(Unframed { title, body })).into_response()
 }
 
 /// Has the browser ask again from this page, which is of this site.

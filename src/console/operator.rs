@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     scrape::Scraped,
     service::Service,
-    session::{Found, Session, Sessions},
+    session::{Found, Sessions},
     viewer::Viewer,
 };
 use tonic::transport::Channel;
@@ -52,16 +52,15 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Shared { connection, sessions, .. } = Shared::from_ref(state);
         let is_over = match sessions.find(&parts.headers) {
-            Found::Session(Session { id, operator: Some(operator), .. }) => {
-                let name = operator.name;
-                let roles = operator.roles.parse().map_err(|_| signed_out(parts, true))?;
-                let service =
-                    Service::new(&connection, &operator.token).ok_or_else(|| signed_out(parts, true))?;
-                let form_token = sessions.keys.form_token(&id);
-                let viewer = Viewer { name, roles, form_token, idle: sessions.idle };
-                return Ok(Self { viewer, service, session: id, sessions });
+            Found::Session(session) => {
+                let token = session.operator.as_ref().map(|operator| operator.token.as_str());
+                let service = token.and_then(|token| Service::new(&connection, token));
+                if let (Some(viewer), Some(service)) = (sessions.viewer(&session), service) {
+                    return Ok(Self { viewer, service, session: session.id, sessions });
+                }
+                false
             }
-            Found::Session(_) | Found::Nothing => false,
+            Found::Nothing => false,
             Found::Over => true,
         };
         Err(signed_out(parts, is_over))

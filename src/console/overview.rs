@@ -199,7 +199,7 @@ fn measured(figures: &Figures) -> Markup {
             ("Commits", Some(html! { (figures.commits.count) })),
             ("Half of them took at most", within(500)),
             ("99 of 100 took at most", within(990)),
-            ("Open reservations of the whole book", Some(html! { (figures.open_reservations) })),
+            ("Open reservations, when last counted", Some(html! { (figures.open_reservations) })),
             ("The oldest is", Some(html! { (figures.oldest_reservation_seconds) " s old" })),
         ]))
         h3 { "Refusals by reason" }

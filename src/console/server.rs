@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     account, accounts, act, assets, download, entry,
-    failure::Failure,
+    failure::{Failure, Unframed},
     find,
     keys::Keys,
     month, operation,
@@ -140,10 +140,19 @@ async fn stay(_: Operator) -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// Gives whoever has signed in the cookie anew, so that only who does nothing is signed out. No page is kept by a browser's cache.
+/// Frames what is still to be framed, and gives whoever has signed in the cookie anew, so that only who does nothing is signed out.
+/// No page is kept by a browser's cache.
 async fn keep_signed_in(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let found = shared.sessions.find(request.headers());
+    let viewer = match &found {
+        Found::Session(session) => shared.sessions.viewer(session),
+        Found::Over | Found::Nothing => None,
+    };
     let mut response = next.run(request).await;
+    if let Some(page) = response.extensions_mut().remove::<Unframed>() {
+        let (parts, _) = response.into_parts();
+        response = (parts.status, parts.headers, page.framed(viewer.as_ref())).into_response();
+    }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Found::Session(session) = found
         && session.operator.is_some()

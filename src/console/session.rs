@@ -8,7 +8,10 @@ use std::{
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Keys, NoRandomBytes, random_name};
+use super::{
+    keys::{Keys, NoRandomBytes, random_name},
+    viewer::Viewer,
+};
 
 /// How long a session lasts at the most, however busy it is.
 const AGE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
@@ -83,6 +86,13 @@ impl Sessions {
             return Found::Over;
         }
         Found::Session(session)
+    }
+
+    /// Who has signed in, as pages know them.
+    pub(super) fn viewer(&self, session: &Session) -> Option<Viewer> {
+        let SignedIn { name, roles, .. } = session.operator.as_ref()?;
+        let form_token = self.keys.form_token(&session.id);
+        Some(Viewer { name: name.clone(), roles: roles.parse().ok()?, form_token, idle: self.idle })
     }
 
     /// The header that gives a browser a session that was seen just now.

@@ -131,6 +131,10 @@ async fn every_answer_says_what_a_page_may_load_and_that_it_is_not_kept() {
             assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
             let kept = if path.contains('.') { "max-age=300" } else { "no-store" };
             assert_eq!(answer.header("cache-control"), Some(kept), "{path}");
+            if path == "/nowhere" {
+                let is_framed = answer.body.contains("id=\"find\"");
+                assert!(answer.status == 404 && is_framed && answer.body.contains("There is no such page"), "{answer:?}");
+            }
             for loaded in ["src=\"http", "href=\"http", "style=\"", "onclick", "<style"] {
                 assert!(!answer.body.contains(loaded), "{path} has {loaded}");
             }
