@@ -90,8 +90,7 @@ async fn undoing(service: &Service, entry: &Entry, since: Option<&Since>) -> Res
     if entry.amount_micro_usd == 0 || (undone == Some(0) && !is_credit) {
         return Ok(nothing);
     }
-    let search =
-        Search { account: &entry.account_id, types: &types, from: entry.effective_time, until: None };
+    let search = Search { account: &entry.account_id, types: &types, from: entry.effective_time };
     let (number, sum) = (entry.sequence, |found: &[Entry]| -> i128 {
         found.iter().map(|entry| i128::from(entry.amount_micro_usd)).sum()
     });

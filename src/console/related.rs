@@ -1,19 +1,28 @@
 //! What belongs to an entry or a reservation, but only says so itself: looked for among the entries that came after, as far as a
 //! page may look.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, html};
 use prost_types::Timestamp;
 
 use super::{
     link::link,
     service::{Service, ServiceError},
-    statement,
+    statement, time,
 };
-use crate::grpc::proto::{Entry, EntryType, ListEntriesRequest};
+use crate::{
+    accounting::Timestamp as Micros,
+    grpc::proto::{Entry, EntryType, ListEntriesRequest},
+};
 
-/// How many pages of entries are looked through.
-const PAGES_MAX: usize = 4;
-/// How many entries are looked for on one page. It is the most that the service gives.
+/// How many microseconds a day has.
+const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+/// How long after something what belongs to it is looked for, one span after the other: most of it comes soon. Then whenever.
+const SPANS: [Option<i64>; 4] = [Some(DAY / 24), Some(DAY), Some(30 * DAY), None];
+/// How many pages of entries are looked through in each span.
+const PAGES_MAX: usize = 2;
+/// How many entries a page has. It is the most that the service gives.
 const PAGE_SIZE: i32 = 1_000;
 
 /// Where entries are looked for.
@@ -24,8 +33,6 @@ pub(super) struct Search<'a> {
     pub(super) types: &'a [EntryType],
     /// From when on.
     pub(super) from: Option<Timestamp>,
-    /// Before when.
-    pub(super) until: Option<Timestamp>,
 }
 
 /// What was found, newest first.
@@ -44,28 +51,55 @@ impl Search<'_> {
         belongs: impl Fn(&Entry) -> bool,
         is_enough: impl Fn(&[Entry]) -> bool,
     ) -> Result<Related, ServiceError> {
-        let mut request = ListEntriesRequest {
-            account_id: self.account.to_owned(),
-            page_size: PAGE_SIZE,
-            entry_types: self.types.iter().copied().map(Into::into).collect(),
-            from_time: self.from,
-            until_time: self.until,
-            ..Default::default()
-        };
-        let mut entries = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let page = service.list_entries(request.clone()).await?;
-            entries.extend(page.entries.into_iter().filter(&belongs));
-            if page.next_page_token.is_empty() || is_enough(&entries) {
-                return Ok(Related { entries, is_all: true });
+        let (begin, now) = (time::of(self.from.as_ref()).unix_micros(), time::now());
+        let mut related = Related { entries: Vec::new(), is_all: true };
+        let mut from_time = self.from;
+        for span in SPANS {
+            let until = span.map(|span| Micros::from_unix_micros(begin.saturating_add(span)));
+            let until_time = until.filter(|until| *until < now).map(time::message);
+            let request = ListEntriesRequest {
+                account_id: self.account.to_owned(),
+                page_size: PAGE_SIZE,
+                entry_types: self.types.iter().copied().map(Into::into).collect(),
+                from_time,
+                until_time,
+                ..Default::default()
+            };
+            related.look_through(service, request, &belongs).await?;
+            if is_enough(&related.entries) {
+                related.is_all = true;
+                break;
             }
-            request.page_token = page.next_page_token;
+            if until_time.is_none() {
+                break;
+            }
+            from_time = until_time;
         }
-        Ok(Related { entries, is_all: false })
+        related.entries.sort_by_key(|entry| Reverse(entry.sequence));
+        Ok(related)
     }
 }
 
 impl Related {
+    /// Adds what belongs from one span.
+    async fn look_through(
+        &mut self,
+        service: &Service,
+        mut request: ListEntriesRequest,
+        belongs: impl Fn(&Entry) -> bool,
+    ) -> Result<(), ServiceError> {
+        for _ in 0..PAGES_MAX {
+            let page = service.list_entries(request.clone()).await?;
+            self.entries.extend(page.entries.into_iter().filter(&belongs));
+            if page.next_page_token.is_empty() {
+                return Ok(());
+            }
+            request.page_token = page.next_page_token;
+        }
+        self.is_all = false;
+        Ok(())
+    }
+
     /// What was found, under a heading; nothing if there is nothing.
     pub(super) fn section(&self, heading: &str, account: &str) -> Markup {
         html! {
@@ -75,7 +109,7 @@ impl Related {
                     @if !self.entries.is_empty() { (statement::entries(heading, &self.entries)) }
                     @if !self.is_all {
                         p {
-                            "Only the newest entries were looked through; there may be more in the "
+                            "Not all entries were looked through; there may be more in the "
                             a href=(link("/account", &[("id", account)])) { "statement" } "."
                         }
                     }

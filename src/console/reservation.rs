@@ -70,12 +70,7 @@ fn about(reservation: &Reservation) -> Markup {
 async fn entries(service: &Service, reservation: &Reservation) -> Result<Related, ServiceError> {
     let types =
         [EntryType::Reserve, EntryType::Capture, EntryType::Release, EntryType::Extend, EntryType::Expire];
-    let search = Search {
-        account: &reservation.account_id,
-        types: &types,
-        from: reservation.create_time,
-        until: None,
-    };
+    let search = Search { account: &reservation.account_id, types: &types, from: reservation.create_time };
     let id = &reservation.reservation_id;
     search
         .find(

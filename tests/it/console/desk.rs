@@ -28,7 +28,8 @@ pub struct Desk {
     pub all: String,
     pub admin: String,
     pub reader: String,
-    credentials: Dir,
+    /// The directory of the service's credentials.
+    pub credentials: Dir,
 }
 
 impl Desk {

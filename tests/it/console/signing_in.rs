@@ -71,6 +71,21 @@ async fn who_does_nothing_is_signed_out_and_who_does_something_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_token_is_taken_away_is_told_so_by_the_next_page() {
+    on_a_desk(&[], async |_, desk| {
+        let (cookie, _) = signed_in(&desk.console, &desk.admin).await;
+        desk.credentials.write("credentials", &new_token("other", "reader").1);
+        until("the service does not know the token any more", async || {
+            let page = get(&desk.at("/accounts"), Some(&cookie), &[]).await;
+            let is_told = page.body.contains("The service does not know your token");
+            (page.status == 401 && is_told && page.body.contains("/sign-in")).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_form_of_another_session_or_of_another_site_changes_nothing() {
     on_a_desk(&[], async |_, desk| {
         desk.client().await.credit(desk.call(deposit("ann", "order-1", 5))).await.answered();
@@ -133,7 +148,10 @@ async fn every_answer_says_what_a_page_may_load_and_that_it_is_not_kept() {
             assert_eq!(answer.header("cache-control"), Some(kept), "{path}");
             if path == "/nowhere" {
                 let is_framed = answer.body.contains("id=\"find\"");
-                assert!(answer.status == 404 && is_framed && answer.body.contains("There is no such page"), "{answer:?}");
+                assert!(
+                    answer.status == 404 && is_framed && answer.body.contains("There is no such page"),
+                    "{answer:?}"
+                );
             }
             for loaded in ["src=\"http", "href=\"http", "style=\"", "onclick", "<style"] {
                 assert!(!answer.body.contains(loaded), "{path} has {loaded}");
