@@ -22,9 +22,12 @@ use super::{
     order::{Draft, Order, Wrong, left_of},
     problem::{self, Doing, Outcome},
     review,
-    service::Service,
+    service::{Service, ServiceError},
     viewer::Viewer,
 };
+
+/// The reason of a key that was used for something else.
+const KEY_REUSED: &str = "IDEMPOTENCY_KEY_REUSED";
 
 /// The form, or what it has been filled in with, to be looked at once more.
 pub(super) async fn open(
@@ -69,34 +72,39 @@ pub(super) async fn send(
             let query = [("account", draft.account.as_str()), ("key", &draft.key), ("said", said)];
             Ok(Redirect::to(&link("/operation", &query)).into_response())
         }
-        Err(error) => {
-            let body = html! {
-                h1 { (action.title()) ": " (problem::title(&error).to_lowercase()) }
-                (problem::explained(&error, Doing::Acting))
-                @if problem::outcome(&error) != Outcome::Refused {
-                    (review::confirm(action, &draft, "Send it again", &viewer))
-                }
-                p class="ways" {
-                    a href=(link::account(&draft.account)) { "Account" }
-                    a href=(fields::address(action, &draft)) { "Change the form" }
-                }
-            };
-            let page = page_of(&draft.account, problem::title(&error), &viewer, &body);
-            Ok((problem::http_status(&error), page).into_response())
-        }
+        Err(error) => Ok(failed(action, &draft, &error, &viewer)),
     }
+}
+
+/// What the service says instead, and the ways on. What was refused is tried anew under another key; what may have been done is
+/// sent again under the same.
+fn failed(action: Action, draft: &Draft, error: &ServiceError, viewer: &Viewer) -> Response {
+    let is_refused = problem::outcome(error) == Outcome::Refused;
+    let is_used = error.reason == KEY_REUSED;
+    let anew = Draft { key: String::new(), ..draft.clone() };
+    let body = html! {
+        h1 { (action.title()) ": " (problem::title(error).to_lowercase()) }
+        (problem::explained(error, Doing::Acting))
+        @if !is_refused { (review::confirm(action, draft, "Send it again", viewer)) }
+        p class="ways" {
+            a href=(link::account(&draft.account)) { "Account" }
+            @if is_used { a href=(link::operation(&draft.account, &draft.key)) { "What was done before" } }
+            @else if is_refused { a href=(fields::address(action, &anew)) { "Change the form" } }
+        }
+    };
+    let page = page_of(&draft.account, problem::title(error), viewer, &body);
+    (problem::http_status(error), page).into_response()
 }
 
 /// The address of a form that has just been opened: with its key, and with what it is about as it is now.
 async fn begin(action: Action, service: &Service, draft: &Draft) -> Result<String, Failure> {
     let key = format!("console-{}-{}", action.name(), random_name()?);
-    let mut draft =
-        Draft { account: draft.account.clone(), sequence: draft.sequence.clone(), key, ..Draft::default() };
+    let mut draft = Draft { key, ..draft.clone() };
     if action == Action::Close {
         let account = account::read(service, &draft.account).await?;
         draft.forfeit = account.balance.unwrap_or_default().posted_micro_usd.to_string();
     }
-    if action.is_of_entry() {
+    if action.is_of_entry() && draft.amount.is_empty() {
         let entry = entry::read(service, &draft.account, sequence(&draft)?).await?;
         let since = entry::since(service, &entry).await?;
         draft.amount = left_of(&entry, since.map_or(0, |since| since.undone_micro_usd));

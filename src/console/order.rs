@@ -79,7 +79,7 @@ impl Order {
                 let forfeit = draft
                     .forfeit
                     .parse()
-                    .map_err(|_| wrong("reason", "must be sent with the form's forfeit"))?;
+                    .map_err(|_| wrong("forfeit", "must be what the form was opened with"))?;
                 Self::Decide(SetAccountRequest {
                     forfeit_micro_usd: Some(forfeit),
                     ..decision(AccountState::Closed)?
@@ -280,7 +280,7 @@ mod tests {
             (Action::Grant, Draft { reason: "é".repeat(513), ..draft() }, "reason"),
             (Action::Reverse, Draft { shortfall: String::new(), ..draft() }, "shortfall"),
             (Action::Refund, Draft { legs: "SOME".into(), ..draft() }, "legs"),
-            (Action::Close, draft(), "reason"),
+            (Action::Close, draft(), "forfeit"),
         ] {
             let Err(wrong) = Order::new(action, &changed, "ops") else { panic!("{action:?} {changed:?}") };
             assert_eq!(wrong.field, field);

@@ -76,7 +76,7 @@ fn variables() -> Vec<String> {
         variables.push(format!("OTEL_EXPORTER_OTLP_{suffix}"));
         variables.push(format!("OTEL_EXPORTER_OTLP_TRACES_{suffix}"));
     }
-    for command in ["serve", "migrate", "audit", "export", "preflight", "import"] {
+    for command in ["serve", "migrate", "audit", "export", "preflight", "import", "console"] {
         let (_, help) = run(&[], &[command, "--help"]);
         variables.extend(help.split("[env: ").skip(1).map(|rest| rest.split('=').next().unwrap().to_owned()));
     }

@@ -110,11 +110,20 @@ async fn a_refund_beyond_the_rest_is_refused_in_the_words_of_the_service() {
         assert_eq!(browser.find("#amount").await.prop("value").await.unwrap().unwrap(), "2.000001");
         assert_eq!(account(desk, "ann").await.last_sequence, 3);
 
-        browser.open(&desk.at("/act/refund?account=ann&sequence=2")).await;
-        browser.fill("#reason", "the job failed").await;
+        assert_eq!(browser.find("#reason").await.prop("value").await.unwrap().unwrap(), "the job failed");
+        browser.fill("#amount", "2").await;
         browser.click(".fields button").await;
         browser.click("button.do").await;
         browser.sees("Done.").await;
+
+        browser.back().await; // to do something else under the key of what was done is refused, and leads to that
+        browser.click_link("Change the form").await;
+        browser.fill("#amount", "1").await;
+        browser.click(".fields button").await;
+        browser.click("button.do").await;
+        browser.sees("IDEMPOTENCY_KEY_REUSED").await;
+        browser.click_link("What was done before").await;
+        browser.sees("Posted changed by").await;
         assert_eq!(posted(&account(desk, "ann").await), 5_000_000);
         let entry = desk
             .client()

@@ -107,6 +107,16 @@ fn path_of(page: &str) -> String {
     page.replace("MONTH", &jiff::Timestamp::now().to_string()[..7])
 }
 
+/// Opens the page that says what the service refused.
+async fn be_refused(browser: &Browser, desk: &Desk) {
+    let legs = "LEGS_POLICY_KEEP";
+    let form =
+        format!("/act/refund?account=ann&sequence=2&key=console-4&amount=99&reason=r&legs={legs}&review=1");
+    browser.open(&desk.at(&form)).await;
+    browser.click("button.do").await;
+    browser.sees("REFUND_EXCEEDS_CHARGE").await;
+}
+
 /// The check of accessibility, as a script.
 fn axe() -> Result<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/node/node_modules/axe-core/axe.min.js");
@@ -145,6 +155,11 @@ async fn no_page_keeps_anybody_out_in_the_light_or_in_the_dark() {
                 assert_eq!(violations(&browser, &axe).await, [""; 0], "{name} in the {scheme}");
             }
         }
+        be_refused(&browser, desk).await;
+        for scheme in ["light", "dark"] {
+            browser.prefer(scheme).await;
+            assert_eq!(violations(&browser, &axe).await, [""; 0], "a refusal in the {scheme}");
+        }
         browser.prefer("light").await;
         browser.run("document.querySelector('h1').style.color = '#ccc'").await;
         assert_ne!(violations(&browser, &axe).await, [""; 0], "the check finds what is wrong");
@@ -157,17 +172,26 @@ async fn every_page_fits_a_phone() {
     on_a_desk(&[], async |_, desk| {
         let_everything_happen(desk).await;
         let browser = desk.sit(&desk.all).await;
+        browser.resize(NARROW).await;
         for (name, path) in PAGES {
             browser.open(&desk.at(&path_of(path))).await;
-            browser.resize(NARROW).await;
-            let width = browser.run("return document.documentElement.scrollWidth").await;
-            assert_eq!(width, NARROW.0, "{name}");
-            let small = "return [...document.querySelectorAll('main a.button, button, input, select')]
-                .filter(it => it.offsetParent && it.type !== 'hidden' && it.getBoundingClientRect().height < 24).length";
-            assert_eq!(browser.run(small).await, 0, "{name} has what no finger hits");
+            fits(&browser, name).await;
         }
+        be_refused(&browser, desk).await;
+        fits(&browser, "a refusal").await;
+        browser.click(".who button").await;
+        fits(&browser, "sign-in").await;
     })
     .await;
+}
+
+/// Fails if a page is wider than a phone, or has what no finger hits.
+async fn fits(browser: &Browser, name: &str) {
+    let width = browser.run("return document.documentElement.scrollWidth").await;
+    assert_eq!(width, NARROW.0, "{name}");
+    let small = "return [...document.querySelectorAll('main a.button, button, input, select')]
+        .filter(it => it.offsetParent && it.type !== 'hidden' && it.getBoundingClientRect().height < 24).length";
+    assert_eq!(browser.run(small).await, 0, "{name}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
