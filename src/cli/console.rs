@@ -30,6 +30,11 @@ pub(super) fn serve(flags: &ConsoleFlags) -> anyhow::Result<()> {
         let listener = grpc::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
         let (address, is_encrypted) = (listener.local_addr()?, settings.tls.is_some());
         tracing::info!(url = console::url(address, is_encrypted), %address, "serving the console");
+        if settings.target.is_exposed() {
+            tracing::warn!(
+                "--target is not https: bearer tokens can be read on the way, unless something else encrypts"
+            );
+        }
         let _current = keep_current(&settings);
         console::serve(listener, settings, signals.first()).await;
         Ok(())

@@ -1,6 +1,6 @@
 //! The calls to the service: each with the operator's token, a deadline, and a request id that the service's log has, too.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use tonic::{
     Code, Request, Response, Status,
@@ -72,6 +72,15 @@ impl Target {
             _ => return Err("must be a URL such as http://127.0.0.1:50051 or https://billing:50051".into()),
         };
         Ok(Self(endpoint.connect_timeout(CONNECT_PATIENCE).timeout(PATIENCE)))
+    }
+
+    /// Whether tokens can be read on the way: it is not encrypted, and leaves this machine.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let host = self.0.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_here =
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.0.uri().scheme_str() == Some("http") && !is_here
     }
 
     /// The connection, which is made when it is first needed, and again when it must be.
@@ -177,6 +186,15 @@ mod tests {
             assert!(Target::new(wrong, None).is_err(), "{wrong}");
         }
         assert!(Target::new("http://h:1", Some(b"an authority")).is_err());
+        for (url, is_exposed) in [
+            ("http://127.0.0.2:1", false),
+            ("http://localhost:1", false),
+            ("http://[::1]:1", false),
+            ("http://10.0.0.1:1", true),
+            ("http://billing:1", true),
+        ] {
+            assert_eq!(Target::new(url, None).unwrap().is_exposed(), is_exposed, "{url}");
+        }
     }
 
     #[tokio::test]

@@ -105,7 +105,8 @@ pub(super) async fn sign_out(
 
 /// A page of this site, whatever was asked for.
 fn own_page(next: &str) -> String {
-    let is_own = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    let is_address = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_own = is_address && next.starts_with('/') && !next.starts_with("//");
     if is_own { next.to_owned() } else { "/".to_owned() }
 }
 
@@ -149,7 +150,9 @@ mod tests {
     #[test]
     fn signing_in_leads_to_no_other_site() {
         assert_eq!(own_page("/account?id=ann"), "/account?id=ann");
-        for other in ["", "https://evil.example", "//evil.example", "/\\evil.example", "evil", "/a\r\nb"] {
+        for other in
+            ["", "https://evil.example", "//evil.example", "/\\evil.example", "evil", "/a\r\nb", "/\0", "/é"]
+        {
             assert_eq!(own_page(other), "/", "{other:?}");
         }
     }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use billing::grpc::proto::{
-    AccountState, ApplyRequest, CaptureRequest, ExtendReservationRequest, GetCallerRequest, GetEntryRequest,
-    GetReservationRequest, ReleaseRequest, ReserveRequest,
+    AccountState, ApplyRequest, CaptureRequest, ExtendReservationRequest, GetCallerRequest,
+    GetCallerResponse, GetEntryRequest, GetReservationRequest, ReleaseRequest, ReserveRequest,
 };
 use tonic::{
     Code, Request, Status,
@@ -140,6 +140,25 @@ async fn a_token_opens_what_its_roles_may_by_the_table_in_the_documentation_and_
             let call = with_header("authorization", malformed, deposit("ann", "order-2", 1));
             assert_eq!(reason(client.credit(call).await), unauthenticated, "{malformed}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_told_its_own_name_and_roles_and_who_needs_no_credentials_has_all() {
+    on_a_book(async |book| {
+        let (token, line) = new_token("ops", "admin,coordinator");
+        let (service, _dir) = book.serve_to(&line, &[]);
+        let caller =
+            service.client().await.get_caller(with_token(&token, GetCallerRequest {})).await.unwrap();
+        let expected = |name: &str, roles: &[&str]| GetCallerResponse {
+            caller: name.into(),
+            roles: roles.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(caller.into_inner(), expected("ops", &["coordinator", "admin"]));
+        let open = book.serve().await;
+        let caller = open.client().await.get_caller(GetCallerRequest {}).await.unwrap().into_inner();
+        assert_eq!(caller, expected("", &["reader", "coordinator", "admin"]));
     })
     .await;
 }

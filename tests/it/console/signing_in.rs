@@ -124,6 +124,19 @@ async fn a_link_from_another_site_leads_to_its_page_after_all() {
             (here.status, here.header("location")),
             (303, Some("/sign-in?next=%2Faccount%3Fid%3Dann"))
         );
+
+        let browser = Browser::start(false).await;
+        let link = desk.at("/accounts");
+        let ticket = format!("data:text/html,<a href='{link}'>the accounts of this ticket</a>");
+        browser.open(&ticket).await;
+        browser.click("a").await;
+        browser.sees("Bearer token").await;
+        browser.fill("#token", &desk.reader).await;
+        browser.click("main button").await;
+        browser.sees("No accounts.").await;
+        browser.open(&ticket).await;
+        browser.click("a").await;
+        browser.sees("No accounts.").await; // still signed in
     })
     .await;
 }
