@@ -300,6 +300,7 @@ async fn whatever_callers_write_is_shown_as_text_and_nothing_else() {
             }
             browser.open(&desk.at(&format!("/entry?account={account}&sequence=2"))).await;
             if let Some(dir) = env::var_os(PICTURES) {
+                browser.resize((NARROW.0, browser.height().await)).await;
                 fs::write(PathBuf::from(dir).join(format!("hostile-{number}.png")), browser.picture().await)
                     .unwrap();
             }
