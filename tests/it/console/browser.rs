@@ -104,6 +104,11 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
+    /// Shows pages as they are printed.
+    pub async fn print(&self) {
+        self.devtools("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
+    }
+
     /// Opens an address.
     pub async fn open(&self, url: &str) {
         self.client.goto(url).await.unwrap();

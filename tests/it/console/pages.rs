@@ -217,6 +217,29 @@ async fn pictures_of_every_page_are_made() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monthly_statement_is_printed_whole_and_without_what_is_for_the_screen_alone() {
+    on_a_desk(&[], async |_, desk| {
+        let_everything_happen(desk).await;
+        let browser = desk.sit(&desk.reader).await;
+        browser.print().await;
+        browser.open(&desk.at(&path_of("/month?account=ann&month=MONTH"))).await;
+        let shown = browser.text().await;
+        for part in
+            ["Statement of account ann", "Opening balance", "Stripe deposit", "+25.00 USD", "27.187655 USD"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        for part in ["Sign out", "Month before", "Overview"] {
+            assert!(!shown.contains(part), "{part}: {shown}");
+        }
+        if let Some(dir) = env::var_os(PICTURES) {
+            fs::write(PathBuf::from(dir).join("month-printed.png"), browser.picture().await).unwrap();
+        }
+    })
+    .await;
+}
+
 /// What callers may write, and what of it must be seen.
 const HOSTILE: [(&str, &str); 6] = [
     ("<script>alert(1)</script><img src=x onerror=alert(2)>", "<script>alert(1)</script>"),
