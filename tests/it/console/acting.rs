@@ -3,7 +3,7 @@
 use billing::grpc::proto::{Account, AccountState};
 use rustix::process::Signal;
 
-use super::{browser::Browser, desk::Desk, http::post, on_a_desk, signing_in::signed_in};
+use super::{browser::Browser, desk::Desk, http::post, in_a_browser, signing_in::signed_in};
 use crate::support::*;
 
 async fn account(desk: &Desk, id: &str) -> Account {
@@ -26,7 +26,7 @@ async fn prepare_grant(browser: &Browser, desk: &Desk, amount: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_clicked_twice_and_sent_again_is_one_entry_and_the_page_says_so() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         desk.client().await.credit(desk.call(deposit("ann", "order-1", 5_000_000))).await.answered();
         let rounds = [
             (true, ["5.00 USD", "7.50 USD"], (2, 7_500_000)),
@@ -74,7 +74,7 @@ async fn a_grant_that_is_clicked_twice_and_sent_again_is_one_entry_and_the_page_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refund_beyond_the_rest_is_refused_in_the_words_of_the_service() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         client.credit(desk.call(deposit("ann", "order-1", 5_000_000))).await.answered();
         client.charge(desk.call(charge("ann", "job-1", 3_000_000))).await.answered();
@@ -141,7 +141,7 @@ async fn a_refund_beyond_the_rest_is_refused_in_the_words_of_the_service() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_frozen_reopened_given_a_limit_reversed_and_closed_for_a_reason() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         desk.client().await.credit(desk.call(deposit("ann", "order-1", 5_000_000))).await.answered();
         let browser = desk.sit(&desk.all).await;
         let act = async |page: &str, link: &str, amount: Option<&str>, choice: Option<(&str, &str)>| {
@@ -184,7 +184,7 @@ async fn an_account_is_frozen_reopened_given_a_limit_reversed_and_closed_for_a_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_closes_an_account_over_money_that_came_after_they_had_looked() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         client.credit(desk.call(deposit("ann", "order-1", 5))).await.answered();
         let browser = desk.sit(&desk.admin).await;
@@ -201,7 +201,7 @@ async fn nobody_closes_an_account_over_money_that_came_after_they_had_looked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_is_offered_nothing_and_what_is_forged_is_refused_by_the_service() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         client.credit(desk.call(deposit("ann", "order-1", 5_000_000))).await.answered();
         client.charge(desk.call(charge("ann", "job-1", 1))).await.answered();

@@ -2,12 +2,12 @@
 
 use billing::grpc::proto::{CaptureRequest, CreditRequest, EntryType, Leg};
 
-use super::on_a_desk;
+use super::in_a_browser;
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_box_leads_to_accounts_payments_keys_and_reservations() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         let names = ["cs_test_1", "pi_1", "dp_1"].map(str::to_owned).to_vec();
         let paid = CreditRequest {
@@ -49,7 +49,7 @@ async fn one_box_leads_to_accounts_payments_keys_and_reservations() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_says_what_holds_its_money_and_entries_lead_to_what_belongs_to_them() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         client.credit(desk.call(deposit("ann", "order-1", 5_000_000))).await.answered();
         client.reserve(desk.call(reserve("ann", "job-1", 1_500_000))).await.answered();
@@ -119,7 +119,7 @@ async fn an_account_says_what_holds_its_money_and_entries_lead_to_what_belongs_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_is_filtered_and_its_pages_stay_as_they_are_while_entries_are_written() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         for number in 1..=120 {
             client.credit(desk.call(deposit("ann", &format!("order-{number}"), number))).await.answered();

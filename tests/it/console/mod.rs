@@ -18,12 +18,17 @@ use desk::Desk;
 
 /// Runs a test at a desk on a fresh book, then checks the book. `flags` are the console's.
 async fn on_a_desk(flags: &[&str], test: impl AsyncFnOnce(&TestBook, &Desk)) {
-    if let Some(why) = browser::missing() {
-        return println!("skipped: {why}");
-    }
     on_a_book(async |book| {
         let desk = Desk::set(book, flags);
         test(book, &desk).await;
     })
     .await;
+}
+
+/// The same for a test that needs a browser. Without one it is skipped.
+async fn in_a_browser(flags: &[&str], test: impl AsyncFnOnce(&TestBook, &Desk)) {
+    match browser::missing() {
+        Some(why) => println!("skipped: {why}"),
+        None => on_a_desk(flags, test).await,
+    }
 }

@@ -11,7 +11,7 @@ use billing::grpc::proto::{
     ReverseRequest, SetAccountRequest, ShortfallPolicy,
 };
 
-use super::{browser::Browser, desk::Desk, on_a_desk};
+use super::{browser::Browser, desk::Desk, in_a_browser};
 use crate::support::*;
 
 /// Where pictures for the documentation go when the test is told to make them.
@@ -140,7 +140,7 @@ async fn no_page_keeps_anybody_out_in_the_light_or_in_the_dark() {
         Ok(axe) => axe,
         Err(why) => return println!("skipped: {why}"),
     };
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let_everything_happen(desk).await;
         let browser = Browser::start(true).await;
         let mut pages = vec![("sign-in", "/sign-in".to_owned())];
@@ -169,7 +169,7 @@ async fn no_page_keeps_anybody_out_in_the_light_or_in_the_dark() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_fits_a_phone() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let_everything_happen(desk).await;
         let browser = desk.sit(&desk.all).await;
         browser.resize(NARROW).await;
@@ -196,7 +196,7 @@ async fn fits(browser: &Browser, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_of_every_page_are_made() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let dir = env::var_os(PICTURES).map(PathBuf::from);
         let_everything_happen(desk).await;
         let browser = desk.sit(&desk.all).await;
@@ -219,7 +219,7 @@ async fn pictures_of_every_page_are_made() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_monthly_statement_is_printed_whole_and_without_what_is_for_the_screen_alone() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let_everything_happen(desk).await;
         let browser = desk.sit(&desk.reader).await;
         browser.print().await;
@@ -252,7 +252,7 @@ const HOSTILE: [(&str, &str); 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_callers_write_is_shown_as_text_and_nothing_else() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let mut client = desk.client().await;
         let browser = desk.sit(&desk.all).await;
         for (number, (text, seen)) in HOSTILE.into_iter().enumerate() {

@@ -4,7 +4,7 @@ use super::{
     browser::Browser,
     desk::Desk,
     http::{Reply, get, post},
-    on_a_desk,
+    in_a_browser, on_a_desk,
 };
 use crate::support::{
     process::{Process, new_token},
@@ -14,7 +14,7 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_signs_in_with_a_token_that_is_shown_nowhere_and_signs_out() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let browser = Browser::start(true).await;
         browser.open(&desk.at("/account?id=ann")).await;
         assert_eq!(browser.heading().await, "Sign in");
@@ -48,7 +48,7 @@ async fn an_operator_signs_in_with_a_token_that_is_shown_nowhere_and_signs_out()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_nothing_is_signed_out_and_who_does_something_is_not() {
-    on_a_desk(&["--idle-timeout", "3s"], async |_, desk| {
+    in_a_browser(&["--idle-timeout", "3s"], async |_, desk| {
         let browser = Browser::start(false).await;
         desk.sign_in(&browser, &desk.reader).await;
         for _ in 0..4 {
@@ -116,7 +116,7 @@ async fn a_form_of_another_session_or_of_another_site_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_from_another_site_leads_to_its_page_after_all() {
-    on_a_desk(&[], async |_, desk| {
+    in_a_browser(&[], async |_, desk| {
         let elsewhere = get(&desk.at("/account?id=ann"), None, &[("Sec-Fetch-Site", "cross-site")]).await;
         assert_eq!((elsewhere.status, elsewhere.header("refresh")), (200, Some("0; url=/account?id=ann")));
         let here = get(&desk.at("/account?id=ann"), None, &[("Sec-Fetch-Site", "same-origin")]).await;
