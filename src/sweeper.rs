@@ -1,7 +1,7 @@
-//! Records expired leases.
+//! Records expired leases and grants.
 //!
-//! Nothing depends on it: from its expiry on a reservation holds nothing, in every read and for every operation. The sweeper
-//! makes the journal say so soon, even in accounts where nothing else happens.
+//! Nothing depends on it: from its expiry on a reservation holds nothing, and a grant pays for nothing, in every read and for every
+//! operation. The sweeper makes the journal say so soon, even in accounts where nothing else happens.
 //!
 //! Accounts are processed in the order of their expiries, a few per transaction, and share what one transaction may write:
 //! an account with many expired leases does not delay the others. Several replicas may sweep concurrently: each checks

@@ -20,4 +20,4 @@ BEGIN
 END
 $$;
 
-GRANT SELECT ON accounts, ledger_entries, reservations, refusals, payments, external_replays TO billing_auditor;
+GRANT SELECT ON accounts, ledger_entries, reservations, grants, refusals, payments, external_replays TO billing_auditor;

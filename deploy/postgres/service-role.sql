@@ -26,11 +26,12 @@ GRANT SELECT ON __diesel_schema_migrations TO billing_service;
 -- What is written for ever. No UPDATE and no DELETE; triggers refuse both to everybody else, too.
 GRANT SELECT, INSERT ON ledger_entries, payments, external_replays, refusals TO billing_service;
 
--- What changes. Neither an account nor a reservation changes its name or its birth.
-GRANT SELECT, INSERT ON accounts, reservations TO billing_service;
+-- What changes. No account, reservation or grant changes its name or its birth.
+GRANT SELECT, INSERT ON accounts, reservations, grants TO billing_service;
 -- Only of rows without an entry, which were made to be locked: a trigger refuses all others.
 GRANT DELETE ON accounts TO billing_service;
 GRANT UPDATE (posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, next_expire_time, facts)
     ON accounts TO billing_service;
-GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time, expiry_policy, close_sequence)
+GRANT UPDATE (state, amount_micro_usd, captured_micro_usd, expire_time, close_time, expiry_policy, close_sequence, pins)
     ON reservations TO billing_service;
+GRANT UPDATE (remaining_micro_usd, pinned_micro_usd, lapsed_micro_usd, reversed_micro_usd) ON grants TO billing_service;

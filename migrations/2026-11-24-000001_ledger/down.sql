@@ -1,4 +1,5 @@
 DROP TABLE imported_accounts;
+DROP TABLE grants;
 DROP TABLE reservations;
 DROP TABLE external_replays;
 DROP TABLE payments;
@@ -9,4 +10,4 @@ DROP FUNCTION refuse_change();
 DROP DOMAIN account_facts;
 DROP TYPE facts;
 DROP DOMAIN account_id, idempotency_key, external_id, caller_name, entry_type, reservation_state, expiry_policy, account_state, sequence,
-    not_negative, legs, notes;
+    not_negative, legs, shares, notes;

@@ -14,16 +14,19 @@ CREATE DOMAIN external_id AS TEXT COLLATE "C"
     CONSTRAINT external_id CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN caller_name AS TEXT COLLATE "C"
     CONSTRAINT caller_name CHECK (VALUE !~ '[^!-~]' AND octet_length(VALUE) BETWEEN 1 AND 64);
-CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 17);
+CREATE DOMAIN entry_type AS SMALLINT CONSTRAINT entry_type CHECK (VALUE BETWEEN 1 AND 18);
 CREATE DOMAIN reservation_state AS SMALLINT CONSTRAINT reservation_state CHECK (VALUE BETWEEN 1 AND 4);
 CREATE DOMAIN expiry_policy AS SMALLINT CONSTRAINT expiry_policy CHECK (VALUE BETWEEN 1 AND 2);
 CREATE DOMAIN account_state AS SMALLINT CONSTRAINT account_state CHECK (VALUE BETWEEN 1 AND 3);
 CREATE DOMAIN sequence AS BIGINT CONSTRAINT sequence CHECK (VALUE >= 1);
 CREATE DOMAIN not_negative AS BIGINT CONSTRAINT not_negative CHECK (VALUE >= 0);
-CREATE TYPE facts AS (state account_state, debt_limit_micro_usd not_negative, withdrawable_micro_usd not_negative);
+CREATE TYPE facts AS (
+    state account_state, debt_limit_micro_usd not_negative, withdrawable_micro_usd not_negative, granted_micro_usd not_negative
+);
 CREATE DOMAIN account_facts AS facts
     CONSTRAINT account_facts CHECK (num_nonnulls((VALUE).state, (VALUE).withdrawable_micro_usd) = 2 OR VALUE IS NULL);
 CREATE DOMAIN legs AS JSONB CONSTRAINT legs CHECK (jsonb_typeof(VALUE) = 'array');
+CREATE DOMAIN shares AS JSONB CONSTRAINT shares CHECK (jsonb_typeof(VALUE) = 'array');
 CREATE DOMAIN notes AS JSONB CONSTRAINT notes CHECK (jsonb_typeof(VALUE) = 'object');
 
 COMMENT ON DOMAIN account_id IS 'The caller''s opaque name for an account: visible ASCII.';
@@ -39,9 +42,11 @@ COMMENT ON DOMAIN account_state IS 'The state of an account, by its number in th
 COMMENT ON DOMAIN sequence IS 'The number of an entry in its account: 1, 2, 3 and so on.';
 COMMENT ON DOMAIN not_negative IS 'A number, such as an amount in micro-USD, that is never below zero.';
 COMMENT ON TYPE facts IS
-    'The state of an account, its own debt limit in micro-USD, if it has one, and how much of its balance may leave it.';
-COMMENT ON DOMAIN account_facts IS 'What is true of few accounts. All of it is known, but a debt limit may be missing.';
+    'The state of an account, its own debt limit in micro-USD, if it has one, how much of its balance may leave it, and if anything remains of its grants, how much of that is free to be spent.';
+COMMENT ON DOMAIN account_facts IS
+    'What is true of few accounts. All of it is known, but a debt limit may be missing, and what is granted where nothing remains of a grant.';
 COMMENT ON DOMAIN legs IS 'The legs of an entry: an array.';
+COMMENT ON DOMAIN shares IS 'Parts of grants: an array of the sequence of each grant and an amount in micro-USD.';
 COMMENT ON DOMAIN notes IS 'The caller''s own notes, or other facts: an object.';
 
 CREATE TABLE accounts (
@@ -61,7 +66,7 @@ CREATE TABLE accounts (
 -- Half of each page is left free: a balance changes with every entry, and a new version of the row on the same page
 -- touches no index (a HOT update), unless the first lease to run out is another one.
 
--- Whose turn it is to have leases written down that have run out. Not led by the account: each part of a distributed table
+-- Whose turn it is to have leases or grants written down that have run out. Not led by the account: each part of a distributed table
 -- has its own.
 CREATE INDEX accounts_due ON accounts (next_expire_time, account_id) WHERE next_expire_time IS NOT NULL;
 
@@ -74,9 +79,9 @@ COMMENT ON COLUMN accounts.last_sequence IS 'The sequence of the newest entry.';
 COMMENT ON COLUMN accounts.create_time IS 'When the first entry was written.';
 COMMENT ON COLUMN accounts.update_time IS 'When the newest entry was written.';
 COMMENT ON COLUMN accounts.next_expire_time IS
-    'No lease of an open reservation runs out before this. NULL if there is none.';
+    'No lease of an open reservation runs out before this, and no grant that is not pinned as a whole. NULL if there is none.';
 COMMENT ON COLUMN accounts.facts IS
-    'What an operator has decided about the account: its state (1 ACTIVE, 2 FROZEN, 3 CLOSED), and what it may owe, if that is not what the service is configured with; and how much of what is posted may leave it, in micro-USD. NULL if it is active and nothing may leave it.';
+    'What an operator has decided about the account: its state (1 ACTIVE, 2 FROZEN, 3 CLOSED), and what it may owe, if that is not what the service is configured with; and how much of what is posted may leave it, in micro-USD; and what is granted and free to be spent. NULL if it is active, nothing may leave it, and nothing remains of a grant.';
 
 CREATE TABLE ledger_entries (
     account_id           account_id NOT NULL,
@@ -115,6 +120,10 @@ CREATE TABLE ledger_entries (
     funded_micro_usd     not_negative,
     source_account_id    account_id,
     source_sequence      sequence,
+    grant_expire_time    TIMESTAMPTZ,
+    grant_moves          notes,
+    granted_after        not_negative,
+    lapsed_micro_usd     not_negative,
     PRIMARY KEY (account_id, sequence),
     CONSTRAINT ledger_entries_key_has_fingerprint
         CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL)),
@@ -128,7 +137,7 @@ CREATE TABLE ledger_entries (
             WHEN entry_type = 10 THEN amount_micro_usd <= 0 AND held_delta_micro_usd <= 0
             WHEN entry_type IN (9, 12) THEN amount_micro_usd = 0 AND held_delta_micro_usd >= 0
             WHEN entry_type = 14 THEN held_delta_micro_usd = 0
-            WHEN entry_type = 15 THEN held_delta_micro_usd = 0 AND amount_micro_usd < 0
+            WHEN entry_type IN (15, 18) THEN held_delta_micro_usd = 0 AND amount_micro_usd < 0
             WHEN entry_type = 17 THEN held_delta_micro_usd = 0 AND amount_micro_usd > 0
             ELSE amount_micro_usd = 0 AND held_delta_micro_usd <= 0
         END
@@ -140,6 +149,9 @@ CREATE TABLE ledger_entries (
             AND (entry_type = 7) = (refunded_sequence IS NOT NULL)
             AND reversed_sequence BETWEEN 1 AND sequence - 1
             AND withdrawable_after BETWEEN 1 AND posted_after
+            AND granted_after BETWEEN 1 AND posted_after - held_after - coalesce(lapsed_micro_usd, 0)
+            AND (entry_type IN (2, 3, 4, 5, 8) OR grant_expire_time IS NULL)
+            AND (entry_type <> 18 OR grant_moves IS NOT NULL)
             AND CASE entry_type WHEN 16 THEN reversed_sequence IS NOT NULL WHEN 7 THEN true ELSE reversed_sequence IS NULL END
             AND (entry_type IN (8, 14)) = (actor IS NOT NULL)
             AND CASE WHEN entry_type IN (8, 14) THEN reason IS NOT NULL ELSE entry_type = 16 OR reason IS NULL END
@@ -182,7 +194,7 @@ COMMENT ON TABLE ledger_entries IS
 COMMENT ON COLUMN ledger_entries.account_id IS 'The account.';
 COMMENT ON COLUMN ledger_entries.sequence IS 'The number of the entry in its account: 1, 2, 3 and so on, without gaps.';
 COMMENT ON COLUMN ledger_entries.entry_type IS
-    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE, 14 ACCOUNT_CHANGE, 15 WITHDRAWAL, 16 REVERSAL.';
+    'Credits: 1 STRIPE_DEPOSIT, 2 DEPOSIT, 3 EARNING, 4 REFERRAL_REWARD, 5 INVITE_CREDIT; 6 CHARGE, 7 REFUND, 8 ADMIN_CREDIT, 9 RESERVE, 10 CAPTURE, 11 RELEASE, 12 EXTEND, 13 EXPIRE, 14 ACCOUNT_CHANGE, 15 WITHDRAWAL, 16 REVERSAL, 17 FEE, 18 GRANT_EXPIRE.';
 COMMENT ON COLUMN ledger_entries.amount_micro_usd IS 'What was added to posted, in micro-USD; negative when money was taken.';
 COMMENT ON COLUMN ledger_entries.held_delta_micro_usd IS 'What was added to held, in micro-USD; negative when a hold was freed.';
 COMMENT ON COLUMN ledger_entries.posted_after IS 'The posted balance right after this entry, in micro-USD.';
@@ -224,6 +236,13 @@ COMMENT ON COLUMN ledger_entries.funded_micro_usd IS
     'How much the legs could share: what was taken, without what went into debt, in micro-USD. NULL if there are none.';
 COMMENT ON COLUMN ledger_entries.source_account_id IS 'The payer, if this entry is a leg of another account''s.';
 COMMENT ON COLUMN ledger_entries.source_sequence IS 'The payer''s entry.';
+COMMENT ON COLUMN ledger_entries.grant_expire_time IS 'When the credit expires. NULL if it does not: then it is no grant.';
+COMMENT ON COLUMN ledger_entries.grant_moves IS
+    'How it changes the grants of the account: an object with the shares (see the domain) that it draws, unwinds, makes other money (converted), ends (lapses) and pins. NULL if it changes none.';
+COMMENT ON COLUMN ledger_entries.granted_after IS
+    'How much of what is available right after this entry is granted, in micro-USD. NULL if nothing.';
+COMMENT ON COLUMN ledger_entries.lapsed_micro_usd IS
+    'What lapses of grants because of it, in micro-USD: it is posted, but not available; the next entry takes it off. NULL if nothing.';
 COMMENT ON COLUMN ledger_entries.caller IS
     'Who asked for it, by the name that goes with its credentials. NULL where the service asked itself, and of callers without credentials.';
 
@@ -295,6 +314,7 @@ CREATE TABLE reservations (
     close_sequence     sequence,
     reference          TEXT NOT NULL DEFAULT '',
     metadata           notes,
+    pins               shares,
     PRIMARY KEY (account_id, reservation_id),
     CONSTRAINT reservations_closed_holds_nothing CHECK (state = 1 OR amount_micro_usd = 0),
     CONSTRAINT reservations_close CHECK (num_nulls(close_time, close_sequence) = CASE state WHEN 1 THEN 2 ELSE 0 END)
@@ -320,6 +340,38 @@ COMMENT ON COLUMN reservations.expiry_policy IS
 COMMENT ON COLUMN reservations.close_sequence IS 'The entry that ended it; NULL while it is open.';
 COMMENT ON COLUMN reservations.reference IS 'Free text for people.';
 COMMENT ON COLUMN reservations.metadata IS 'The caller''s own notes: an object of texts. NULL when there are none.';
+
+COMMENT ON COLUMN reservations.pins IS 'What it holds of grants, in the order in which they are spent. NULL if nothing.';
+
+CREATE TABLE grants (
+    account_id          account_id NOT NULL,
+    sequence            sequence NOT NULL,
+    amount_micro_usd    not_negative NOT NULL,
+    remaining_micro_usd not_negative NOT NULL,
+    pinned_micro_usd    not_negative NOT NULL DEFAULT 0,
+    lapsed_micro_usd    not_negative NOT NULL DEFAULT 0,
+    reversed_micro_usd  not_negative NOT NULL DEFAULT 0,
+    expire_time         TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (account_id, sequence),
+    CONSTRAINT grants_parts CHECK (
+        pinned_micro_usd <= remaining_micro_usd AND remaining_micro_usd <= amount_micro_usd
+        AND lapsed_micro_usd + reversed_micro_usd <= amount_micro_usd)
+) WITH (fillfactor = 70);
+
+-- What remains of grants is read with every operation of an account that has some.
+CREATE INDEX grants_open ON grants (account_id) WHERE remaining_micro_usd > 0;
+
+COMMENT ON TABLE grants IS 'Credits that expire, and what remains of them.';
+COMMENT ON COLUMN grants.account_id IS 'The account.';
+COMMENT ON COLUMN grants.sequence IS 'The entry that credited it.';
+COMMENT ON COLUMN grants.amount_micro_usd IS 'What was granted, in micro-USD.';
+COMMENT ON COLUMN grants.remaining_micro_usd IS
+    'What has been neither spent nor made other money, and has not lapsed, in micro-USD. What is not pinned of it is no money from expire_time on, whether or not that is recorded.';
+COMMENT ON COLUMN grants.pinned_micro_usd IS 'What open reservations hold of what remains, in micro-USD.';
+COMMENT ON COLUMN grants.lapsed_micro_usd IS 'What has lapsed of it, in micro-USD.';
+COMMENT ON COLUMN grants.reversed_micro_usd IS
+    'What reversals have taken back of the credit, less what was given back of these, in micro-USD.';
+COMMENT ON COLUMN grants.expire_time IS 'From when on it pays for nothing but what it is pinned for.';
 
 CREATE TABLE imported_accounts (
     account_id             account_id NOT NULL PRIMARY KEY,

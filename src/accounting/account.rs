@@ -11,8 +11,10 @@ pub struct Account {
     pub last_sequence: i64,
     /// When the newest entry was written.
     pub update_time: Timestamp,
-    /// No lease expires before this; `None` if no reservation is open.
+    /// No lease and no grant expires before this; `None` if no reservation is open, and no grant has anything unpinned.
     pub next_expire_time: Option<Timestamp>,
+    /// Whether anything remains of a grant.
+    pub has_grants: bool,
     /// What an operator has decided about it.
     pub settings: AccountSettings,
 }
@@ -46,7 +48,7 @@ impl Account {
         }
     }
 
-    /// Whether a lease may have expired without being recorded.
+    /// Whether a lease or a grant may have expired without being recorded.
     #[must_use]
     pub fn may_have_lapsed(&self, now: Timestamp) -> bool {
         self.next_expire_time.is_some_and(|next| next <= self.time(now))

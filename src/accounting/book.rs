@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::{
-    Account, AccountId, Answer, Changes, Entry, EntryName, ExternalId, ExternalIds, ExternalReplay,
-    IdempotencyKey, MicroUsd, PaidLeg, Payment, Recorded, Refusal, RefusalReason, Refused, Reservation,
-    ReservationAfter, ReservationState, Since, Source, Timestamp,
+    Account, AccountId, Answer, Changes, Entry, EntryName, ExternalId, ExternalIds, ExternalReplay, Grant,
+    Grants, IdempotencyKey, MicroUsd, PaidLeg, Payment, Recorded, Refusal, RefusalReason, Refused,
+    Reservation, ReservationAfter, ReservationState, Since, Source, Timestamp,
     envelope::Envelope,
+    grant::add_share,
     original::{Original, Undone},
     posting::{LegPosting, Posting},
 };
@@ -32,8 +33,15 @@ pub(super) struct Posted {
     pub(super) leg_entries: Vec<Arc<Entry>>,
 }
 
-/// The legs that the entry of an operation lists, and their entries.
-type LegEntries = (Vec<PaidLeg>, Vec<(Envelope, Arc<Entry>)>);
+/// An entry to be added, and the grants of its account after it.
+struct Next {
+    envelope: Envelope,
+    entry: Arc<Entry>,
+    grants: Grants,
+}
+
+/// The grants of an account that has none.
+static NO_GRANTS: Grants = Grants::none();
 
 #[derive(Debug)]
 struct AccountBook {
@@ -41,6 +49,9 @@ struct AccountBook {
     answers: HashMap<IdempotencyKey, Recorded>,
     originals: HashMap<i64, Original>,
     reservations: HashMap<IdempotencyKey, Reservation>,
+    grants: Grants,
+    /// The grants before the first entry.
+    grants_before: Grants,
     is_changed: bool,
     /// Open reservations whose leases have expired: they are ended first.
     lapsed: Vec<IdempotencyKey>,
@@ -57,6 +68,8 @@ impl Book {
             answers: HashMap::new(),
             originals: HashMap::new(),
             reservations: HashMap::new(),
+            grants: Grants::default(),
+            grants_before: Grants::default(),
             is_changed: false,
             lapsed: Vec::new(),
             changed_reservations: BTreeSet::new(),
@@ -77,6 +90,14 @@ impl Book {
         if let Some(book) = self.accounts.get_mut(&reservation.account_id) {
             book.lapsed.push(reservation.reservation_id.clone());
             book.reservations.insert(reservation.reservation_id.clone(), reservation);
+        }
+    }
+
+    /// Adds a grant: of what remains of any, and of those that commands name.
+    pub fn put_grant(&mut self, account_id: &AccountId, grant: Grant) {
+        if let Some(book) = self.accounts.get_mut(account_id) {
+            book.grants.put(grant);
+            book.grants_before.put(grant);
         }
     }
 
@@ -168,6 +189,29 @@ impl Book {
         self.accounts.get(account_id)?.reservations.get(reservation_id)
     }
 
+    /// The grants of an account, with all decisions so far.
+    #[must_use]
+    pub fn grants(&self, account_id: &AccountId) -> &Grants {
+        self.accounts.get(account_id).map_or(&NO_GRANTS, |book| &book.grants)
+    }
+
+    /// The accounts with grants, and the earliest expiry of each among what is not in the book.
+    pub(super) fn next_expire_times(&self) -> Vec<(AccountId, Option<Timestamp>)> {
+        let granted = self.accounts.iter().filter(|(_, book)| !book.grants.is_empty());
+        let mut times: Vec<_> =
+            granted.map(|(id, book)| (id.clone(), book.account.next_expire_time)).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// Records in the row of an account when something of it expires first: what is not in the book, or one of its grants.
+    pub(super) fn note_next_expiry(&mut self, account_id: &AccountId, beside: Option<Timestamp>) {
+        self.put_next_expire_time(account_id, beside);
+        if let Some(book) = self.accounts.get_mut(account_id) {
+            book.note_next_expiry();
+        }
+    }
+
     /// Takes the lapsed reservations, in the order of their expiry.
     pub(super) fn take_lapsed(&mut self) -> Vec<Reservation> {
         let mut lapsed = Vec::new();
@@ -213,6 +257,9 @@ impl Book {
     pub fn into_changes(self) -> Changes {
         let mut changes = self.changes;
         for (account_id, mut book) in self.accounts.into_iter().filter(|(_, book)| book.is_changed) {
+            let is_new = |grant: &&Grant| book.grants_before.get(grant.sequence) != Some(*grant);
+            let grants = book.grants.iter().filter(is_new).map(|grant| (account_id.clone(), *grant));
+            changes.grants.extend(grants);
             let reservations = book.changed_reservations.iter().filter_map(|id| book.reservations.remove(id));
             changes.reservations.extend(reservations);
             changes.accounts.push((account_id, book.account));
@@ -221,7 +268,8 @@ impl Book {
         changes
     }
 
-    /// Adds the entry of an operation, and those of its legs. `None`, and nothing is added, if a balance would overflow int64.
+    /// Adds the entry of an operation, those of its legs, and right behind it that of what lapses of grants by it. `None`, and
+    /// nothing is added, if a balance would overflow int64.
     pub(super) fn post(
         &mut self,
         envelope: &Envelope,
@@ -234,13 +282,55 @@ impl Book {
             sequence: account.last_sequence.checked_add(1)?,
         };
         let (paid, legs) = self.legs(envelope, mem::take(&mut posting.legs), &source, now)?;
-        let entry = Arc::new(posting.entry(envelope, account, now, (paid, None))?);
-        self.add(envelope, &entry);
-        let add_leg = |(envelope, entry): (Envelope, Arc<Entry>)| {
-            self.add(&envelope, &entry);
-            entry
+        let next = self.next(envelope.clone(), posting, now, (paid, None))?;
+        let is_lapsing = next.entry.balance_after.lapsing() > MicroUsd::ZERO;
+        let lapse = if is_lapsing { Some(self.lapse_behind(&next)?) } else { None };
+        let entry = self.add(next);
+        if let Some(lapse) = lapse {
+            self.add(lapse);
+        }
+        Some(Posted { entry, leg_entries: legs.into_iter().map(|leg| self.add(leg)).collect() })
+    }
+
+    /// Adds the ends of the grants of an account that have expired until a time, each moment by itself.
+    pub(super) fn lapse(&mut self, account_id: &AccountId, until: Timestamp, now: Timestamp) {
+        while let Some(time) = self.grants(account_id).next_lapse(until) {
+            let Some(account) = self.account(account_id) else { return };
+            let envelope = Envelope::of_lapse(account_id.clone(), account.last_sequence.saturating_add(1));
+            let posting = Posting::lapsing(self.grants(account_id).totals(time).lapsing, time);
+            let Some(lapse) = self.next(envelope, posting, now, (Vec::new(), None)) else { return };
+            self.add(lapse);
+        }
+    }
+
+    /// The entry right behind another one, which records what lapses of grants by that.
+    fn lapse_behind(&self, cause: &Next) -> Option<Next> {
+        let entry = &cause.entry;
+        let (account_id, sequence) = (entry.account_id.clone(), entry.sequence.checked_add(1)?);
+        let account = Account {
+            balance: entry.balance_after,
+            last_sequence: entry.sequence,
+            ..*self.account(&account_id)?
         };
-        Some(Posted { entry, leg_entries: legs.into_iter().map(add_leg).collect() })
+        let envelope = Envelope::of_lapse(account_id, sequence);
+        let posting = Posting::lapsing(entry.balance_after.lapsing(), entry.effective_time);
+        let mut grants = cause.grants.clone();
+        let lapse = posting.entry(&envelope, &account, &mut grants, entry.create_time, (Vec::new(), None))?;
+        Some(Next { envelope, entry: Arc::new(lapse), grants })
+    }
+
+    /// The next entry of an account. `None` if its balance would overflow int64.
+    fn next(
+        &self,
+        envelope: Envelope,
+        posting: Posting,
+        now: Timestamp,
+        (legs, source): (Vec<PaidLeg>, Option<Source>),
+    ) -> Option<Next> {
+        let account = self.account(&envelope.account_id)?;
+        let mut grants = self.grants(&envelope.account_id).clone();
+        let entry = Arc::new(posting.entry(&envelope, account, &mut grants, now, (legs, source))?);
+        Some(Next { envelope, entry, grants })
     }
 
     /// What the entry of an operation lists as its legs, and their entries, as far as they move something. `None` if a balance
@@ -251,7 +341,7 @@ impl Book {
         legs: Vec<LegPosting>,
         source: &Source,
         now: Timestamp,
-    ) -> Option<LegEntries> {
+    ) -> Option<(Vec<PaidLeg>, Vec<Next>)> {
         let (mut paid, mut entries) = (Vec::new(), Vec::new());
         for (number, LegPosting { account_id, posting }) in (1..).zip(legs) {
             let Some(posting) = posting else {
@@ -259,17 +349,17 @@ impl Book {
                 continue;
             };
             let envelope = envelope.of_leg(account_id.clone(), source.sequence, number);
-            let payee = self.account(&account_id)?;
-            let entry = posting.entry(&envelope, payee, now, (Vec::new(), Some(source.clone())))?;
-            paid.push(PaidLeg { account_id, sequence: entry.sequence, amount: entry.amount });
-            entries.push((envelope, Arc::new(entry)));
+            let leg = self.next(envelope, posting, now, (Vec::new(), Some(source.clone())))?;
+            paid.push(PaidLeg { account_id, sequence: leg.entry.sequence, amount: leg.entry.amount });
+            entries.push(leg);
         }
         Some((paid, entries))
     }
 
-    /// Adds an entry, which follows from what its account was.
-    fn add(&mut self, envelope: &Envelope, entry: &Arc<Entry>) {
-        let Some(book) = self.accounts.get_mut(&envelope.account_id) else { return };
+    /// Adds an entry, which follows from what its account was, and returns it.
+    fn add(&mut self, Next { envelope, entry, grants }: Next) -> Arc<Entry> {
+        let Some(book) = self.accounts.get_mut(&envelope.account_id) else { return entry };
+        book.grants = grants;
         book.account.balance = entry.balance_after;
         book.account.last_sequence = entry.sequence;
         book.account.update_time = entry.create_time;
@@ -278,18 +368,20 @@ impl Book {
             book.account.settings = settings;
         }
         if let Some(after) = &entry.reservation {
-            book.keep_reservation(entry, after);
+            book.keep_reservation(&entry, after);
         }
+        book.note_next_expiry();
         for sequence in [entry.refunded_sequence, entry.reversed_sequence].into_iter().flatten() {
             if let Some(original) = book.originals.get_mut(&sequence) {
-                original.undo(entry);
+                original.undo(&entry);
             }
         }
-        let original = Original { entry: Arc::clone(entry), undone: Undone::default() };
+        let original = Original { entry: Arc::clone(&entry), undone: Undone::default() };
         book.originals.insert(entry.sequence, original);
-        self.record(envelope, Answer::Applied(Arc::clone(entry)));
-        self.name_payment(entry, &entry.external_ids);
-        self.changes.entries.push((Arc::clone(entry), envelope.fingerprint.clone()));
+        self.record(&envelope, Answer::Applied(Arc::clone(&entry)));
+        self.name_payment(&entry, &entry.external_ids);
+        self.changes.entries.push((Arc::clone(&entry), envelope.fingerprint));
+        entry
     }
 
     /// The entries of the legs of an entry.
@@ -362,6 +454,7 @@ impl AccountBook {
             create_time: entry.create_time,
             note: entry.note.clone(),
             status: after.status,
+            pins: Vec::new(),
             close_sequence: None,
         });
         let was_open =
@@ -371,12 +464,28 @@ impl AccountBook {
             reservation.close_sequence = Some(entry.sequence);
         }
         reservation.status = after.status;
+        for pin in &entry.grant_moves.pins {
+            add_share(&mut reservation.pins, pin.sequence, pin.amount);
+        }
+        self.grants.sort(&mut reservation.pins);
         self.open_reservations += i64::from(is_open) - i64::from(was_open);
         self.changed_reservations.insert(id.clone());
         if is_open {
-            let expire_time = after.status.expire_time;
-            let next = self.account.next_expire_time.map_or(expire_time, |next| next.min(expire_time));
-            self.account.next_expire_time = Some(next);
+            self.note_expiry(after.status.expire_time);
         }
+    }
+
+    /// Records when the first grant expires, and whether anything remains of one.
+    fn note_next_expiry(&mut self) {
+        self.account.has_grants = self.grants.iter().any(|grant| grant.remaining > MicroUsd::ZERO);
+        if let Some(expire_time) = self.grants.next_expiry() {
+            self.note_expiry(expire_time);
+        }
+    }
+
+    fn note_expiry(&mut self, expire_time: Timestamp) {
+        let next = self.account.next_expire_time.map_or(expire_time, |next| next.min(expire_time));
+        self.is_changed |= self.account.next_expire_time != Some(next);
+        self.account.next_expire_time = Some(next);
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Account, AccountId, Entry, ExternalId, Fingerprint, IdempotencyKey, Refusal, Reservation, Timestamp,
+    Account, AccountId, Entry, ExternalId, Fingerprint, Grant, IdempotencyKey, Refusal, Reservation,
+    Timestamp,
 };
 
 /// The changes to write.
@@ -15,6 +16,8 @@ pub struct Changes {
     pub accounts: Vec<(AccountId, Account)>,
     /// The changed reservations, after the last entry.
     pub reservations: Vec<Reservation>,
+    /// The changed grants, after the last entry.
+    pub grants: Vec<(AccountId, Grant)>,
     /// The refusals.
     pub refusals: Vec<Refused>,
     /// The new names of payments.
@@ -81,9 +84,9 @@ impl Changes {
         self.accounts.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
     }
 
-    /// Whether there are only entries, and the accounts after them.
+    /// Whether there are only entries, and the accounts and the grants after them.
     #[must_use]
-    pub fn are_entries_only(&self) -> bool {
+    pub fn are_entries_and_grants_only(&self) -> bool {
         self.reservations.is_empty()
             && self.refusals.is_empty()
             && self.payments.is_empty()

@@ -113,7 +113,7 @@ mod tests {
     fn credit(micro_usd: i64, kind: CreditKind, external_id: &str) -> Operation {
         let external_ids = external_id.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let external_ids = ExternalIds::parse(&external_ids).unwrap();
-        Operation::Credit(Credit::new(amount(micro_usd), kind, external_ids).unwrap())
+        Operation::Credit(Credit::new(amount(micro_usd), kind, external_ids, None).unwrap())
     }
 
     fn charge(shortfall_policy: ShortfallPolicy) -> Operation {
@@ -126,7 +126,7 @@ mod tests {
 
     fn admin(actor: &str, reason: &str) -> Operation {
         let (actor, reason) = (Actor::parse(actor).unwrap(), Reason::parse(reason).unwrap());
-        Operation::AdminCredit(AdminCredit { amount: amount(5), actor, reason, withdrawable: false })
+        Operation::AdminCredit(AdminCredit::new(amount(5), (actor, reason), false, None).unwrap())
     }
 
     fn reservation_id(text: &str) -> IdempotencyKey {

@@ -121,15 +121,24 @@ fn replayed(book: &Book, entry: Arc<Entry>, now: Timestamp) -> Outcome {
     Outcome::Applied { entry, since, leg_entries }
 }
 
-/// Ends reservations whose leases have expired, under the service's own keys.
-fn expire_lapsed(book: &mut Book, now: Timestamp) {
+/// Ends reservations whose leases have expired, and grants that have, under the service's own keys: in the order in which they
+/// did, and grants first.
+pub fn expire_lapsed(book: &mut Book, now: Timestamp) {
+    // Now: entries note in the rows of their accounts what expires next, and that may lapse right below.
+    let next_expire_times = book.next_expire_times();
     for reservation in book.take_lapsed() {
+        let (account_id, expire_time) = (reservation.account_id.clone(), reservation.status.expire_time);
+        book.lapse(&account_id, expire_time, now);
         let id = reservation.reservation_id.clone();
-        let command = Command::expire(reservation.account_id, id.clone());
-        let (entry_type, movement) = reservation.status.lapse();
+        let command = Command::expire(account_id, id.clone());
+        let (entry_type, movement) = reservation.lapse();
         let posting = Posting::moving(entry_type, id, movement);
-        let effective_time = Some(reservation.status.expire_time);
-        book.post(command.envelope(), Posting { effective_time, ..posting }, now);
+        book.post(command.envelope(), Posting { effective_time: Some(expire_time), ..posting }, now);
+    }
+    for (account_id, next) in next_expire_times {
+        let time = book.account(&account_id).map_or(now, |account| account.time(now));
+        book.lapse(&account_id, next.map_or(time, |next| next.min(time)), now);
+        book.note_next_expiry(&account_id, next);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Entries: the rows of the journal.
 
 use super::{
-    AccountId, AccountSettings, Actor, Balance, CallerName, EntryType, ExternalIds, IdempotencyKey, MicroUsd,
-    Note, Reason, ReservationStatus, Timestamp,
+    AccountId, AccountSettings, Actor, Balance, CallerName, EntryType, ExternalIds, GrantMoves,
+    IdempotencyKey, MicroUsd, Note, Reason, ReservationStatus, Timestamp,
 };
 
 /// One immutable row of the journal: one applied operation on one account.
@@ -44,6 +44,10 @@ pub struct Entry {
     pub legs: Vec<PaidLeg>,
     /// Of a debit with legs, how much of it they could share: what was really taken, without what went into debt.
     pub funded: MicroUsd,
+    /// When the money expires that it adds: then it is a grant.
+    pub grant_expire_time: Option<Timestamp>,
+    /// How it changes the grants of the account.
+    pub grant_moves: GrantMoves,
     /// The entry of another account that this one is a leg of.
     pub source: Option<Source>,
     /// What an operator decided about the account: its settings right after this entry.

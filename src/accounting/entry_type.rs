@@ -46,11 +46,13 @@ pub enum EntryType {
     Withdrawal,
     /// Money taken back of a credit.
     Reversal,
+    /// Money of grants that have expired.
+    GrantExpire,
 }
 
 impl EntryType {
     /// Every type, in the order of the numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Credit(CreditKind::StripeDeposit),
         Self::Credit(CreditKind::Deposit),
         Self::Credit(CreditKind::Earning),
@@ -68,6 +70,7 @@ impl EntryType {
         Self::Withdrawal,
         Self::Reversal,
         Self::Credit(CreditKind::Fee),
+        Self::GrantExpire,
     ];
 
     /// The number of the type, in SQL and in the proto.
@@ -91,6 +94,7 @@ impl EntryType {
             Self::Withdrawal => 15,
             Self::Reversal => 16,
             Self::Credit(CreditKind::Fee) => 17,
+            Self::GrantExpire => 18,
         }
     }
 
@@ -121,6 +125,7 @@ impl EntryType {
             Self::Withdrawal => "WITHDRAWAL",
             Self::Reversal => "REVERSAL",
             Self::Credit(CreditKind::Fee) => "FEE",
+            Self::GrantExpire => "GRANT_EXPIRE",
         }
     }
 
@@ -136,7 +141,8 @@ impl EntryType {
             | Self::Release
             | Self::Extend
             | Self::Expire
-            | Self::AccountChange => false,
+            | Self::AccountChange
+            | Self::GrantExpire => false,
         }
     }
 
@@ -159,7 +165,8 @@ impl EntryType {
             | Self::Expire
             | Self::AccountChange
             | Self::Withdrawal
-            | Self::Reversal => false,
+            | Self::Reversal
+            | Self::GrantExpire => false,
         }
     }
 }
@@ -192,6 +199,6 @@ mod tests {
             assert_eq!(EntryType::from_number(entry_type.number()), Some(entry_type));
         }
         assert_eq!(EntryType::from_number(0), None);
-        assert_eq!(EntryType::from_number(18), None);
+        assert_eq!(EntryType::from_number(19), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What every operation carries: its account and key, what the caller wrote beside it, and who asks.
 
-use super::{AccountId, Authorities, CallerName, Fingerprint, IdempotencyKey, Note};
+use super::{AccountId, Authorities, CallerName, Fingerprint, IdempotencyKey, Note, method::Method};
 
 /// What every operation carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,5 +19,17 @@ impl Envelope {
     pub(super) fn of_leg(&self, payee: AccountId, sequence: i64, number: usize) -> Self {
         let key = IdempotencyKey::of_leg(&self.account_id, sequence, number);
         Self { account_id: payee, key, note: Note::default(), ..self.clone() }
+    }
+
+    /// That of the entry with a sequence, by which the service records that grants have expired.
+    pub(super) fn of_lapse(account_id: AccountId, sequence: i64) -> Self {
+        Self {
+            account_id,
+            key: IdempotencyKey::of_lapse(sequence),
+            note: Note::default(),
+            fingerprint: Fingerprint::of(Method::Lapse),
+            caller: None,
+            authorities: Authorities::ALL,
+        }
     }
 }

@@ -55,6 +55,7 @@ pub(super) enum Field {
     ChargeExternalId = 23,
     Legs = 24,
     LegsPolicy = 25,
+    ExpireTime = 26,
 }
 
 const FIELD_BYTES: usize = 9; // the field's number and eight bytes
@@ -189,6 +190,7 @@ fn field_name(number: u8) -> &'static str {
         22 => "withdrawable",
         23 => "charge_external_id",
         24 | 25 => "legs",
+        26 => "expire_time",
         _ => "unknown", // written by a later version
     }
 }

@@ -8,6 +8,8 @@ use super::{EntryType, Invalid, Problem};
 const RESERVED_KEY_PREFIX: &str = "billing/";
 /// What the key of an entry that records an expiry begins with.
 const EXPIRY_KEY_PREFIX: &str = "billing/expire/";
+/// The beginning of the keys of entries that record that grants have expired.
+const LAPSE_KEY_PREFIX: &str = "billing/lapse/";
 
 /// The names of methods, as far as they are not those of entry types.
 const METHOD_WORDS: [&str; 8] = [
@@ -117,6 +119,17 @@ impl IdempotencyKey {
     #[must_use]
     pub fn is_of_expiry(&self) -> bool {
         self.as_str().starts_with(EXPIRY_KEY_PREFIX)
+    }
+
+    /// The key of the entry with a sequence, which records that grants have expired.
+    pub(super) fn of_lapse(sequence: i64) -> Self {
+        Self(format!("{LAPSE_KEY_PREFIX}{sequence}").into())
+    }
+
+    /// Whether it is the key of an entry that records that grants have expired.
+    #[must_use]
+    pub fn is_of_lapse(&self) -> bool {
+        self.as_str().starts_with(LAPSE_KEY_PREFIX)
     }
 
     /// The key of the `number`th leg of a payer's entry, in the payee's account.

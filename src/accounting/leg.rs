@@ -21,6 +21,8 @@ pub struct Leg {
     pub amount: Amount,
     /// As what.
     pub kind: LegKind,
+    /// Whether what grants of the payer pay of it may leave the payee's account, too.
+    pub grants_withdrawable: bool,
 }
 
 /// What a leg is to its payee.
@@ -115,7 +117,9 @@ impl Legs {
     /// All of them in one text, for fingerprints. Account ids have no spaces.
     pub(super) fn joined(&self) -> String {
         let one = |leg: &Leg| {
-            format!("{} {} {}", leg.account_id, leg.amount.credited().get(), leg.kind.entry_type().name())
+            let grants = if leg.grants_withdrawable { " grants" } else { "" };
+            let (amount, name) = (leg.amount.credited().get(), leg.kind.entry_type().name());
+            format!("{} {amount} {name}{grants}", leg.account_id)
         };
         self.0.iter().map(one).collect::<Vec<_>>().join(" ")
     }
@@ -132,16 +136,22 @@ impl Situation<'_> {
         if legs.is_empty() {
             return Ok(posting);
         }
-        Ok(Posting { legs: self.fill(legs, funded)?, funded, ..posting })
+        // Grants pay at most what is funded: they are a part of what was available or held.
+        let other = MicroUsd::new(funded.get() - posting.grants.drawn().get());
+        Ok(Posting { legs: self.fill(legs, funded, other)?, funded, ..posting })
     }
 
-    fn fill(&self, legs: &Legs, funded: MicroUsd) -> Result<Vec<LegPosting>, RefusalReason> {
-        let mut left = funded;
+    /// Fills legs with what is funded, of which other money than that of grants comes first.
+    fn fill(&self, legs: &Legs, funded: MicroUsd, other: MicroUsd) -> Result<Vec<LegPosting>, RefusalReason> {
+        let (mut left, mut other) = (funded, other);
         let fill = |leg: &Leg| {
             self.must_take_in(&leg.account_id)?;
             let paid = leg.amount.credited().min(left);
             left = MicroUsd::new(left.get() - paid.get()); // at most what is left
-            let withdrawable_delta = leg.kind.credit_kind().withdrawable(paid);
+            let paid_by_other = paid.min(other);
+            other = MicroUsd::new(other.get() - paid_by_other.get());
+            let earned = if leg.grants_withdrawable { paid } else { paid_by_other };
+            let withdrawable_delta = leg.kind.credit_kind().withdrawable(earned);
             let part = Posting { withdrawable_delta, ..Posting::new(leg.kind.entry_type(), paid) };
             let posting = (paid > MicroUsd::ZERO).then_some(part);
             Ok(LegPosting { account_id: leg.account_id.clone(), posting })
@@ -166,8 +176,9 @@ impl Situation<'_> {
         if wanted == MicroUsd::ZERO {
             return None;
         }
-        let balance = self.book.account(&credit.entry.account_id)?.balance;
-        Some(Posting::reversing(credit, balance.funded(wanted), wanted))
+        let payee = &credit.entry.account_id;
+        let (balance, grants) = (self.book.account(payee)?.balance, self.book.grants(payee));
+        Some(Posting::reversing(credit, (balance.funded(wanted), wanted), (grants, balance.other())))
     }
 
     /// Fails if an operator has closed the account of a payee.

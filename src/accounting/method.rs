@@ -17,10 +17,12 @@ pub(super) enum Method {
     SetAccount = 10,
     Reverse = 11,
     Withdraw = 12,
+    /// The service's own.
+    Lapse = 13,
 }
 
 /// The names of the methods in the proto, in the order of the numbers.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "Credit",
     "Charge",
     "Refund",
@@ -33,6 +35,7 @@ const NAMES: [&str; 12] = [
     "SetAccount",
     "Reverse",
     "Withdraw",
+    "lapse",
 ];
 
 /// The name of the method with a number; "unknown" if a later version has added it.

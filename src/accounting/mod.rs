@@ -9,6 +9,7 @@
 //! | held        | the sum of open, unexpired reservations                                                     |
 //! | available   | posted - held: what can be charged or reserved                                              |
 //! | withdrawable| the part of available that was earned and may leave; other money is spent first             |
+//! | grant       | a credit that expires: spent before other money, and never withdrawable: [`Grant`]           |
 //! | entry       | one immutable row of the journal, numbered by `sequence` 1, 2, 3 … without gaps: [`Entry`]  |
 //! | operation   | one mutating call under one [`IdempotencyKey`]: a [`Command`] carries it                    |
 //! | refusal     | an operation answered "no" for a business reason, remembered under its key: [`Refusal`]     |
@@ -22,6 +23,7 @@
 mod account;
 mod account_settings;
 mod authority;
+mod balance;
 mod book;
 mod changes;
 mod command;
@@ -33,6 +35,8 @@ mod envelope;
 mod expiry_policy;
 mod external_ids;
 mod fingerprint;
+mod grant;
+mod grants;
 mod identifier;
 mod invalid;
 mod leg;
@@ -55,21 +59,24 @@ mod verdict;
 pub use account::Account;
 pub use account_settings::{AccountSettings, AccountState};
 pub use authority::{Authorities, Authority};
+pub use balance::Balance;
 pub use book::Book;
 pub use changes::{Answer, Changes, ExternalReplay, Payment, Recorded, Refused};
 pub use command::Command;
-pub use decide::{Outcome, decide};
+pub use decide::{Outcome, decide, expire_lapsed};
 pub use entry::{Entry, PaidLeg, ReservationAfter, Source};
 pub use entry_name::EntryName;
 pub use entry_type::{CreditKind, EntryType};
 pub use expiry_policy::ExpiryPolicy;
 pub use external_ids::ExternalIds;
 pub use fingerprint::{Fingerprint, KeyReused};
+pub use grant::{Grant, GrantMoves, GrantShare, GrantTotals, add_share, sum_of};
+pub use grants::Grants;
 pub use identifier::{AccountId, CallerName, ExternalId, IdempotencyKey};
 pub use invalid::{Invalid, Problem};
 pub use leg::{Leg, LegKind, Legs, LegsPolicy};
 pub use limits::Limits;
-pub use money::{Amount, Balance, MicroUsd, Usd};
+pub use money::{Amount, MicroUsd, Usd};
 pub use note::{Actor, Metadata, Note, Reason, Reference};
 pub use operation::{
     AdminCredit, Capture, Charge, Credit, Expire, Extend, Operation, References, Refund, Release, Reserve,

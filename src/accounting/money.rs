@@ -110,76 +110,6 @@ impl Amount {
     }
 }
 
-/// The balance of an account at one point in time. `held` is at least zero, `available` fits in int64, and what is
-/// withdrawable is a part of what is posted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Balance {
-    posted: MicroUsd,
-    held: MicroUsd,
-    withdrawable: MicroUsd,
-}
-
-impl Balance {
-    /// A balance, or `None` if it is impossible.
-    #[must_use]
-    pub fn new(posted: MicroUsd, held: MicroUsd, withdrawable: MicroUsd) -> Option<Self> {
-        posted.checked_sub(held)?;
-        let is_part = (MicroUsd::ZERO..=posted.max(MicroUsd::ZERO)).contains(&withdrawable);
-        (held >= MicroUsd::ZERO && is_part).then_some(Self { posted, held, withdrawable })
-    }
-
-    /// The sum of all entries' amounts.
-    #[must_use]
-    pub fn posted(self) -> MicroUsd {
-        self.posted
-    }
-
-    /// The sum of open, unexpired reservations.
-    #[must_use]
-    pub fn held(self) -> MicroUsd {
-        self.held
-    }
-
-    /// What can be charged or reserved.
-    #[must_use]
-    pub fn available(self) -> MicroUsd {
-        MicroUsd(self.posted.0 - self.held.0) // cannot overflow: checked in `new`
-    }
-
-    /// The part of posted that may leave, whether or not reservations hold it.
-    #[must_use]
-    pub fn withdrawable_posted(self) -> MicroUsd {
-        self.withdrawable
-    }
-
-    /// What a Withdraw would take: what may leave, as far as it is available.
-    #[must_use]
-    pub fn withdrawable(self) -> MicroUsd {
-        self.withdrawable.min(self.available()).max(MicroUsd::ZERO)
-    }
-
-    /// How much of what is taken is paid by what is available, and not by debt.
-    #[must_use]
-    pub fn funded(self, taken: MicroUsd) -> MicroUsd {
-        taken.min(self.available().max(MicroUsd::ZERO))
-    }
-
-    /// What has been added to what is withdrawable since an earlier balance. Cannot overflow: both are at least zero.
-    #[must_use]
-    pub fn withdrawable_since(self, before: Self) -> MicroUsd {
-        MicroUsd(self.withdrawable.0 - before.withdrawable.0)
-    }
-
-    /// The balance after an entry, or `None` on overflow. Other money is spent first: what is withdrawable changes by the
-    /// entry's own part of it, and is then at most what is left.
-    #[must_use]
-    pub fn after(self, amount: MicroUsd, held_delta: MicroUsd, withdrawable_delta: MicroUsd) -> Option<Self> {
-        let posted = self.posted.checked_add(amount)?;
-        let withdrawable = self.withdrawable.checked_add(withdrawable_delta)?.min(posted).max(MicroUsd::ZERO);
-        Self::new(posted, self.held.checked_add(held_delta)?, withdrawable)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,30 +136,5 @@ mod tests {
         ] {
             assert_eq!(Usd::from(MicroUsd(micro_usd)).to_string(), text);
         }
-    }
-
-    #[test]
-    fn a_balance_never_leaves_int64() {
-        let zero = MicroUsd::ZERO;
-        let most = Balance::new(MicroUsd(i64::MAX), zero, zero).unwrap();
-        assert_eq!(most.after(MicroUsd(1), zero, zero), None);
-        assert_eq!(Balance::new(MicroUsd(i64::MIN), MicroUsd(1), zero), None);
-        assert_eq!(Balance::new(MicroUsd(5), MicroUsd(-1), zero), None);
-        assert_eq!(most.after(MicroUsd(-1), MicroUsd(3), zero).unwrap().available().get(), i64::MAX - 4);
-    }
-
-    #[test]
-    fn what_is_withdrawable_is_a_part_of_what_is_posted_and_is_spent_last() {
-        let sum = MicroUsd;
-        for (posted, withdrawable) in [(5, 6), (5, -1), (-5, 1)] {
-            assert_eq!(Balance::new(sum(posted), sum(0), sum(withdrawable)), None);
-        }
-        let balance = Balance::new(sum(100), sum(70), sum(60)).unwrap();
-        assert_eq!(balance.withdrawable(), sum(30));
-        let spent = balance.after(sum(-70), sum(-70), sum(0)).unwrap();
-        assert_eq!((spent.withdrawable_posted(), spent.withdrawable()), (sum(30), sum(30)));
-        let in_debt = spent.after(sum(-31), sum(0), sum(0)).unwrap();
-        assert_eq!((in_debt.withdrawable_posted(), in_debt.withdrawable()), (sum(0), sum(0)));
-        assert_eq!(in_debt.after(sum(10), sum(0), sum(10)).unwrap().withdrawable(), sum(9));
     }
 }

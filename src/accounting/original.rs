@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Entry, MicroUsd};
+use super::{Entry, GrantShare, MicroUsd, grant::sum_of};
 
 /// An entry that a later operation refers to, and what has been undone of it.
 #[derive(Debug, Clone)]
@@ -50,6 +50,25 @@ impl Original {
         // Cannot overflow: what is undone is at most the whole, so the part is at most what was moved.
         let part = up_to(before.get().saturating_add(amount.get())) - up_to(before.get());
         MicroUsd::new(i64::try_from(part).unwrap_or(0))
+    }
+
+    /// What undoing so much more of a debit brings back into grants, in that order: what was taken last comes back first, and
+    /// grants were taken before other money.
+    pub(super) fn unwound(&self, amount: MicroUsd) -> Vec<GrantShare> {
+        let draws = &self.entry.grant_moves.draws;
+        // Cannot overflow: all are parts of what the debit took.
+        let mut begin = self.moved(self.entry.amount).get() - sum_of(draws).get();
+        let (from, until) = (self.undone.amount.get(), self.undone.amount.get() + amount.get());
+        let mut unwound = Vec::new();
+        for draw in draws.iter().rev() {
+            let end = begin + draw.amount.get();
+            let part = until.min(end) - from.max(begin);
+            if part > 0 {
+                unwound.push(GrantShare { sequence: draw.sequence, amount: MicroUsd::new(part) });
+            }
+            begin = end;
+        }
+        unwound
     }
 
     /// Counts an entry that undoes this one, or undoes what undid it.

@@ -1,8 +1,11 @@
 //! An entry before it has its place in the journal.
 
 use super::{
-    Account, AccountId, AccountSettings, Actor, Entry, EntryType, ExternalIds, IdempotencyKey, MicroUsd,
-    Original, PaidLeg, Reason, ReservationAfter, Source, Timestamp, envelope::Envelope, movement::Movement,
+    Account, AccountId, AccountSettings, Actor, Entry, EntryType, ExternalIds, GrantMoves, Grants,
+    IdempotencyKey, MicroUsd, Original, PaidLeg, Reason, ReservationAfter, Source, Timestamp,
+    envelope::Envelope,
+    grants::{GrantStep, StepOf},
+    movement::Movement,
 };
 
 /// An entry before it has its sequence, its balance and its time.
@@ -26,6 +29,8 @@ pub(super) struct Posting {
     pub(super) legs: Vec<LegPosting>,
     /// How much its legs could share.
     pub(super) funded: MicroUsd,
+    /// What it does to grants.
+    pub(super) grants: GrantStep,
 }
 
 /// What an operation moves in the account of another.
@@ -53,6 +58,7 @@ impl Posting {
             effective_time: None,
             legs: Vec::new(),
             funded: MicroUsd::ZERO,
+            grants: GrantStep::default(),
         }
     }
 
@@ -62,35 +68,62 @@ impl Posting {
         Self { uncollected, ..Self::new(entry_type, MicroUsd::new(-collected.get())) }
     }
 
-    /// The same, as the reversal of so much of a credit.
-    pub(super) fn reversing(credit: &Original, collected: MicroUsd, wanted: MicroUsd) -> Self {
+    /// The same, as the reversal of so much of a credit, in an account with these grants and so much other money.
+    pub(super) fn reversing(
+        credit: &Original,
+        (collected, wanted): (MicroUsd, MicroUsd),
+        (grants, other): (&Grants, MicroUsd),
+    ) -> Self {
+        let sequence = credit.entry.sequence;
+        let draws = grants.reversed_shares(sequence, collected, other);
         Self {
-            reversed_sequence: Some(credit.entry.sequence),
+            reversed_sequence: Some(sequence),
             withdrawable_delta: MicroUsd::new(-credit.withdrawable_slice(collected).get()),
+            grants: GrantStep { reverses: Some((sequence, collected)), ..GrantStep::drawing(draws) },
             ..Self::taking(EntryType::Reversal, collected, wanted)
         }
     }
 
-    pub(super) fn moving(entry_type: EntryType, reservation_id: IdempotencyKey, movement: Movement) -> Self {
-        let Movement { amount, held_delta, status, uncollected } = movement;
-        let reservation = Some(ReservationAfter { reservation_id, status });
-        Self { held_delta, reservation, uncollected, ..Self::new(entry_type, amount) }
+    /// The end of so much of grants that have expired.
+    pub(super) fn lapsing(amount: MicroUsd, effective_time: Timestamp) -> Self {
+        Self {
+            effective_time: Some(effective_time),
+            grants: GrantStep { lapses: true, ..GrantStep::default() },
+            ..Self::new(EntryType::GrantExpire, MicroUsd::new(-amount.get()))
+        }
     }
 
-    /// The entry in its place, with the legs that were paid, or `None` if the balance would overflow int64.
+    pub(super) fn moving(entry_type: EntryType, reservation_id: IdempotencyKey, movement: Movement) -> Self {
+        let Movement { amount, held_delta, status, uncollected, grants } = movement;
+        let reservation = Some(ReservationAfter { reservation_id, status });
+        Self { held_delta, reservation, uncollected, grants, ..Self::new(entry_type, amount) }
+    }
+
+    /// The entry in its place, with the legs that were paid, or `None` if the balance would overflow int64. Changes the grants
+    /// of the account by it.
     pub(super) fn entry(
         self,
         envelope: &Envelope,
         account: &Account,
+        grants: &mut Grants,
         now: Timestamp,
         (legs, source): (Vec<PaidLeg>, Option<Source>),
     ) -> Option<Entry> {
         let create_time = account.time(now);
-        let before = account.balance;
-        let balance_after = before.after(self.amount, self.held_delta, self.withdrawable_delta)?;
+        let effective_time = self.effective_time.unwrap_or(create_time);
+        let (before, sequence) = (account.balance, account.last_sequence.checked_add(1)?);
+        let grant_expire_time = self.grants.opens;
+        let mut balance_after = before.after(self.amount, self.held_delta, self.withdrawable_delta)?;
+        let mut grant_moves = GrantMoves::default();
+        if !grants.is_empty() || grant_expire_time.is_some() {
+            let unheld = balance_after.available();
+            let of = StepOf { sequence, amount: self.amount, time: effective_time, unheld };
+            grant_moves = grants.apply(self.grants, of);
+            balance_after = balance_after.beside(grants.totals(effective_time))?;
+        }
         Some(Entry {
             account_id: envelope.account_id.clone(),
-            sequence: account.last_sequence.checked_add(1)?,
+            sequence,
             entry_type: self.entry_type,
             amount: self.amount,
             held_delta: self.held_delta,
@@ -107,10 +140,12 @@ impl Posting {
             reversed_sequence: self.reversed_sequence,
             legs,
             funded: self.funded,
+            grant_expire_time,
+            grant_moves,
             source,
             settings: self.settings,
             create_time,
-            effective_time: self.effective_time.unwrap_or(create_time),
+            effective_time,
             caller: envelope.caller.clone(),
         })
     }

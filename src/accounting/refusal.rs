@@ -1,6 +1,6 @@
 //! Refusals for business reasons.
 
-use super::{AccountId, Balance, EntryType, Metadata, MicroUsd, ReservationState, Timestamp};
+use super::{AccountId, Balance, EntryType, Grants, Metadata, MicroUsd, ReservationState, Timestamp};
 
 /// Why an operation was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,10 @@ pub enum RefusalReason {
         /// What is posted.
         posted: MicroUsd,
     },
+    /// The credit would have expired already.
+    GrantExpired,
+    /// The account has as many grants ahead of their expiry as it may have.
+    TooManyGrants,
 }
 
 /// The answer to a refused operation. It never changes.
@@ -128,7 +132,7 @@ impl RefusalReason {
         }
     }
 
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 19] = [
         "INSUFFICIENT_FUNDS",
         "REFUND_EXCEEDS_CHARGE",
         "NOT_REFUNDABLE",
@@ -146,6 +150,8 @@ impl RefusalReason {
         "ACCOUNT_CLOSED",
         "RESERVATIONS_OPEN",
         "FORFEIT_MISMATCH",
+        "GRANT_EXPIRED",
+        "TOO_MANY_GRANTS",
     ];
 
     /// The name of the reason, as in the proto's table of errors.
@@ -169,6 +175,8 @@ impl RefusalReason {
             Self::AccountClosed | Self::PayeeClosed { .. } => "ACCOUNT_CLOSED",
             Self::ReservationsOpen { .. } => "RESERVATIONS_OPEN",
             Self::ForfeitMismatch { .. } => "FORFEIT_MISMATCH",
+            Self::GrantExpired => "GRANT_EXPIRED",
+            Self::TooManyGrants => "TOO_MANY_GRANTS",
         }
     }
 
@@ -227,6 +235,10 @@ impl RefusalReason {
             Self::ForfeitMismatch { posted } => {
                 format!("the account has {posted} micro-USD posted: forfeit exactly that to close it")
             }
+            Self::GrantExpired => "the credit would have expired already".into(),
+            Self::TooManyGrants => {
+                format!("the account has {} grants that have not expired: no more fit", Grants::AHEAD_MAX)
+            }
         }
     }
 
@@ -252,9 +264,12 @@ impl RefusalReason {
             Self::ExternalIdConflict { external_id, conflict } => {
                 named(&[("external_id", external_id), ("conflict", conflict)])
             }
-            Self::BalanceOverflow | Self::ReservationExpired | Self::AccountFrozen | Self::AccountClosed => {
-                named(&[])
-            }
+            Self::BalanceOverflow
+            | Self::ReservationExpired
+            | Self::AccountFrozen
+            | Self::AccountClosed
+            | Self::GrantExpired => named(&[]),
+            Self::TooManyGrants => named(&[("limit", &Grants::AHEAD_MAX)]),
             Self::AdminCreditLimit { limit } | Self::DebtLimit { limit } => {
                 named(&[("limit_micro_usd", limit)])
             }

@@ -1,6 +1,6 @@
 //! Money held for work in progress: a reservation, and its states.
 
-use super::{AccountId, ExpiryPolicy, IdempotencyKey, MicroUsd, Note, Timestamp};
+use super::{AccountId, ExpiryPolicy, GrantShare, IdempotencyKey, MicroUsd, Note, Timestamp};
 
 /// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub struct Reservation {
     pub note: Note,
     /// What changes during its life.
     pub status: ReservationStatus,
+    /// What it holds of grants.
+    pub pins: Vec<GrantShare>,
     /// The sequence of the entry that ended it; `None` while it is open, or while that is not recorded.
     pub close_sequence: Option<i64>,
 }
@@ -88,8 +90,10 @@ impl Reservation {
     /// The reservation at a point in time: if its lease has expired by then, it has ended, whether or not that is recorded.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
-        let status = if self.status.is_lapsed(now) { self.status.lapsed() } else { self.status };
-        Self { status, ..self }
+        if !self.status.is_lapsed(now) {
+            return self;
+        }
+        Self { status: self.status.lapsed(), pins: Vec::new(), ..self }
     }
 }
 

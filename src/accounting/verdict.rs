@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Account, AccountId, Amount, Balance, Book, Entry, EntryType, IdempotencyKey, Invalid, Limits,
-    RefusalReason, Reservation, Timestamp, envelope::Envelope, movement::Movement, posting::Posting,
+    Account, AccountId, Amount, Balance, Book, Entry, EntryType, Grants, IdempotencyKey, Invalid, Limits,
+    MicroUsd, Original, RefusalReason, Reservation, Timestamp, envelope::Envelope, grants::GrantStep,
+    movement::Movement, posting::Posting,
 };
 
 /// What is not there.
@@ -103,6 +104,28 @@ impl<'a> Situation<'a> {
     /// The account's balance. An unknown account has nothing.
     pub(super) fn balance(&self) -> Balance {
         self.account().map_or(Balance::default(), |account| account.balance)
+    }
+
+    /// The account's grants.
+    pub(super) fn grants(&self) -> &'a Grants {
+        self.book.grants(self.account_id())
+    }
+
+    /// What a credit does to grants that expires at a time, if it does.
+    pub(super) fn grant(&self, expire_time: Option<Timestamp>) -> Result<GrantStep, RefusalReason> {
+        if expire_time.is_some_and(|expire_time| expire_time <= self.time()) {
+            return Err(RefusalReason::GrantExpired);
+        }
+        if expire_time.is_some() && self.grants().count_ahead(self.time()) >= Grants::AHEAD_MAX {
+            return Err(RefusalReason::TooManyGrants);
+        }
+        Ok(GrantStep { opens: expire_time, ..GrantStep::default() })
+    }
+
+    /// What is left of a credit: what has lapsed of it has been taken back already.
+    pub(super) fn left_of(&self, credit: &Original) -> MicroUsd {
+        let lapsed = self.grants().get(credit.entry.sequence).map_or(MicroUsd::ZERO, |grant| grant.lapsed);
+        MicroUsd::new((credit.left().get() - lapsed.get()).max(0)) // both are at least zero
     }
 
     /// Applies a movement to a reservation of the account.

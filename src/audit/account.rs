@@ -16,6 +16,7 @@ pub(super) struct AccountAudit {
     last_answer: Option<AnswerFact>,
     reservations: ReservationsAudit,
     has_reservations: bool,
+    has_grants: bool,
 }
 
 impl AccountAudit {
@@ -46,6 +47,10 @@ impl AccountAudit {
                 self.reservations.observe(row, findings);
             }
             Row::Step(step) => self.reservations.observe_step(step, findings),
+            Row::Grant(grant) => {
+                self.has_grants = true;
+                self.entries.grants.observe_row(&grant, findings);
+            }
         }
     }
 
@@ -54,9 +59,10 @@ impl AccountAudit {
         let findings = &mut Findings { account_id: &self.account_id, report };
         self.entries.settle_newest(findings);
         self.reservations.settle(findings);
+        self.entries.grants.settle(&self.reservations.pinned, findings);
         match &self.row {
             Some(row) => self.check_row(row, findings),
-            None if self.entries.last_sequence().is_some() || self.has_reservations => {
+            None if self.entries.last_sequence().is_some() || self.has_reservations || self.has_grants => {
                 findings.report(Check::AccountMissing, Place::Account, "a row", "none");
             }
             None => {}
@@ -73,7 +79,8 @@ impl AccountAudit {
             Some(last_sequence) => self.check_figures(row, last_sequence, findings),
             None => check_empty(row, findings),
         }
-        let first = self.reservations.first_expire_time;
+        let first = [self.reservations.first_expire_time, self.entries.grants.first_expire_time()];
+        let first = first.into_iter().flatten().min();
         if let Some(first) = first.filter(|first| row.next_expire_time.is_none_or(|next| next > *first)) {
             let expected = format!("{first} or earlier");
             let found = time_or_none(row.next_expire_time);
@@ -96,6 +103,7 @@ impl AccountAudit {
         }
         let withdrawable = self.entries.withdrawable;
         findings.compare(Check::AccountWithdrawable, place, withdrawable, row.withdrawable);
+        self.entries.grants.check_account(row.granted, findings);
         findings.compare(Check::AccountLastSequence, place, last_sequence, row.last_sequence);
         if let (Some(first), Some(last)) = (*first_time, self.entries.last_time()) {
             findings.compare(Check::AccountCreateTime, place, first, row.create_time);

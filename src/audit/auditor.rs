@@ -40,7 +40,7 @@ impl Auditor {
             Row::Entry(_) => self.totals.entries += 1,
             Row::Answer(_) => self.totals.answers += 1,
             Row::Reservation(_) => self.totals.reservations += 1,
-            Row::Undoing(_) | Row::Claim(_) | Row::Replay(_) | Row::Step(_) => {}
+            Row::Undoing(_) | Row::Claim(_) | Row::Replay(_) | Row::Step(_) | Row::Grant(_) => {}
         }
         let account = self.account.get_or_insert_with(|| AccountAudit::new(account_id));
         account.observe(row, &mut counting(&mut self.totals.differences, report));

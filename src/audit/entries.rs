@@ -4,6 +4,7 @@ use super::{
     ClaimFact, EntryFact, ReplayFact, UndoingFact,
     check::{Check, Findings, Place},
     entry_types::{check_legs, check_type, takes_debt, withdrawable_parts},
+    grants::{GrantsAudit, Known},
     running::Running,
 };
 use crate::accounting::{AccountState, EntryType, Timestamp};
@@ -21,6 +22,7 @@ pub(super) struct EntriesAudit {
     pub(super) settings: (i16, Option<i64>),
     /// What may leave the account after the newest entry.
     pub(super) withdrawable: i64,
+    pub(super) grants: GrantsAudit,
 }
 
 /// The newest entry, and the rows that refer to it.
@@ -60,6 +62,7 @@ impl Default for EntriesAudit {
             newest: None,
             settings: (AccountState::Active.number(), None),
             withdrawable: 0,
+            grants: GrantsAudit::default(),
         }
     }
 }
@@ -68,12 +71,13 @@ impl EntriesAudit {
     pub(super) fn observe(&mut self, entry: EntryFact, findings: &mut Findings<'_>) {
         self.settle_newest(findings);
         let entry_type = EntryType::from_number(entry.entry_type);
-        self.check_place(&entry, findings);
+        let is_next = self.check_place(&entry, entry_type, findings);
         let is_sum = self.check_sums(&entry, findings);
         match entry_type {
             Some(entry_type) => check_type(&entry, entry_type, findings),
-            None => findings.report(Check::EntryType, entry.place(), "1 to 17", entry.entry_type),
+            None => findings.report(Check::EntryType, entry.place(), "1 to 18", entry.entry_type),
         }
+        self.grants.observe(&entry, entry_type, Known { is_next, is_sum }, findings);
         self.check_available(&entry, is_sum, findings);
         self.check_withdrawable(&entry, entry_type, findings);
         check_legs(&entry, findings);
@@ -181,9 +185,16 @@ impl EntriesAudit {
         self.newest.as_ref().map(|newest| newest.entry.create_time)
     }
 
-    fn check_place(&mut self, entry: &EntryFact, findings: &mut Findings<'_>) {
+    /// Checks that it has its place among the entries, and tells whether none is missing before it.
+    fn check_place(
+        &mut self,
+        entry: &EntryFact,
+        entry_type: Option<EntryType>,
+        findings: &mut Findings<'_>,
+    ) -> bool {
         let expected = i128::from(self.last_sequence().unwrap_or_default()) + 1;
-        if expected != i128::from(entry.sequence) {
+        let is_next = expected == i128::from(entry.sequence);
+        if !is_next {
             findings.report(Check::EntrySequence, entry.place(), expected, entry.sequence);
             // The missing entries are unknown, and so is their sum.
             self.posted.go_on_from(entry.posted_after.wrapping_sub(entry.amount));
@@ -198,11 +209,13 @@ impl EntriesAudit {
                 findings.report(Check::EntryTime, entry.place(), format!("{before} or later"), time);
             }
         }
-        // What is about a reservation may record the end of its lease: see there.
-        let is_late = entry.has_reservation_id && entry.effective_time < entry.create_time;
+        // What is about a reservation may record the end of its lease, and there is the end of grants: see there.
+        let may_be_late = entry.has_reservation_id || entry_type == Some(EntryType::GrantExpire);
+        let is_late = may_be_late && entry.effective_time < entry.create_time;
         if !is_late && entry.effective_time != entry.create_time {
             findings.report(Check::EntryTime, entry.place(), entry.create_time, entry.effective_time);
         }
+        is_next
     }
 
     /// Checks that the entry's balance follows from the previous one.
@@ -220,7 +233,8 @@ impl EntriesAudit {
         posted.is_none() && held.is_none()
     }
 
-    /// Checks that what may leave the account follows from what could before. History says that itself.
+    /// Checks that what may leave the account follows from what could before, and is no money of grants. History says that
+    /// itself.
     fn check_withdrawable(
         &mut self,
         entry: &EntryFact,
@@ -229,12 +243,16 @@ impl EntriesAudit {
     ) {
         let (before, after) = (self.withdrawable, entry.withdrawable_after);
         self.withdrawable = after;
-        let left = |part: i64| before.saturating_add(part).min(entry.posted_after).max(0);
-        let expected: Vec<i64> = match entry_type.filter(|_| entry.has_key) {
-            Some(entry_type) => withdrawable_parts(entry, entry_type).map(left).into(),
-            None => vec![left(entry.withdrawable_delta)],
+        let posted = i128::from(entry.posted_after);
+        let left = |part: i64, most: i128| (i128::from(before) + i128::from(part)).min(most).max(0);
+        let expected: Vec<i128> = match entry_type.filter(|_| entry.has_key) {
+            Some(entry_type) => {
+                let other = posted - self.grants.remaining();
+                withdrawable_parts(entry, entry_type).map(|part| left(part, other)).into()
+            }
+            None => vec![left(entry.withdrawable_delta, posted)],
         };
-        if !expected.contains(&after) {
+        if !expected.contains(&after.into()) {
             findings.report(Check::EntryWithdrawable, entry.place(), expected[0], after);
         } else if before.checked_add(entry.withdrawable_delta) != Some(after) {
             let expected = i128::from(after) - i128::from(before);
@@ -243,7 +261,8 @@ impl EntriesAudit {
     }
 
     fn check_available(&mut self, entry: &EntryFact, is_sum: bool, findings: &mut Findings<'_>) {
-        let after = i128::from(entry.posted_after) - i128::from(entry.held_after);
+        let unheld = i128::from(entry.posted_after) - i128::from(entry.held_after);
+        let after = unheld - self.grants.lapsing();
         let before = if self.newest.is_some() { self.available } else { Some(0) };
         self.available = Some(after).filter(|_| is_sum);
         let may_owe = !entry.has_key || takes_debt(entry.entry_type);

@@ -34,8 +34,8 @@ pub(super) fn check_legs(entry: &EntryFact, findings: &mut Findings<'_>) {
     }
 }
 
-/// The changes of what may leave an account that an entry may mean: an operator decides whether a grant may. What is left is
-/// then at most what is posted.
+/// The changes of what may leave an account that an entry may mean: an operator decides whether such a credit may, and a payer
+/// whether what its grants pay of a leg may. What is left is then at most what is posted beside grants.
 pub(super) fn withdrawable_parts(entry: &EntryFact, entry_type: EntryType) -> [i64; 2] {
     let slice = |amount: i64, sign: i64| {
         let undone = entry.undone?;
@@ -44,7 +44,10 @@ pub(super) fn withdrawable_parts(entry: &EntryFact, entry_type: EntryType) -> [i
         Some(sign * own.min(after).saturating_sub(undone.undone_withdrawable).max(0))
     };
     let part = match entry_type {
-        EntryType::Credit(kind) if kind.is_withdrawable() => entry.amount,
+        EntryType::Credit(_) | EntryType::AdminCredit if entry.grant_expire_time.is_some() => 0,
+        EntryType::Credit(kind) if kind.is_withdrawable() => {
+            return [entry.amount, entry.paid_by_other.unwrap_or(entry.amount)];
+        }
         EntryType::Withdrawal => entry.amount,
         EntryType::AdminCredit => return [0, entry.amount],
         EntryType::Refund => slice(entry.amount, 1).unwrap_or_default(),
@@ -56,7 +59,8 @@ pub(super) fn withdrawable_parts(entry: &EntryFact, entry_type: EntryType) -> [i
         | EntryType::Release
         | EntryType::Extend
         | EntryType::Expire
-        | EntryType::AccountChange => 0,
+        | EntryType::AccountChange
+        | EntryType::GrantExpire => 0,
     };
     [part; 2]
 }
@@ -79,7 +83,7 @@ fn has_signs_of(entry_type: EntryType, entry: &EntryFact) -> bool {
         EntryType::Capture => amount <= 0 && held_delta <= 0,
         EntryType::Release | EntryType::Expire => amount == 0 && held_delta <= 0,
         EntryType::AccountChange => held_delta == 0,
-        EntryType::Withdrawal => amount < 0 && held_delta == 0,
+        EntryType::Withdrawal | EntryType::GrantExpire => amount < 0 && held_delta == 0,
     }
 }
 
@@ -101,6 +105,7 @@ fn wrong_facts(entry: &EntryFact, entry_type: EntryType) -> Vec<(&'static str, &
     let (is_refund, has_legs) = (is(EntryType::Refund), entry.legs.is_some());
     let is_debit_with_legs = has_legs && (is(EntryType::Charge) || is(EntryType::Capture));
     check("what is funded of a debit with legs, and only then", is_debit_with_legs, entry.funded.is_some());
+    check("moves of grants that can be read", true, entry.grant_moves.is_some());
     check("legs only of a debit or a refund", has_legs, is_debit_with_legs || (has_legs && is_refund));
     if !entry.has_key {
         return wrong;
@@ -116,6 +121,9 @@ fn wrong_facts(entry: &EntryFact, entry_type: EntryType) -> Vec<(&'static str, &
     if !is(EntryType::Reversal) {
         check("the reason of an operator's decision, and only then", is_decision, reason);
     }
+    if entry.grant_expire_time.is_some() {
+        check("a time of expiry only of a credit that may have one", may_expire(entry_type), true);
+    }
     let is_change = is(EntryType::AccountChange);
     check("the account's settings after a change, and only then", is_change, entry.settings.is_some());
     check(
@@ -127,6 +135,28 @@ fn wrong_facts(entry: &EntryFact, entry_type: EntryType) -> Vec<(&'static str, &
         check("the external id of a Stripe deposit", true, !entry.external_ids.is_empty());
     }
     wrong
+}
+
+/// Whether an entry of this type may be a grant.
+fn may_expire(entry_type: EntryType) -> bool {
+    match entry_type {
+        EntryType::Credit(
+            CreditKind::Deposit | CreditKind::Earning | CreditKind::ReferralReward | CreditKind::InviteCredit,
+        )
+        | EntryType::AdminCredit => true,
+        EntryType::Credit(CreditKind::StripeDeposit | CreditKind::Fee)
+        | EntryType::Charge
+        | EntryType::Refund
+        | EntryType::Reserve
+        | EntryType::Capture
+        | EntryType::Release
+        | EntryType::Extend
+        | EntryType::Expire
+        | EntryType::AccountChange
+        | EntryType::Withdrawal
+        | EntryType::Reversal
+        | EntryType::GrantExpire => false,
+    }
 }
 
 /// Whether an entry of this type is about a reservation.
@@ -143,6 +173,7 @@ fn moves_hold(entry_type: EntryType) -> bool {
         | EntryType::AdminCredit
         | EntryType::AccountChange
         | EntryType::Withdrawal
-        | EntryType::Reversal => false,
+        | EntryType::Reversal
+        | EntryType::GrantExpire => false,
     }
 }

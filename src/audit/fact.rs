@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "the columns have comments in the schema")]
 
-use crate::accounting::Timestamp;
+use crate::accounting::{GrantMoves, GrantShare, Timestamp};
 
 /// A row of the book. Sums are in micro-USD.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Row {
     Reservation(ReservationFact),
     /// An entry, next to the reservation that it opened, changed or ended.
     Step(StepFact),
+    /// A grant.
+    Grant(GrantFact),
 }
 
 /// A row of `accounts`.
@@ -45,6 +47,7 @@ pub struct AccountFact {
     pub next_expire_time: Option<Timestamp>,
     pub settings: (i16, Option<i64>),
     pub withdrawable: i64,
+    pub granted: Option<i64>,
 }
 
 /// A row of `ledger_entries`: its figures, and which of its optional columns are set.
@@ -72,6 +75,13 @@ pub struct EntryFact {
     pub funded: Option<i64>,
     /// Of a leg, whether its payer's entry lists it.
     pub is_listed: Option<bool>,
+    /// Of a leg, how much of it other money than that of the payer's grants pays.
+    pub paid_by_other: Option<i64>,
+    pub grant_expire_time: Option<Timestamp>,
+    /// How it changes grants; `None` if that cannot be read.
+    pub grant_moves: Option<GrantMoves>,
+    pub granted_after: i64,
+    pub lapsed: i64,
     pub external_ids: Vec<String>,
     /// The state and the debt limit, if it changed them.
     pub settings: Option<(i16, Option<i64>)>,
@@ -170,6 +180,8 @@ pub struct ReservationFact {
     pub create_time: Timestamp,
     pub status: Status,
     pub close_sequence: Option<i64>,
+    /// What it holds of grants; `None` if that cannot be read.
+    pub pins: Option<Vec<GrantShare>>,
 }
 
 /// The state of a reservation, now or after an entry.
@@ -199,6 +211,20 @@ pub struct StepFact {
     pub is_named_so: Option<bool>,
     /// The reservation after the entry; `None` if a part of it is missing.
     pub status: Option<Status>,
+    /// What it holds more of grants, or less; `None` if that cannot be read.
+    pub pins: Option<Vec<GrantShare>>,
+}
+
+/// A row of `grants`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantFact {
+    pub sequence: i64,
+    pub amount: i64,
+    pub remaining: i64,
+    pub pinned: i64,
+    pub lapsed: i64,
+    pub reversed: i64,
+    pub expire_time: Timestamp,
 }
 
 /// The position of a fact: account, part of the account, sequence or name, table, and sequence.
@@ -218,6 +244,7 @@ impl Fact {
             Row::Answer(answer) => (account, 2, 0, &answer.idempotency_key, 0, 0),
             Row::Reservation(reservation) => (account, 3, 0, &reservation.reservation_id, 0, 0),
             Row::Step(step) => (account, 3, 0, &step.reservation_id, 1, step.sequence),
+            Row::Grant(grant) => (account, 4, grant.sequence, "", 0, 0),
         }
     }
 }

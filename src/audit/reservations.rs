@@ -1,10 +1,15 @@
 //! The reservations of one account: compares each with the entries that opened, changed and ended it.
 
+use std::collections::BTreeMap;
+
 use super::{
     ReservationFact, Status, StepFact,
     check::{Check, Findings, Place},
 };
-use crate::accounting::{EntryType, ExpiryPolicy, ReservationState, Timestamp};
+use crate::accounting::{EntryType, ExpiryPolicy, GrantShare, ReservationState, Timestamp};
+
+/// Parts of grants, by their sequences.
+type Pins = BTreeMap<i64, i128>;
 
 /// All reservations so far, and the current one.
 #[derive(Debug, Default)]
@@ -13,6 +18,8 @@ pub(super) struct ReservationsAudit {
     pub(super) held: i128,
     /// The earliest expiry of the open reservations.
     pub(super) first_expire_time: Option<Timestamp>,
+    /// What they pin of each grant.
+    pub(super) pinned: Pins,
     current: Option<Current>,
 }
 
@@ -26,6 +33,8 @@ struct Current {
     status: Option<Status>,
     /// The sequence of the entry that brought it into that state, unless it is open.
     close_sequence: Option<i64>,
+    /// What its entries pin; `None` if one of them cannot be read.
+    pins: Option<Pins>,
 }
 
 impl ReservationsAudit {
@@ -43,6 +52,10 @@ impl ReservationsAudit {
             current.close_sequence = Some(step.sequence);
         }
         current.status = step.status.or(current.status);
+        match (&mut current.pins, &step.pins) {
+            (Some(pins), Some(shares)) => add(pins, shares),
+            (pins, _) => *pins = None,
+        }
         current.first.get_or_insert(step);
     }
 
@@ -56,6 +69,9 @@ impl ReservationsAudit {
             self.held += i128::from(status.held);
             let first = self.first_expire_time.unwrap_or(status.expire_time);
             self.first_expire_time = Some(first.min(status.expire_time));
+            for (sequence, amount) in current.pins.unwrap_or_default() {
+                *self.pinned.entry(sequence).or_default() += amount;
+            }
         }
     }
 
@@ -69,6 +85,7 @@ impl ReservationsAudit {
             first: None,
             status: None,
             close_sequence: None,
+            pins: Some(Pins::new()),
         })
     }
 }
@@ -170,11 +187,42 @@ impl Current {
             time_or_none(expected.close_time),
             time_or_none(found.close_time),
         );
+        self.check_pins(row, expected, findings);
         let has_ended = found.state != ReservationState::Open.number();
         if has_ended && found.held != 0 && found.held == expected.held {
             findings.report(Check::ReservationHeld, self.place(), 0, found.held); // both are wrong
         }
     }
+
+    fn check_pins(&self, row: &ReservationFact, status: Status, findings: &mut Findings<'_>) {
+        let Some(expected) = &self.pins else { return }; // reported as an entry that cannot be read
+        let Some(shares) = &row.pins else {
+            let found = "what cannot be read";
+            return findings.report(Check::ReservationPins, self.place(), pins_text(expected), found);
+        };
+        let mut found = Pins::new();
+        add(&mut found, shares);
+        let (pinned, held) = (expected.values().sum::<i128>(), i128::from(status.held));
+        if *expected != found {
+            let [expected, found] = [expected, &found].map(pins_text);
+            findings.report(Check::ReservationPins, self.place(), expected, found);
+        } else if pinned > held {
+            findings.report(Check::ReservationPins, self.place(), format!("at most {held}"), pinned);
+        }
+    }
+}
+
+/// Adds shares. What becomes nothing goes.
+fn add(pins: &mut Pins, shares: &[GrantShare]) {
+    for share in shares {
+        *pins.entry(share.sequence).or_default() += i128::from(share.amount.get());
+    }
+    pins.retain(|_, amount| *amount != 0);
+}
+
+fn pins_text(pins: &Pins) -> String {
+    let text = |(sequence, amount): (&i64, &i128)| format!("{amount} of grant {sequence}");
+    if pins.is_empty() { "none".to_owned() } else { pins.iter().map(text).collect::<Vec<_>>().join(", ") }
 }
 
 fn state(number: i16) -> String {

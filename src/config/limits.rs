@@ -22,7 +22,7 @@ pub(super) struct LimitFlags {
     /// Longest lease that a request may ask for.
     #[arg(long, env = "BILLING_LEASE_MAX", default_value = "24h", value_name = "DURATION")]
     lease_max: String,
-    /// How often expired reservations are written to the journal; 0s for never. Balances do not depend on it.
+    /// How often expired reservations and grants are written to the journal; 0s for never. Balances do not depend on it.
     #[arg(long, env = "BILLING_SWEEP_INTERVAL", default_value = "1s", value_name = "DURATION")]
     sweep_interval: String,
 }

@@ -1,13 +1,14 @@
 //! An account's page: why it has available what it has, its balance over time, its statement, and what can be done.
 
 use axum::extract::Query;
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use maud::{Markup, html};
 use tonic::Code;
 
 use super::{
     action, available, chart,
     failure::Failure,
+    grants,
     layout::page_of,
     link::link,
     operator::Operator,
@@ -30,9 +31,13 @@ pub(super) async fn show(
     Query(filter): Query<Filter>,
 ) -> Result<Markup, Failure> {
     let account = read(&service, &filter.id).await?;
-    let (open, points, listed) =
-        try_join3(open(&service, &account), chart::points(&service, &account), listed(&service, &filter))
-            .await?;
+    let (open, granted, points, listed) = try_join4(
+        open(&service, &account),
+        grants::open(&service, &account),
+        chart::points(&service, &account),
+        listed(&service, &filter),
+    )
+    .await?;
     let id = &account.account_id;
     let body = html! {
         h1 {
@@ -40,7 +45,7 @@ pub(super) async fn show(
             @if account.state() != AccountState::Active { " " (available::state(&account)) }
         }
         (action::links_of_account(&account, &viewer))
-        (available::section(&account, &open))
+        (available::section(&account, &open, &granted))
         (chart::section(&points))
         p class="ways" {
             @if let Some(month) = Month::containing(time::now()) {

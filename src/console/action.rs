@@ -105,7 +105,8 @@ pub(super) fn of_entry(entry: &Entry, reversed: Option<&Entry>, viewer: &Viewer)
         | EntryType::Release
         | EntryType::Extend
         | EntryType::Expire
-        | EntryType::AccountChange => return None,
+        | EntryType::AccountChange
+        | EntryType::GrantExpire => return None,
     };
     let is_grant = undone.is_some_and(|entry| entry.entry_type() == EntryType::AdminCredit);
     viewer.may(if is_grant { Role::Admin } else { Role::Coordinator }).then_some(action)

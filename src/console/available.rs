@@ -3,20 +3,26 @@
 use maud::{Markup, html};
 
 use super::{
+    grants,
     layout::{facts, table},
     link::{self, link},
     money, text, time, words,
 };
-use crate::grpc::proto::{Account, Balance, ListReservationsResponse, Reservation};
+use crate::grpc::proto::{Account, Balance, ListGrantsResponse, ListReservationsResponse, Reservation};
 
 /// The sum, its parts, and what limits it.
-pub(super) fn section(account: &Account, open: &ListReservationsResponse) -> Markup {
+pub(super) fn section(
+    account: &Account,
+    open: &ListReservationsResponse,
+    granted: &ListGrantsResponse,
+) -> Markup {
     let balance = account.balance.unwrap_or_default();
     html! {
         section aria-labelledby="available" {
             h2 id="available" { "Available: " strong { (money::usd(balance.available_micro_usd)) } }
             (sum(&balance))
             (facts(&[
+                ("Granted of it, which expires", Some(html! { (money::usd(balance.granted_micro_usd)) })),
                 ("Withdrawable of it", Some(html! { (money::usd(balance.withdrawable_micro_usd)) })),
                 ("Debt", Some(html! { (money::usd((-i128::from(balance.available_micro_usd)).max(0))) })),
                 ("State", Some(html! { (state(account)) })),
@@ -25,6 +31,7 @@ pub(super) fn section(account: &Account, open: &ListReservationsResponse) -> Mar
                 ("First entry", Some(time::short(account.create_time.as_ref()))),
                 ("Last entry", Some(time::short(account.update_time.as_ref()))),
             ]))
+            (grants::section(account, granted))
             (held(account, open))
         }
     }

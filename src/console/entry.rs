@@ -8,6 +8,7 @@ use super::{
     action,
     available::debt_limit,
     failure::Failure,
+    grants,
     layout::{facts, page_of, table},
     link, money,
     operator::Operator,
@@ -109,7 +110,7 @@ fn about(entry: &Entry, since: Option<&Since>) -> Markup {
     let unless_empty = |content: &str| (!content.is_empty()).then(|| text::whole(content));
     let is_undone = since.filter(|since| since.undone_micro_usd != 0);
     let settings = entry.account_settings.as_ref();
-    facts(&[
+    let mut about = vec![
         ("Took effect", Some(time::exact(entry.effective_time.as_ref()))),
         ("Written", Some(time::exact(entry.create_time.as_ref()))),
         ("Posted changed by", Some(html! { (money::change(entry.amount_micro_usd)) })),
@@ -119,6 +120,10 @@ fn about(entry: &Entry, since: Option<&Since>) -> Markup {
         ("Held after", sum(balance.held_micro_usd)),
         ("Available after", sum(balance.available_micro_usd)),
         ("Withdrawable after", sum(balance.withdrawable_micro_usd)),
+        (
+            "Granted after",
+            (balance.granted_micro_usd != 0).then(|| html! { (money::usd(balance.granted_micro_usd)) }),
+        ),
         ("Not collected", unless_zero(entry.uncollected_micro_usd)),
         ("Funded, for its legs", unless_zero(entry.funded_micro_usd)),
         ("Undone since", is_undone.map(|since| html! { (money::usd(since.undone_micro_usd)) })),
@@ -130,7 +135,9 @@ fn about(entry: &Entry, since: Option<&Since>) -> Markup {
         ("Reference", unless_empty(&entry.reference)),
         ("Idempotency key", key(entry)),
         ("External ids", external_ids(&entry.external_ids)),
-    ])
+    ];
+    about.extend(grants::moves(entry));
+    facts(&about)
 }
 
 fn key(entry: &Entry) -> Option<Markup> {

@@ -4,8 +4,8 @@ use super::time;
 use crate::{
     accounting::{
         AccountId, AccountSettings, AccountState, Actor, Balance, CallerName, Entry, EntryType, ExpiryPolicy,
-        ExternalIds, IdempotencyKey, Invalid, MicroUsd, Note, PaidLeg, Reason, Reference, ReservationAfter,
-        ReservationState, ReservationStatus, Source,
+        ExternalIds, GrantMoves, GrantShare, IdempotencyKey, Invalid, MicroUsd, Note, PaidLeg, Reason,
+        Reference, ReservationAfter, ReservationState, ReservationStatus, Source,
     },
     grpc::proto,
 };
@@ -31,7 +31,7 @@ pub(super) fn entry(entry: &proto::Entry) -> Result<Entry, Unknown> {
         amount: MicroUsd::new(entry.amount_micro_usd),
         held_delta: MicroUsd::new(entry.held_delta_micro_usd),
         withdrawable_delta: MicroUsd::new(entry.withdrawable_delta_micro_usd),
-        balance_after: balance(entry.balance_after.unwrap_or_default())?,
+        balance_after: balance(entry.balance_after.unwrap_or_default(), entry.lapsed_micro_usd)?,
         idempotency_key: unless_empty(key, |key| IdempotencyKey::parse("idempotency_key", key))?,
         external_ids: ExternalIds::parse(&entry.external_ids)?,
         note: Note {
@@ -46,6 +46,14 @@ pub(super) fn entry(entry: &proto::Entry) -> Result<Entry, Unknown> {
         reversed_sequence: unless_zero(entry.reversed_sequence),
         legs: entry.legs.iter().map(leg).collect::<Result<_, _>>()?,
         funded: MicroUsd::new(entry.funded_micro_usd),
+        grant_expire_time: entry.grant_expire_time.as_ref().map(|at| time::of(Some(at))),
+        grant_moves: GrantMoves {
+            draws: shares(&entry.draws),
+            unwinds: shares(&entry.unwinds),
+            converted: shares(&entry.converted),
+            lapses: shares(&entry.lapses),
+            pins: shares(&entry.pins),
+        },
         source: entry.source.as_ref().map(source).transpose()?,
         settings: entry.account_settings.as_ref().map(settings).transpose()?,
         create_time: time::of(entry.create_time.as_ref()),
@@ -70,10 +78,21 @@ fn number<T>(number: i32, from: fn(i16) -> Option<T>, what: &'static str) -> Res
     i16::try_from(number).ok().and_then(from).ok_or(Unknown::Number(what))
 }
 
-fn balance(balance: proto::Balance) -> Result<Balance, Unknown> {
+fn balance(balance: proto::Balance, lapsed_micro_usd: i64) -> Result<Balance, Unknown> {
     let [posted, held, withdrawable] =
         [balance.posted_micro_usd, balance.held_micro_usd, balance.withdrawable_micro_usd].map(MicroUsd::new);
-    Balance::new(posted, held, withdrawable).ok_or(Unknown::Number("a balance"))
+    let [granted, lapsing] = [balance.granted_micro_usd, lapsed_micro_usd].map(MicroUsd::new);
+    Balance::new(posted, held, withdrawable)
+        .and_then(|balance| balance.with_grants(granted, lapsing))
+        .ok_or(Unknown::Number("a balance"))
+}
+
+fn shares(shares: &[proto::GrantShare]) -> Vec<GrantShare> {
+    let share = |share: &proto::GrantShare| GrantShare {
+        sequence: share.grant_sequence,
+        amount: MicroUsd::new(share.amount_micro_usd),
+    };
+    shares.iter().map(share).collect()
 }
 
 fn reservation(after: &proto::ReservationStatus) -> Result<ReservationAfter, Unknown> {

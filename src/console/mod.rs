@@ -18,6 +18,7 @@ mod entry;
 mod failure;
 mod fields;
 mod find;
+mod grants;
 mod journal;
 mod keys;
 mod layout;

@@ -154,6 +154,7 @@ methods! {
     get_operation(GetOperationRequest) -> GetOperationResponse;
     get_reservation(GetReservationRequest) -> GetReservationResponse;
     list_reservations(ListReservationsRequest) -> ListReservationsResponse;
+    list_grants(ListGrantsRequest) -> ListGrantsResponse;
     admin_credit(AdminCreditRequest) -> AdminCreditResponse;
     refund(RefundRequest) -> RefundResponse;
     reverse(ReverseRequest) -> ReverseResponse;

@@ -29,6 +29,7 @@ pub(super) fn name_of_type(entry_type: EntryType) -> &'static str {
         EntryType::Withdrawal => "withdrawal",
         EntryType::Reversal => "reversal",
         EntryType::Fee => "fee",
+        EntryType::GrantExpire => "expiry of grants",
     }
 }
 

@@ -6,7 +6,8 @@
 //! | account                             | moved by                                                             |
 //! | ----------------------------------- | -------------------------------------------------------------------- |
 //! | `Liabilities:Customers:<account>`   | every entry that moves money                                         |
-//! |  … `:Available`                     | what can be spent                                                    |
+//! |  … `:Available`                     | what is not held. It can be spent, but for what the next entry ends  |
+//! |                                     | of grants                                                            |
 //! |  … `:Held`                          | what reservations hold; owed to the customer until it is captured    |
 //! | `Assets:Stripe`, `Assets:Deposits`  | `STRIPE_DEPOSIT`, `DEPOSIT`                                          |
 //! | `Expenses:Earnings`                 | `EARNING`                                                            |
@@ -19,16 +20,17 @@
 //! | `Assets:Payouts`                    | `WITHDRAWAL`, and its `REFUND`                                       |
 //! | `Assets:Reversals`                  | `REVERSAL`, and its `REFUND`                                         |
 //! | `Income:Forfeits`                   | `ACCOUNT_CHANGE`: what an account was closed with                    |
+//! | `Income:Expired`                    | `GRANT_EXPIRE`: what was granted and not used in time                |
 //! | `Equity:Imported`                   | money that history moved by entries which only hold                  |
 //! | `Equity:Opening-Balances`           | the balance before the first exported entry                          |
 
 use std::io;
 
 use super::columns;
-use crate::accounting::{CreditKind, Entry, EntryType};
+use crate::accounting::{CreditKind, Entry, EntryType, GrantMoves, MicroUsd};
 
 /// All accounts except those of customers.
-pub(super) const ACCOUNTS: [&str; 13] = [
+pub(super) const ACCOUNTS: [&str; 14] = [
     "Assets:Stripe",
     "Assets:Deposits",
     "Expenses:Earnings",
@@ -37,6 +39,7 @@ pub(super) const ACCOUNTS: [&str; 13] = [
     "Expenses:Goodwill",
     "Income:Usage",
     "Income:Forfeits",
+    "Income:Expired",
     "Assets:Payouts",
     "Assets:Reversals",
     LEGS,
@@ -110,10 +113,12 @@ pub(super) fn opening_postings(entry: &Entry) -> Vec<Posting> {
     moving([(counter, -available - held), (Account::Available, available), (Account::Held, held)])
 }
 
-/// What is owed after an entry.
+/// What is owed after an entry. What lapses because of it is owed until the next entry, which ends it: an entry's postings move
+/// its own amount and no other's.
 pub(super) fn owed_after(entry: &Entry) -> Owed {
     let balance = entry.balance_after;
-    Owed { available: -i128::from(balance.available().get()), held: -i128::from(balance.held().get()) }
+    let (posted, held) = (i128::from(balance.posted().get()), i128::from(balance.held().get()));
+    Owed { available: held - posted, held: -held }
 }
 
 /// What was owed before an entry.
@@ -156,8 +161,17 @@ pub(super) fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
     add("legs", columns::legs(entry));
     let source = entry.source.as_ref();
     add("source", source.map(|source| format!("{}:{}", source.sequence, source.account_id)));
-    let uncollected = Some(entry.uncollected.get()).filter(|sum| *sum != 0);
-    add("uncollected_micro_usd", uncollected.map(|sum| sum.to_string()));
+    let unless_zero =
+        |sum: MicroUsd| Some(sum).filter(|sum| *sum != MicroUsd::ZERO).map(|sum| sum.to_string());
+    add("uncollected_micro_usd", unless_zero(entry.uncollected));
+    add("grant_expire_time", entry.grant_expire_time.map(|time| time.to_string()));
+    let GrantMoves { draws, unwinds, converted, lapses, pins } = &entry.grant_moves;
+    add("draws", columns::shares(draws));
+    add("unwinds", columns::shares(unwinds));
+    add("converted", columns::shares(converted));
+    add("lapses", columns::shares(lapses));
+    add("pins", columns::shares(pins));
+    add("lapsed_micro_usd", unless_zero(entry.balance_after.lapsing()));
     facts
 }
 
@@ -190,6 +204,7 @@ fn counter_account(entry_type: EntryType) -> &'static str {
         EntryType::AdminCredit => "Expenses:Goodwill",
         EntryType::Charge | EntryType::Capture | EntryType::Refund => "Income:Usage",
         EntryType::AccountChange => "Income:Forfeits",
+        EntryType::GrantExpire => "Income:Expired",
         EntryType::Withdrawal => "Assets:Payouts",
         EntryType::Reversal => "Assets:Reversals",
         EntryType::Reserve | EntryType::Release | EntryType::Extend | EntryType::Expire => IMPORTED,

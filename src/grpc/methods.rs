@@ -24,7 +24,7 @@ pub(super) struct Rpc {
 }
 
 /// Every method of the ledger.
-pub(super) const METHODS: [Rpc; 22] = [
+pub(super) const METHODS: [Rpc; 23] = [
     writes("Credit", &[Role::Coordinator]),
     writes("Charge", &[Role::Coordinator]),
     writes("Refund", &[Role::Coordinator, Role::Admin]),
@@ -46,6 +46,7 @@ pub(super) const METHODS: [Rpc; 22] = [
     reads("GetOperation"),
     reads("GetReservation"),
     lists("ListReservations"),
+    lists("ListGrants"),
     reads("GetCaller"),
 ];
 

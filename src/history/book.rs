@@ -53,8 +53,8 @@ const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('billing.import', 0
 const COPY: &str = "\
     COPY ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
         held_after, create_time, external_ids, reference, metadata, actor, reason, withdrawable_delta_micro_usd, \
-        withdrawable_after) FROM STDIN (FORMAT binary)";
-const COPY_TYPES: [Type; 15] = [
+        withdrawable_after, granted_after) FROM STDIN (FORMAT binary)";
+const COPY_TYPES: [Type; 16] = [
     Type::TEXT,
     Type::INT8,
     Type::INT2,
@@ -68,6 +68,7 @@ const COPY_TYPES: [Type; 15] = [
     Type::JSONB,
     Type::TEXT,
     Type::TEXT,
+    Type::INT8,
     Type::INT8,
     Type::INT8,
 ];
@@ -86,7 +87,8 @@ const DUE_ACCOUNTS: &str = "\
 const LOCK_ACCOUNTS: &str = "\
     SELECT locked.*, clock_timestamp() FROM (\
         SELECT account_id::text, posted_micro_usd, held_micro_usd::bigint, last_sequence::bigint, create_time, update_time, \
-            next_expire_time, coalesce((facts).withdrawable_micro_usd, 0::bigint)::bigint \
+            next_expire_time, coalesce((facts).withdrawable_micro_usd, 0::bigint)::bigint, \
+            coalesce((facts).granted_micro_usd, 0::bigint)::bigint \
         FROM accounts WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR UPDATE\
     ) AS locked";
 
@@ -94,7 +96,8 @@ const UPDATE_ACCOUNTS: &str = "\
     UPDATE accounts a SET posted_micro_usd = n.posted, last_sequence = n.last_sequence, \
         create_time = n.create_time, update_time = n.update_time, \
         facts = CASE WHEN n.withdrawable = 0 AND a.facts IS NULL THEN NULL ELSE \
-            ROW(coalesce((a.facts).state, 1), (a.facts).debt_limit_micro_usd, n.withdrawable)::facts END \
+            ROW(coalesce((a.facts).state, 1), (a.facts).debt_limit_micro_usd, n.withdrawable, \
+                (a.facts).granted_micro_usd)::facts END \
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[]) \
         AS n(account_id, posted, last_sequence, create_time, update_time, withdrawable) \
     WHERE a.account_id = n.account_id";
@@ -272,14 +275,14 @@ async fn lock(transaction: &Transaction<'_>, account_ids: &[&str]) -> Result<Loc
     let mut locked = Locked { accounts: HashMap::new(), now: Timestamp::from_unix_micros(0) };
     for row in rows {
         let standing = Standing {
-            balance: rows::balance(row.try_get(1)?, row.try_get(2)?, row.try_get(7)?)?,
+            balance: rows::balance(row.try_get(1)?, row.try_get(2)?, row.try_get(7)?, (row.try_get(8)?, 0))?,
             last_sequence: row.try_get(3)?,
             create_time: row.try_get::<_, PgTime>(4)?.0,
             update_time: row.try_get::<_, PgTime>(5)?.0,
         };
         let next_expire_time = row.try_get::<_, Option<PgTime>>(6)?.map(|next| next.0);
         locked.accounts.insert(row.try_get(0)?, (standing, next_expire_time));
-        locked.now = locked.now.max(row.try_get::<_, PgTime>(8)?.0);
+        locked.now = locked.now.max(row.try_get::<_, PgTime>(9)?.0);
     }
     Ok(locked)
 }
@@ -292,7 +295,7 @@ async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<()
     for entry in added.iter().flat_map(|(_, import)| &import.entries) {
         let external_ids: Vec<&str> = entry.external_ids.iter().map(ExternalId::as_str).collect();
         let balance = entry.balance_after;
-        let values: [&(dyn ToSql + Sync); 15] = [
+        let values: [&(dyn ToSql + Sync); 16] = [
             &entry.account_id.as_str(),
             &entry.sequence,
             &entry.entry_type.number(),
@@ -308,6 +311,7 @@ async fn copy_entries(transaction: &Transaction<'_>, added: &Added) -> Result<()
             &entry.reason.as_ref().map(Reason::as_str),
             &rows::nonzero(entry.withdrawable_delta),
             &rows::nonzero(balance.withdrawable_posted()),
+            &rows::nonzero(balance.granted()),
         ];
         writer.as_mut().write(&values).await?;
     }

@@ -2,10 +2,16 @@
 
 use diesel::{
     data_types::PgTimestamp,
-    sql_types::{BigInt, SmallInt, Text, Timestamptz},
+    sql_types::{BigInt, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
+use serde_json::Value;
 
-use super::{Ledger, LedgerError, read::read, rows};
+use super::{
+    Ledger, LedgerError,
+    lapsing::{Lapsed, Lapsing, lapsing},
+    read::read,
+    rows,
+};
 use crate::accounting::{AccountId, Balance, EntryType, Timestamp};
 
 /// The statement of an account over a period.
@@ -30,10 +36,10 @@ pub struct Total {
     pub amount: i128,
 }
 
-/// A line: 0 with what is held, withdrawable and posted at the opening, 1 with the same of the closing, or 2 with the count
-/// and the sum of a type.
-type Line = (i16, i16, i64, i64, String);
-type LineColumns = (SmallInt, SmallInt, BigInt, BigInt, Text);
+/// A line: 0 with what is held, withdrawable, granted and posted at the opening, 1 with the same of the closing, or 2 with the
+/// count and the sum of a type. The closing of an account with grants also has what may have expired by then.
+type Line = (i16, i16, i64, i64, i64, String, PgTimestamp, Option<Value>);
+type LineColumns = (SmallInt, SmallInt, BigInt, BigInt, BigInt, Text, Timestamptz, Nullable<Jsonb>);
 
 read! {
     /// The statement. One statement, so one snapshot of the book.
@@ -47,8 +53,8 @@ read! {
         closing: PgTimestamp,
     } -> LineColumns,
     [account_id => Text, opening => Timestamptz, closing => Timestamptz],
-    "WITH RECURSIVE asked AS (\
-         SELECT a.account_id, a.last_sequence, a.next_expire_time, greatest(statement_timestamp(), a.update_time) AS now \
+    concat!("WITH RECURSIVE asked AS (\
+         SELECT a.account_id, a.last_sequence, a.next_expire_time, a.facts, greatest(statement_timestamp(), a.update_time) AS now \
          FROM accounts a WHERE a.last_sequence > 0 AND a.account_id = {}), \
      edge(line, time) AS (\
          SELECT w.line, least(w.time, asked.now) FROM asked, \
@@ -67,7 +73,8 @@ read! {
          SELECT CASE WHEN v.expiry_policy = 2 AND v.amount_micro_usd > 0 THEN 10 ELSE 13 END::smallint AS entry_type, \
              v.amount_micro_usd AS held, v.expire_time \
          FROM asked JOIN found f ON f.line = 1 JOIN reservations v ON v.account_id = asked.account_id \
-         WHERE v.state = 1 AND v.expire_time <= f.time AND asked.next_expire_time <= f.time), \
+         WHERE v.state = 1 AND v.expire_time <= f.time AND asked.next_expire_time <= f.time \
+             AND (asked.facts).granted_micro_usd IS NULL), \
      counted AS (\
          SELECT e.entry_type::smallint AS entry_type, e.amount_micro_usd AS amount \
          FROM asked JOIN found f ON f.line = 0 JOIN found u ON u.line = 1 JOIN ledger_entries e \
@@ -77,13 +84,15 @@ read! {
          FROM lapsed l JOIN found f ON f.line = 0 WHERE l.expire_time > f.time) \
      SELECT f.line, 0::smallint, \
          coalesce(e.held_after, 0) - (SELECT coalesce(sum(l.held), 0)::bigint FROM lapsed l WHERE l.expire_time <= f.time), \
-         coalesce(e.withdrawable_after, 0)::bigint, \
+         coalesce(e.withdrawable_after, 0)::bigint, coalesce(e.granted_after, 0)::bigint, \
          (coalesce(e.posted_after, 0) - (SELECT coalesce(sum(l.held) FILTER (WHERE l.entry_type = 10), 0) \
-                                         FROM lapsed l WHERE l.expire_time <= f.time))::text \
-     FROM asked JOIN found f ON true \
-     LEFT JOIN ledger_entries e ON e.account_id = asked.account_id AND e.sequence = f.sequence \
+                                         FROM lapsed l WHERE l.expire_time <= f.time))::text, f.time, \
+         CASE f.line WHEN 1 THEN ", lapsing!("f.time"), " END \
+     FROM asked a JOIN found f ON true \
+     LEFT JOIN ledger_entries e ON e.account_id = a.account_id AND e.sequence = f.sequence \
      UNION ALL \
-     SELECT 2::smallint, entry_type, count(*), 0::bigint, sum(amount)::text FROM counted GROUP BY entry_type"
+     SELECT 2::smallint, entry_type, count(*), 0::bigint, 0::bigint, sum(amount)::text, 'epoch'::timestamptz, NULL \
+     FROM counted GROUP BY entry_type")
 }
 
 impl Ledger {
@@ -105,32 +114,60 @@ impl Ledger {
             closing: until.map_or(PgTimestamp(i64::MAX), |until| rows::pg_timestamp(right_before(until))),
         };
         let lines: Vec<Line> = self.read(query).await?;
-        (!lines.is_empty()).then(|| AccountStatement::try_from(lines)).transpose()
+        (!lines.is_empty()).then(|| AccountStatement::of(lines, account_id)).transpose()
     }
 }
 
-impl TryFrom<Vec<Line>> for AccountStatement {
-    type Error = LedgerError;
-
-    fn try_from(lines: Vec<Line>) -> Result<Self, LedgerError> {
+impl AccountStatement {
+    fn of(lines: Vec<Line>, account_id: &AccountId) -> Result<Self, LedgerError> {
         let mut statement =
             Self { opening: Balance::default(), closing: Balance::default(), totals: Vec::new() };
-        for (line, entry_type, count_or_held, withdrawable, sum) in lines {
+        let (mut opening_time, mut closing) = (PgTimestamp(i64::MIN), None);
+        for (line, entry_type, count_or_held, withdrawable, granted, sum, time, lapsing) in lines {
             let wrong = || LedgerError::Corrupt(format!("a sum of {sum}"));
             let sum: i128 = sum.parse().map_err(|_| wrong())?;
             let posted = || i64::try_from(sum).map_err(|_| wrong());
-            let balance = || rows::balance_now(posted()?, count_or_held, withdrawable);
+            let balance = || rows::balance_now(posted()?, count_or_held, withdrawable, granted);
             match line {
-                0 => statement.opening = balance()?,
-                1 => statement.closing = balance()?,
-                _ => statement.totals.push(Total {
-                    entry_type: rows::entry_type(entry_type)?,
-                    count: count_or_held,
-                    amount: sum,
-                }),
+                0 => (statement.opening, opening_time) = (balance()?, time),
+                1 => {
+                    statement.closing = balance()?;
+                    closing = lapsing.map(|lapsing| (rows::timestamp(time), lapsing));
+                }
+                _ => statement.add(rows::entry_type(entry_type)?, count_or_held, sum),
             }
+        }
+        if let Some((time, lapsing)) = closing {
+            statement.lapse(&Lapsing::read(lapsing)?, account_id, (rows::timestamp(opening_time), time))?;
         }
         statement.totals.sort_unstable_by_key(|total| total.entry_type.number());
         Ok(statement)
+    }
+
+    /// Counts in what has expired by the closing, and is not recorded.
+    fn lapse(
+        &mut self,
+        lapsing: &Lapsing,
+        account_id: &AccountId,
+        (opening_time, closing_time): (Timestamp, Timestamp),
+    ) -> Result<(), LedgerError> {
+        let newest = self.closing;
+        let Lapsed { balance, entries, .. } = lapsing.by(closing_time, account_id, newest)?;
+        self.closing = balance;
+        if entries.iter().any(|entry| entry.effective_time <= opening_time) {
+            // Then nothing was recorded between the two.
+            self.opening = lapsing.by(opening_time, account_id, newest)?.balance;
+        }
+        for entry in entries.iter().filter(|entry| entry.effective_time > opening_time) {
+            self.add(entry.entry_type, 1, entry.amount.get().into());
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, entry_type: EntryType, count: i64, amount: i128) {
+        match self.totals.iter_mut().find(|total| total.entry_type == entry_type) {
+            Some(total) => (total.count, total.amount) = (total.count + count, total.amount + amount),
+            None => self.totals.push(Total { entry_type, count, amount }),
+        }
     }
 }

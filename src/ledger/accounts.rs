@@ -8,6 +8,7 @@ use diesel::{
 use super::{
     Ledger, LedgerError,
     by_key::{AccountNowColumns, AccountNowRow, accounts_now, lapsed},
+    lapsing::{Lapsing, lapsing},
     read::read,
     rows,
 };
@@ -87,7 +88,7 @@ read! {
     } -> AccountNowColumns,
     [time => Timestamptz, account_id => Text],
     concat!(
-        "WITH RECURSIVE asked AS (SELECT a.account_id, a.last_sequence, a.create_time, a.next_expire_time, \
+        "WITH RECURSIVE asked AS (SELECT a.account_id, a.last_sequence, a.create_time, a.next_expire_time, a.facts, \
              least({}, greatest(statement_timestamp(), a.update_time)) AS time FROM accounts a \
              WHERE a.last_sequence > 0 AND a.account_id = {}), ",
         halving!("written", "e.create_time"),
@@ -95,8 +96,9 @@ read! {
         halving!("effective", "coalesce(e.effective_time, e.create_time)"),
         "SELECT b.posted_after - lapsed.captured, b.held_after - lapsed.held, e.sequence, a.create_time, e.create_time, \
              coalesce(c.account_state, 1)::smallint, c.debt_limit_micro_usd, \
-             coalesce(b.withdrawable_after, 0)::bigint \
-         FROM asked a CROSS JOIN written CROSS JOIN effective \
+             coalesce(b.withdrawable_after, 0)::bigint, coalesce(b.granted_after, 0)::bigint, a.time, ",
+        lapsing!("a.time"),
+        " FROM asked a CROSS JOIN written CROSS JOIN effective \
          JOIN ledger_entries e ON e.account_id = a.account_id AND e.sequence = written.low \
          JOIN ledger_entries b ON b.account_id = a.account_id AND b.sequence = effective.low \
          LEFT JOIN LATERAL (\
@@ -127,7 +129,7 @@ impl Ledger {
     /// When the database is unavailable.
     pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
         let found = self.by_key.accounts.find(account_id.to_string()).await?;
-        found.map(AccountView::try_from).transpose()
+        found.map(|row| account_at(row, account_id)).transpose()
     }
 
     /// An account as it stood at a time; a time in the future means now. `None` before its first entry.
@@ -140,7 +142,7 @@ impl Ledger {
         as_of: Timestamp,
     ) -> Result<Option<AccountView>, LedgerError> {
         let query = AccountAsOf { account_id: account_id.to_string(), time: rows::pg_timestamp(as_of) };
-        self.read_one::<_, AccountNowRow>(query).await?.map(AccountView::try_from).transpose()
+        self.read_one::<_, AccountNowRow>(query).await?.map(|row| account_at(row, account_id)).transpose()
     }
 
     /// Up to `limit` accounts whose ids begin with `prefix`, by id, after `after`, as they stand.
@@ -157,7 +159,11 @@ impl Ledger {
         let query = ListAccounts { prefix: prefix.to_owned(), after: after.to_owned(), limit };
         let rows: Vec<(String, AccountNowRow)> = self.read(query).await?;
         rows.into_iter()
-            .map(|(id, row)| Ok((AccountId::parse("account_id", &id)?, AccountView::try_from(row)?)))
+            .map(|(id, row)| {
+                let account_id = AccountId::parse("account_id", &id)?;
+                let view = account_at(row, &account_id)?;
+                Ok((account_id, view))
+            })
             .collect()
     }
 
@@ -185,17 +191,17 @@ impl Ledger {
     }
 }
 
-impl TryFrom<AccountNowRow> for AccountView {
-    type Error = LedgerError;
-
-    fn try_from(row: AccountNowRow) -> Result<Self, LedgerError> {
-        let (posted, held, last_sequence, create_time, update_time, state, debt_limit, withdrawable) = row;
-        Ok(Self {
-            balance: rows::balance_now(posted, held, withdrawable)?,
-            last_sequence,
-            create_time: rows::timestamp(create_time),
-            update_time: rows::timestamp(update_time),
-            settings: rows::settings(state, debt_limit)?,
-        })
-    }
+fn account_at(row: AccountNowRow, account_id: &AccountId) -> Result<AccountView, LedgerError> {
+    let (posted, held, last_sequence, create_time, update_time, (state, debt_limit), money, expired) = row;
+    let ((withdrawable, granted), (time, lapsing)) = (money, expired);
+    let balance = rows::balance_now(posted, held, withdrawable, granted)?;
+    let lapsed =
+        lapsing.map(|lapsing| Lapsing::read(lapsing)?.by(rows::timestamp(time), account_id, balance));
+    Ok(AccountView {
+        balance: lapsed.transpose()?.map_or(balance, |lapsed| lapsed.balance),
+        last_sequence,
+        create_time: rows::timestamp(create_time),
+        update_time: rows::timestamp(update_time),
+        settings: rows::settings(state, debt_limit)?,
+    })
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use diesel::{
     data_types::PgTimestamp,
-    sql_types::{Array, BigInt, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
+use serde_json::Value;
 
 use super::{
     grouped::{Group, Grouped},
@@ -15,13 +16,22 @@ use super::{
 };
 use crate::database::pool::Connections;
 
-/// An account: what is posted, what is held, the newest sequence, both times, its state, its debt limit, and what of the
-/// posted may leave it.
-pub(super) type AccountNowRow = (i64, i64, i64, PgTimestamp, PgTimestamp, i16, Option<i64>, i64);
+/// An account: what is posted, what is held, the newest sequence, both times, its state, its debt limit, what of the posted may
+/// leave it and what is granted; and if it has grants of which some may have expired, the time and what they are.
+pub(super) type AccountNowRow =
+    (i64, i64, i64, PgTimestamp, PgTimestamp, (i16, Option<i64>), (i64, i64), (PgTimestamp, Option<Value>));
 
 /// The types of [`AccountNowRow`]'s columns, in order.
-pub(super) type AccountNowColumns =
-    (BigInt, BigInt, BigInt, Timestamptz, Timestamptz, SmallInt, Nullable<BigInt>, BigInt);
+pub(super) type AccountNowColumns = (
+    BigInt,
+    BigInt,
+    BigInt,
+    Timestamptz,
+    Timestamptz,
+    (SmallInt, Nullable<BigInt>),
+    (BigInt, BigInt),
+    (Timestamptz, Nullable<Jsonb>),
+);
 
 /// An entry, what has been undone of it, its reservation as written, and the account's time.
 pub(super) type AppliedRow = (EntryRow, (i64, i64), Option<ReservationRow>, PgTimestamp);
@@ -32,7 +42,7 @@ pub(super) type ReservationNowRow = (ReservationRow, PgTimestamp);
 pub(super) type ReservationNowColumns = (ReservationColumns, Timestamptz);
 
 /// What the expired leases of the account a, which are not recorded yet, still hold at a time; and how much of that their
-/// end has charged.
+/// end has charged. Of an account with grants nothing: see [`super::lapsing`].
 macro_rules! lapsed {
     ($time:literal) => {
         concat!(
@@ -41,7 +51,7 @@ macro_rules! lapsed {
                      coalesce(sum(v.amount_micro_usd) FILTER (WHERE v.expiry_policy = 2), 0)::bigint AS captured \
                  FROM reservations v WHERE a.next_expire_time <= ",
             $time,
-            " AND v.account_id = a.account_id AND v.state = 1 AND v.expire_time <= ",
+            " AND (a.facts).granted_micro_usd IS NULL AND v.account_id = a.account_id AND v.state = 1 AND v.expire_time <= ",
             $time,
             ") lapsed "
         )
@@ -55,7 +65,10 @@ macro_rules! accounts_now {
         concat!(
             "a.posted_micro_usd - lapsed.captured, a.held_micro_usd - lapsed.held, a.last_sequence, a.create_time, \
                  a.update_time, coalesce((a.facts).state, 1::smallint), (a.facts).debt_limit_micro_usd, \
-                 coalesce((a.facts).withdrawable_micro_usd, 0::bigint) FROM ",
+                 coalesce((a.facts).withdrawable_micro_usd, 0::bigint), \
+                 coalesce((a.facts).granted_micro_usd, 0::bigint), greatest(statement_timestamp(), a.update_time), ",
+            $crate::ledger::lapsing::lapsing!("greatest(statement_timestamp(), a.update_time)"),
+            " FROM ",
             $from,
             " ",
             $crate::ledger::by_key::lapsed!("greatest(statement_timestamp(), a.update_time)"),

@@ -1,7 +1,7 @@
 //! Loads the part of the book that commands refer to: first the locks, then everything else.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -11,10 +11,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::{
     LedgerError,
     error::TransactionEnd,
+    grant_rows::{self, GrantRow},
+    granted::Granted,
     rows::{self, AccountRow, EntryRow, RefusalRow, ReservationRow},
     statements::{
-        CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadKeyedEntries, ReadLapsed,
-        ReadOtherAnswers, ReadPayments, ReadReservations,
+        CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadGrants, ReadKeyedEntries,
+        ReadLapsed, ReadOtherAnswers, ReadPayments, ReadReservations,
     },
 };
 use crate::{
@@ -25,7 +27,8 @@ use crate::{
     database::pipeline::{execute, in_one_go},
 };
 
-type LockedRow = (AccountRow, PgTimestamp);
+/// An account, and the time when it was locked.
+pub(super) type LockedRow = (AccountRow, PgTimestamp);
 /// An entry, and what has been undone of it.
 type PointedRow = (EntryRow, (i64, i64));
 type ReplayRow = (Vec<u8>, i64);
@@ -58,6 +61,17 @@ pub(super) struct Work {
     pub(super) locking: Locking,
 }
 
+/// Which grants to read.
+#[derive(Default)]
+struct GrantsWanted {
+    /// Of these accounts all of which something remains.
+    account_ids: HashSet<AccountId>,
+    /// Of these, which get one, all that have not expired.
+    opening: HashSet<AccountId>,
+    /// Others.
+    named: BTreeSet<(AccountId, i64)>,
+}
+
 /// What a transaction has loaded.
 pub(super) struct Loaded {
     /// What the commands refer to.
@@ -74,10 +88,12 @@ pub(super) struct Loaded {
 pub(super) async fn begin_and_load(
     connection: &AsyncPgConnection,
     work: &Work,
+    granted: &Granted,
 ) -> Result<Loaded, TransactionEnd> {
     let (commands, locking) = (&*work.commands, work.locking);
+    let expected = GrantsWanted::at_first(work, granted);
     let account_ids: Vec<&str> = work.account_ids.iter().map(AccountId::as_str).collect();
-    let ((), opened, locked, entries, answers, payments, reservations, open) = in_one_go!(
+    let ((), opened, locked, entries, answers, payments, reservations, grants, open) = in_one_go!(
         execute(connection, "BEGIN"),
         open(connection, account_ids.clone(), locking),
         lock(connection, account_ids.clone(), locking),
@@ -85,6 +101,7 @@ pub(super) async fn begin_and_load(
         read_other_answers(connection, commands),
         read_payments(connection, commands),
         read_reservations(connection, commands),
+        read_grants(connection, &expected),
         count_open(connection, commands),
     )?;
     let mut book = Book::default();
@@ -105,12 +122,15 @@ pub(super) async fn begin_and_load(
     for row in reservations {
         book.put_reservation(row.try_into()?);
     }
+    put_grants(grants, &mut book)?;
     for (account_id, count) in open {
         let account_id = AccountId::parse("account_id", &account_id).map_err(LedgerError::from)?;
         book.put_open_reservations(&account_id, count);
     }
     read_lapsed(connection, now, &mut book).await?;
     read_pointed_entries(connection, commands, pointers, &mut book).await?;
+    let more = expected.what_is_missing(commands, &book);
+    put_grants(read_grants(connection, &more).await?, &mut book)?;
     Ok(Loaded { book, now, opened })
 }
 
@@ -384,6 +404,69 @@ async fn read_legs(
 fn paid_legs(entry: &Entry) -> impl Iterator<Item = (AccountId, i64)> {
     let paid = entry.legs.iter().filter(|leg| leg.sequence > 0);
     paid.map(|leg| (leg.account_id.clone(), leg.sequence))
+}
+
+impl GrantsWanted {
+    /// What is known before the accounts are locked.
+    fn at_first(work: &Work, granted: &Granted) -> Self {
+        let opening = work.commands.iter().filter(|command| command.references().opens_grant);
+        Self {
+            account_ids: granted.among(&work.account_ids),
+            opening: opening.map(|command| command.account_id().clone()).collect(),
+            named: BTreeSet::new(),
+        }
+    }
+
+    /// What is needed beside: the grants of further accounts that have any, and those that commands bring money back into, or
+    /// reverse, which may be spent or expired.
+    fn what_is_missing(&self, commands: &[Command], book: &Book) -> Self {
+        let unread = |id: &AccountId| !self.account_ids.contains(id);
+        let with_grants = book.accounts().filter(|(id, account)| account.has_grants && unread(id));
+        let account_ids = with_grants.map(|(id, _)| id.clone()).collect();
+        let mut named = BTreeSet::new();
+        for (account_id, sequence) in commands.iter().filter_map(|command| undone_by(command, book)) {
+            let Some(original) = book.original(&account_id, sequence) else { continue };
+            let drawn = original.entry.grant_moves.draws.iter().map(|share| share.sequence);
+            let reversed =
+                original.entry.reversed_sequence.and_then(|credit| book.original(&account_id, credit));
+            let credits = [Some(original), reversed].into_iter().flatten();
+            let grants = credits.filter(|credit| credit.entry.grant_expire_time.is_some());
+            let sequences = drawn.chain(grants.map(|credit| credit.entry.sequence));
+            named.extend(sequences.map(|sequence| (account_id.clone(), sequence)));
+        }
+        named.retain(|(account_id, sequence)| book.grants(account_id).get(*sequence).is_none());
+        Self { account_ids, opening: HashSet::new(), named }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.account_ids.is_empty() && self.opening.is_empty() && self.named.is_empty()
+    }
+}
+
+async fn read_grants(
+    mut connection: &AsyncPgConnection,
+    wanted: &GrantsWanted,
+) -> QueryResult<Vec<GrantRow>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (named_account_ids, sequences) =
+        wanted.named.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
+    let statement = ReadGrants {
+        account_ids: wanted.account_ids.iter().map(AccountId::as_str).collect(),
+        opening_account_ids: wanted.opening.iter().map(AccountId::as_str).collect(),
+        named_account_ids,
+        sequences,
+    };
+    statement.load(&mut connection).await
+}
+
+fn put_grants(rows: Vec<GrantRow>, book: &mut Book) -> Result<(), LedgerError> {
+    for row in rows {
+        let (account_id, grant) = grant_rows::grant(row)?;
+        book.put_grant(&account_id, grant);
+    }
+    Ok(())
 }
 
 /// The entry that a command undoes, if it is known by that name.

@@ -6,14 +6,21 @@ mod by_key;
 mod clock;
 mod entries;
 mod error;
+pub(crate) mod grant_rows;
+mod granted;
+mod grants;
 mod grouped;
+mod lapsing;
 mod load;
 mod operations;
+mod prepare;
 mod read;
 mod reservations;
 pub(crate) mod rows;
 mod save;
 pub(crate) mod statements;
+mod times;
+mod unasked;
 mod write_entries;
 mod writer;
 
@@ -35,6 +42,7 @@ pub use account_statement::{AccountStatement, Total};
 pub use accounts::{AccountView, DueAccount};
 pub use entries::{EntryPage, EntryQuery, EntrySpan};
 pub use error::LedgerError;
+pub use grants::GrantPage;
 pub use operations::OperationView;
 pub use reservations::ReservationPage;
 pub use writer::Writer;
@@ -51,9 +59,10 @@ use crate::{
 };
 use by_key::ByKey;
 use clock::Reading;
+use granted::Granted;
+use prepare::prepare_writes;
 use read::retried;
 use statements::ProveCommit;
-use write_entries::prepare_writes;
 
 /// How long the commit that proves readiness may take: long for a commit, short for a readiness probe.
 const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -66,6 +75,8 @@ pub struct Ledger {
     by_key: ByKey,
     /// Held while a commit proves readiness: one at a time.
     proof: Arc<Semaphore>,
+    /// Which accounts have grants.
+    granted: Granted,
     limits: Limits,
     allows_unsafe_database: bool,
     /// How far the database's clock is ahead, in seconds, as of the last proof.
@@ -93,6 +104,7 @@ impl Ledger {
             by_key: ByKey::new(&read_pool, readers),
             readers: read_pool,
             proof: Arc::new(Semaphore::new(1)),
+            granted: Granted::default(),
             limits,
             allows_unsafe_database: false,
             clock_ahead: Arc::default(),

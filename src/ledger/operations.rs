@@ -9,6 +9,7 @@ use crate::accounting::{AccountId, Entry, IdempotencyKey, Refusal, Reservation, 
 
 /// The answer to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most of them are the larger one")]
 pub enum OperationView {
     /// It was applied.
     Applied {

@@ -11,19 +11,20 @@ use diesel::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::LedgerError;
+pub(crate) use super::times::{pg_timestamp, timestamp};
+use super::{
+    LedgerError,
+    grant_rows::{self, GrantsRow},
+};
 use crate::{
     accounting::{
         Account, AccountId, AccountSettings, AccountState, Actor, Answer, Balance, CallerName, Entry,
         EntryType, ExpiryPolicy, ExternalIds, Fingerprint, IdempotencyKey, Metadata, MicroUsd, Note, PaidLeg,
         Reason, Recorded, Reference, Refusal, Reservation, ReservationAfter, ReservationState,
-        ReservationStatus, Source, Timestamp, Undone,
+        ReservationStatus, Source, Undone,
     },
     schema::tables,
 };
-
-/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A row of `ledger_entries`.
 #[derive(Queryable, Selectable)]
@@ -62,6 +63,8 @@ pub(crate) struct EntryRow {
     withdrawable_after: Option<i64>,
     #[diesel(embed)]
     legs: LegsRow,
+    #[diesel(embed)]
+    grants: GrantsRow,
 }
 
 /// What a row of `ledger_entries` says of legs.
@@ -108,6 +111,7 @@ pub(crate) type EntryColumns = (
     Nullable<BigInt>,
     Nullable<BigInt>,
     (Nullable<Jsonb>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>),
+    (Nullable<Timestamptz>, Nullable<Jsonb>, Nullable<BigInt>, Nullable<BigInt>),
 );
 
 /// A locked row of `accounts`, without its create time.
@@ -122,11 +126,22 @@ pub(crate) struct AccountRow {
     state: i16,
     debt_limit_micro_usd: Option<i64>,
     withdrawable_micro_usd: i64,
+    granted_micro_usd: Option<i64>,
 }
 
 /// The types of [`AccountRow`]'s columns, in order.
-pub(crate) type AccountColumns =
-    (Text, BigInt, BigInt, BigInt, Timestamptz, Nullable<Timestamptz>, SmallInt, Nullable<BigInt>, BigInt);
+pub(crate) type AccountColumns = (
+    Text,
+    BigInt,
+    BigInt,
+    BigInt,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    SmallInt,
+    Nullable<BigInt>,
+    BigInt,
+    Nullable<BigInt>,
+);
 
 /// A row of `refusals`.
 #[derive(Queryable, Selectable)]
@@ -156,6 +171,7 @@ pub(crate) struct ReservationRow {
     close_sequence: Option<i64>,
     reference: String,
     metadata: Option<Value>,
+    pins: Option<Value>,
 }
 
 /// The types of [`ReservationRow`]'s columns, in order.
@@ -173,33 +189,35 @@ pub(crate) type ReservationColumns = (
     Nullable<BigInt>,
     Text,
     Nullable<Jsonb>,
+    Nullable<Jsonb>,
 );
 
 /// The types of [`RefusalRow`]'s columns, in order.
 pub(crate) type RefusalColumns = (Text, Binary, Text, Text, Jsonb, Timestamptz);
 
-pub(crate) fn timestamp(timestamp: PgTimestamp) -> Timestamp {
-    Timestamp::from_unix_micros(timestamp.0.saturating_add(POSTGRES_EPOCH_MICROS))
-}
-
-pub(crate) fn pg_timestamp(timestamp: Timestamp) -> PgTimestamp {
-    match timestamp.unix_micros() {
-        i64::MAX => PgTimestamp(i64::MAX), // infinity, and times too close to it to be told apart
-        micros => PgTimestamp(micros.saturating_sub(POSTGRES_EPOCH_MICROS)),
-    }
-}
-
-pub(crate) fn balance(posted: i64, held: i64, withdrawable: i64) -> Result<Balance, LedgerError> {
-    Balance::new(MicroUsd::new(posted), MicroUsd::new(held), MicroUsd::new(withdrawable)).ok_or_else(|| {
-        LedgerError::Corrupt(format!(
-            "a balance of {posted} posted, {held} held, {withdrawable} withdrawable"
-        ))
-    })
+pub(crate) fn balance(
+    posted: i64,
+    held: i64,
+    withdrawable: i64,
+    (granted, lapsing): (i64, i64),
+) -> Result<Balance, LedgerError> {
+    Balance::new(MicroUsd::new(posted), MicroUsd::new(held), MicroUsd::new(withdrawable))
+        .and_then(|balance| balance.with_grants(MicroUsd::new(granted), MicroUsd::new(lapsing)))
+        .ok_or_else(|| {
+            LedgerError::Corrupt(format!(
+                "a balance of {posted} posted, {held} held, {withdrawable} withdrawable, {granted} granted"
+            ))
+        })
 }
 
 /// A balance after expired leases that are not recorded yet: what their ends have charged is not withdrawable any more.
-pub(super) fn balance_now(posted: i64, held: i64, withdrawable: i64) -> Result<Balance, LedgerError> {
-    balance(posted, held, withdrawable.min(posted.max(0)))
+pub(super) fn balance_now(
+    posted: i64,
+    held: i64,
+    withdrawable: i64,
+    granted: i64,
+) -> Result<Balance, LedgerError> {
+    balance(posted, held, withdrawable.min(posted.max(0)), (granted, 0))
 }
 
 /// What has been undone of an entry: the amount, and what was withdrawable of it.
@@ -222,7 +240,13 @@ impl TryFrom<AccountRow> for (AccountId, Account) {
 
     fn try_from(row: AccountRow) -> Result<Self, LedgerError> {
         let account = Account {
-            balance: balance(row.posted_micro_usd, row.held_micro_usd, row.withdrawable_micro_usd)?,
+            balance: balance(
+                row.posted_micro_usd,
+                row.held_micro_usd,
+                row.withdrawable_micro_usd,
+                (row.granted_micro_usd.unwrap_or_default(), 0),
+            )?,
+            has_grants: row.granted_micro_usd.is_some(),
             last_sequence: row.last_sequence,
             update_time: timestamp(row.update_time),
             next_expire_time: row.next_expire_time.map(timestamp),
@@ -271,7 +295,10 @@ impl TryFrom<EntryRow> for Entry {
                 row.posted_after,
                 row.held_after,
                 row.withdrawable_after.unwrap_or_default(),
+                row.grants.after(),
             )?,
+            grant_expire_time: row.grants.expire_time(),
+            grant_moves: row.grants.moves()?,
             idempotency_key: row.idempotency_key.map(key).transpose()?,
             external_ids: ExternalIds::parse(&row.external_ids.unwrap_or_default())?,
             note: Note {
@@ -383,6 +410,7 @@ impl TryFrom<ReservationRow> for Reservation {
                 row.expiry_policy,
                 row.close_time,
             )?,
+            pins: row.pins.map(grant_rows::shares).transpose()?.unwrap_or_default(),
             close_sequence: row.close_sequence,
         })
     }

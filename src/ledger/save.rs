@@ -4,14 +4,16 @@ use diesel::result::QueryResult;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::{
-    rows,
-    statements::{CloseAccounts, WriteExternalReplays, WritePayments, WriteRefusals, WriteReservations},
+    grant_rows, rows,
+    statements::{
+        CloseAccounts, WriteExternalReplays, WriteGrants, WritePayments, WriteRefusals, WriteReservations,
+    },
     write_entries::{Rows, set_rare},
 };
 use crate::{
     accounting::{
         Account, AccountId, AccountSettings, Actor, CallerName, Changes, Entry, ExternalReplay, Fingerprint,
-        IdempotencyKey, MicroUsd, Reason, Refused, Reservation, ReservationAfter,
+        Grant, IdempotencyKey, MicroUsd, Reason, Refused, Reservation, ReservationAfter,
     },
     database::pipeline::{execute, in_one_go},
 };
@@ -38,13 +40,15 @@ pub(super) async fn write_and_commit(
 ) -> QueryResult<()> {
     let rows = collect(changes);
     let entries = async { if changes.accounts.is_empty() { Ok(()) } else { rows.write(connection).await } };
-    if changes.are_entries_only() && opened_in_vain.is_empty() {
-        in_one_go!(entries, execute(connection, "COMMIT"))?;
+    let grants = unless_empty!(connection, changes.grants, write_grants(&changes.grants));
+    if changes.are_entries_and_grants_only() && opened_in_vain.is_empty() {
+        in_one_go!(entries, grants, execute(connection, "COMMIT"))?;
         return Ok(());
     }
-    // COMMIT waits until all are known to have succeeded: they are several statements.
+    // COMMIT waits until all are known to have succeeded: the others are not prepared beforehand.
     in_one_go!(
         entries,
+        grants,
         unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),
         unless_empty!(connection, changes.refusals, write_refusals(&changes.refusals)),
         unless_empty!(connection, changes.payments, write_payments(changes)),
@@ -80,10 +84,12 @@ impl<'a> Rows<'a> {
         set_rare(&mut rare.next_expire_time, row, account.next_expire_time.map(rows::pg_timestamp));
         let Account { settings, balance, .. } = *account;
         let withdrawable = balance.withdrawable_posted();
-        let has_facts = settings != AccountSettings::default() || withdrawable != MicroUsd::ZERO;
+        let has_facts =
+            settings != AccountSettings::default() || withdrawable != MicroUsd::ZERO || account.has_grants;
         set_rare(&mut rare.state, row, has_facts.then_some(settings.state.number()));
         set_rare(&mut rare.debt_limit, row, settings.debt_limit.map(MicroUsd::get));
         set_rare(&mut rare.withdrawable, row, has_facts.then_some(withdrawable.get()));
+        set_rare(&mut rare.granted, row, account.has_grants.then_some(balance.granted().get()));
     }
 
     fn add_entry(&mut self, row: usize, entry: &'a Entry, fingerprint: &'a Fingerprint) {
@@ -131,6 +137,10 @@ impl<'a> Rows<'a> {
             entry.source.as_ref().map(|source| source.account_id.as_str()),
         );
         set_rare(&mut rare.source_sequence, row, entry.source.as_ref().map(|source| source.sequence));
+        set_rare(&mut rare.grant_expire_time, row, entry.grant_expire_time.map(rows::pg_timestamp));
+        set_rare(&mut rare.grant_moves, row, grant_rows::moves_json(&entry.grant_moves));
+        set_rare(&mut rare.granted_after, row, rows::nonzero(entry.balance_after.granted()));
+        set_rare(&mut rare.lapsed_micro_usd, row, rows::nonzero(entry.balance_after.lapsing()));
     }
 
     fn add_reservation(&mut self, row: usize, after: &'a ReservationAfter) {
@@ -149,8 +159,16 @@ impl<'a> Rows<'a> {
 fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
     let mut statement = WriteReservations::default();
     for reservation in reservations {
-        let Reservation { account_id, reservation_id, sequence, create_time, note, status, close_sequence } =
-            reservation;
+        let Reservation {
+            account_id,
+            reservation_id,
+            sequence,
+            create_time,
+            note,
+            status,
+            pins,
+            close_sequence,
+        } = reservation;
         statement.account_ids.push(account_id.as_str());
         statement.reservation_ids.push(reservation_id.as_str());
         statement.states.push(status.state.number());
@@ -164,6 +182,22 @@ fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
         statement.close_sequences.push(*close_sequence);
         statement.references.push(note.reference.as_str());
         statement.metadata.push(rows::metadata_json(&note.metadata));
+        statement.pins.push(grant_rows::shares_json(pins));
+    }
+    statement
+}
+
+fn write_grants(grants: &[(AccountId, Grant)]) -> WriteGrants<'_> {
+    let mut statement = WriteGrants::default();
+    for (account_id, grant) in grants {
+        statement.account_ids.push(account_id.as_str());
+        statement.sequences.push(grant.sequence);
+        statement.amounts.push(grant.amount.get());
+        statement.remaining.push(grant.remaining.get());
+        statement.pinned.push(grant.pinned.get());
+        statement.lapsed.push(grant.lapsed.get());
+        statement.reversed.push(grant.reversed.get());
+        statement.expire_times.push(grant_rows::expire_time(grant));
     }
     statement
 }

@@ -12,7 +12,10 @@ use diesel::{
     sql_types::{Array, BigInt, Binary, Bool, Nullable, Record, SmallInt, Text, Timestamptz},
 };
 
-use super::rows::{AccountColumns, EntryColumns, RefusalColumns, ReservationColumns};
+use super::{
+    grant_rows::GrantColumns,
+    rows::{AccountColumns, EntryColumns, RefusalColumns, ReservationColumns},
+};
 use crate::schema::unsafe_settings;
 
 /// Declares a statement: its binds in order, the row that it returns, and its text with `{}` for each bind.
@@ -56,7 +59,7 @@ macro_rules! entry_columns {
          e.reservation_captured, e.uncollected_micro_usd, e.expire_time, e.close_time, \
          e.expiry_policy, e.caller, e.effective_time, e.account_state, e.debt_limit_micro_usd, \
          e.withdrawable_delta_micro_usd, e.withdrawable_after, e.legs, e.funded_micro_usd, e.source_account_id, \
-         e.source_sequence"
+         e.source_sequence, e.grant_expire_time, e.grant_moves, e.granted_after, e.lapsed_micro_usd"
     };
 }
 
@@ -96,14 +99,23 @@ macro_rules! undone_before {
 macro_rules! reservation_columns {
     () => {
         "v.account_id, v.reservation_id, v.state, v.amount_micro_usd, v.captured_micro_usd, v.sequence, \
-         v.create_time, v.expire_time, v.close_time, v.expiry_policy, v.close_sequence, v.reference, v.metadata"
+         v.create_time, v.expire_time, v.close_time, v.expiry_policy, v.close_sequence, v.reference, v.metadata, \
+         v.pins"
+    };
+}
+
+/// The columns of `grants` as g, in the order of [`GrantColumns`].
+macro_rules! grant_columns {
+    () => {
+        "g.account_id, g.sequence, g.amount_micro_usd, g.remaining_micro_usd, g.pinned_micro_usd, \
+         g.lapsed_micro_usd, g.reversed_micro_usd, g.expire_time"
     };
 }
 
 /// The types of what [`undone`] selects, in order.
 pub(super) type UndoneColumns = Record<(BigInt, BigInt)>;
 
-pub(crate) use {entry_columns, reservation_columns, undone};
+pub(crate) use {entry_columns, grant_columns, reservation_columns, undone};
 
 statement! {
     /// Makes the rows of accounts that have none yet, and tells which had none.
@@ -125,7 +137,7 @@ statement! {
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
              coalesce((facts).state, 1::smallint), (facts).debt_limit_micro_usd, \
-             coalesce((facts).withdrawable_micro_usd, 0::bigint) FROM accounts \
+             coalesce((facts).withdrawable_micro_usd, 0::bigint), (facts).granted_micro_usd FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE\
      ) AS locked"
 }
@@ -137,7 +149,7 @@ statement! {
     "SELECT locked.*, clock_timestamp() FROM (\
          SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, update_time, next_expire_time, \
              coalesce((facts).state, 1::smallint), (facts).debt_limit_micro_usd, \
-             coalesce((facts).withdrawable_micro_usd, 0::bigint) FROM accounts \
+             coalesce((facts).withdrawable_micro_usd, 0::bigint), (facts).granted_micro_usd FROM accounts \
          WHERE account_id = ANY({}) ORDER BY account_id FOR UPDATE SKIP LOCKED\
      ) AS locked"
 }
@@ -222,6 +234,47 @@ statement! {
 }
 
 statement! {
+    /// Grants: of some accounts all of which something remains; of those that get one also all that have not expired, for sure;
+    /// and others by sequence. A grant may come more than once.
+    ReadGrants {
+        account_ids: &'a str => Text,
+        opening_account_ids: &'a str => Text,
+        named_account_ids: &'a str => Text,
+        sequences: i64 => BigInt,
+    } -> GrantColumns,
+    concat!(
+        "SELECT ", grant_columns!(), " FROM unnest({}) AS w(account_id) \
+         JOIN grants g ON g.account_id = w.account_id AND g.remaining_micro_usd > 0 \
+         UNION ALL \
+         SELECT ", grant_columns!(), " FROM unnest({}) AS w(account_id) \
+         JOIN grants g ON g.account_id = w.account_id AND g.expire_time > clock_timestamp() - interval '1 minute' \
+         UNION ALL \
+         SELECT ", grant_columns!(), " FROM unnest({}, {}) AS w(account_id, sequence) \
+         JOIN grants g ON g.account_id = w.account_id AND g.sequence = w.sequence"
+    )
+}
+
+statement! {
+    /// Writes grants as they stand: new ones, and what changes of those that are there.
+    WriteGrants {
+        account_ids: &'a str => Text,
+        sequences: i64 => BigInt,
+        amounts: i64 => BigInt,
+        remaining: i64 => BigInt,
+        pinned: i64 => BigInt,
+        lapsed: i64 => BigInt,
+        reversed: i64 => BigInt,
+        expire_times: PgTimestamp => Timestamptz,
+    } -> BigInt,
+    "INSERT INTO grants (account_id, sequence, amount_micro_usd, remaining_micro_usd, pinned_micro_usd, \
+         lapsed_micro_usd, reversed_micro_usd, expire_time) \
+     SELECT * FROM unnest({}, {}, {}, {}, {}, {}, {}, {}) \
+     ON CONFLICT (account_id, sequence) DO UPDATE SET remaining_micro_usd = excluded.remaining_micro_usd, \
+         pinned_micro_usd = excluded.pinned_micro_usd, lapsed_micro_usd = excluded.lapsed_micro_usd, \
+         reversed_micro_usd = excluded.reversed_micro_usd RETURNING 1::bigint"
+}
+
+statement! {
     /// Writes reservations as they stand: new ones, and what changes in the course of a life of those that are there.
     WriteReservations {
         account_ids: &'a str => Text,
@@ -237,17 +290,19 @@ statement! {
         close_sequences: Option<i64> => Nullable<BigInt>,
         references: &'a str => Text,
         metadata: Option<String> => Nullable<Text>,
+        pins: Option<String> => Nullable<Text>,
     } -> BigInt,
     "INSERT INTO reservations AS v (account_id, reservation_id, state, amount_micro_usd, captured_micro_usd, \
-         sequence, create_time, expire_time, close_time, expiry_policy, close_sequence, reference, metadata) \
+         sequence, create_time, expire_time, close_time, expiry_policy, close_sequence, reference, metadata, pins) \
      SELECT account_id, reservation_id, state, held, captured, sequence, create_time, expire_time, close_time, \
-         expiry_policy, close_sequence, reference, metadata::jsonb \
-     FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, reservation_id, state, held, \
-         captured, sequence, create_time, expire_time, close_time, expiry_policy, close_sequence, reference, metadata) \
+         expiry_policy, close_sequence, reference, metadata::jsonb, pins::jsonb \
+     FROM unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) AS n(account_id, reservation_id, state, held, \
+         captured, sequence, create_time, expire_time, close_time, expiry_policy, close_sequence, reference, metadata, \
+         pins) \
      ON CONFLICT (account_id, reservation_id) DO UPDATE SET state = excluded.state, \
          amount_micro_usd = excluded.amount_micro_usd, captured_micro_usd = excluded.captured_micro_usd, \
          expire_time = excluded.expire_time, close_time = excluded.close_time, \
-         expiry_policy = excluded.expiry_policy, close_sequence = excluded.close_sequence \
+         expiry_policy = excluded.expiry_policy, close_sequence = excluded.close_sequence, pins = excluded.pins \
      RETURNING 1::bigint"
 }
 

@@ -9,7 +9,6 @@ use diesel::{
     sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::{FutureExt as _, future::BoxFuture};
 
 /// Columns of rows to be written, each an array.
 trait Columns {
@@ -87,6 +86,7 @@ columns! {
         state: Option<i16> => Nullable<SmallInt>,
         debt_limit: Option<i64> => Nullable<BigInt>,
         withdrawable: Option<i64> => Nullable<BigInt>,
+        granted: Option<i64> => Nullable<BigInt>,
     }
 }
 
@@ -134,6 +134,10 @@ columns! {
         funded_micro_usd: Option<i64> => Nullable<BigInt>,
         source_account_id: Option<&'a str> => Nullable<Text>,
         source_sequence: Option<i64> => Nullable<BigInt>,
+        grant_expire_time: Option<PgTimestamp> => Nullable<Timestamptz>,
+        grant_moves: Option<String> => Nullable<Text> as "grant_moves::jsonb",
+        granted_after: Option<i64> => Nullable<BigInt>,
+        lapsed_micro_usd: Option<i64> => Nullable<BigInt>,
     }
 }
 
@@ -166,15 +170,12 @@ pub(super) fn set_rare<T>(column: &mut Vec<Option<T>>, row: usize, fact: Option<
     }
 }
 
-/// Prepares both texts, by writing nothing: a COMMIT can then be sent right behind either.
-pub(super) fn prepare_writes(connection: &mut AsyncPgConnection) -> BoxFuture<'_, QueryResult<()>> {
-    async {
-        let nothing = Rows::default();
-        WriteEntries::<false>(&nothing).load::<i64>(connection).await?;
-        WriteEntries::<true>(&nothing).load::<i64>(connection).await?;
-        Ok(())
-    }
-    .boxed()
+/// Prepares both texts, by writing nothing.
+pub(super) async fn prepare_entries(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    let nothing = Rows::default();
+    WriteEntries::<false>(&nothing).load::<i64>(connection).await?;
+    WriteEntries::<true>(&nothing).load::<i64>(connection).await?;
+    Ok(())
 }
 
 /// Writes accounts and entries, with their rare facts or without; all of them or, by dividing by zero, none.
@@ -200,7 +201,7 @@ impl<const WITH_RARE: bool> QueryFragment<Pg> for WriteEntries<'_, WITH_RARE> {
         );
         out.push_sql(if WITH_RARE {
             "next_expire_time = n.next_expire_time, \
-             facts = CASE WHEN n.state IS NULL THEN NULL ELSE ROW(n.state, n.debt_limit, n.withdrawable)::facts END"
+             facts = CASE WHEN n.state IS NULL THEN NULL ELSE ROW(n.state, n.debt_limit, n.withdrawable, n.granted)::facts END"
         } else {
             "next_expire_time = NULL, facts = NULL"
         });

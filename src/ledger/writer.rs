@@ -10,23 +10,25 @@
 //! | open: make rows for accounts that have none                         | 1          | first time of an account   |
 //! | lock: the accounts, sorted; read them and the clock                 | 1          | always                     |
 //! | prior: entries, and other answers, under these keys                 | 2          | always                     |
-//! | prior: payments; reservations                                       | 1 each     | if any is named            |
+//! | prior: payments; reservations; grants of accounts known to have any | 1 each     | if any                     |
 //! | **and back**                                                        |            | always                     |
 //! | lapsed: reservations with expired leases, **and back**              | 1          | if there may be any        |
 //! | entries: those that refunds and replays point to, **and back**      | 1          | if any                     |
 //! | legs: the entries of legs that are taken back or replayed, **and back** | 1      | if any                     |
+//! | grants: those that the first statements did not read, **and back**  | 1          | if any                     |
 //! | [`decide`]: pure; nothing has been written yet                      | 0          | always                     |
-//! | write: entries and accounts; reservations; refusals; payments; keys | 1 each     | if any                     |
+//! | write: entries and accounts; reservations; grants; refusals; payments; keys | 1 each | if any                 |
 //! | close: accounts that got no entry                                   | 1          | if any                     |
-//! | **and back**                                                        |            | unless only entries        |
+//! | **and back**                                                        |            | unless only entries and grants |
 //! | COMMIT, or ROLLBACK if nothing was to be written; **and back**      | 1          | always                     |
 //!
-//! That makes two round trips for any number of charges, three for reservations, and at most seven for any batch; a batch
+//! That makes two round trips for any number of charges, three for reservations, and at most eight for any batch; a batch
 //! with new accounts needs two more to find that out, and so does one that takes back from payees. A single operation is a
 //! batch of one.
 //!
-//! COMMIT is sent right behind the entries, before they are known to be written. That is safe because entries and balances
-//! are one statement: it succeeds as a whole, or it fails and the server turns COMMIT into ROLLBACK.
+//! COMMIT is sent right behind the entries, and the grants, before they are known to be written. That is safe because each
+//! statement succeeds as a whole, or it fails and the server turns COMMIT into ROLLBACK; and because they are prepared, so none
+//! is sent after the COMMIT.
 //!
 //! # Why it is correct
 //!
@@ -60,11 +62,13 @@ use super::{
     Ledger, LedgerError,
     clock::Reading,
     error::{Remedy, TransactionEnd, remedy, says_read_only},
+    granted::Granted,
     load::{self, Loaded, Locking, Work},
     save,
+    unasked::{Unasked, is_of_expiry, is_of_lapse},
 };
 use crate::{
-    accounting::{AccountId, Command, Entry, EntryType, IdempotencyKey, Limits, Outcome, decide},
+    accounting::{AccountId, Command, Limits, Outcome, decide},
     database::pool::{PATIENCE, PooledSession, Session},
     telemetry::{Metrics, spans},
 };
@@ -77,10 +81,10 @@ const RUNS_MAX: u32 = 4;
 struct Decided {
     /// The answers to its commands.
     answers: Vec<Option<Outcome>>,
-    /// How many expired leases it recorded.
+    /// How many ends of leases and of grants it recorded.
     expired: u64,
-    /// What the ends of these leases charged, in micro-USD.
-    captured_on_expiry: u64,
+    /// What it moved that nobody asked for.
+    unasked: Unasked,
 }
 
 /// Runs one transaction at a time: one that has not been answered keeps the next from starting.
@@ -98,7 +102,8 @@ impl Writer {
         Self { ledger: ledger.clone(), turn: Arc::new(Semaphore::new(1)), metrics: None }
     }
 
-    /// The same, which counts the money that moves without being asked for: what the ends of leases charge.
+    /// The same, which counts the money that moves without being asked for: what the ends of leases charge, and what becomes of
+    /// grants.
     #[must_use]
     pub fn measured_by(self, metrics: &Metrics) -> Self {
         Self { metrics: Some(metrics.clone()), ..self }
@@ -119,7 +124,7 @@ impl Writer {
         Ok(self.carry_out(Work { account_ids, commands, locking: Locking::Wait }).await?.answers)
     }
 
-    /// Records expired leases of accounts, up to a bound, and returns how many. Skips accounts that others have locked.
+    /// Records expired leases and grants of accounts, up to a bound, and returns how many. Skips accounts that others have locked.
     ///
     /// # Errors
     /// As [`Self::post_some`].
@@ -142,8 +147,8 @@ impl Writer {
             (ended, decided) = run.await?;
             let error = match ended {
                 Ok(()) => {
-                    if let Some(metrics) = self.metrics.as_ref().filter(|_| decided.captured_on_expiry > 0) {
-                        metrics.moved(EntryType::Capture.name(), decided.captured_on_expiry);
+                    if let Some(metrics) = &self.metrics {
+                        decided.unasked.measure(metrics);
                     }
                     return Ok(decided);
                 }
@@ -185,10 +190,10 @@ impl Writer {
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| {
             LedgerError::Unavailable("an earlier transaction has not been answered yet".into())
         })?;
-        let limits = self.ledger.limits;
+        let (limits, granted) = (self.ledger.limits, self.ledger.granted.clone());
         let transaction = |mut session: PooledSession| async move {
             let _until_answered = turn;
-            let ended = transact(&mut session, &work, &limits, &mut decided).await;
+            let ended = transact(&mut session, &work, (&limits, &granted), &mut decided).await;
             (ended, decided)
         };
         let (ended, decided) = self.ledger.writers.carry_out(PATIENCE, transaction).await?;
@@ -205,22 +210,21 @@ impl Writer {
 async fn transact(
     session: &mut Session,
     work: &Work,
-    limits: &Limits,
+    (limits, granted): (&Limits, &Granted),
     decided: &mut Decided,
 ) -> Result<(), TransactionEnd> {
     let asked = SystemTime::now();
     let body = async |connection: &AsyncPgConnection| {
-        let Loaded { mut book, now, opened } = load::begin_and_load(connection, work).await?;
+        let Loaded { mut book, now, opened } = load::begin_and_load(connection, work, granted).await?;
         Reading::told_now(asked, now).must_agree()?;
         let mut answers = decide(&mut book, &work.commands, now, limits);
+        granted.note(&book);
         own_what_was_committed(&mut answers, &decided.answers);
         decided.answers = answers;
         let changes = book.into_changes();
-        let is_expiry =
-            |entry: &&Arc<Entry>| entry.idempotency_key.as_ref().is_some_and(IdempotencyKey::is_of_expiry);
-        let expiries = || changes.entries.iter().map(|(entry, _)| entry).filter(is_expiry);
-        decided.expired = expiries().count() as u64;
-        decided.captured_on_expiry = expiries().map(|entry| entry.amount.get().unsigned_abs()).sum();
+        let expiries = changes.entries.iter().filter(|(entry, _)| is_of_expiry(entry) || is_of_lapse(entry));
+        decided.expired = expiries.count() as u64;
+        decided.unasked = Unasked::of(&changes.entries);
         if changes.is_empty() {
             return Err(TransactionEnd::NothingToWrite);
         }

@@ -130,8 +130,8 @@ type Right = (&'static [&'static str], &'static str, &'static [&'static str]);
 
 const MIGRATIONS: Right = (&["__diesel_schema_migrations"], "SELECT", &[]);
 const BOOK: &[&str] =
-    &["accounts", "ledger_entries", "reservations", "refusals", "payments", "external_replays"];
-const SERVE: [Right; 6] = [
+    &["accounts", "ledger_entries", "reservations", "grants", "refusals", "payments", "external_replays"];
+const SERVE: [Right; 7] = [
     MIGRATIONS,
     (BOOK, "SELECT", &[]),
     (BOOK, "INSERT", &[]),
@@ -160,7 +160,13 @@ const SERVE: [Right; 6] = [
             "close_time",
             "expiry_policy",
             "close_sequence",
+            "pins",
         ],
+    ),
+    (
+        &["grants"],
+        "UPDATE",
+        &["remaining_micro_usd", "pinned_micro_usd", "lapsed_micro_usd", "reversed_micro_usd"],
     ),
 ];
 const IMPORTED: &[&str] = &["accounts", "ledger_entries", "payments", "imported_accounts"];

@@ -38,6 +38,10 @@ diesel::table! {
         funded_micro_usd -> Nullable<BigInt>,
         source_account_id -> Nullable<Text>,
         source_sequence -> Nullable<BigInt>,
+        grant_expire_time -> Nullable<Timestamptz>,
+        grant_moves -> Nullable<Jsonb>,
+        granted_after -> Nullable<BigInt>,
+        lapsed_micro_usd -> Nullable<BigInt>,
     }
 }
 

@@ -8,17 +8,19 @@ use std::vec;
 use diesel::{
     data_types::PgTimestamp,
     result::QueryResult,
-    sql_types::{Array, BigInt, Bool, Integer, Nullable, Record, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Record, SmallInt, Text, Timestamptz},
 };
 use diesel_async::AsyncPgConnection;
+use serde_json::Value;
 
 use crate::{
+    accounting::{GrantMoves, GrantShare},
     audit::{
-        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, LegsFact, Order, ReplayFact,
-        ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
+        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, GrantFact, LegsFact, Order,
+        ReplayFact, ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
     },
     database::cursor::{self, Bind, fetch},
-    ledger::rows::timestamp,
+    ledger::{grant_rows, rows::timestamp},
 };
 
 /// What is read by a cursor of its own.
@@ -33,16 +35,17 @@ enum Source {
     Answers(AnswerTable),
     Reservations,
     Steps,
+    Grants,
 }
 
 /// The sources, each with the name of its cursor and its query, which has `{accounts}` in place of the account filter.
-const SOURCES: [(Source, &str, &str); 11] = [
+const SOURCES: [(Source, &str, &str); 12] = [
     (
         Source::Accounts,
         "accounts_by_id",
         "SELECT account_id, posted_micro_usd, held_micro_usd, last_sequence, create_time, update_time, \
              next_expire_time, coalesce((facts).state, 1::smallint), (facts).debt_limit_micro_usd, \
-             coalesce((facts).withdrawable_micro_usd, 0::bigint) \
+             coalesce((facts).withdrawable_micro_usd, 0::bigint), (facts).granted_micro_usd \
          FROM accounts WHERE {accounts} ORDER BY account_id",
     ),
     (
@@ -78,11 +81,20 @@ const SOURCES: [(Source, &str, &str); 11] = [
                      AND p.amount_micro_usd = l.amount_micro_usd \
                      AND p.source_account_id = e.account_id AND p.source_sequence = e.sequence) END, \
              funded_micro_usd, \
-             CASE WHEN source_sequence IS NOT NULL THEN EXISTS (\
-                 SELECT FROM ledger_entries s \
-                 CROSS JOIN jsonb_to_recordset(s.legs) AS l(account_id text, sequence bigint) \
+             source_sequence IS NOT NULL, \
+             CASE WHEN source_sequence IS NOT NULL THEN (\
+                 SELECT greatest(0, least(l.amount_micro_usd, coalesce(s.funded_micro_usd, 0) - l.before - (\
+                     SELECT coalesce(sum(d.amount_micro_usd), 0) \
+                     FROM jsonb_to_recordset(s.grant_moves->'draws') AS d(amount_micro_usd bigint))))::bigint \
+                 FROM ledger_entries s CROSS JOIN LATERAL (\
+                     SELECT p.*, sum(p.amount_micro_usd) OVER (ORDER BY p.number) - p.amount_micro_usd AS before \
+                     FROM ROWS FROM (jsonb_to_recordset(s.legs) \
+                         AS (account_id text, sequence bigint, amount_micro_usd bigint)) \
+                         WITH ORDINALITY AS p(account_id, sequence, amount_micro_usd, number)) l \
                  WHERE s.account_id = e.source_account_id AND s.sequence = e.source_sequence \
-                     AND l.account_id = e.account_id AND l.sequence = e.sequence) END \
+                     AND l.account_id = e.account_id AND l.sequence = e.sequence LIMIT 1) END, \
+             grant_expire_time, grant_moves::jsonb, coalesce(granted_after, 0)::bigint, \
+             coalesce(lapsed_micro_usd, 0)::bigint \
          FROM ledger_entries e WHERE {accounts} ORDER BY account_id, sequence",
     ),
     (
@@ -133,7 +145,7 @@ const SOURCES: [(Source, &str, &str); 11] = [
         Source::Reservations,
         "reservations_by_id",
         "SELECT account_id, reservation_id, sequence, create_time, close_sequence, \
-             state, amount_micro_usd, captured_micro_usd, expire_time, expiry_policy, close_time \
+             state, amount_micro_usd, captured_micro_usd, expire_time, expiry_policy, close_time, pins::jsonb \
          FROM reservations WHERE {accounts} ORDER BY account_id, reservation_id",
     ),
     (
@@ -143,9 +155,16 @@ const SOURCES: [(Source, &str, &str); 11] = [
              create_time, coalesce(effective_time, create_time), \
              coalesce(starts_with(idempotency_key, 'billing/'), false), \
              idempotency_key = reservation_id, reservation_state, reservation_held, \
-             reservation_captured, expire_time, close_time, expiry_policy \
+             reservation_captured, expire_time, close_time, expiry_policy, grant_moves->'pins' \
          FROM ledger_entries WHERE reservation_id IS NOT NULL AND {accounts} \
          ORDER BY account_id, reservation_id, sequence",
+    ),
+    (
+        Source::Grants,
+        "grants_by_sequence",
+        "SELECT account_id, sequence, amount_micro_usd, remaining_micro_usd, pinned_micro_usd, \
+             lapsed_micro_usd, reversed_micro_usd, expire_time \
+         FROM grants WHERE {accounts} ORDER BY account_id, sequence",
     ),
 ];
 
@@ -222,6 +241,7 @@ impl Stream {
             Source::Answers(table) => facts!(AnswerColumns, |row| answer(row, table)),
             Source::Reservations => facts!(ReservationColumns, reservation),
             Source::Steps => facts!(StepColumns, step),
+            Source::Grants => facts!(GrantColumns, grant),
         };
         (self.page, self.is_last_page) = (page.into_iter(), is_last);
         Ok(())
@@ -239,14 +259,14 @@ type AccountColumns = (
     Timestamptz,
     Nullable<Timestamptz>,
     (SmallInt, Nullable<BigInt>),
-    BigInt,
+    (BigInt, Nullable<BigInt>),
 );
 
-type AccountRow = (String, i64, i64, i64, Time, Time, Option<Time>, (i16, Option<i64>), i64);
+type AccountRow = (String, i64, i64, i64, Time, Time, Option<Time>, (i16, Option<i64>), (i64, Option<i64>));
 
 fn account(row: AccountRow) -> Fact {
-    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time, settings, ..) =
-        row;
+    let (account_id, posted, held, last_sequence, create_time, update_time, next_expire_time, ..) = row;
+    let (settings, (withdrawable, granted)) = (row.7, row.8);
     let account = AccountFact {
         posted,
         held,
@@ -255,7 +275,8 @@ fn account(row: AccountRow) -> Fact {
         update_time: timestamp(update_time),
         next_expire_time: next_expire_time.map(timestamp),
         settings,
-        withdrawable: row.8,
+        withdrawable,
+        granted,
     };
     Fact { account_id, row: Row::Account(account) }
 }
@@ -266,7 +287,8 @@ type EntryColumns = (
     (Bool, Bool, Bool, Bool),
     (Integer, Bool, Nullable<SmallInt>, Bool),
     (Nullable<BigInt>, BigInt, BigInt, Nullable<Record<(BigInt, BigInt, BigInt)>>),
-    (Nullable<Record<(BigInt, BigInt, BigInt)>>, Nullable<BigInt>, Nullable<Bool>),
+    (Nullable<Record<(BigInt, BigInt, BigInt)>>, Nullable<BigInt>, Bool, Nullable<BigInt>),
+    (Nullable<Timestamptz>, Nullable<Jsonb>, BigInt, BigInt),
 );
 
 type EntryRow = (
@@ -275,16 +297,19 @@ type EntryRow = (
     (bool, bool, bool, bool),
     (i32, bool, Option<i16>, bool),
     (Option<i64>, i64, i64, Option<(i64, i64, i64)>),
-    (Option<(i64, i64, i64)>, Option<i64>, Option<bool>),
+    (Option<(i64, i64, i64)>, Option<i64>, bool, Option<i64>),
+    (Option<Time>, Option<Value>, i64, i64),
 );
 
-fn entry((figures, rare, facts, reservation, undoing, (legs, funded, is_listed)): EntryRow) -> Fact {
+fn entry((figures, rare, facts, reservation, undoing, legs, grants): EntryRow) -> Fact {
     let (account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, ..) = figures;
     let (create_time, refunded_sequence) = (figures.7, figures.8);
     let (external_ids, effective_time, uncollected, account_state, debt_limit) = rare;
     let (has_key, has_fingerprint, has_actor, has_reason) = facts;
     let (reservation_facts, has_reservation_id, reservation_state, has_close_time) = reservation;
     let (reversed_sequence, withdrawable_delta, withdrawable_after, undone) = undoing;
+    let (legs, funded, is_leg, paid_by_other) = legs;
+    let (grant_expire_time, grant_moves, granted_after, lapsed) = grants;
     let entry = EntryFact {
         sequence,
         entry_type,
@@ -306,7 +331,12 @@ fn entry((figures, rare, facts, reservation, undoing, (legs, funded, is_listed))
         }),
         legs: legs.map(|(paid, found, amount)| LegsFact { paid, found, amount }),
         funded,
-        is_listed,
+        is_listed: is_leg.then_some(paid_by_other.is_some()),
+        paid_by_other,
+        grant_expire_time: grant_expire_time.map(timestamp),
+        grant_moves: moves(grant_moves),
+        granted_after,
+        lapsed,
         external_ids: external_ids.unwrap_or_default(),
         settings: account_state.map(|state| (state, debt_limit)),
         has_key,
@@ -350,16 +380,19 @@ fn answer((account_id, idempotency_key): (String, String), table: AnswerTable) -
 type ReservationColumns = (
     (Text, Text, BigInt, Timestamptz, Nullable<BigInt>),
     (SmallInt, BigInt, BigInt, Timestamptz, SmallInt, Nullable<Timestamptz>),
+    Nullable<Jsonb>,
 );
 
-type ReservationRow = ((String, String, i64, Time, Option<i64>), (i16, i64, i64, Time, i16, Option<Time>));
+type ReservationRow =
+    ((String, String, i64, Time, Option<i64>), (i16, i64, i64, Time, i16, Option<Time>), Option<Value>);
 
-fn reservation((names, figures): ReservationRow) -> Fact {
+fn reservation((names, figures, pins): ReservationRow) -> Fact {
     let (account_id, reservation_id, sequence, create_time, close_sequence) = names;
     let (state, held, captured, expire_time, expiry_policy, close_time) = figures;
     let status = status(state, held, captured, expire_time, expiry_policy, close_time);
     let create_time = timestamp(create_time);
-    let reservation = ReservationFact { reservation_id, sequence, create_time, status, close_sequence };
+    let pins = shares(pins);
+    let reservation = ReservationFact { reservation_id, sequence, create_time, status, close_sequence, pins };
     Fact { account_id, row: Row::Reservation(reservation) }
 }
 
@@ -373,14 +406,16 @@ type StepColumns = (
         Nullable<Timestamptz>,
         Nullable<SmallInt>,
     ),
+    Nullable<Jsonb>,
 );
 
 type StepRow = (
     (String, String, i64, i16, i64, i64, Time, Time, bool, Option<bool>),
     (Option<i16>, Option<i64>, Option<i64>, Option<Time>, Option<Time>, Option<i16>),
+    Option<Value>,
 );
 
-fn step((entry, after): StepRow) -> Fact {
+fn step((entry, after, pins): StepRow) -> Fact {
     let (
         account_id,
         reservation_id,
@@ -406,8 +441,28 @@ fn step((entry, after): StepRow) -> Fact {
         is_lapse,
         is_named_so,
         status: status(),
+        pins: shares(pins),
     };
     Fact { account_id, row: Row::Step(step) }
+}
+
+type GrantColumns = (Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, Timestamptz);
+
+fn grant(row: (String, i64, i64, i64, i64, i64, i64, Time)) -> Fact {
+    let (account_id, sequence, amount, remaining, pinned, lapsed, reversed, expire_time) = row;
+    let expire_time = timestamp(expire_time);
+    let grant = GrantFact { sequence, amount, remaining, pinned, lapsed, reversed, expire_time };
+    Fact { account_id, row: Row::Grant(grant) }
+}
+
+/// How an entry changes grants; `None` if that cannot be read.
+fn moves(value: Option<Value>) -> Option<GrantMoves> {
+    value.map_or_else(|| Some(GrantMoves::default()), |value| grant_rows::moves(value).ok())
+}
+
+/// Parts of grants; `None` if these cannot be read.
+fn shares(value: Option<Value>) -> Option<Vec<GrantShare>> {
+    value.map_or_else(|| Some(Vec::new()), |value| grant_rows::shares(value).ok())
 }
 
 fn status(

@@ -27,6 +27,7 @@ struct Families {
     call_seconds: Family<Method, Histogram>,
     operations: Family<OperationResult, Counter>,
     moved: Family<Label, Counter>,
+    grants: Family<Label, Counter>,
     queue_length: Gauge,
     queue_wait: Histogram,
     batch_size: Histogram,
@@ -114,6 +115,7 @@ impl Metrics {
             ),
             operations: add(all, "billing_operations", "Operations, by what became of them"),
             moved: add(all, "billing_moved_micro_usd", "Money moved by new entries, by their type"),
+            grants: add(all, "billing_grants_micro_usd", "Money that expires, by what became of it"),
             queue_length: add(all, "billing_queue_length", "Operations that wait for a writer"),
             queue_wait: add_made(
                 all,
@@ -205,6 +207,11 @@ impl Metrics {
     /// Adds the absolute amount of a new entry, in micro-USD.
     pub fn moved(&self, entry_type: &'static str, micro_usd: u64) {
         self.0.moved.get_or_create(&[("entry_type", entry_type)]).inc_by(micro_usd);
+    }
+
+    /// Adds to what has become of grants, in micro-USD.
+    pub fn grants_changed(&self, change: &'static str, micro_usd: u64) {
+        self.0.grants.get_or_create(&[("change", change)]).inc_by(micro_usd);
     }
 
     /// An operation has joined the queue.

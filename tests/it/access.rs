@@ -62,6 +62,7 @@ async fn let_in(client: &mut Client, token: Option<&str>) -> Vec<(&'static str, 
         get_operation(get_operation("ann", "order-1"));
         get_reservation(GetReservationRequest::default());
         list_reservations(list_reservations("ann"));
+        list_grants(list_grants("ann"));
         get_caller(GetCallerRequest {});
         credit(deposit("ann", "order-1", 100));
         charge(charge("ann", "job-1", 10));

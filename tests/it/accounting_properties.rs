@@ -9,6 +9,8 @@ use billing::accounting::{
 use proptest::{prelude::*, sample::select, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::{
+    grant_histories::grant_histories,
+    grant_properties::check_grants,
     histories::{ACCOUNTS, BEGINNING, DEBTS, History, POLICIES, batch_sizes, histories},
     memory_journal::MemoryJournal,
     model::{Answer, Call, LEASE_DEFAULT, Leg, Model, Of, What},
@@ -75,9 +77,10 @@ fn moves(journal: &MemoryJournal) -> Vec<&Entry> {
     entries.filter(|entry| !is_lapse(entry)).collect()
 }
 
-/// Whether an entry records the end of a lease.
+/// Whether an entry records the end of a lease or of grants.
 pub fn is_lapse(entry: &Entry) -> bool {
-    entry.idempotency_key.as_ref().is_some_and(IdempotencyKey::is_of_expiry)
+    let is_of = |key: &IdempotencyKey| key.is_of_expiry() || key.is_of_lapse();
+    entry.idempotency_key.as_ref().is_some_and(is_of)
 }
 
 /// What must be true of any account's journal.
@@ -90,6 +93,7 @@ fn check_accounts(journal: &MemoryJournal) {
         let open = journal.open_reservations(id);
         let held: i64 = open.iter().map(|reservation| reservation.status.held.get()).sum();
         assert_eq!(journal.balance(id).held().get(), held, "what is held is what open reservations hold");
+        assert_eq!(journal.grants(id), check_grants(&entries), "grants are what the entries made of them");
         for reservation in open {
             let next = journal.next_expire_time(id).expect("a lease runs");
             assert!(next <= reservation.status.expire_time, "no lease runs out before the first");
@@ -196,13 +200,18 @@ proptest! {
     }
 
     #[test]
+    fn every_answer_to_a_history_made_for_grants_is_the_models(history in grant_histories(1..=CALLS_MAX)) {
+        check_against_model(&history)?;
+    }
+
+    #[test]
     fn a_capture_beyond_the_hold_goes_exactly_as_far_as_its_policy_allows(
         (funds, held, amount) in (0..=9_i64, 1..=9_i64, 1..=50_i64),
         policy in select(&POLICIES[..]),
         debt_max in select(&DEBTS[..]),
         pause in 0..=1_i64, // the lease lasts as long
     ) {
-        let credit = What::Credit { amount: funds + held, kind: "DEPOSIT", external_ids: Vec::new() };
+        let credit = What::Credit { amount: funds + held, kind: "DEPOSIT", external_ids: Vec::new(), expire: None };
         let reservation_id = "reserving".to_owned();
         let capture = What::Capture { reservation_id, amount, policy, keep_open: false, legs: Vec::new() };
         let calls = vec![
@@ -278,7 +287,7 @@ proptest! {
         (history, later) in ended_histories(),
         sizes in batch_sizes(),
     ) {
-        let (mut journal, _) = post_all(&history, &sizes);
+        let (mut journal, _) = post_all(&history.without_grants(), &sizes);
         for account in ACCOUNTS {
             let id = account_id(account);
             let update_time = journal.entries(&id).last().map(|entry| entry.create_time);
@@ -432,8 +441,8 @@ proptest! {
             journal.balance(&account_id("acme"))
         };
         let external_ids = Vec::new();
-        ask("earning-1", What::Credit { amount: earned, kind: "EARNING", external_ids: external_ids.clone() });
-        let before = ask("depositing", What::Credit { amount: deposited, kind: "DEPOSIT", external_ids });
+        ask("earning-1", What::Credit { amount: earned, kind: "EARNING", external_ids: external_ids.clone(), expire: None });
+        let before = ask("depositing", What::Credit { amount: deposited, kind: "DEPOSIT", external_ids, expire: None });
         let calls = undone.calls(amount);
         let key = format!("moving-{}", calls.len() - 1);
         for (n, what) in calls.into_iter().enumerate() {
@@ -465,8 +474,8 @@ proptest! {
         is_capture in any::<bool>(),
     ) {
         let legs = vec![
-            Leg { account: "bolt".to_owned(), amount: provider, kind: "EARNING" },
-            Leg { account: "coda".to_owned(), amount: platform, kind: "FEE" },
+            Leg { account: "bolt".to_owned(), amount: provider, kind: "EARNING", grants_withdrawable: false },
+            Leg { account: "coda".to_owned(), amount: platform, kind: "FEE", grants_withdrawable: false },
         ];
         let amount = amount.min(deposited + earned);
         let settle = |parts: &[i64]| {
@@ -475,7 +484,7 @@ proptest! {
                 let outcome = journal.post(&command(&of_its_own("acme", key, what)), timestamp(BEGINNING));
                 assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
             };
-            let credit = |amount, kind| What::Credit { amount, kind, external_ids: Vec::new() };
+            let credit = |amount, kind| What::Credit { amount, kind, external_ids: Vec::new(), expire: None };
             ask("order-1", credit(earned, "EARNING"));
             if deposited > 0 {
                 ask("order-2", credit(deposited, "DEPOSIT"));
@@ -513,7 +522,7 @@ proptest! {
 
     #[test]
     fn an_overflow_is_refused_and_moves_nothing(history in histories(1..=CALLS_MAX)) {
-        let history = history.without_charges_on_expiry(); // which move money beside the calls
+        let history = history.without_charges_on_expiry().without_grants(); // which move money beside the calls
         let mut journal = MemoryJournal::new(&history);
         for (call, time) in history.calls.iter().zip(history.times()) {
             let posted = journal.balance(&account_id(&call.account)).posted().get();
@@ -660,8 +669,8 @@ impl Undone {
                     policy,
                 }]
             }
-            Self::Earning => vec![What::Credit { amount, kind: "EARNING", external_ids }],
-            Self::Deposit => vec![What::Credit { amount, kind: "DEPOSIT", external_ids }],
+            Self::Earning => vec![What::Credit { amount, kind: "EARNING", external_ids, expire: None }],
+            Self::Deposit => vec![What::Credit { amount, kind: "DEPOSIT", external_ids, expire: None }],
         }
     }
 
@@ -684,7 +693,12 @@ fn is_overflow(answered: &Answer) -> bool {
 
 /// More than any refused operation asked for, under a key of its own.
 fn funding(account: &str) -> Call {
-    let what = What::Credit { amount: 1_000_000_000_000_000, kind: "DEPOSIT", external_ids: Vec::new() };
+    let what = What::Credit {
+        amount: 1_000_000_000_000_000,
+        kind: "DEPOSIT",
+        external_ids: Vec::new(),
+        expire: None,
+    };
     of_its_own(account, "funding", what)
 }
 
@@ -692,7 +706,7 @@ fn charge(account: &str, amount: i64) -> Call {
     of_its_own(account, "charging", What::Charge { amount, policy: "REJECT", legs: Vec::new() })
 }
 
-fn of_its_own(account: &str, key: &str, what: What) -> Call {
+pub fn of_its_own(account: &str, key: &str, what: What) -> Call {
     let (account, key) = (account.to_owned(), key.to_owned());
     Call { account, key, what, reference: String::new(), metadata: BTreeMap::new() }
 }

@@ -3,23 +3,25 @@
 use std::collections::BTreeSet;
 
 use billing::{
-    accounting::Timestamp,
+    accounting::{GrantMoves, GrantShare, MicroUsd, Timestamp},
     audit::{
-        AccountFact, AnswerTable, Auditor, Check, ClaimFact, Difference, EntryFact, Fact, LegsFact,
-        ReservationFact, Row, Status, StepFact, UndoingFact,
+        AccountFact, AnswerTable, Auditor, Check, ClaimFact, Difference, EntryFact, Fact, GrantFact,
+        LegsFact, ReservationFact, Row, Status, StepFact, UndoingFact,
     },
 };
 use proptest::{prelude::*, sample::Index};
 
 use crate::{
+    grant_histories::grant_histories,
     histories::{batch_sizes, histories},
     memory_journal::MemoryJournal,
     translation::{commands, timestamp},
 };
 
-/// The facts of a journal after a random history.
+/// The facts of a journal after a random history, or one made for grants.
 fn journals() -> impl Strategy<Value = Vec<Fact>> {
-    (histories(1..=60), batch_sizes()).prop_map(|(history, sizes)| {
+    let histories = prop_oneof![histories(1..=60).boxed(), grant_histories(1..=60).boxed()];
+    (histories, batch_sizes()).prop_map(|(history, sizes)| {
         let mut journal = MemoryJournal::new(&history);
         for (time, batch) in history.batches(&sizes) {
             journal.post_batch(&commands(batch), timestamp(time));
@@ -51,9 +53,14 @@ enum Damage {
     Undoing(fn(&mut UndoingFact)),
     Claim(fn(&mut ClaimFact)),
     Step(fn(&mut StepFact)),
+    Grant(fn(&mut GrantFact)),
+    /// Of an entry that changes grants.
+    Moves(fn(&mut GrantMoves)),
+    /// Of a reservation that holds some of them.
+    Pins(fn(&mut Vec<GrantShare>)),
 }
 
-const DAMAGES: [Damage; 29] = [
+const DAMAGES: [Damage; 42] = [
     Damage::Account(|account| account.posted ^= 1),
     Damage::Account(|account| account.held += 1),
     Damage::Account(|account| account.last_sequence += 1),
@@ -70,7 +77,7 @@ const DAMAGES: [Damage; 29] = [
     Damage::Legs(|legs| legs.found += 1),
     Damage::Entry(|entry| entry.funded = Some(i64::MAX)),
     Damage::Entry(|entry| entry.is_listed = Some(false)),
-    Damage::Entry(|entry| entry.entry_type = 18),
+    Damage::Entry(|entry| entry.entry_type = 19),
     Damage::Entry(|entry| entry.has_fingerprint ^= true),
     Damage::Entry(|entry| entry.reservation_facts = 5),
     Damage::Entry(|entry| entry.effective_time = later(entry.create_time)),
@@ -83,6 +90,24 @@ const DAMAGES: [Damage; 29] = [
     Damage::Reservation(|status| status.expiry_policy = 3 - status.expiry_policy),
     Damage::Claim(|claim| claim.sequence += 1_000),
     Damage::Step(|step| step.held_delta += 1),
+    Damage::Account(|account| account.granted = Some(account.granted.map_or(0, |granted| granted + 1))),
+    Damage::Entry(|entry| entry.granted_after += 1),
+    Damage::Entry(|entry| entry.lapsed += 1),
+    Damage::Entry(|entry| entry.grant_moves = None),
+    Damage::Grant(|grant| grant.amount += 1),
+    Damage::Grant(|grant| grant.remaining += 1),
+    Damage::Grant(|grant| grant.pinned += 1),
+    Damage::Grant(|grant| grant.lapsed += 1),
+    Damage::Grant(|grant| grant.reversed += 1),
+    Damage::Grant(|grant| grant.expire_time = later(grant.expire_time)),
+    Damage::Grant(|grant| grant.sequence += 1_000),
+    Damage::Moves(|moves| {
+        let GrantMoves { draws, unwinds, converted, lapses, pins } = moves;
+        if let Some(share) = [draws, unwinds, converted, lapses, pins].into_iter().flatten().next() {
+            share.amount = MicroUsd::new(share.amount.get() + 1);
+        }
+    }),
+    Damage::Pins(|pins| pins.truncate(pins.len() - 1)),
 ];
 
 impl Damage {
@@ -99,6 +124,15 @@ impl Damage {
             (Self::Undoing(damage), Row::Undoing(undoing)) => damage(undoing),
             (Self::Claim(damage), Row::Claim(claim)) => damage(claim),
             (Self::Step(damage), Row::Step(step)) => damage(step),
+            (Self::Grant(damage), Row::Grant(grant)) => damage(grant),
+            (Self::Moves(damage), Row::Entry(entry)) => match &mut entry.grant_moves {
+                Some(moves) if !moves.is_empty() => damage(moves),
+                Some(_) | None => return false,
+            },
+            (Self::Pins(damage), Row::Reservation(reservation)) => match &mut reservation.pins {
+                Some(pins) if !pins.is_empty() => damage(pins),
+                Some(_) | None => return false,
+            },
             _ => return false,
         }
         true
@@ -111,13 +145,21 @@ fn external_ids(fact: &Fact) -> impl Iterator<Item = &str> {
     ids.iter().map(String::as_str)
 }
 
-/// When the first lease runs out of an account's open reservations.
-fn first_lease(facts: &[Fact], account_id: &str) -> Option<Timestamp> {
-    let expire_time = |fact: &Fact| {
-        let Row::Reservation(ReservationFact { status, .. }) = &fact.row else { return None };
-        (fact.account_id == account_id && status.state == 1).then_some(status.expire_time)
+/// When the first lease runs out of an account's open reservations, or the first grant that is not pinned as a whole.
+fn first_expiry(facts: &[Fact], account_id: &str) -> Option<Timestamp> {
+    let expire_time = |fact: &Fact| match &fact.row {
+        Row::Reservation(ReservationFact { status, .. }) => (status.state == 1).then_some(status.expire_time),
+        Row::Grant(grant) => (grant.pinned < grant.remaining).then_some(grant.expire_time),
+        Row::Account(_)
+        | Row::Entry(_)
+        | Row::Undoing(_)
+        | Row::Claim(_)
+        | Row::Replay(_)
+        | Row::Answer(_)
+        | Row::Step(_) => None,
     };
-    facts.iter().filter_map(expire_time).min()
+    let facts = facts.iter().filter(|fact| fact.account_id == account_id);
+    facts.filter_map(expire_time).min()
 }
 
 fn later(time: Timestamp) -> Timestamp {
@@ -158,7 +200,7 @@ proptest! {
         let needed = |fact: &&Fact| match &fact.row {
             Row::Account(account) => account.last_sequence > 0,
             Row::Claim(claim) => given.contains(claim.external_id.as_str()),
-            Row::Entry(_) | Row::Reservation(_) => true,
+            Row::Entry(_) | Row::Reservation(_) | Row::Grant(_) => true,
             Row::Step(step) => step.amount != 0 || step.held_delta != 0,
             Row::Undoing(_) | Row::Replay(_) | Row::Answer(_) => false,
         };
@@ -181,12 +223,12 @@ proptest! {
     }
 
     #[test]
-    fn an_account_that_looks_for_leases_too_late_is_found(facts in journals()) {
+    fn an_account_that_looks_for_leases_and_grants_too_late_is_found(facts in journals()) {
         let mut damaged = facts.clone();
         let mut late = 0;
         for fact in &mut damaged {
             if let Row::Account(account) = &mut fact.row
-                && let Some(first) = first_lease(&facts, &fact.account_id)
+                && let Some(first) = first_expiry(&facts, &fact.account_id)
             {
                 account.next_expire_time = Some(later(first));
                 late += 1;

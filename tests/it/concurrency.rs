@@ -29,7 +29,7 @@ fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<
     let amount = Amount::parse("amount_micro_usd", micro_usd).unwrap();
     let external_id = external_id.map(|id| ExternalId::parse("external_ids", id).unwrap());
     let external_ids = external_id.map_or_else(ExternalIds::default, ExternalIds::from);
-    let credit = Credit::new(amount, CreditKind::Deposit, external_ids).unwrap();
+    let credit = Credit::new(amount, CreditKind::Deposit, external_ids, None).unwrap();
     Command::new(account_id, key, Operation::Credit(credit), Note::default())
 }
 

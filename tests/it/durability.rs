@@ -25,7 +25,7 @@ fn credit(key: &str) -> Command {
     let account_id = AccountId::parse("account_id", "ann").unwrap();
     let key = IdempotencyKey::parse_of_operation(key).unwrap();
     let operation =
-        Operation::Credit(Credit::new(amount, CreditKind::Deposit, ExternalIds::default()).unwrap());
+        Operation::Credit(Credit::new(amount, CreditKind::Deposit, ExternalIds::default(), None).unwrap());
     Command::new(account_id, key, operation, Note::default())
 }
 

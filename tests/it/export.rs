@@ -9,7 +9,9 @@ use std::{
 
 use billing::{
     accounting::{AccountState, EntryType, ExpiryPolicy, ReservationState},
-    grpc::proto::{self, CreditRequest, GetAccountRequest, ReserveRequest, SetAccountRequest},
+    grpc::proto::{
+        self, CreditRequest, GetAccountRequest, ReleaseRequest, ReserveRequest, SetAccountRequest,
+    },
 };
 use diesel::{dsl, sql_types::Text};
 use diesel_async::RunQueryDsl;
@@ -51,6 +53,24 @@ async fn fill(book: &TestBook) {
         client.charge(charge(account, "-job", i64::try_from(number).unwrap() + 1)).await.answered();
     }
     fill_closed(&mut client).await;
+    fill_lapsed(&mut client).await;
+}
+
+/// An account with a grant that expires while it is held: what the release brings back lapses right behind it.
+async fn fill_lapsed(client: &mut Client) {
+    let soon = from_now(Duration::from_secs(1));
+    client.credit(expiring("lapsed", "grant", 100, soon)).await.answered();
+    client.reserve(reserve_for(Duration::from_secs(60), "lapsed", "task", 60)).await.unwrap();
+    client.charge(charge("lapsed", "job", 30)).await.answered();
+    until_time(soon).await;
+    let release = ReleaseRequest {
+        idempotency_key: "end".into(),
+        account_id: "lapsed".into(),
+        reservation_id: "task".into(),
+        ..Default::default()
+    };
+    client.release(release).await.unwrap();
+    client.credit(deposit("lapsed", "order", 7)).await.answered();
 }
 
 /// An account with a payment of several names, a lease whose end charges what it held, and its own debt limit; closed in the
@@ -82,28 +102,38 @@ fn lapse_time(journal: &[Value]) -> String {
 async fn journal(book: &TestBook) -> Vec<Value> {
     let utc = |time: &str| format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
     let time = |column: &str| format!("{} AS {column}", utc(column));
+    let shares = |kind: &str| {
+        format!(
+            "(SELECT string_agg(concat_ws(':', s->>'sequence', s->>'amount_micro_usd'), ' ' ORDER BY n)
+              FROM jsonb_array_elements(grant_moves->'{kind}') WITH ORDINALITY AS t(s, n)) AS {kind}"
+        )
+    };
     let effective_time = format!("{} AS effective_time", utc("coalesce(effective_time, create_time)"));
     let sql = format!(
         "SELECT row_to_json(e)::text FROM (
              SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
                  posted_after AS posted_after_micro_usd, held_after AS held_after_micro_usd,
-                 posted_after - held_after AS available_after_micro_usd, {}, {}, idempotency_key,
+                 posted_after - held_after - coalesce(lapsed_micro_usd, 0) AS available_after_micro_usd, {}, {}, idempotency_key,
                  array_to_string(external_ids, ' ') AS external_ids, reference,
                  coalesce(metadata, '{{}}') AS metadata, actor, reason, caller, refunded_sequence, reservation_id,
                  reservation_state, reservation_held AS reservation_held_micro_usd,
                  reservation_captured AS reservation_captured_micro_usd, uncollected_micro_usd, {}, {}, expiry_policy,
                  account_state, debt_limit_micro_usd, reversed_sequence,
                  coalesce(withdrawable_delta_micro_usd, 0) AS withdrawable_delta_micro_usd,
-                 greatest(0, least(coalesce(withdrawable_after, 0), posted_after - held_after)) AS withdrawable_after_micro_usd,
+                 least(coalesce(withdrawable_after, 0), greatest(0, posted_after - held_after - coalesce(lapsed_micro_usd, 0))
+                     - coalesce(granted_after, 0)) AS withdrawable_after_micro_usd,
                  (SELECT string_agg(concat_ws(':', l->>'sequence', l->>'amount_micro_usd', l->>'account_id'), ' ' ORDER BY n)
                   FROM jsonb_array_elements(legs) WITH ORDINALITY AS t(l, n)) AS legs,
-                 funded_micro_usd, source_account_id, source_sequence
+                 funded_micro_usd, source_account_id, source_sequence, {}, {},
+                 coalesce(granted_after, 0) AS granted_after_micro_usd, lapsed_micro_usd
              FROM ledger_entries
          ) e ORDER BY account_id, sequence",
         time("create_time"),
         effective_time,
         time("expire_time"),
-        time("close_time")
+        time("close_time"),
+        time("grant_expire_time"),
+        ["draws", "unwinds", "converted", "lapses", "pins"].map(shares).join(", ")
     );
     let rows: Vec<String> = dsl::sql::<Text>(&sql).load(&mut book.connect().await).await.unwrap();
     rows.into_iter().map(|row| with_names(row.parse().unwrap())).collect()
@@ -325,6 +355,25 @@ async fn hledger_finds_the_journal_right_and_computes_what_the_service_says() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lapses_because_of_an_entry_is_owed_until_the_next_one() {
+    on_a_book(async |book| {
+        let server = book.serve().await;
+        fill_lapsed(&mut server.client().await).await;
+        let journal = export(&["--format", "hledger"], &book.url).await;
+        hledger(&journal, &["check", "--strict"]);
+        let behind = journal.split("RELEASE\n").nth(1).unwrap();
+        assert!(behind.contains("    ; pins: 1:-60\n    ; lapsed_micro_usd: 60\n"), "{behind}");
+        let (release, end) = behind.split_once("GRANT_EXPIRE\n").unwrap();
+        assert!(release.contains(":lapsed:Available  -0.000060 USD = -0.000060 USD\n"), "{release}");
+        assert!(end.contains("    ; lapses: 1:60\n    Income:Expired  -0.000060 USD\n"), "{end}");
+        assert!(end.contains(":lapsed:Available  0.000060 USD = 0.000000 USD\n"), "{end}");
+        // 10 had lapsed by themselves, before the release.
+        assert_eq!(balances(&journal, &["Income:Expired"])["Income:Expired"], -70);
+    })
+    .await;
+}
+
 /// The sum of entries of some types is what is on the account that they are booked against.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_type_of_entry_is_booked_against_the_account_of_its_kind() {
@@ -357,6 +406,7 @@ async fn each_type_of_entry_is_booked_against_the_account_of_its_kind() {
                 "WITHDRAWAL" => "Assets:Payouts",
                 "REVERSAL" => "Assets:Reversals",
                 "ACCOUNT_CHANGE" => "Income:Forfeits",
+                "GRANT_EXPIRE" => "Income:Expired",
                 _ => continue,
             };
             *expected.entry(account).or_default() += amount + passed_on;

@@ -74,7 +74,7 @@ async fn spoil(book: &TestBook) {
     book.run_sql(
         "ALTER DOMAIN entry_type DROP CONSTRAINT entry_type;
          INSERT INTO ledger_entries (account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd,
-             posted_after, held_after, create_time) VALUES ('zoe', 1, 18, 5, 0, 5, 0, now())",
+             posted_after, held_after, create_time) VALUES ('zoe', 1, 19, 5, 0, 5, 0, now())",
     )
     .await
     .unwrap();
@@ -219,7 +219,7 @@ async fn what_fails_leaves_the_file_as_it_was_and_nothing_beside_it() {
     spoil(&book).await;
     for path in [&old, &new] {
         let said = refused(&book, path);
-        assert_eq!(said, "billing: cannot export: the book holds an entry of type 18\n");
+        assert_eq!(said, "billing: cannot export: the book holds an entry of type 19\n");
     }
     assert!(refused(&book, dir.path()).contains("cannot write"));
     assert_eq!(fs::read_to_string(&old).unwrap(), "before");

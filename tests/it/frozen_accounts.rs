@@ -25,7 +25,7 @@ const CLOSED: &str = "ACCOUNT_CLOSED";
 const APPLIED: &str = "";
 
 /// The methods that only read, whatever the state of the account.
-const READS: [&str; 10] = [
+const READS: [&str; 11] = [
     "FindPayment",
     "GetAccount",
     "GetCaller",
@@ -35,6 +35,7 @@ const READS: [&str; 10] = [
     "GetStatement",
     "ListAccounts",
     "ListEntries",
+    "ListGrants",
     "ListReservations",
 ];
 

@@ -11,7 +11,7 @@ use billing::{
 };
 use fastrand::Rng;
 use prost::Message;
-use prost_types::Duration as Ttl;
+use prost_types::{Duration as Ttl, Timestamp};
 
 use crate::support::cases::{bytes, for_many, mutated, text};
 
@@ -148,8 +148,12 @@ macro_rules! requests {
 requests! {
     CreditRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, entry_type: number, external_ids: names,
-        reference: note, metadata: notes
-    } with |request: CreditRequest| CreditRequest { external_ids: sorted(request.external_ids), ..request };
+        reference: note, metadata: notes, expire_time: time
+    } with |request: CreditRequest| CreditRequest {
+        external_ids: sorted(request.external_ids),
+        expire_time: whole_micros_of(request.expire_time),
+        ..request
+    };
     ChargeRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, reference: note, metadata: notes,
         shortfall_policy: number, legs: legs
@@ -162,7 +166,9 @@ requests! {
     };
     AdminCreditRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, actor: note, reason: note,
-        withdrawable: yes_or_no, reference: note, metadata: notes
+        withdrawable: yes_or_no, reference: note, metadata: notes, expire_time: time
+    } with |request: AdminCreditRequest| {
+        AdminCreditRequest { expire_time: whole_micros_of(request.expire_time), ..request }
     };
     ReserveRequest {
         idempotency_key: name, account_id: name, amount_micro_usd: amount, ttl: ttl, reference: note,
@@ -313,6 +319,7 @@ fn legs(random: &mut Rng) -> Vec<Leg> {
             account_id: name(random),
             amount_micro_usd: amount(random),
             entry_type: number(random),
+            grants_withdrawable: yes_or_no(random),
         })
         .collect()
 }
@@ -323,6 +330,19 @@ fn ttl(random: &mut Rng) -> Option<Ttl> {
         1 => Some(Ttl { seconds: random.i64(..), nanos: random.i32(..) }),
         _ => Some(Ttl { seconds: random.i64(0..3), nanos: random.i32(0..1_000_000_000) }),
     }
+}
+
+/// Mostly none.
+fn time(random: &mut Rng) -> Option<Timestamp> {
+    match random.u8(0..8) {
+        0 => Some(Timestamp { seconds: random.i64(..), nanos: random.i32(..) }),
+        1 => Some(Timestamp { seconds: random.i64(0..3), nanos: random.i32(0..1_000_000_000) }),
+        _ => None,
+    }
+}
+
+fn whole_micros_of(time: Option<Timestamp>) -> Option<Timestamp> {
+    time.map(|time| Timestamp { nanos: time.nanos / 1_000 * 1_000, ..time })
 }
 
 fn whole_micros(ttl: Option<Ttl>) -> Option<Ttl> {
@@ -380,10 +400,10 @@ fn keeps_to_its_bounds(command: &Command) {
         Operation::Charge(charge) => Some(charge.amount),
         Operation::Refund(refund) => Some(refund.amount),
         Operation::AdminCredit(grant) => {
-            let (actor, reason) = (grant.actor.as_str(), grant.reason.as_str());
+            let (actor, reason) = (grant.actor().as_str(), grant.reason().as_str());
             assert!(is_text(actor, 255) && is_text(reason, 1_024), "{command:?}");
             assert!(!actor.trim().is_empty() && !reason.trim().is_empty(), "{command:?}");
-            Some(grant.amount)
+            Some(grant.amount())
         }
         Operation::Reserve(reserve) => Some(reserve.amount),
         Operation::Capture(capture) => Some(capture.amount),

@@ -1,6 +1,10 @@
 //! Random histories of calls: from small pools, so that keys, payments and entries collide often.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{
+    collections::BTreeSet,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use proptest::{
     collection::vec,
@@ -41,6 +45,12 @@ const TTLS: [Option<i64>; 11] =
     [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(8), Some(10), Some(12), None];
 /// Leases up to this run out at once, where the clock cannot be set.
 const SHORT_TTL_MAX: i64 = 5;
+/// Grants that run out before this, after the beginning, run out soon where the clock cannot be set: a millisecond for each
+/// microsecond.
+const SHORT_GRANT_MAX: i64 = 60;
+const MILLIS: i64 = 1_000;
+/// How long that may take.
+pub const SOON: Duration = Duration::from_millis(SHORT_GRANT_MAX.unsigned_abs());
 /// How long nobody calls: mostly not at all, sometimes past some leases or past all; or the clock is set back.
 const PAUSES: [i64; 24] =
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 5, 9, 24, LEASE_DEFAULT, -1, -5];
@@ -50,6 +60,25 @@ const CHARGE_POLICIES: [&str; 5] = ["REJECT", "REJECT", "REJECT", "COLLECT_AVAIL
 const LEGS_POLICIES: [Option<&str>; 5] =
     [None, Some("KEEP"), Some("TAKE_BACK"), Some("TAKE_BACK"), Some("TAKE_BACK")];
 const LEG_KINDS: [&str; 3] = ["EARNING", "REFERRAL_REWARD", "FEE"];
+/// How long after a call what it credits expires: some before it came, some soon, some never.
+const GRANTS: [Option<i64>; 16] = [
+    None,
+    None,
+    None,
+    None,
+    None,
+    Some(1),
+    Some(2),
+    Some(3),
+    Some(5),
+    Some(9),
+    Some(20),
+    Some(20),
+    Some(30),
+    Some(2 * LEASE_DEFAULT),
+    Some(2 * LEASE_DEFAULT),
+    Some(0),
+];
 const EXPIRIES: [&str; 3] = ["RELEASE", "RELEASE", "CAPTURE"];
 /// A forfeit that is not to be made exact.
 const OTHER_FORFEIT: i64 = 13;
@@ -130,9 +159,24 @@ impl History {
         self
     }
 
-    /// The same history for a clock that cannot be set: every lease runs out at once, or not before the end.
-    pub fn with_leases_for_a_real_clock(mut self) -> Self {
+    /// The same history, in which no credit expires.
+    pub fn without_grants(mut self) -> Self {
         for call in &mut self.calls {
+            if let What::Credit { expire, .. } | What::AdminCredit { expire, .. } = &mut call.what {
+                *expire = None;
+            }
+        }
+        self
+    }
+
+    /// The same history for a clock that cannot be set and says `now`: every lease runs out at once, or not before the end; every
+    /// grant has run out, or runs out within `SOON`, or not before the end.
+    pub fn with_leases_for_a_real_clock(mut self, now: i64) -> Self {
+        for call in &mut self.calls {
+            if let Some(expire) = expire_of(&mut call.what) {
+                let later = *expire - BEGINNING;
+                *expire = now + if later <= SHORT_GRANT_MAX { later * MILLIS } else { 3_600_000_000 + later };
+            }
             if let What::Reserve { ttl: Some(ttl), .. } | What::Extend { ttl: Some(ttl), .. } = &mut call.what
             {
                 *ttl = if *ttl <= SHORT_TTL_MAX { 1 } else { *ttl * 3_600_000_000 };
@@ -158,6 +202,28 @@ impl History {
             }
         }
         self
+    }
+}
+
+/// What the clock of this machine says.
+pub fn unix_micros() -> i64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    i64::try_from(time.as_micros()).expect("it is before the year 9999")
+}
+
+/// When what a call credits expires.
+pub fn expire_of(what: &mut What) -> Option<&mut i64> {
+    match what {
+        What::Credit { expire, .. } | What::AdminCredit { expire, .. } => expire.as_mut(),
+        What::Charge { .. }
+        | What::Refund { .. }
+        | What::Reserve { .. }
+        | What::Capture { .. }
+        | What::Release { .. }
+        | What::Extend { .. }
+        | What::SetAccount(_)
+        | What::Reverse { .. }
+        | What::Withdraw { .. } => None,
     }
 }
 
@@ -234,6 +300,7 @@ fn with_calls(mut history: History, steps: &[Step]) -> History {
     let mut model = Model::new(history.limits(), &history.imported, BEGINNING);
     let mut asked: Vec<(Call, Answer)> = Vec::new();
     for (Step { call, bend, earlier, .. }, time) in steps.iter().zip(history.times()) {
+        let call = &granting_from(time, call);
         let fitting = asked.iter().filter(|(call, answer)| bend.fits(&call.what, answer));
         let fitting: Vec<&Call> = fitting.map(|(call, _)| call).collect();
         let call = match (bend, fitting.len()) {
@@ -247,6 +314,15 @@ fn with_calls(mut history: History, steps: &[Step]) -> History {
     }
     history.calls = asked.into_iter().map(|(call, _)| call).collect();
     history
+}
+
+/// A call says how long after it what it credits expires: from that on, when.
+fn granting_from(time: i64, call: &Call) -> Call {
+    let mut call = call.clone();
+    if let Some(expire) = expire_of(&mut call.what) {
+        *expire += time;
+    }
+    call
 }
 
 /// A call pays each of its payees by one leg, and not its own account.
@@ -291,7 +367,9 @@ fn towards_debt(model: &Model, time: i64, debt_max: i64, call: &Call, extension:
             actor: ACTORS[0].to_owned(),
             reason: REASONS[0].to_owned(),
         }),
-        [] if available <= 0 => What::Credit { amount: 30, kind: "DEPOSIT", external_ids: Vec::new() },
+        [] if available <= 0 => {
+            What::Credit { amount: 30, kind: "DEPOSIT", external_ids: Vec::new(), expire: None }
+        }
         [] => What::Reserve { amount: available.min(9), ttl: None, expiry: "RELEASE" },
         [.., open] if available < 0 => with_reservation(&open.reservation_id, extension.clone()),
         [others @ .., open] => What::Capture {
@@ -432,10 +510,15 @@ fn with_detail(other: What, mut what: What) -> What {
         {
             *external_ids = other;
         }
-        (What::Credit { kind, external_ids, .. }, What::Credit { kind: other, .. })
-            if !external_ids.is_empty() =>
+        (What::Credit { kind, external_ids, expire, .. }, What::Credit { kind: other, .. })
+            if !external_ids.is_empty() && (expire.is_none() || other != "STRIPE_DEPOSIT") =>
         {
             *kind = other;
+        }
+        (What::Credit { expire, kind, .. }, What::Credit { expire: other, .. })
+            if *expire != other && *kind != "STRIPE_DEPOSIT" =>
+        {
+            *expire = other;
         }
         (What::Refund { legs, .. }, What::Refund { legs: other, .. }) if *legs != other => *legs = other,
         (What::SetAccount(change), What::SetAccount(other)) => *change = other,
@@ -459,9 +542,15 @@ fn with_detail(other: What, mut what: What) -> What {
         }
         (What::Refund { of, .. }, What::Refund { of: other, .. })
         | (What::Reverse { of, .. }, What::Reverse { of: other, .. }) => *of = other,
-        (What::AdminCredit { withdrawable, .. }, What::AdminCredit { withdrawable: other, .. })
-            if *withdrawable != other =>
+        (What::AdminCredit { expire, withdrawable: false, .. }, What::AdminCredit { expire: other, .. })
+            if *expire != other =>
         {
+            *expire = other;
+        }
+        (
+            What::AdminCredit { withdrawable, expire: None, .. },
+            What::AdminCredit { withdrawable: other, .. },
+        ) if *withdrawable != other => {
             *withdrawable = other;
         }
         (What::AdminCredit { actor, .. }, What::AdminCredit { actor: other, .. }) if *actor != other => {
@@ -535,13 +624,16 @@ fn call() -> impl Strategy<Value = Call> {
 
 fn what() -> impl Strategy<Value = What> {
     prop_oneof![
-        6 => (select(&CREDITS[..]), select(&KINDS[..]), external_ids()).prop_map(credit),
+        6 => (select(&CREDITS[..]), select(&KINDS[..]), external_ids(), select(&GRANTS[..])).prop_map(credit),
         3 => (amount(), select(&CHARGE_POLICIES[..]), legs())
             .prop_map(|(amount, policy, legs)| What::Charge { amount, policy, legs }),
         1 => (amount(), entry_name(), select(&LEGS_POLICIES[..]))
             .prop_map(|(amount, of, legs)| What::Refund { amount, of, legs }),
-        1 => (amount(), text(&ACTORS), text(&REASONS), any::<bool>()).prop_map(
-            |(amount, actor, reason, withdrawable)| What::AdminCredit { amount, actor, reason, withdrawable }
+        1 => (amount(), text(&ACTORS), text(&REASONS), any::<bool>(), select(&GRANTS[..])).prop_map(
+            |(amount, actor, reason, withdrawable, expire)| {
+                let expire = expire.filter(|_| !withdrawable);
+                What::AdminCredit { amount, actor, reason, withdrawable, expire }
+            }
         ),
         1 => reversal(),
         3 => (amount(), external_ids())
@@ -575,8 +667,13 @@ fn extension() -> impl Strategy<Value = What> {
 
 /// Mostly none; else one or two, whose last may get the rest.
 fn legs() -> impl Strategy<Value = Vec<Leg>> {
-    let leg = (text(&ACCOUNTS), amount(), select(&LEG_KINDS[..]));
-    let leg = leg.prop_map(|(account, amount, kind)| Leg { account, amount, kind });
+    let leg = (text(&ACCOUNTS), amount(), select(&LEG_KINDS[..]), any::<bool>());
+    let leg = leg.prop_map(|(account, amount, kind, grants_withdrawable)| Leg {
+        account,
+        amount,
+        kind,
+        grants_withdrawable,
+    });
     prop_oneof![2 => Just(Vec::new()), 3 => vec(leg, 1..=2)]
 }
 
@@ -606,11 +703,12 @@ fn change() -> impl Strategy<Value = Change> {
     )
 }
 
-fn credit((amount, kind, mut external_ids): (i64, &'static str, Vec<String>)) -> What {
+fn credit((amount, kind, mut external_ids, expire): (i64, &'static str, Vec<String>, Option<i64>)) -> What {
     if kind == "STRIPE_DEPOSIT" && external_ids.is_empty() {
         external_ids.push(EXTERNAL_IDS[0].to_owned());
     }
-    What::Credit { amount, kind, external_ids }
+    let expire = expire.filter(|_| kind != "STRIPE_DEPOSIT");
+    What::Credit { amount, kind, external_ids, expire }
 }
 
 /// None, one, or several of them, sorted.

@@ -23,11 +23,13 @@ use proptest::{
     strategy::ValueTree as _,
     test_runner::TestRunner,
 };
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{runtime::Runtime, task::JoinSet, time::sleep};
 
 use crate::{
     accounting_properties::{check_entries, is_lapse},
-    histories::{ACCOUNTS, BEGINNING, DEBTS, History, KEYS, REFERENCES, batch_sizes, cut, histories},
+    histories::{
+        ACCOUNTS, BEGINNING, DEBTS, History, KEYS, REFERENCES, SOON, batch_sizes, cut, histories, unix_micros,
+    },
     memory_journal::limits,
     model::{self, Answer, Call, Imported, Model, What},
     support::{PostBatch as _, TestBook, book::number, on_a_book},
@@ -90,7 +92,7 @@ fn every_answer_and_every_read_is_the_models() {
 
 fn cases() -> impl Strategy<Value = Case> {
     (histories(1..=60), batch_sizes(), vec(listing(), 1..=4)).prop_map(|(history, sizes, listings)| {
-        let history = history.with_leases_for_a_real_clock();
+        let history = history.with_leases_for_a_real_clock(unix_micros());
         Case { history, sizes, listings }
     })
 }
@@ -156,6 +158,7 @@ async fn check_case(book: &TestBook, ledger: &Ledger, case: &Case, suffix: &str)
         assert_eq!(answers(&answered), expected);
         outcomes.extend(answered);
     }
+    sleep(SOON).await; // until all grants have run out that may do so while the book is read
     let now = clock.read().await;
     for account in ACCOUNTS {
         let reading = Reading::of(ledger, &model, format!("{account}{suffix}"), now).await;
@@ -306,7 +309,9 @@ impl<'a> Reading<'a> {
     async fn check_account_at_each_time(&self) {
         let leases = self.entries.iter().filter_map(|entry| entry.reservation.as_ref());
         let ends = leases.map(|after| after.status.expire_time.unix_micros());
+        let grants = self.entries.iter().filter_map(|entry| entry.grant_expire_time);
         let times = self.entries.iter().map(|entry| entry.create_time.unix_micros()).chain(ends);
+        let times = times.chain(grants.map(Timestamp::unix_micros));
         for time in times.flat_map(|time| [time - 1, time]).collect::<BTreeSet<i64>>() {
             let view = self.ledger.account_get_as_of(&self.account_id, timestamp(time)).await;
             let view = view.expect("the book can be read").as_ref().map(account);
@@ -449,6 +454,7 @@ fn account(view: &AccountView) -> model::Account {
         posted: balance.posted().get().into(),
         held: balance.held().get().into(),
         withdrawable: balance.withdrawable().get().into(),
+        granted: balance.granted().get().into(),
         last_sequence: *last_sequence,
         create_time: create_time.unix_micros(),
         update_time: update_time.unix_micros(),
@@ -457,7 +463,8 @@ fn account(view: &AccountView) -> model::Account {
 }
 
 fn balance(balance: Balance) -> model::Balance {
-    (balance.posted().get().into(), balance.held().get().into(), balance.withdrawable().get().into())
+    let money = [balance.posted(), balance.held(), balance.withdrawable(), balance.granted()];
+    money.map(|sum| i128::from(sum.get())).into()
 }
 
 fn total(total: &Total) -> (&'static str, (i64, i128)) {
@@ -499,7 +506,7 @@ async fn calls_sent_at_once_and_more_than_once_have_one_answer_each() {
         for round in 0..12 {
             let history = histories(60..=60).new_tree(&mut runner).expect("a history").current();
             let calls = [race_for_payments(10), history.calls].concat();
-            let history = History { calls, ..history }.with_leases_for_a_real_clock();
+            let history = History { calls, ..history }.with_leases_for_a_real_clock(unix_micros());
             let history = history.renamed(&format!("-{round}"));
             import(book, &history.imported).await;
             let answered = storm(&doors, &history.calls).await;
@@ -516,7 +523,12 @@ fn race_for_payments(payments: usize) -> Vec<Call> {
     let credit = |payment: usize, account: &str| Call {
         account: account.to_owned(),
         key: format!("race-{payment}"),
-        what: What::Credit { amount: 5, kind: "DEPOSIT", external_ids: vec![format!("race-{payment}")] },
+        what: What::Credit {
+            amount: 5,
+            kind: "DEPOSIT",
+            external_ids: vec![format!("race-{payment}")],
+            expire: None,
+        },
         reference: String::new(),
         metadata: BTreeMap::new(),
     };

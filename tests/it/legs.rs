@@ -21,7 +21,8 @@ use crate::support::{
 };
 
 fn leg(payee: &str, micro_usd: i64, kind: EntryType) -> Leg {
-    Leg { account_id: payee.into(), amount_micro_usd: micro_usd, entry_type: kind.into() }
+    let entry_type = kind.into();
+    Leg { account_id: payee.into(), amount_micro_usd: micro_usd, entry_type, grants_withdrawable: false }
 }
 
 /// Sixty for the provider, thirty for the platform, ten for the referrer.

@@ -11,12 +11,12 @@ use std::{
 use billing::{
     accounting::{
         Account, AccountId, AccountSettings, Answer, Balance, Book, Changes, Command, Entry, EntryName,
-        ExternalId, ExternalIds, Fingerprint, IdempotencyKey, Limits, MicroUsd, Note, Original, Outcome,
-        PaidLeg, Payment, Recorded, Refusal, Reservation, ReservationState, ReservationStatus, Source,
-        Timestamp, Undone, decide,
+        ExternalId, ExternalIds, Fingerprint, Grant, GrantMoves, IdempotencyKey, Limits, MicroUsd, Note,
+        Original, Outcome, PaidLeg, Payment, Recorded, Refusal, Reservation, ReservationState,
+        ReservationStatus, Source, Timestamp, Undone, decide,
     },
     audit::{
-        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, LegsFact, ReplayFact,
+        AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, GrantFact, LegsFact, ReplayFact,
         ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
     },
 };
@@ -41,6 +41,7 @@ pub struct MemoryJournal {
     entries: BTreeMap<(AccountId, i64), Arc<Entry>>,
     answers: BTreeMap<Key, AnswerRow>,
     reservations: BTreeMap<Key, Reservation>,
+    grants: BTreeMap<(AccountId, i64), Grant>,
     payments: BTreeMap<ExternalId, (AccountId, i64)>,
 }
 
@@ -50,6 +51,7 @@ struct AccountRow {
     last_sequence: i64,
     update_time: Timestamp,
     next_expire_time: Option<Timestamp>,
+    has_grants: bool,
     settings: AccountSettings,
 }
 
@@ -131,6 +133,14 @@ impl MemoryJournal {
         self.reservations.values().filter(is_open).collect()
     }
 
+    /// An account's grants, in the order in which they are spent.
+    pub fn grants(&self, account_id: &AccountId) -> Vec<Grant> {
+        let of_account = self.grants.range((account_id.clone(), i64::MIN)..=(account_id.clone(), i64::MAX));
+        let mut grants: Vec<Grant> = of_account.map(|(_, grant)| *grant).collect();
+        grants.sort_by_key(|grant| (grant.expire_time, grant.sequence));
+        grants
+    }
+
     /// An account's entries, oldest first.
     pub fn entries(&self, account_id: &AccountId) -> Vec<&Entry> {
         let of_account = self.entries.range((account_id.clone(), i64::MIN)..=(account_id.clone(), i64::MAX));
@@ -151,6 +161,7 @@ impl MemoryJournal {
             let claim = ClaimFact { sequence: *sequence, external_id: external_id.to_string() };
             facts.push(fact(account_id, Row::Claim(claim)));
         }
+        facts.extend(self.grants.iter().map(|((account_id, _), grant)| grant_fact(account_id, grant)));
         facts.sort_by(|a, b| a.order().cmp(&b.order()));
         facts
     }
@@ -167,6 +178,7 @@ impl MemoryJournal {
             next_expire_time: row.next_expire_time,
             settings: settings(row.settings),
             withdrawable: row.balance.withdrawable_posted().get(),
+            granted: row.has_grants.then(|| row.balance.granted().get()),
         };
         fact(account_id, Row::Account(account))
     }
@@ -195,6 +207,11 @@ impl MemoryJournal {
             legs: self.legs_fact(entry),
             funded: (!entry.legs.is_empty() && entry.refunded_sequence.is_none()).then(|| entry.funded.get()),
             is_listed: entry.source.as_ref().map(|source| self.is_listed(entry, source)),
+            paid_by_other: entry.source.as_ref().and_then(|source| self.paid_by_other(entry, source)),
+            grant_expire_time: entry.grant_expire_time,
+            grant_moves: Some(entry.grant_moves.clone()),
+            granted_after: entry.balance_after.granted().get(),
+            lapsed: entry.balance_after.lapsing().get(),
             external_ids: entry.external_ids.iter().map(ToString::to_string).collect(),
             settings: entry.settings.map(settings),
             has_key: entry.idempotency_key.is_some(),
@@ -238,6 +255,7 @@ impl MemoryJournal {
                 is_lapse: entry.idempotency_key.as_ref().is_some_and(IdempotencyKey::is_of_expiry),
                 is_named_so: entry.idempotency_key.as_ref().map(|key| *key == after.reservation_id),
                 status,
+                pins: Some(entry.grant_moves.pins.clone()),
             })
         });
         let rows = [Some(Row::Entry(Box::new(itself))), refund, reversal, step].into_iter().flatten();
@@ -268,6 +286,16 @@ impl MemoryJournal {
             .is_some_and(|payer| payer.legs.iter().any(is_it))
     }
 
+    /// How much of a leg other money than that of the payer's grants pays: it funds legs first.
+    fn paid_by_other(&self, entry: &Entry, source: &Source) -> Option<i64> {
+        let payer = self.entries.get(&(source.account_id.clone(), source.sequence))?;
+        let is_it = |leg: &PaidLeg| (&leg.account_id, leg.sequence) == (&entry.account_id, entry.sequence);
+        let place = payer.legs.iter().position(is_it)?;
+        let drawn: i64 = payer.grant_moves.draws.iter().map(|share| share.amount.get()).sum();
+        let before: i64 = payer.legs[..place].iter().map(|leg| leg.amount.get()).sum();
+        Some((payer.funded.get() - drawn - before).min(payer.legs[place].amount.get()).max(0))
+    }
+
     /// What an entry undoes, as it was before.
     fn undone_fact(&self, entry: &Entry) -> Option<UndoneFact> {
         let sequence = entry.refunded_sequence.or(entry.reversed_sequence)?;
@@ -286,6 +314,7 @@ impl MemoryJournal {
             last_sequence: 0,
             update_time: Timestamp::from_unix_micros(i64::MIN), // nothing was written yet
             next_expire_time: None,
+            has_grants: false,
             settings: AccountSettings::default(),
         };
         self.accounts.entry(account_id.clone()).or_insert(empty);
@@ -328,7 +357,31 @@ impl MemoryJournal {
             let open = self.open_reservations(command.account_id()).len();
             book.put_open_reservations(command.account_id(), open.try_into().expect("few are open"));
         }
+        self.load_grants(&mut book, commands, now);
         book
+    }
+
+    /// Loads the grants of accounts that say that something remains of some, or that get one; and those that are brought money
+    /// back into, or reversed.
+    fn load_grants(&self, book: &mut Book, commands: &[Command], now: Timestamp) {
+        let opening = commands.iter().filter(|command| command.references().opens_grant);
+        let opening: BTreeSet<&AccountId> = opening.map(Command::account_id).collect();
+        let named = self.named_entries(commands, book);
+        let mut wanted: BTreeSet<(AccountId, i64)> = BTreeSet::new();
+        for (account_id, sequence) in named {
+            let Some(entry) = self.entries.get(&(account_id.clone(), sequence)) else { continue };
+            let drawn = entry.grant_moves.draws.iter().map(|share| share.sequence);
+            let touched = drawn.chain([sequence]).chain(entry.reversed_sequence);
+            wanted.extend(touched.map(|sequence| (account_id.clone(), sequence)));
+        }
+        for ((account_id, sequence), grant) in &self.grants {
+            let Some(account) = book.account(account_id) else { continue };
+            let is_whole = account.has_grants || opening.contains(account_id);
+            let matters = grant.remaining > MicroUsd::ZERO || grant.expire_time > account.time(now);
+            if is_whole && matters || wanted.contains(&(account_id.clone(), *sequence)) {
+                book.put_grant(account_id, *grant);
+            }
+        }
     }
 
     /// The payees of the debit whose refund takes back from them.
@@ -440,6 +493,9 @@ impl MemoryJournal {
             let key = (reservation.account_id.clone(), reservation.reservation_id.clone());
             self.reservations.insert(key, reservation);
         }
+        for (account_id, grant) in changes.grants {
+            self.grants.insert((account_id, grant.sequence), grant);
+        }
         for refused in changes.refusals {
             let account_id = refused.refusal.account_id.clone();
             let row = AnswerRow::Refusal(refused.fingerprint, refused.refusal);
@@ -461,8 +517,9 @@ impl MemoryJournal {
     }
 
     fn keep_account(&mut self, account_id: &AccountId, account: &Account) {
-        let Account { balance, last_sequence, update_time, next_expire_time, settings } = *account;
-        let row = AccountRow { balance, last_sequence, update_time, next_expire_time, settings };
+        let Account { balance, last_sequence, update_time, next_expire_time, has_grants, settings } =
+            *account;
+        let row = AccountRow { balance, last_sequence, update_time, next_expire_time, has_grants, settings };
         self.accounts.insert(account_id.clone(), row);
     }
 
@@ -480,13 +537,14 @@ impl AccountRow {
             last_sequence: entry.sequence,
             update_time: entry.create_time,
             next_expire_time: None,
+            has_grants: false,
             settings: AccountSettings::default(),
         }
     }
 
     fn account(&self) -> Account {
-        let Self { balance, last_sequence, update_time, next_expire_time, settings } = *self;
-        Account { balance, last_sequence, update_time, next_expire_time, settings }
+        let Self { balance, last_sequence, update_time, next_expire_time, has_grants, settings } = *self;
+        Account { balance, last_sequence, update_time, next_expire_time, has_grants, settings }
     }
 }
 
@@ -514,8 +572,17 @@ fn reservation_fact(reservation: &Reservation) -> Fact {
         create_time: reservation.create_time,
         status: status(&reservation.status),
         close_sequence: reservation.close_sequence,
+        pins: Some(reservation.pins.clone()),
     };
     fact(&reservation.account_id, Row::Reservation(row))
+}
+
+fn grant_fact(account_id: &AccountId, grant: &Grant) -> Fact {
+    let Grant { sequence, amount, remaining, pinned, lapsed, reversed, expire_time } = *grant;
+    let [amount, remaining, pinned, lapsed, reversed] =
+        [amount, remaining, pinned, lapsed, reversed].map(MicroUsd::get);
+    let grant = GrantFact { sequence, amount, remaining, pinned, lapsed, reversed, expire_time };
+    fact(account_id, Row::Grant(grant))
 }
 
 fn status(status: &ReservationStatus) -> Status {
@@ -581,6 +648,8 @@ fn imported_entry(account: &AccountRow, account_id: AccountId, row: &Imported) -
         reversed_sequence: None,
         legs: Vec::new(),
         funded: MicroUsd::ZERO,
+        grant_expire_time: None,
+        grant_moves: GrantMoves::default(),
         source: None,
         settings: None,
         create_time: Timestamp::from_unix_micros(BEGINNING),

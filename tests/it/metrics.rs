@@ -59,8 +59,14 @@ async fn call_everything(service: &Process) {
     for _ in 0..3 {
         client.credit(deposit("ann", "order-1", 1_000)).await.answered();
     }
+    client.credit(expiring("fay", "promo-1", 7, from_now(Duration::from_millis(100)))).await.answered();
     client.charge(charge("ann", "job-1", 300)).await.answered();
-    let leg = Leg { account_id: "eve".into(), amount_micro_usd: 40, entry_type: EntryType::Fee.into() };
+    let leg = Leg {
+        account_id: "eve".into(),
+        amount_micro_usd: 40,
+        entry_type: EntryType::Fee.into(),
+        ..Leg::default()
+    };
     let passing_on = ChargeRequest { legs: vec![leg], ..charge("ann", "job-3", 50) };
     client.charge(passing_on).await.answered();
     assert!(client.charge(charge("ann", "job-2", 1_000)).await.is_err());
@@ -80,13 +86,13 @@ async fn every_call_and_operation_is_counted_under_its_name() {
         let metrics = get(&address, "/metrics").await;
         let ledger = r#"grpc_service="billing.v1.BillingService""#;
         for expected in [
-            format!(r#"grpc_server_started_total{{{ledger},grpc_method="Credit"}} 4"#),
-            format!(r#"grpc_server_handled_total{{{ledger},grpc_method="Credit",grpc_code="OK"}} 3"#),
+            format!(r#"grpc_server_started_total{{{ledger},grpc_method="Credit"}} 5"#),
+            format!(r#"grpc_server_handled_total{{{ledger},grpc_method="Credit",grpc_code="OK"}} 4"#),
             format!(r#"grpc_server_handled_total{{{ledger},grpc_method="Credit",grpc_code="InvalidArgument"}} 1"#),
             format!(r#"grpc_server_handled_total{{{ledger},grpc_method="Charge",grpc_code="FailedPrecondition"}} 1"#),
             format!(r#"grpc_server_handled_total{{{ledger},grpc_method="AdminCredit",grpc_code="Internal"}} 0"#),
             format!(r#"grpc_server_handling_seconds_count{{{ledger},grpc_method="Charge"}} 4"#),
-            r#"billing_operations_total{operation="Credit",result="applied",reason=""} 1"#.to_owned(),
+            r#"billing_operations_total{operation="Credit",result="applied",reason=""} 2"#.to_owned(),
             r#"billing_operations_total{operation="Credit",result="replayed",reason=""} 2"#.to_owned(),
             r#"billing_operations_total{operation="Charge",result="refused",reason="INSUFFICIENT_FUNDS"} 1"#.to_owned(),
             r#"billing_operations_total{operation="Charge",result="key_reused",reason=""} 1"#.to_owned(),
@@ -94,18 +100,21 @@ async fn every_call_and_operation_is_counted_under_its_name() {
             r#"billing_operations_total{operation="Release",result="key_reused",reason=""} 0"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="DEPOSIT"} 1000"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="CHARGE"} 350"#.to_owned(),
+            r#"billing_moved_micro_usd_total{entry_type="GRANT_EXPIRE"} 7"#.to_owned(),
+            r#"billing_grants_micro_usd_total{change="granted"} 7"#.to_owned(),
+            r#"billing_grants_micro_usd_total{change="lapsed"} 7"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="FEE"} 40"#.to_owned(),
             r#"billing_moved_micro_usd_total{entry_type="CAPTURE"} 100"#.to_owned(), // by nobody's call
             "billing_queue_length 0".to_owned(),
             "billing_ready 1".to_owned(),
-            "billing_leases_swept_total 1".to_owned(),
+            "billing_leases_swept_total 2".to_owned(),
             r#"billing_sweeps_total{result="failed"} 0"#.to_owned(),
             r#"billing_pool_timeouts_total{pool="read"} 0"#.to_owned(),
             r#"billing_pool_connections{pool="write",state="late"} 0"#.to_owned(),
         ] {
             assert!(metrics.lines().any(|line| line == expected), "no {expected} in\n{metrics}");
         }
-        for count in ["billing_queue_wait_seconds_count 9", "billing_batch_operations_sum 9.0"] {
+        for count in ["billing_queue_wait_seconds_count 10", "billing_batch_operations_sum 10.0"] {
             assert!(metrics.contains(count), "no {count} in\n{metrics}");
         }
         assert!(!metrics.contains("ann") && !metrics.contains("order-1"), "no name of an account or key");
@@ -222,7 +231,7 @@ async fn a_real_prometheus_answers_every_query_of_the_dashboard_and_no_alert_is_
         tokio::time::sleep(Duration::from_secs(3)).await; // two more scrapes
         let applied =
             prometheus.query(r#"billing_operations_total{operation="Credit",result="applied"}"#).await;
-        assert_eq!(applied[0]["value"][1], "1", "{applied:?}");
+        assert_eq!(applied[0]["value"][1], "2", "{applied:?}");
         let queries = dashboard_queries();
         assert!(queries.len() > 15);
         for (title, query) in &queries {

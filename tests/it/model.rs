@@ -31,6 +31,8 @@ pub enum What {
         amount: i64,
         kind: &'static str,
         external_ids: Vec<String>,
+        /// When it expires, if it does.
+        expire: Option<i64>,
     },
     Charge {
         amount: i64,
@@ -48,6 +50,7 @@ pub enum What {
         actor: String,
         reason: String,
         withdrawable: bool,
+        expire: Option<i64>,
     },
     Reserve {
         amount: i64,
@@ -92,6 +95,8 @@ pub struct Leg {
     pub account: String,
     pub amount: i64,
     pub kind: &'static str,
+    /// Whether what grants pay of it may leave, too.
+    pub grants_withdrawable: bool,
 }
 
 /// What an operator decides about an account. A debt limit of -1 takes away the account's own.
@@ -152,6 +157,38 @@ pub struct Entry {
     pub settings: Option<Settings>,
     pub create_time: i64,
     pub effective_time: i64,
+    /// When the credit expires.
+    pub expire: Option<i64>,
+    pub moves: Moves,
+    /// What is available right after it and expires.
+    pub granted_after: i64,
+    /// What the next entry takes off, because it came back too late.
+    pub lapsed: i64,
+}
+
+/// Parts of grants: their sequences, and how much of each.
+pub type Shares = Vec<(i64, i64)>;
+
+/// What an entry does to the grants of its account.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Moves {
+    pub draws: Shares,
+    pub unwinds: Shares,
+    pub converted: Shares,
+    pub lapses: Shares,
+    pub pins: Shares,
+}
+
+/// A grant, as it stands at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub sequence: i64,
+    pub amount: i64,
+    pub remaining: i64,
+    pub pinned: i64,
+    pub lapsed: i64,
+    pub reversed: i64,
+    pub expire: i64,
 }
 
 /// What an operator has decided about an account.
@@ -190,6 +227,8 @@ pub struct Reservation {
     pub reference: String,
     pub metadata: Metadata,
     pub status: Status,
+    /// What it holds of grants.
+    pub pins: Shares,
     pub close_sequence: Option<i64>,
 }
 
@@ -200,14 +239,16 @@ pub struct Account {
     pub held: i128,
     /// What a Withdraw would take.
     pub withdrawable: i128,
+    /// What is available and expires.
+    pub granted: i128,
     pub last_sequence: i64,
     pub create_time: i64,
     pub update_time: i64,
     pub settings: Settings,
 }
 
-/// A balance: what is posted, what is held, and what a Withdraw would take.
-pub type Balance = (i128, i128, i128);
+/// A balance: what is posted, what is held, what a Withdraw would take, and what expires.
+pub type Balance = (i128, i128, i128, i128);
 
 /// The balances at both ends of a period, and how many entries of each type there are in between, with the sum of their
 /// amounts.
@@ -297,6 +338,39 @@ struct Part<'a> {
     uncollected: i64,
 }
 
+/// What an entry means to the grants of its account.
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "plain data, and little of it")]
+enum Touch {
+    Nothing,
+    /// It is a grant until then.
+    Opens(i64),
+    /// So much is spent.
+    Spends(i64),
+    /// So much is held.
+    Holds(i64),
+    /// So much is taken of what this reservation holds, and so much beyond; the rest stays held, or does not.
+    Takes {
+        of: Reservation,
+        held: i64,
+        beyond: i64,
+        keeps: bool,
+    },
+    /// So much of a debit comes back, of which so much came back before.
+    BringsBack {
+        debit: Box<Entry>,
+        before: i64,
+        amount: i64,
+    },
+    /// So much of a credit is taken back.
+    Reverses {
+        credit: i64,
+        amount: i64,
+    },
+    /// What has run out and is held by nobody ends.
+    Ends,
+}
+
 /// A call, the time in its account, and by the clock.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
@@ -307,9 +381,9 @@ struct Asked<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// What a leg pays.
-    fn paid(account: &'a str, entry_type: &'static str, amount: i64) -> Self {
-        let may_leave = if entry_type == "FEE" { 0 } else { amount };
+    /// What a leg pays, of which so much is earned.
+    fn paid(account: &'a str, entry_type: &'static str, amount: i64, earned: i64) -> Self {
+        let may_leave = if entry_type == "FEE" { 0 } else { earned };
         Self { account, entry_type, moved: (amount, may_leave), reversed: None, uncollected: 0 }
     }
 }
@@ -404,7 +478,8 @@ impl Call {
             fields.insert(name, self.amount().to_string());
         }
         match &self.what {
-            What::Credit { kind, external_ids, .. } => {
+            What::Credit { kind, external_ids, expire, .. } => {
+                fields.extend(expire.map(|expire| ("expire_time", expire.to_string())));
                 fields.insert("entry_type", (*kind).to_owned());
                 fields.insert("external_ids", external_ids.join(" "));
             }
@@ -417,7 +492,8 @@ impl Call {
                 let names = ["charge_sequence", "charge_idempotency_key", "charge_external_id"];
                 fields.extend([of.field(names)]);
             }
-            What::AdminCredit { actor, reason, withdrawable, .. } => {
+            What::AdminCredit { actor, reason, withdrawable, expire, .. } => {
+                fields.extend(expire.map(|expire| ("expire_time", expire.to_string())));
                 fields.insert("actor", actor.clone());
                 fields.insert("reason", reason.clone());
                 fields.insert("withdrawable", withdrawable.to_string());
@@ -533,6 +609,7 @@ impl Reservation {
         if self.is_lapsed(time) {
             self.status.captured += self.charge_on_expiry();
             self.status.state = if self.charge_on_expiry() > 0 { "CAPTURED" } else { "EXPIRED" };
+            self.pins.clear();
             self.status.held = 0;
             self.status.close_time = Some(self.status.expire_time);
         }
@@ -554,7 +631,8 @@ impl Model {
     pub fn new(limits: Limits, imported: &[Imported], time: i64) -> Self {
         let mut model = Self { limits, events: Vec::new() };
         for row in imported {
-            let entry = model.next_entry(&row.account, time, row.entry_type, (row.amount, 0, 0));
+            let moved = (row.amount, 0, 0);
+            let entry = model.next_entry(&row.account, time, row.entry_type, moved, &Touch::Nothing);
             model.events.push(Event::Imported(entry.expect("an imported balance fits")));
         }
         model
@@ -574,6 +652,12 @@ impl Model {
     /// Remembers that a call was answered so.
     pub fn remember(&mut self, call: &Call, answer: &Answer) {
         self.events.push(Event::Answered(call.clone(), answer.clone()));
+        if let Answer::Applied { entry, since: None, .. } = answer
+            && entry.lapsed > 0
+        {
+            let end = self.end_of_grants(&entry.account, (entry.create_time, entry.effective_time));
+            self.events.push(Event::Expired(end));
+        }
     }
 
     /// Learns of an entry of an account that is not told of here.
@@ -581,23 +665,24 @@ impl Model {
         self.events.push(Event::Given(entry.clone()));
     }
 
-    /// Writes down a leg of an operation on an account that is not told of here, or what that takes back of one: the amount is
-    /// the operation's, all else follows from this account. Writes nothing where it cannot be.
-    pub fn receive(&mut self, leg: &Entry) {
+    /// Writes down a leg of an operation on an account that is not told of here, or what that takes back of one: the amount,
+    /// and how much of it is earned, are the operation's, all else follows from this account. Writes nothing where it cannot
+    /// be.
+    pub fn receive(&mut self, leg: &Entry, earned: i64) {
         self.lapse(&leg.account, leg.create_time);
-        if let Some(entry) = self.received(leg) {
+        if let Some(entry) = self.received(leg, earned) {
             self.give(&entry);
         }
     }
 
-    fn received(&self, leg: &Entry) -> Option<Entry> {
+    fn received(&self, leg: &Entry, earned: i64) -> Option<Entry> {
         let Entry { account, entry_type, amount, uncollected, .. } = leg;
         let part = match leg.reversed_sequence {
             Some(sequence) => {
                 self.taken(account, sequence, i128::from(*uncollected) - i128::from(*amount))?
             }
             None if self.is_closed(account) || *amount <= 0 => return None,
-            None => Part::paid(account, entry_type, *amount),
+            None => Part::paid(account, entry_type, *amount, earned),
         };
         let mut entry = self.part_entry(&part, leg.create_time)?;
         entry.key.clone_from(&leg.key);
@@ -622,7 +707,12 @@ impl Model {
     pub fn lapse(&mut self, account: &str, now: i64) {
         let time = self.time_in(account, now);
         while let Some(entry) = self.next_expiry(account, time) {
+            let (times, lapsed) = ((entry.create_time, entry.effective_time), entry.lapsed);
             self.events.push(Event::Expired(entry));
+            if lapsed > 0 {
+                let end = self.end_of_grants(account, times);
+                self.events.push(Event::Expired(end));
+            }
         }
     }
 
@@ -647,22 +737,24 @@ impl Model {
         let mut entries = self.entries(account);
         entries.retain(|entry| entry.create_time <= time);
         let (first, last) = (entries.first()?, entries.last()?);
-        let (mut posted, mut held, mut withdrawable) = (0, 0, 0);
-        for entry in &entries {
-            posted += i128::from(entry.amount);
-            withdrawable += i128::from(entry.withdrawable_delta);
-        }
-        for reservation in reservations_of(&entries) {
-            if reservation.is_lapsed(time) {
-                posted -= i128::from(reservation.charge_on_expiry());
-            }
-            held += i128::from(reservation.at(time).status.held);
-        }
-        let withdrawable = withdrawable.min(posted - held).max(0);
+        let events = entries.iter().map(|entry| Event::Given((*entry).clone())).collect();
+        let mut then = Self { limits: self.limits, events };
+        then.lapse(account, time);
+        let (posted, held, granted) = (then.posted(account), then.held(account), then.granted(account));
+        let withdrawable = then.may_leave(account);
         let settings = settings_of(&entries);
         let (create_time, update_time) = (first.create_time, last.create_time);
         let last_sequence = last.sequence;
-        Some(Account { posted, held, withdrawable, last_sequence, create_time, update_time, settings })
+        Some(Account {
+            posted,
+            held,
+            withdrawable,
+            granted,
+            last_sequence,
+            create_time,
+            update_time,
+            settings,
+        })
     }
 
     /// What happened in an account from a time on and before another, as it is known at a third.
@@ -671,7 +763,9 @@ impl Model {
         model.lapse(account, now);
         let balance = |time: i64| {
             let at = self.account_at(account, time.min(now));
-            at.map_or((0, 0, 0), |account| (account.posted, account.held, account.withdrawable))
+            at.map_or((0, 0, 0, 0), |account| {
+                (account.posted, account.held, account.withdrawable, account.granted)
+            })
         };
         let mut totals: BTreeMap<&str, (i64, i128)> = BTreeMap::new();
         for entry in model.entries(account) {
@@ -825,20 +919,70 @@ impl Model {
         self.posted(account) - self.held(account)
     }
 
+    /// What is available and expires, where all that has run out is written down.
+    fn granted(&self, account: &str) -> i128 {
+        let running = self.grants(account).into_iter().filter(|grant| grant.expire > self.newest(account));
+        running.map(|grant| i128::from(grant.free())).sum()
+    }
+
+    /// When the newest entry of an account took effect.
+    fn newest(&self, account: &str) -> i64 {
+        self.entries(account).last().map_or(i64::MIN, |last| last.effective_time)
+    }
+
+    /// What a Withdraw would take.
+    fn may_leave(&self, account: &str) -> i128 {
+        self.withdrawable(account).min(self.available(account) - self.granted(account)).max(0)
+    }
+
+    /// An account's grants, in the order in which they are spent.
+    pub fn grants(&self, account: &str) -> Vec<Grant> {
+        grants_of(&self.entries(account))
+    }
+
+    /// What has lapsed of a credit.
+    fn lapsed_of(&self, account: &str, sequence: i64) -> i128 {
+        let grants = self.grants(account);
+        let grant = grants.iter().find(|grant| grant.sequence == sequence);
+        grant.map_or(0, |grant| grant.lapsed.into())
+    }
+
+    /// The entry that ends what has run out of grants by a time and is held by nobody.
+    fn end_of_grants(&self, account: &str, (create_time, effective_time): (i64, i64)) -> Entry {
+        let over = self.grants(account).into_iter().filter(|grant| grant.expire <= effective_time);
+        let amount: i64 = over.map(|grant| grant.free()).sum();
+        let touch = Touch::Ends;
+        let entry =
+            self.entry_at(account, (create_time, effective_time), "GRANT_EXPIRE", (-amount, 0, 0), &touch);
+        let mut entry = entry.expect("less is posted than before");
+        entry.key = Some(format!("billing/lapse/{}", entry.sequence));
+        entry
+    }
+
     fn reservation(&self, call: &Call, reservation_id: &str) -> Option<Reservation> {
         let reservations = reservations_of(&self.entries(&call.account));
         reservations.into_iter().find(|reservation| reservation.reservation_id == reservation_id)
     }
 
-    /// The entry that writes down the first lease which has run out.
+    /// The entry that writes down the first lease which has run out, or the first grants, which come first.
     fn next_expiry(&self, account: &str, time: i64) -> Option<Entry> {
         let lapsed = reservations_of(&self.entries(account)).into_iter().filter(|open| open.is_lapsed(time));
-        let first = lapsed.min_by_key(|open| (open.status.expire_time, open.sequence))?;
+        let first = lapsed.min_by_key(|open| (open.status.expire_time, open.sequence));
+        let free = self.grants(account).into_iter().filter(|grant| grant.free() > 0);
+        let end = free.map(|grant| grant.expire).filter(|expire| *expire <= time).min();
+        if let Some(end) = end
+            && first.as_ref().is_none_or(|first| end <= first.status.expire_time)
+        {
+            return Some(self.end_of_grants(account, (time, end)));
+        }
+        let first = first?;
         let charge = first.charge_on_expiry();
         let entry_type = if charge > 0 { "CAPTURE" } else { "EXPIRE" };
-        let mut entry = self.next_entry(account, time, entry_type, (-charge, -first.status.held, 0))?;
+        let touch = Touch::Takes { of: first.clone(), held: charge, beyond: 0, keeps: false };
+        let moved = (-charge, -first.status.held, 0);
+        let times = (time, first.status.expire_time);
+        let mut entry = self.entry_at(account, times, entry_type, moved, &touch)?;
         entry.key = Some(format!("billing/expire/{}", first.reservation_id));
-        entry.effective_time = first.status.expire_time;
         let Reservation { reservation_id, status, .. } = first.at(time);
         entry.reservation = Some(After { reservation_id, status });
         Some(entry)
@@ -850,11 +994,13 @@ impl Model {
             return first.reused_by(call).unwrap_or_else(|| self.again(answer, asked));
         }
         match &call.what {
-            What::Credit { amount, kind, external_ids } => self.credit(asked, *amount, kind, external_ids),
+            What::Credit { amount, kind, external_ids, expire } => {
+                self.credit(asked, *amount, kind, (external_ids, *expire))
+            }
             What::Charge { amount, policy, legs } => self.charge(asked, *amount, policy, legs),
             What::Refund { amount, of, legs } => self.refund(asked, *amount, of, *legs),
-            What::AdminCredit { amount, actor, reason, withdrawable } => {
-                self.admin_credit(asked, *amount, (actor, reason), *withdrawable)
+            What::AdminCredit { amount, actor, reason, withdrawable, expire } => {
+                self.admin_credit(asked, *amount, (actor, reason), (*withdrawable, *expire))
             }
             What::Reserve { amount, ttl, expiry } => self.reserve(asked, *amount, *ttl, expiry),
             What::Capture { reservation_id, amount, policy, keep_open, legs } => {
@@ -947,17 +1093,34 @@ impl Model {
         Some(Answer::Applied { entry: entry.clone(), since, leg_entries: Vec::new() })
     }
 
-    fn credit(&self, asked: Asked, amount: i64, kind: &'static str, external_ids: &[String]) -> Answer {
+    fn credit(
+        &self,
+        asked: Asked,
+        amount: i64,
+        kind: &'static str,
+        (external_ids, expire): (&[String], Option<i64>),
+    ) -> Answer {
         if let Some(answer) = self.paid_before(asked, kind, None) {
             return answer;
         }
-        if let Some(forbidden) = self.forbidden(asked, true) {
+        if let Some(forbidden) = self.forbidden(asked, true).or_else(|| self.no_grant(asked, expire)) {
             return forbidden;
         }
-        let may_leave = matches!(kind, "EARNING" | "REFERRAL_REWARD");
-        self.post(asked, kind, (amount, if may_leave { amount } else { 0 }), |entry| {
+        let may_leave = expire.is_none() && matches!(kind, "EARNING" | "REFERRAL_REWARD");
+        let own = if may_leave { amount } else { 0 };
+        self.post(asked, kind, (amount, own), &opening(expire), |entry| {
             entry.external_ids = external_ids.to_vec();
         })
+    }
+
+    /// The refusal of a credit which expires, if it cannot be given.
+    fn no_grant(&self, asked: Asked, expire: Option<i64>) -> Option<Answer> {
+        if expire? <= asked.time {
+            return Some(Answer::refused("GRANT_EXPIRED", asked, &[]));
+        }
+        let grants = self.grants(&asked.call.account);
+        let ahead = grants.iter().filter(|grant| grant.expire > asked.time).count();
+        (ahead >= 64).then(|| Answer::refused("TOO_MANY_GRANTS", asked, &[("limit", "64".to_owned())]))
     }
 
     fn withdraw(&self, asked: Asked, amount: i64) -> Answer {
@@ -968,12 +1131,12 @@ impl Model {
             return forbidden;
         }
         let account = &asked.call.account;
-        let withdrawable = self.withdrawable(account).min(self.available(account)).max(0);
+        let withdrawable = self.may_leave(account);
         if i128::from(amount) > withdrawable {
             let metadata = [("withdrawable_micro_usd", withdrawable.to_string())];
             return Answer::refused("NOT_WITHDRAWABLE", asked, &metadata);
         }
-        self.post(asked, "WITHDRAWAL", (-amount, -amount), |entry| {
+        self.post(asked, "WITHDRAWAL", (-amount, -amount), &Touch::Nothing, |entry| {
             entry.external_ids = asked.call.external_ids().to_vec();
         })
     }
@@ -990,7 +1153,8 @@ impl Model {
             return Answer::refused("NOT_REVERSIBLE", asked, &[("entry_type", credit.entry_type.to_owned())]);
         }
         let (undone, _) = self.undone(credit);
-        let reversible = (i128::from(credit.amount) - undone).max(0);
+        let lapsed = self.lapsed_of(account, credit.sequence);
+        let reversible = (i128::from(credit.amount) - undone - lapsed).max(0);
         if i128::from(amount) > reversible {
             let metadata = [("reversible_micro_usd", reversible.to_string())];
             return Answer::refused("REVERSAL_EXCEEDS_CREDIT", asked, &metadata);
@@ -1003,7 +1167,8 @@ impl Model {
             _ => return self.insufficient(asked, amount),
         };
         let slice = self.withdrawable_slice(credit, collected);
-        self.post(asked, "REVERSAL", (-collected, -slice), |entry| {
+        let touch = Touch::Reverses { credit: credit.sequence, amount: collected };
+        self.post(asked, "REVERSAL", (-collected, -slice), &touch, |entry| {
             entry.external_ids = asked.call.external_ids().to_vec();
             entry.reason = reason.cloned();
             entry.uncollected = amount - collected;
@@ -1026,8 +1191,9 @@ impl Model {
                 Some(Ok(collected)) => collected,
             }
         };
-        let posted =
-            self.post(asked, "CHARGE", (-collected, 0), |entry| entry.uncollected = amount - collected);
+        let touch = Touch::Spends(collected);
+        let posted = self
+            .post(asked, "CHARGE", (-collected, 0), &touch, |entry| entry.uncollected = amount - collected);
         self.with_legs(asked, posted, legs, self.funded(account, collected))
     }
 
@@ -1038,6 +1204,8 @@ impl Model {
 
     /// The same answer with legs, which share what is funded in their order.
     fn with_legs(&self, asked: Asked, posted: Answer, legs: &[Leg], funded: i64) -> Answer {
+        let Answer::Applied { entry, .. } = &posted else { return posted };
+        let by_grants: i64 = entry.moves.draws.iter().map(|(_, amount)| amount).sum();
         let mut left = funded;
         let mut parts = Vec::new();
         for leg in legs {
@@ -1046,8 +1214,11 @@ impl Model {
                 return Answer::refused("ACCOUNT_CLOSED", asked, &metadata);
             }
             let paid = leg.amount.min(left);
+            // What is left for grants to pay are the last so much of what is funded.
+            let by_other = (left - by_grants).clamp(0, paid);
             left -= paid;
-            let part = Part::paid(&leg.account, leg.kind, paid);
+            let earned = if leg.grants_withdrawable { paid } else { by_other };
+            let part = Part::paid(&leg.account, leg.kind, paid, earned);
             parts.push(if paid > 0 { Ok(part) } else { Err(&leg.account) });
         }
         self.with_parts(asked, posted, &parts, if legs.is_empty() { 0 } else { funded })
@@ -1087,7 +1258,11 @@ impl Model {
     fn part_entry(&self, part: &Part, now: i64) -> Option<Entry> {
         let Part { account, entry_type, moved: (amount, own), reversed, uncollected } = *part;
         let time = self.time_in(account, now);
-        let mut entry = self.next_entry(account, time, entry_type, (amount, 0, own))?;
+        let touch = match reversed {
+            Some(credit) => Touch::Reverses { credit, amount: -amount },
+            None => Touch::Nothing,
+        };
+        let mut entry = self.next_entry(account, time, entry_type, (amount, 0, own), &touch)?;
         entry.reversed_sequence = reversed;
         entry.uncollected = uncollected;
         Some(entry)
@@ -1112,7 +1287,9 @@ impl Model {
             return Answer::Invalid { field: "legs" };
         }
         let slice = self.withdrawable_slice(debit, amount);
-        let posted = self.post(asked, "REFUND", (amount, slice), |entry| {
+        let before = i64::try_from(undone).expect("a part of what was taken");
+        let touch = Touch::BringsBack { debit: Box::new(debit.clone()), before, amount };
+        let posted = self.post(asked, "REFUND", (amount, slice), &touch, |entry| {
             entry.refunded_sequence = Some(debit.sequence);
             entry.reversed_sequence = debit.reversed_sequence;
         });
@@ -1160,17 +1337,18 @@ impl Model {
         asked: Asked,
         amount: i64,
         (actor, reason): (&str, &str),
-        may_leave: bool,
+        (may_leave, expire): (bool, Option<i64>),
     ) -> Answer {
         let limit = self.limits.admin_credit_max;
         if amount > limit {
             let metadata = figures(asked, &[("limit_micro_usd", limit.to_string())]);
             return Answer::Declined { reason: "ADMIN_CREDIT_LIMIT", metadata };
         }
-        if let Some(forbidden) = self.forbidden(asked, true) {
+        if let Some(forbidden) = self.forbidden(asked, true).or_else(|| self.no_grant(asked, expire)) {
             return forbidden;
         }
-        self.post(asked, "ADMIN_CREDIT", (amount, if may_leave { amount } else { 0 }), |entry| {
+        let own = if may_leave { amount } else { 0 };
+        self.post(asked, "ADMIN_CREDIT", (amount, own), &opening(expire), |entry| {
             entry.actor = Some(actor.to_owned());
             entry.reason = Some(reason.to_owned());
         })
@@ -1207,7 +1385,7 @@ impl Model {
                 own => own,
             },
         };
-        self.post(asked, "ACCOUNT_CHANGE", (amount, 0), |entry| {
+        self.post(asked, "ACCOUNT_CHANGE", (amount, 0), &Touch::Nothing, |entry| {
             entry.settings = Some(settings);
             entry.actor = Some(change.actor.clone());
             entry.reason = Some(change.reason.clone());
@@ -1230,7 +1408,7 @@ impl Model {
             close_time: None,
         };
         let after = After { reservation_id: asked.call.key.clone(), status };
-        self.post_move(asked, "RESERVE", (0, amount), after, 0)
+        self.post_move(asked, "RESERVE", (0, amount), &Touch::Holds(amount), after, 0)
     }
 
     fn of_reservation(
@@ -1282,7 +1460,9 @@ impl Model {
         }
         let after = After { reservation_id: reservation.reservation_id.clone(), status };
         let moved = (-(from_hold + collected), -freed);
-        let posted = self.post_move(asked, "CAPTURE", moved, after, excess - collected);
+        let of = reservation.clone();
+        let touch = Touch::Takes { of, held: from_hold, beyond: collected, keeps: keep_open };
+        let posted = self.post_move(asked, "CAPTURE", moved, &touch, after, excess - collected);
         let funded = from_hold + self.funded(&asked.call.account, collected);
         self.with_legs(asked, posted, legs, funded)
     }
@@ -1312,7 +1492,8 @@ impl Model {
         let close_time = Some(asked.time);
         let status = Status { state: "RELEASED", held: 0, close_time, ..reservation.status };
         let after = After { reservation_id: reservation.reservation_id.clone(), status };
-        self.post_move(asked, "RELEASE", (0, -held), after, 0)
+        let touch = Touch::Takes { of: reservation.clone(), held: 0, beyond: 0, keeps: false };
+        self.post_move(asked, "RELEASE", (0, -held), &touch, after, 0)
     }
 
     fn extend(
@@ -1339,7 +1520,7 @@ impl Model {
         }
         status.expiry = expiry.unwrap_or(status.expiry);
         let after = After { reservation_id: reservation.reservation_id.clone(), status };
-        self.post_move(asked, "EXTEND", (0, additional), after, 0)
+        self.post_move(asked, "EXTEND", (0, additional), &Touch::Holds(additional), after, 0)
     }
 
     /// An entry that moves so much of posted, and its own part of what may leave.
@@ -1348,10 +1529,11 @@ impl Model {
         asked: Asked,
         entry_type: &'static str,
         (amount, own): (i64, i64),
+        touch: &Touch,
         add: impl FnOnce(&mut Entry),
     ) -> Answer {
-        let moved = (amount, 0, own);
-        let Some(mut entry) = self.next_entry(&asked.call.account, asked.time, entry_type, moved) else {
+        let (account, moved) = (&asked.call.account, (amount, 0, own));
+        let Some(mut entry) = self.next_entry(account, asked.time, entry_type, moved, touch) else {
             return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
         };
         entry.name_after(asked.call);
@@ -1365,12 +1547,13 @@ impl Model {
         asked: Asked,
         entry_type: &'static str,
         (amount, held_delta): (i64, i64),
+        touch: &Touch,
         after: After,
         uncollected: i64,
     ) -> Answer {
         let account = &asked.call.account;
         let moved = (amount, held_delta, 0);
-        let Some(mut entry) = self.next_entry(account, asked.time, entry_type, moved) else {
+        let Some(mut entry) = self.next_entry(account, asked.time, entry_type, moved, touch) else {
             return Answer::refused("BALANCE_OVERFLOW", asked, &[]);
         };
         entry.name_after(asked.call);
@@ -1386,14 +1569,30 @@ impl Model {
         account: &str,
         create_time: i64,
         entry_type: &'static str,
+        moved: (i64, i64, i64),
+        touch: &Touch,
+    ) -> Option<Entry> {
+        self.entry_at(account, (create_time, create_time), entry_type, moved, touch)
+    }
+
+    /// The same, that takes effect at another time than it is written.
+    fn entry_at(
+        &self,
+        account: &str,
+        (create_time, effective_time): (i64, i64),
+        entry_type: &'static str,
         (amount, held_delta, own): (i64, i64, i64),
+        touch: &Touch,
     ) -> Option<Entry> {
         let last_sequence = i64::try_from(self.entries(account).len()).ok()?;
         let posted_after = i64::try_from(self.posted(account) + i128::from(amount)).ok()?;
         let held_after = i64::try_from(self.held(account) + i128::from(held_delta)).ok()?;
         posted_after.checked_sub(held_after)?;
+        let place = (last_sequence + 1, amount, effective_time);
+        let lots = Lots::of(self.grants(account)).touched(touch, place, posted_after - held_after);
         let withdrawable = self.withdrawable(account);
-        let left = (withdrawable + i128::from(own)).min(posted_after.into()).max(0);
+        let other = i128::from(posted_after) - lots.remaining();
+        let left = (withdrawable + i128::from(own)).min(other).max(0);
         let withdrawable_after = i64::try_from(left).ok()?;
         let withdrawable_delta = i64::try_from(left - withdrawable).ok()?;
         Some(Entry {
@@ -1421,9 +1620,248 @@ impl Model {
             source: None,
             settings: None,
             create_time,
-            effective_time: create_time,
+            effective_time,
+            expire: if let Touch::Opens(expire) = touch { Some(*expire) } else { None },
+            granted_after: lots.free(|grant| grant.expire > effective_time),
+            lapsed: lots.free(|grant| grant.expire <= effective_time),
+            moves: lots.moves,
         })
     }
+}
+
+/// What a credit means to grants.
+fn opening(expire: Option<i64>) -> Touch {
+    expire.map_or(Touch::Nothing, Touch::Opens)
+}
+
+impl Grant {
+    /// What of it nobody holds.
+    pub fn free(&self) -> i64 {
+        self.remaining - self.pinned
+    }
+}
+
+/// The grants of an account while an entry is made, and what the entry has done to them so far.
+struct Lots {
+    grants: Vec<Grant>,
+    moves: Moves,
+}
+
+impl Lots {
+    fn of(grants: Vec<Grant>) -> Self {
+        Self { grants, moves: Moves::default() }
+    }
+
+    fn remaining(&self) -> i128 {
+        self.grants.iter().map(|grant| i128::from(grant.remaining)).sum()
+    }
+
+    fn free(&self, of: impl Fn(&Grant) -> bool) -> i64 {
+        self.grants.iter().filter(|grant| of(grant)).map(Grant::free).sum()
+    }
+
+    fn grant(&mut self, sequence: i64) -> &mut Grant {
+        self.grants.iter_mut().find(|grant| grant.sequence == sequence).expect("a grant of the account")
+    }
+
+    /// After an entry of this sequence, amount and time, after which so much is not held.
+    fn touched(mut self, touch: &Touch, (sequence, amount, time): (i64, i64, i64), unheld: i64) -> Self {
+        match touch {
+            Touch::Nothing => {}
+            Touch::Opens(expire) => {
+                let expire = *expire;
+                let (pinned, lapsed, reversed) = (0, 0, 0);
+                self.grants.push(Grant {
+                    sequence,
+                    amount,
+                    remaining: amount,
+                    pinned,
+                    lapsed,
+                    reversed,
+                    expire,
+                });
+                self.grants.sort_by_key(|grant| (grant.expire, grant.sequence));
+            }
+            Touch::Spends(amount) => self.spend(*amount),
+            Touch::Holds(amount) => self.hold(*amount),
+            Touch::Takes { of, held, beyond, keeps } => {
+                self.take(&of.pins, *held, *keeps);
+                self.spend(*beyond);
+            }
+            Touch::BringsBack { debit, before, amount } => self.bring_back(debit, *before, *amount),
+            // What is neither granted nor held, before it was taken.
+            Touch::Reverses { credit, amount } => {
+                let granted = self.free(|_| true);
+                let other = unheld.saturating_add(*amount).max(0) - granted;
+                self.reverse(*credit, *amount, other);
+            }
+            Touch::Ends => self.end(time),
+        }
+        self.convert_reversed();
+        self.convert_debt(time, unheld);
+        self
+    }
+
+    fn spend(&mut self, amount: i64) {
+        let mut left = amount;
+        for grant in &mut self.grants {
+            let part = grant.free().min(left);
+            grant.remaining -= part;
+            left -= part;
+            push_next(&mut self.moves.draws, grant.sequence, part);
+        }
+    }
+
+    fn hold(&mut self, amount: i64) {
+        let mut left = amount;
+        for grant in &mut self.grants {
+            let part = grant.free().min(left);
+            grant.pinned += part;
+            left -= part;
+            push(&mut self.moves.pins, grant.sequence, part);
+        }
+    }
+
+    /// Takes so much of what is pinned, and gives up the rest, unless it is kept.
+    fn take(&mut self, pins: &[(i64, i64)], amount: i64, keeps: bool) {
+        let mut left = amount;
+        for (sequence, pinned) in pins {
+            let part = (*pinned).min(left);
+            left -= part;
+            let given_up = if keeps { part } else { *pinned };
+            let grant = self.grant(*sequence);
+            grant.remaining -= part;
+            grant.pinned -= given_up;
+            push_next(&mut self.moves.draws, *sequence, part);
+            push(&mut self.moves.pins, *sequence, -given_up);
+        }
+    }
+
+    /// Lays out what a debit took, the last first, and brings back the slice.
+    fn bring_back(&mut self, debit: &Entry, before: i64, amount: i64) {
+        if let Some(credit) = debit.reversed_sequence
+            && let Some(grant) = self.grants.iter_mut().find(|grant| grant.sequence == credit)
+        {
+            grant.reversed -= amount;
+        }
+        let drawn: i64 = debit.moves.draws.iter().map(|(_, amount)| amount).sum();
+        let mut skip = before;
+        let mut left = amount;
+        let other = (0, -debit.amount - drawn);
+        for (sequence, part) in [other].iter().chain(debit.moves.draws.iter().rev()) {
+            let passed = skip.min(*part);
+            skip -= passed;
+            let back = (part - passed).min(left);
+            left -= back;
+            if *sequence != 0 {
+                push_next(&mut self.moves.unwinds, *sequence, back);
+                self.grant(*sequence).remaining += back;
+            }
+        }
+    }
+
+    /// Its own grant first, then other money, then the others.
+    fn reverse(&mut self, credit: i64, amount: i64, other: i64) {
+        let mut left = amount;
+        if let Some(own) = self.grants.iter_mut().find(|grant| grant.sequence == credit) {
+            own.reversed += amount;
+            let part = own.free().min(left);
+            own.remaining -= part;
+            left -= part;
+            push_next(&mut self.moves.draws, credit, part);
+        }
+        left -= other.min(left);
+        for grant in self.grants.iter_mut().filter(|grant| grant.sequence != credit) {
+            let part = grant.free().min(left);
+            grant.remaining -= part;
+            left -= part;
+            push_next(&mut self.moves.draws, grant.sequence, part);
+        }
+    }
+
+    fn end(&mut self, time: i64) {
+        for grant in self.grants.iter_mut().filter(|grant| grant.expire <= time) {
+            let part = grant.free();
+            grant.remaining -= part;
+            grant.lapsed += part;
+            push(&mut self.moves.lapses, grant.sequence, part);
+        }
+    }
+
+    /// A reversal has taken other money instead of what was not there then: what comes back of that is other money.
+    fn convert_reversed(&mut self) {
+        for grant in &mut self.grants {
+            let left = grant.amount - grant.reversed - grant.lapsed;
+            let part = (grant.free() - left).max(0);
+            grant.remaining -= part;
+            push(&mut self.moves.converted, grant.sequence, part);
+        }
+    }
+
+    /// Nobody has grants and debts: what came back last in time first, as it came, then the first to be spent.
+    fn convert_debt(&mut self, time: i64, unheld: i64) {
+        let lapsing = self.free(|grant| grant.expire <= time);
+        let running = self.free(|grant| grant.expire > time);
+        let mut excess = (running - (unheld - lapsing).max(0)).max(0);
+        let came_back = self.moves.unwinds.iter().map(|(sequence, _)| *sequence);
+        let order: Vec<i64> = came_back.chain(self.grants.iter().map(|grant| grant.sequence)).collect();
+        for sequence in order {
+            let grant = self.grant(sequence);
+            if grant.expire > time {
+                let part = grant.free().min(excess);
+                grant.remaining -= part;
+                excess -= part;
+                push(&mut self.moves.converted, sequence, part);
+            }
+        }
+    }
+}
+
+/// Adds what is taken next: what of one grant is taken at another time stays by itself, since what was taken last comes back
+/// first.
+fn push_next(shares: &mut Shares, sequence: i64, amount: i64) {
+    match shares.last_mut() {
+        _ if amount == 0 => {}
+        Some((of, sum)) if *of == sequence => *sum += amount,
+        Some(_) | None => shares.push((sequence, amount)),
+    }
+}
+
+/// Adds a part of a grant to what there is of it.
+fn push(shares: &mut Shares, sequence: i64, amount: i64) {
+    match shares.iter_mut().find(|(of, _)| *of == sequence) {
+        _ if amount == 0 => {}
+        Some((_, sum)) => *sum += amount,
+        None => shares.push((sequence, amount)),
+    }
+    shares.retain(|(_, amount)| *amount != 0);
+}
+
+/// The grants of one account after entries of it, in the order in which they are spent.
+pub fn grants_of(entries: &[&Entry]) -> Vec<Grant> {
+    let credits = entries.iter().filter_map(|entry| Some((entry.sequence, entry.amount, entry.expire?)));
+    let mut grants: Vec<Grant> = credits
+        .map(|(sequence, amount, expire)| {
+            let of = |shares: fn(&Moves) -> &Shares| -> i64 {
+                let all = entries.iter().flat_map(|entry| shares(&entry.moves));
+                all.filter(|(grant, _)| *grant == sequence).map(|(_, amount)| amount).sum()
+            };
+            let reversals = entries.iter().filter(|entry| entry.reversed_sequence == Some(sequence));
+            let lapsed = of(|moves| &moves.lapses);
+            let gone = of(|moves| &moves.draws) + of(|moves| &moves.converted) + lapsed;
+            Grant {
+                sequence,
+                amount,
+                remaining: amount - gone + of(|moves| &moves.unwinds),
+                pinned: of(|moves| &moves.pins),
+                lapsed,
+                reversed: -reversals.map(|entry| entry.amount).sum::<i64>(),
+                expire,
+            }
+        })
+        .collect();
+    grants.sort_by_key(|grant| (grant.expire, grant.sequence));
+    grants
 }
 
 impl Entry {
@@ -1459,6 +1897,14 @@ pub fn reservations_of(entries: &[&Entry]) -> Vec<Reservation> {
                     reservation.close_sequence = Some(entry.sequence);
                 }
                 reservation.status = *status;
+                for (sequence, amount) in &entry.moves.pins {
+                    push(&mut reservation.pins, *sequence, *amount);
+                }
+                let expires = |sequence: i64| {
+                    let granted = entries.iter().find(|entry| entry.sequence == sequence);
+                    granted.and_then(|granted| granted.expire)
+                };
+                reservation.pins.sort_by_key(|(sequence, _)| (expires(*sequence), *sequence));
             }
             None => reservations.push(Reservation {
                 account: entry.account.clone(),
@@ -1468,6 +1914,7 @@ pub fn reservations_of(entries: &[&Entry]) -> Vec<Reservation> {
                 reference: entry.reference.clone(),
                 metadata: entry.metadata.clone(),
                 status: *status,
+                pins: entry.moves.pins.clone(),
                 close_sequence: None,
             }),
         }

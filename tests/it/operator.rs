@@ -79,7 +79,7 @@ fn grpcurl_needs_no_files_to_list_describe_call_and_check() {
         assert!(listed.contains(name), "{listed}");
     }
     let methods = service.grpcurl(&format!("{PAGE_ADDRESS} list billing.v1.BillingService"));
-    assert_eq!(methods.lines().count(), 22, "{methods}");
+    assert_eq!(methods.lines().count(), 23, "{methods}");
     let described = service.grpcurl(&format!("{PAGE_ADDRESS} describe billing.v1.Entry"));
     assert!(described.contains("int64 refunded_sequence"), "{described}");
     for name in ["", "liveness", "readiness", "billing.v1.BillingService"] {

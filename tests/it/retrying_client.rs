@@ -74,6 +74,7 @@ async fn work(caller: usize, client: RetryingClient, is_over: Arc<AtomicBool>) -
                 account_id: spread("provider", &name, 3),
                 amount_micro_usd: DEPOSIT - 2,
                 entry_type: EntryType::Earning.into(),
+                ..Leg::default()
             }],
             ..Default::default()
         };

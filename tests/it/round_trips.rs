@@ -34,7 +34,7 @@ fn amount(micro_usd: i64) -> Amount {
 fn deposit(external_id: Option<&str>) -> Operation {
     let external_id = external_id.map(|id| ExternalId::parse("external_ids", id).unwrap());
     let external_ids = external_id.map_or_else(ExternalIds::default, ExternalIds::from);
-    Operation::Credit(Credit::new(amount(1_000), CreditKind::Deposit, external_ids).unwrap())
+    Operation::Credit(Credit::new(amount(1_000), CreditKind::Deposit, external_ids, None).unwrap())
 }
 
 fn charge(micro_usd: i64) -> Operation {
@@ -109,6 +109,7 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
                 account_id: AccountId::parse("legs.account_id", &format!("payee-{n}")).unwrap(),
                 amount: amount(1),
                 kind: LegKind::Earning,
+                grants_withdrawable: false,
             };
             let payer = AccountId::parse("account_id", "a-payer").unwrap();
             let legs = Legs::new(&payer, vec![leg(1), leg(2), leg(3)]).unwrap();
@@ -152,12 +153,8 @@ async fn a_batch_of_everything_costs_seven_round_trips_at_most() {
             let (_, opening) = cost(&wire, &ledger, &[call("first", deposit(None))]).await;
             assert!(round == 0 || round_trips(&opening) == 2 + 2, "{opening:#?}");
             ledger.post_batch(&[call("reserve", reserve(Some(Ttl::SHORTEST)))]).await.unwrap();
-            let grant = AdminCredit {
-                amount: amount(5),
-                actor: Actor::parse("ann").unwrap(),
-                reason: Reason::parse("goodwill").unwrap(),
-                withdrawable: false,
-            };
+            let decided = (Actor::parse("ann").unwrap(), Reason::parse("goodwill").unwrap());
+            let grant = AdminCredit::new(amount(5), decided, false, None).unwrap();
             let batch = [
                 call("order", deposit(Some(&key("pay")))),
                 call("order-again", deposit(Some(&key("pay")))),
@@ -273,7 +270,7 @@ async fn a_transaction_that_is_dropped_half_way_is_finished_and_its_connection_u
 async fn commit_is_sent_behind_the_write_even_on_a_new_connection() {
     on_a_book(async |book| {
         book.ledger().await.post_batch(&[command("ann", "order-1", deposit(None))]).await.unwrap();
-        let earning = Credit::new(amount(1_000), CreditKind::Earning, ExternalIds::default()).unwrap();
+        let earning = Credit::new(amount(1_000), CreditKind::Earning, ExternalIds::default(), None).unwrap();
         // What may be withdrawn is a rare fact, which is written by another text.
         for (key, operation) in [("order-2", deposit(None)), ("job-1", Operation::Credit(earning))] {
             let wire = Wire::tap(book).await;

@@ -159,7 +159,7 @@ async fn the_journal_refuses_entries_that_can_never_be() {
                            reservation_captured = 0, expire_time = now(), expiry_policy = 1";
         let decision = "entry_type = 14, amount_micro_usd = 0, actor = 'ann', reason = 'a dispute'";
         let cases = [
-            ("entry_type = 18", "entry_type"),
+            ("entry_type = 19", "entry_type"),
             ("entry_type = 17", "ledger_entries_facts"),
             ("entry_type = 17, source_account_id = 'ann', source_sequence = 1", "ledger_entries_facts"),
             ("source_account_id = 'bob', source_sequence = 1", "ledger_entries_facts"),

@@ -3,7 +3,7 @@
 use billing::{
     accounting::{
         self, AccountId, AccountSettings, AccountState, Actor, AdminCredit, Amount, Capture, Charge, Command,
-        Credit, CreditKind, EntryName, EntryType, ExpiryPolicy, Extend, ExternalId, ExternalIds,
+        Credit, CreditKind, EntryName, EntryType, ExpiryPolicy, Extend, ExternalId, ExternalIds, GrantShare,
         IdempotencyKey, LegKind, Legs, LegsPolicy, Metadata, MicroUsd, NotFound, Note, Operation, Outcome,
         Reason, Refund, Refusal, Release, ReservationState, ReservationStatus, Reserve, Reverse, SetAccount,
         ShortfallPolicy, Timestamp, Ttl, Withdraw,
@@ -11,9 +11,11 @@ use billing::{
     ledger::OperationView,
 };
 
-use crate::model::{After, Answer, Call, Change, Entry, Leg, Of, Reservation, Settings, Since, Status, What};
+use crate::model::{
+    After, Answer, Call, Change, Entry, Leg, Moves, Of, Reservation, Settings, Shares, Since, Status, What,
+};
 
-const REFUSALS: [&str; 17] = [
+const REFUSALS: [&str; 19] = [
     "INSUFFICIENT_FUNDS",
     "REFUND_EXCEEDS_CHARGE",
     "NOT_REFUNDABLE",
@@ -31,6 +33,8 @@ const REFUSALS: [&str; 17] = [
     "REVERSAL_EXCEEDS_CREDIT",
     "NOT_REVERSIBLE",
     "NOT_WITHDRAWABLE",
+    "GRANT_EXPIRED",
+    "TOO_MANY_GRANTS",
 ];
 
 pub fn commands(calls: &[Call]) -> Vec<Command> {
@@ -60,8 +64,9 @@ pub fn entry_type(name: &str) -> EntryType {
 
 fn operation(payer: &AccountId, what: &What) -> Operation {
     match what {
-        What::Credit { amount, kind, external_ids } => {
-            let credit = Credit::new(parsed(*amount), credit_kind(kind), self::external_ids(external_ids));
+        What::Credit { amount, kind, external_ids, expire } => {
+            let (external_ids, expire_time) = (self::external_ids(external_ids), expire.map(timestamp));
+            let credit = Credit::new(parsed(*amount), credit_kind(kind), external_ids, expire_time);
             Operation::Credit(credit.expect("a Stripe deposit has an external id"))
         }
         What::Charge { amount, policy, legs } => Operation::Charge(Charge {
@@ -74,12 +79,12 @@ fn operation(payer: &AccountId, what: &What) -> Operation {
             charge: entry_name(of),
             legs: legs.map(legs_policy),
         }),
-        What::AdminCredit { amount, actor, reason, withdrawable } => Operation::AdminCredit(AdminCredit {
-            amount: parsed(*amount),
-            withdrawable: *withdrawable,
-            actor: Actor::parse(actor).expect("the actor is good"),
-            reason: Reason::parse(reason).expect("the reason is good"),
-        }),
+        What::AdminCredit { amount, actor, reason, withdrawable, expire } => {
+            let actor = Actor::parse(actor).expect("the actor is good");
+            let decided = (actor, Reason::parse(reason).expect("the reason is good"));
+            let grant = AdminCredit::new(parsed(*amount), decided, *withdrawable, expire.map(timestamp));
+            Operation::AdminCredit(grant.expect("what expires is not withdrawable"))
+        }
         What::Reserve { amount, ttl, expiry } => Operation::Reserve(Reserve {
             amount: parsed(*amount),
             ttl: ttl.map(lasting),
@@ -181,6 +186,7 @@ fn legs(payer: &AccountId, legs: &[Leg]) -> Legs {
         account_id: account_id(&leg.account),
         amount: parsed(leg.amount),
         kind: LegKind::from_number(entry_type(leg.kind).number()).expect("a kind of leg"),
+        grants_withdrawable: leg.grants_withdrawable,
     };
     Legs::new(payer, legs.iter().map(leg).collect()).expect("the legs are good")
 }
@@ -280,7 +286,41 @@ pub fn entry(entry: &accounting::Entry) -> Entry {
         settings: entry.settings.map(settings),
         create_time: entry.create_time.unix_micros(),
         effective_time: entry.effective_time.unix_micros(),
+        expire: entry.grant_expire_time.map(Timestamp::unix_micros),
+        moves: Moves {
+            draws: shares_in_order(&entry.grant_moves.draws),
+            unwinds: shares(&entry.grant_moves.unwinds),
+            converted: shares(&entry.grant_moves.converted),
+            lapses: shares(&entry.grant_moves.lapses),
+            pins: shares(&entry.grant_moves.pins),
+        },
+        granted_after: entry.balance_after.granted().get(),
+        lapsed: entry.balance_after.lapsing().get(),
     }
+}
+
+/// Parts of grants in their order, those of one grant together where they follow each other.
+fn shares_in_order(shares: &[GrantShare]) -> Shares {
+    let mut sums = Shares::new();
+    for GrantShare { sequence, amount } in shares {
+        match sums.last_mut() {
+            Some((of, sum)) if of == sequence => *sum += amount.get(),
+            Some(_) | None => sums.push((*sequence, amount.get())),
+        }
+    }
+    sums
+}
+
+/// Parts of grants, those of one grant together.
+fn shares(shares: &[GrantShare]) -> Shares {
+    let mut sums = Shares::new();
+    for GrantShare { sequence, amount } in shares {
+        match sums.iter_mut().find(|(of, _)| of == sequence) {
+            Some((_, sum)) => *sum += amount.get(),
+            None => sums.push((*sequence, amount.get())),
+        }
+    }
+    sums
 }
 
 pub fn reservation(reservation: &accounting::Reservation) -> Reservation {
@@ -292,6 +332,7 @@ pub fn reservation(reservation: &accounting::Reservation) -> Reservation {
         reference: reservation.note.reference.as_str().to_owned(),
         metadata: reservation.note.metadata.clone(),
         status: status(&reservation.status),
+        pins: shares(&reservation.pins),
         close_sequence: reservation.close_sequence,
     }
 }

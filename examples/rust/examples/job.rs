@@ -116,6 +116,7 @@ fn legs(job: &str, used: i64) -> Vec<Leg> {
         account_id,
         amount_micro_usd,
         entry_type: entry_type.into(),
+        ..Leg::default()
     };
     vec![
         leg(PROVIDER.into(), used * 4 / 5, EntryType::Earning),

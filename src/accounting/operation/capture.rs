@@ -2,9 +2,10 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Account, Amount, EntryType, Fingerprint, IdempotencyKey, Legs, Limits, MicroUsd, RefusalReason,
+    Account, Amount, EntryType, Fingerprint, Grants, IdempotencyKey, Legs, Limits, MicroUsd, RefusalReason,
     Reservation, ReservationState, ReservationStatus, ShortfallPolicy, Timestamp,
     fingerprint::Field,
+    grants::GrantStep,
     method::Method,
     movement::Movement,
     posting::Posting,
@@ -53,7 +54,7 @@ impl Describe for Capture {
         situation
             .move_reservation(EntryType::Capture, &self.reservation_id, |reservation, account, now| {
                 self.must_be_in_time(reservation, account)?;
-                self.of(&reservation.status, account, now, situation.limits)
+                self.of(reservation, (account, situation.grants()), now, situation.limits)
             })
             .and_post(|posting| {
                 let funded = self.funded(&posting, situation);
@@ -77,11 +78,12 @@ impl Capture {
     /// What it does to a reservation: a part of it, all of it, or more has been used.
     fn of(
         &self,
-        status: &ReservationStatus,
-        account: &Account,
+        reservation: &Reservation,
+        (account, grants): (&Account, &Grants),
         now: Timestamp,
         limits: &Limits,
     ) -> Result<Movement, RefusalReason> {
+        let status = &reservation.status;
         let wanted = self.amount.credited();
         let from_hold = wanted.min(status.held);
         // Both are at least zero, and `from_hold` is at most `wanted`.
@@ -96,11 +98,13 @@ impl Capture {
             ReservationStatus { captured, ..status.ended(ReservationState::Captured, now) }
         };
         let after = after.must_fit()?;
+        let pins = reservation.capture_pins(from_hold, self.keep_open);
         Ok(Movement {
             amount: MicroUsd::new(-charged.get()),
             held_delta: MicroUsd::new(after.held.get() - status.held.get()),
             status: after,
             uncollected: MicroUsd::new(excess.get() - collected.get()),
+            grants: GrantStep { draws: grants.shares(collected), ..pins },
         })
     }
 

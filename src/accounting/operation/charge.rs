@@ -4,6 +4,7 @@ use super::{Describe, References};
 use crate::accounting::{
     Amount, EntryType, Fingerprint, Legs, MicroUsd, RefusalReason, ShortfallPolicy,
     fingerprint::Field,
+    grants::GrantStep,
     method::Method,
     posting::Posting,
     verdict::{Situation, Verdict},
@@ -48,7 +49,9 @@ impl Describe for Charge {
 impl Charge {
     fn posting(&self, situation: &Situation<'_>) -> Result<Posting, RefusalReason> {
         let collected = self.collect(situation)?;
-        let posting = Posting::taking(EntryType::Charge, collected, self.amount.credited());
+        let grants = GrantStep::drawing(situation.grants().shares(collected));
+        let posting =
+            Posting { grants, ..Posting::taking(EntryType::Charge, collected, self.amount.credited()) };
         situation.with_legs(posting, &self.legs, situation.balance().funded(collected))
     }
 

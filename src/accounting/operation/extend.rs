@@ -2,9 +2,10 @@
 
 use super::{Describe, References};
 use crate::accounting::{
-    Amount, Balance, EntryType, ExpiryPolicy, Fingerprint, IdempotencyKey, Invalid, MicroUsd, RefusalReason,
-    ReservationStatus, Timestamp, Ttl,
+    Amount, Balance, EntryType, ExpiryPolicy, Fingerprint, Grants, IdempotencyKey, Invalid, MicroUsd,
+    RefusalReason, ReservationStatus, Timestamp, Ttl,
     fingerprint::Field,
+    grants::GrantStep,
     method::Method,
     movement::Movement,
     verdict::{Situation, Verdict},
@@ -81,7 +82,7 @@ impl Describe for Extend {
                 account.may_spend()?;
             }
             reservation.must_be_open()?;
-            self.of(&reservation.status, account.balance, now)
+            self.of(&reservation.status, account.balance, situation.grants(), now)
         })
     }
 }
@@ -92,6 +93,7 @@ impl Extend {
         &self,
         status: &ReservationStatus,
         balance: Balance,
+        grants: &Grants,
         now: Timestamp,
     ) -> Result<Movement, RefusalReason> {
         let additional = match self.additional.map(Amount::credited) {
@@ -105,6 +107,8 @@ impl Extend {
         let held = status.held.checked_add(additional).ok_or(RefusalReason::BalanceOverflow)?;
         let expiry_policy = self.expiry_policy.unwrap_or(status.expiry_policy);
         let status = ReservationStatus { held, expire_time, expiry_policy, ..*status }.must_fit()?;
-        Ok(Movement { amount: MicroUsd::ZERO, held_delta: additional, status, uncollected: MicroUsd::ZERO })
+        let grants = GrantStep::pinning(grants.shares(additional));
+        let (amount, uncollected) = (MicroUsd::ZERO, MicroUsd::ZERO);
+        Ok(Movement { amount, held_delta: additional, status, uncollected, grants })
     }
 }

@@ -64,11 +64,14 @@ pub enum Operation {
 
 /// What an operation refers to beside its account: what has to be read before it can be judged.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says by itself what has to be read")]
 pub struct References<'a> {
     /// The entry that it undoes.
     pub entry: Option<&'a EntryName>,
     /// The reservation that it changes or ends.
     pub reservation_id: Option<&'a IdempotencyKey>,
+    /// Whether it is a credit that expires.
+    pub opens_grant: bool,
     /// Whether it opens a reservation, under its own key.
     pub opens_reservation: bool,
     /// The names of its payment in other systems.

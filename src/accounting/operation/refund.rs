@@ -6,6 +6,7 @@ use crate::accounting::{
     entry_name::EntryNameFields,
     envelope::Envelope,
     fingerprint::Field,
+    grants::GrantStep,
     method::Method,
     posting::Posting,
     verdict::{NotFound, Situation, Verdict},
@@ -72,6 +73,11 @@ impl Describe for Refund {
             refunded_sequence: Some(charge.entry.sequence),
             reversed_sequence: charge.entry.reversed_sequence,
             withdrawable_delta: charge.withdrawable_slice(amount),
+            grants: GrantStep {
+                reverses: charge.entry.reversed_sequence.map(|credit| (credit, self.amount.debited())),
+                unwinds: charge.unwound(amount),
+                ..GrantStep::default()
+            },
             ..Posting::new(EntryType::Refund, amount)
         })
     }

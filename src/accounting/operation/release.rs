@@ -31,8 +31,7 @@ impl Describe for Release {
     fn judge(&self, situation: &Situation<'_>) -> Verdict {
         situation.move_reservation(EntryType::Release, &self.reservation_id, |reservation, _, now| {
             reservation.must_be_open()?;
-            let status = &reservation.status;
-            Ok(status.free(status.ended(ReservationState::Released, now)))
+            Ok(reservation.free(reservation.status.ended(ReservationState::Released, now)))
         })
     }
 }

@@ -40,8 +40,8 @@ impl Describe for Reserve {
             return Verdict::Refuse(reason);
         }
         let lease = self.ttl.unwrap_or(situation.limits.lease_default);
-        let movement =
-            ReservationStatus::opened(self.amount, situation.time().after(lease), self.expiry_policy);
+        let (expire_time, grants) = (situation.time().after(lease), situation.grants());
+        let movement = ReservationStatus::opened(self.amount, expire_time, self.expiry_policy, grants);
         Verdict::Post(Posting::moving(EntryType::Reserve, situation.key().clone(), movement))
     }
 }

@@ -71,7 +71,11 @@ impl Describe for Reverse {
             Ok(collected) => Verdict::Post(Posting {
                 external_ids: self.external_ids.clone(),
                 reason: self.reason.clone(),
-                ..Posting::reversing(credit, collected, paid.amount)
+                ..Posting::reversing(
+                    credit,
+                    (collected, paid.amount),
+                    (situation.grants(), situation.balance().other()),
+                )
             }),
             Err(reason) => Verdict::Refuse(reason),
         }
@@ -85,7 +89,7 @@ impl Reverse {
         if !entry_type.is_reversible() {
             return Err(RefusalReason::NotReversible { entry_type });
         }
-        let (wanted, left) = (self.amount.credited(), credit.left());
+        let (wanted, left) = (self.amount.credited(), situation.left_of(credit));
         if wanted > left {
             return Err(RefusalReason::ReversalExceedsCredit { reversible: left });
         }

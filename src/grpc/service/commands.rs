@@ -1,6 +1,6 @@
 //! Converts requests to commands: the only place that does.
 
-use prost_types::Duration as ProtoDuration;
+use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use super::fields::{self, entry_type, nanos, no_such_number, optional};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         AccountId, AccountState, Actor, AdminCredit, Amount, Capture, Charge, Command, Credit, CreditKind,
         EntryName, EntryType, ExpiryPolicy, Extend, ExternalId, ExternalIds, IdempotencyKey, Invalid, Leg,
         LegKind, Legs, LegsPolicy, MicroUsd, Note, Operation, Reason, Refund, Release, Reserve, Reverse,
-        SetAccount, ShortfallPolicy, Ttl, Withdraw,
+        SetAccount, ShortfallPolicy, Timestamp, Ttl, Withdraw,
     },
     grpc::proto::{self, refund_request, reverse_request},
 };
@@ -21,7 +21,8 @@ impl TryFrom<proto::CreditRequest> for Command {
         let amount = amount(request.amount_micro_usd)?;
         let kind = credit_kind(request.entry_type)?;
         let external_ids = ExternalIds::parse(&request.external_ids)?;
-        let operation = Operation::Credit(Credit::new(amount, kind, external_ids)?);
+        let expire_time = expire_time(request.expire_time.as_ref())?;
+        let operation = Operation::Credit(Credit::new(amount, kind, external_ids, expire_time)?);
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
@@ -74,12 +75,11 @@ impl TryFrom<proto::AdminCreditRequest> for Command {
 
     fn try_from(request: proto::AdminCreditRequest) -> Result<Self, Invalid> {
         let (account_id, key) = names(&request.account_id, &request.idempotency_key)?;
-        let operation = Operation::AdminCredit(AdminCredit {
-            amount: amount(request.amount_micro_usd)?,
-            actor: Actor::parse(&request.actor)?,
-            reason: Reason::parse(&request.reason)?,
-            withdrawable: request.withdrawable,
-        });
+        let decided = (Actor::parse(&request.actor)?, Reason::parse(&request.reason)?);
+        let expire_time = expire_time(request.expire_time.as_ref())?;
+        let amount = amount(request.amount_micro_usd)?;
+        let grant = AdminCredit::new(amount, decided, request.withdrawable, expire_time)?;
+        let operation = Operation::AdminCredit(grant);
         let note = Note::parse(&request.reference, request.metadata)?;
         Ok(Self::new(account_id, key, operation, note))
     }
@@ -252,6 +252,10 @@ fn amount(micro_usd: i64) -> Result<Amount, Invalid> {
     Amount::parse("amount_micro_usd", micro_usd)
 }
 
+fn expire_time(time: Option<&ProtoTimestamp>) -> Result<Option<Timestamp>, Invalid> {
+    time.map(|time| fields::timestamp_floor("expire_time", time)).transpose()
+}
+
 fn credit_kind(number: i32) -> Result<CreditKind, Invalid> {
     match entry_type(number) {
         Some(EntryType::Credit(kind)) if kind != CreditKind::Fee => Ok(kind),
@@ -271,6 +275,7 @@ fn legs(payer: &AccountId, legs: &[proto::Leg]) -> Result<Legs, Invalid> {
             account_id: AccountId::parse("legs.account_id", &leg.account_id)?,
             amount: Amount::parse("legs.amount_micro_usd", leg.amount_micro_usd)?,
             kind: kind.ok_or_else(|| Invalid::field("legs.entry_type", problem))?,
+            grants_withdrawable: leg.grants_withdrawable,
         })
     };
     Legs::new(payer, legs.iter().map(leg).collect::<Result<_, Invalid>>()?)

@@ -7,8 +7,8 @@ use prost_types::Timestamp as ProtoTimestamp;
 use crate::{
     access::{Caller, Role},
     accounting::{
-        AccountId, AccountSettings, Actor, Balance, CallerName, Entry, IdempotencyKey, Invalid, MicroUsd,
-        PaidLeg, Reason, Refusal, Reservation, ReservationAfter, Since, Source, Timestamp,
+        AccountId, AccountSettings, Actor, Balance, CallerName, Entry, Grant, GrantShare, IdempotencyKey,
+        Invalid, MicroUsd, PaidLeg, Reason, Refusal, Reservation, ReservationAfter, Since, Source, Timestamp,
     },
     grpc::proto,
     ledger::{AccountStatement, AccountView, Total},
@@ -31,6 +31,7 @@ impl From<Balance> for proto::Balance {
             held_micro_usd: balance.held().get(),
             available_micro_usd: balance.available().get(),
             withdrawable_micro_usd: balance.withdrawable().get(),
+            granted_micro_usd: balance.granted().get(),
         }
     }
 }
@@ -63,6 +64,34 @@ impl From<&Entry> for proto::Entry {
             legs: entry.legs.iter().map(Into::into).collect(),
             funded_micro_usd: entry.funded.get(),
             source: entry.source.as_ref().map(Into::into),
+            grant_expire_time: entry.grant_expire_time.map(timestamp),
+            draws: shares(&entry.grant_moves.draws),
+            unwinds: shares(&entry.grant_moves.unwinds),
+            converted: shares(&entry.grant_moves.converted),
+            lapses: shares(&entry.grant_moves.lapses),
+            pins: shares(&entry.grant_moves.pins),
+            lapsed_micro_usd: entry.balance_after.lapsing().get(),
+        }
+    }
+}
+
+fn shares(shares: &[GrantShare]) -> Vec<proto::GrantShare> {
+    let share = |share: &GrantShare| proto::GrantShare {
+        grant_sequence: share.sequence,
+        amount_micro_usd: share.amount.get(),
+    };
+    shares.iter().map(share).collect()
+}
+
+impl From<&Grant> for proto::Grant {
+    fn from(grant: &Grant) -> Self {
+        Self {
+            sequence: grant.sequence,
+            amount_micro_usd: grant.amount.get(),
+            remaining_micro_usd: grant.remaining.get(),
+            pinned_micro_usd: grant.pinned.get(),
+            lapsed_micro_usd: grant.lapsed.get(),
+            expire_time: Some(timestamp(grant.expire_time)),
         }
     }
 }

@@ -189,6 +189,26 @@ impl BillingService {
         })
     }
 
+    async fn grants(&self, request: proto::ListGrantsRequest) -> Result<proto::ListGrantsResponse, Failure> {
+        let account_id = account_id(&request.account_id)?;
+        let page_size = fields::page_size(request.page_size)?;
+        let span = if request.page_token.is_empty() {
+            let span = self.ledger.entry_span(&account_id, None, None).await?;
+            span.ok_or(Failure::NotFound(NotFound::Account))?
+        } else {
+            page_token::parse(&request.page_token, &request)?
+        };
+        let mut page = Page::new(span, page_size);
+        while let Some((span, wanted)) = page.wants() {
+            let read = self.ledger.grant_list(&account_id, span, request.only_open, wanted).await?;
+            page.take(read.grants.iter().map(|grant| (grant.sequence, grant.into())), read.rest);
+        }
+        Ok(proto::ListGrantsResponse {
+            grants: page.items,
+            next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
+        })
+    }
+
     async fn operation(
         &self,
         request: proto::GetOperationRequest,
@@ -438,6 +458,13 @@ impl proto::billing_service_server::BillingService for BillingService {
         request: Request<proto::ListReservationsRequest>,
     ) -> Result<Response<proto::ListReservationsResponse>, Status> {
         Ok(Response::new(self.reservations(request.into_inner()).await?))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<proto::ListGrantsRequest>,
+    ) -> Result<Response<proto::ListGrantsResponse>, Status> {
+        Ok(Response::new(self.grants(request.into_inner()).await?))
     }
 
     async fn get_caller(

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     accounting::{AccountId, Invalid},
-    grpc::proto::{ListAccountsRequest, ListEntriesRequest, ListReservationsRequest},
+    grpc::proto::{ListAccountsRequest, ListEntriesRequest, ListGrantsRequest, ListReservationsRequest},
     ledger::EntrySpan,
 };
 
@@ -32,7 +32,8 @@ macro_rules! paged {
 paged!(
     ListAccountsRequest: "ListAccounts",
     ListEntriesRequest: "ListEntries",
-    ListReservationsRequest: "ListReservations"
+    ListReservationsRequest: "ListReservations",
+    ListGrantsRequest: "ListGrants"
 );
 
 const WORD_BYTES: usize = 8;

@@ -2,8 +2,8 @@
 
 use super::{ADJUSTMENT_ACTOR, Adjustment, Finding, HistoryRow, Position, note};
 use crate::accounting::{
-    AccountId, Actor, Balance, Entry, EntryType, ExternalId, ExternalIds, MicroUsd, Note, Reason, Reference,
-    Timestamp,
+    AccountId, Actor, Balance, Entry, EntryType, ExternalId, ExternalIds, GrantMoves, MicroUsd, Note, Reason,
+    Reference, Timestamp,
 };
 
 /// Before it, nothing was written: a time earlier than this one is a mistake.
@@ -91,7 +91,7 @@ impl AccountImport {
     /// # Errors
     /// When the book's own entries leave no room for it.
     pub fn add(&mut self, row: HistoryRow, now: Timestamp) -> Result<(), NoRoom> {
-        if self.standing.balance.after(row.amount, MicroUsd::ZERO, MicroUsd::ZERO).is_none() {
+        if after(self.standing.balance, row.amount, MicroUsd::ZERO).is_none() {
             let posted = self.standing.balance.posted().get();
             self.adjust(-i128::from(posted), Adjustment::Overflow { id: row.id })?;
         }
@@ -139,7 +139,7 @@ impl AccountImport {
         // Both are at least zero.
         let more = MicroUsd::new(withdrawable - self.imported.withdrawable);
         let bounded = more.min(before.posted()).max(MicroUsd::new(-before.withdrawable_posted().get()));
-        let after = before.after(MicroUsd::ZERO, MicroUsd::ZERO, bounded).ok_or(NoRoom)?;
+        let after = after(before, MicroUsd::ZERO, bounded).ok_or(NoRoom)?;
         if after != before {
             if self.entries.is_empty() {
                 self.add_adjustment(0, Adjustment::Withdrawable { withdrawable })?;
@@ -200,7 +200,7 @@ impl AccountImport {
     ) -> Result<Entry, NoRoom> {
         let standing = &mut self.standing;
         let before = standing.balance;
-        let balance = before.after(amount, MicroUsd::ZERO, MicroUsd::ZERO).ok_or(NoRoom)?;
+        let balance = after(before, amount, MicroUsd::ZERO).ok_or(NoRoom)?;
         let sequence = standing.last_sequence.checked_add(1).ok_or(NoRoom)?;
         if sequence == 1 {
             standing.create_time = create_time;
@@ -225,6 +225,8 @@ impl AccountImport {
             reversed_sequence: None,
             legs: Vec::new(),
             funded: MicroUsd::ZERO,
+            grant_expire_time: None,
+            grant_moves: GrantMoves::default(),
             source: None,
             settings: None,
             create_time,
@@ -239,4 +241,9 @@ impl AccountImport {
         let possible = if of_row > now { self.standing.update_time } else { of_row.max(FIRST_TIME) };
         if self.standing.last_sequence == 0 { possible } else { possible.max(self.standing.update_time) }
     }
+}
+
+/// A balance after an imported entry, which takes nothing of grants. `None` if there is no room for it.
+fn after(before: Balance, amount: MicroUsd, withdrawable_delta: MicroUsd) -> Option<Balance> {
+    before.after(amount, MicroUsd::ZERO, withdrawable_delta)?.with_grants(before.granted(), MicroUsd::ZERO)
 }

@@ -94,7 +94,8 @@ impl Meaning {
                 | EntryType::Release
                 | EntryType::Extend
                 | EntryType::Expire
-                | EntryType::AccountChange,
+                | EntryType::AccountChange
+                | EntryType::GrantExpire,
             )
             | Self::BySign => None,
         }

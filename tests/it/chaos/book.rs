@@ -10,7 +10,7 @@ use super::{
     history::Name,
     wording::{ACCOUNT_STATES, ENTRY_TYPES, EXPIRIES, STATES, count_microseconds},
 };
-use crate::model::{After, Entry, Metadata, Settings, Status};
+use crate::model::{After, Entry, Grant, Metadata, Moves, Settings, Shares, Status};
 
 const ENTRIES: &str = "\
     SELECT row_to_json(e)::text FROM ( \
@@ -18,13 +18,22 @@ const ENTRIES: &str = "\
                idempotency_key, external_ids, reference, metadata, actor, reason, reservation_id, reservation_state, \
                reservation_held, reservation_captured, uncollected_micro_usd, refunded_sequence, expiry_policy, account_state, debt_limit_micro_usd, \
                reversed_sequence, withdrawable_delta_micro_usd, withdrawable_after, legs, funded_micro_usd, \
-               source_account_id, source_sequence, \
+               source_account_id, source_sequence, grant_moves, granted_after, lapsed_micro_usd, \
+               (extract(epoch FROM grant_expire_time) * 1000000)::bigint AS grant_expire_time, \
                (extract(epoch FROM effective_time) * 1000000)::bigint AS effective_time, \
                (extract(epoch FROM create_time) * 1000000)::bigint AS create_time, \
                (extract(epoch FROM expire_time) * 1000000)::bigint AS expire_time, \
                (extract(epoch FROM close_time) * 1000000)::bigint AS close_time \
         FROM ledger_entries \
     ) e ORDER BY account_id, sequence";
+const GRANTS: &str = "\
+    SELECT json_build_array(account_id, json_build_object( \
+        'sequence', sequence, 'amount', amount_micro_usd, 'remaining', remaining_micro_usd, 'pinned', pinned_micro_usd, \
+        'lapsed', lapsed_micro_usd, 'reversed', reversed_micro_usd, \
+        'expire', (extract(epoch FROM expire_time) * 1000000)::bigint))::text \
+    FROM grants ORDER BY account_id, expire_time, sequence";
+const PINS: &str = "\
+    SELECT json_build_array(json_build_array(account_id, reservation_id), pins)::text FROM reservations";
 const REFUSALS: &str = "\
     SELECT json_build_array(json_build_array(account_id, idempotency_key), row_to_json(r))::text FROM ( \
         SELECT account_id, idempotency_key, reason, message, metadata, \
@@ -47,6 +56,10 @@ pub struct Book {
     pub replays: Vec<(Name, Replay)>,
     /// The names of payments, each with the account and the sequence of its entry.
     pub payments: Vec<(String, (String, i64))>,
+    /// The grants of all accounts, each in the order in which they are spent.
+    pub grants: Vec<(String, Grant)>,
+    /// What each reservation holds of grants.
+    pub pins: BTreeMap<Name, Shares>,
 }
 
 /// A "no" that is remembered.
@@ -79,6 +92,8 @@ impl Book {
             refusals,
             replays: read(&mut connection, REPLAYS).await,
             payments: read(&mut connection, PAYMENTS).await,
+            grants: grants(read(&mut connection, GRANTS).await),
+            pins: pins(read(&mut connection, PINS).await),
         }
     }
 
@@ -132,6 +147,65 @@ struct EntryRow {
     funded_micro_usd: Option<i64>,
     source_account_id: Option<String>,
     source_sequence: Option<i64>,
+    grant_expire_time: Option<i64>,
+    grant_moves: Option<MovesRow>,
+    granted_after: Option<i64>,
+    lapsed_micro_usd: Option<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct MovesRow {
+    draws: Vec<ShareRow>,
+    unwinds: Vec<ShareRow>,
+    converted: Vec<ShareRow>,
+    lapses: Vec<ShareRow>,
+    pins: Vec<ShareRow>,
+}
+
+#[derive(Deserialize)]
+struct ShareRow {
+    sequence: i64,
+    amount_micro_usd: i64,
+}
+
+#[derive(Deserialize)]
+struct GrantRow {
+    sequence: i64,
+    amount: i64,
+    remaining: i64,
+    pinned: i64,
+    lapsed: i64,
+    reversed: i64,
+    expire: i64,
+}
+
+fn grants(rows: Vec<(String, GrantRow)>) -> Vec<(String, Grant)> {
+    let grant = |row: GrantRow| {
+        let GrantRow { sequence, amount, remaining, pinned, lapsed, reversed, expire } = row;
+        Grant { sequence, amount, remaining, pinned, lapsed, reversed, expire }
+    };
+    rows.into_iter().map(|(account, row)| (account, grant(row))).collect()
+}
+
+fn pins(rows: Vec<(Name, Option<Vec<ShareRow>>)>) -> BTreeMap<Name, Shares> {
+    rows.into_iter().map(|(name, pins)| (name, shares(pins.unwrap_or_default()))).collect()
+}
+
+fn shares(rows: Vec<ShareRow>) -> Shares {
+    rows.into_iter().map(|row| (row.sequence, row.amount_micro_usd)).collect()
+}
+
+impl MovesRow {
+    fn moves(self) -> Moves {
+        Moves {
+            draws: shares(self.draws),
+            unwinds: shares(self.unwinds),
+            converted: shares(self.converted),
+            lapses: shares(self.lapses),
+            pins: shares(self.pins),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -173,6 +247,10 @@ impl EntryRow {
             }),
             create_time: self.create_time,
             effective_time: self.effective_time.unwrap_or(self.create_time),
+            expire: self.grant_expire_time,
+            moves: self.grant_moves.unwrap_or_default().moves(),
+            granted_after: self.granted_after.unwrap_or_default(),
+            lapsed: self.lapsed_micro_usd.unwrap_or_default(),
         }
     }
 

@@ -18,7 +18,7 @@ use tonic::{Response, Status};
 use super::{
     history::{Found, History, Seen},
     operations::{Accounts, changed},
-    wording::{Outcome, Told, count_microseconds, failure, send, send_list, timed},
+    wording::{Outcome, Told, count_microseconds, failure, send, send_list, timed, timestamp},
 };
 use crate::{
     model::Call,
@@ -75,7 +75,10 @@ pub async fn settle(load: &Arc<Load>, rng: &mut Rng) {
     let accounts: BTreeSet<&String> = asked.chain(payees.map(|leg| &leg.account)).collect();
     for account in accounts {
         while !caller.read_page(account, PAGE_MAX).await {}
-        while !caller.read_account(account).await {}
+        while !caller.read_account(account, None).await {}
+        while !caller.read_grants(account, false).await {}
+        let always = (0, clock());
+        while !caller.read_statement(account, always).await {}
     }
 }
 
@@ -236,9 +239,20 @@ impl Caller {
     async fn read(&mut self) -> bool {
         let account = self.load.accounts.name(&mut self.rng);
         let page_size = self.rng.i32(1..=6);
-        match self.rng.u8(..3) {
-            0 => self.read_account(&account).await,
-            1 => self.read_page(&account, page_size).await,
+        let now = clock();
+        let moments = [(); 2].map(|()| self.load.accounts.moment(&mut self.rng, &account, now));
+        match self.rng.u8(..9) {
+            0 => self.read_account(&account, Some(moments[0])).await,
+            1..=2 => self.read_account(&account, None).await,
+            3..=4 => self.read_page(&account, page_size).await,
+            5 => {
+                let only_open = self.rng.bool();
+                self.read_grants(&account, only_open).await
+            }
+            6 => {
+                let [one, other] = moments;
+                self.read_statement(&account, (one.min(other), one.max(other))).await
+            }
             _ => match self.load.accounts.answered(&mut self.rng) {
                 Some((account, key)) => self.read_operation(&account, &key).await,
                 None => false,
@@ -246,8 +260,10 @@ impl Caller {
         }
     }
 
-    async fn read_account(&mut self, account: &str) -> bool {
-        let request = proto::GetAccountRequest { account_id: account.to_owned(), as_of: None };
+    /// As of a time that has passed, or now.
+    async fn read_account(&mut self, account: &str, as_of: Option<i64>) -> bool {
+        let account_id = account.to_owned();
+        let request = proto::GetAccountRequest { account_id, as_of: as_of.map(timestamp) };
         let sent = self.load.history.now();
         let mut replica = self.replica();
         let from = clock();
@@ -255,8 +271,36 @@ impl Caller {
         let clock = (from, clock());
         self.seen(account, sent, answer, |found| {
             let account = found.map(|response| response.account.expect("an account"));
-            Seen::Account { account, clock }
+            Seen::Account { account, as_of, clock }
         })
+    }
+
+    async fn read_grants(&mut self, account: &str, only_open: bool) -> bool {
+        let account_id = account.to_owned();
+        let request =
+            proto::ListGrantsRequest { account_id, page_size: PAGE_MAX, only_open, ..Default::default() };
+        let sent = self.load.history.now();
+        let mut replica = self.replica();
+        let from = clock();
+        let answer = replica.list_grants(timed(request, self.deadline())).await;
+        let clock = (from, clock());
+        self.seen(account, sent, answer, |found| {
+            let grants = found.map(|page| page.grants);
+            Seen::Grants { grants, only_open, clock }
+        })
+    }
+
+    /// From one time to another, both of which have passed.
+    async fn read_statement(&mut self, account: &str, period: (i64, i64)) -> bool {
+        let account_id = account.to_owned();
+        let (from_time, until_time) = (Some(timestamp(period.0)), Some(timestamp(period.1)));
+        let request = proto::GetStatementRequest { account_id, from_time, until_time };
+        let sent = self.load.history.now();
+        let mut replica = self.replica();
+        let from = clock();
+        let answer = replica.get_statement(timed(request, self.deadline())).await;
+        let clock = (from, clock());
+        self.seen(account, sent, answer, |statement| Seen::Statement { statement, period, clock })
     }
 
     async fn read_page(&mut self, account: &str, page_size: i32) -> bool {
@@ -321,7 +365,7 @@ impl Caller {
 }
 
 /// What the machine's clock says, in microseconds.
-fn clock() -> i64 {
+pub fn clock() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since_epoch.as_micros()).unwrap()
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     book::{Book, Refusal},
-    checker::Verdicts,
+    checker::{Verdicts, legs},
     faults::{Sort, Tally},
     history::{Name, Operation, Records},
     wording::{Outcome, Told},
@@ -18,6 +18,8 @@ const KINDS_MIN: usize = 4;
 /// From so many seconds on there must have been so many kills and as many cuts.
 const LONG_RUN: u64 = 300;
 const SORT_MIN: usize = 100;
+/// From so many seconds on everything must have happened to grants.
+const GRANTS_RUN: u64 = 60;
 
 /// A run.
 pub struct Figures<'a> {
@@ -45,6 +47,9 @@ impl Figures<'_> {
         let is_short = self.seconds < LONG_RUN;
         assert!(is_short || self.extended_in_debt() > 0, "no reservation was extended in debt");
         assert!(is_short || self.taken_back() > 0, "nothing was taken back of any leg");
+        for (what, count) in self.of_grants() {
+            assert!(self.seconds < GRANTS_RUN || count > 0, "of what happens to grants, no {what}");
+        }
         assert!(is_short || kills >= SORT_MIN && cuts >= SORT_MIN, "only {kills} kills and {cuts} cuts");
     }
 
@@ -63,8 +68,41 @@ impl Figures<'_> {
         self.book.entries.iter().filter(|entry| entry.source.is_some())
     }
 
+    /// How many entries did what to grants.
+    fn of_grants(&self) -> [(&'static str, usize); 8] {
+        let count = |of: fn(&Entry) -> bool| self.book.entries.iter().filter(|entry| of(entry)).count();
+        [
+            ("grants", count(|entry| entry.expire.is_some())),
+            ("draws on grants", count(|entry| !entry.moves.draws.is_empty())),
+            ("unwinds into grants", count(|entry| !entry.moves.unwinds.is_empty())),
+            ("conversions of grants", count(|entry| !entry.moves.converted.is_empty())),
+            ("pins of grants", count(|entry| entry.moves.pins.iter().any(|(_, amount)| *amount > 0))),
+            ("lapses of grants", count(|entry| entry.entry_type == "GRANT_EXPIRE")),
+            ("lapses of what came back too late", count(|entry| entry.lapsed > 0)),
+            ("ends of holds that outlived a grant", self.outlived()),
+        ]
+    }
+
+    /// How many entries gave up what a reservation held of a grant that had expired.
+    fn outlived(&self) -> usize {
+        let journals = self.book.journals();
+        let has_outlived = |entry: &&Entry| {
+            entry.moves.pins.iter().filter(|(_, amount)| *amount < 0).any(|(sequence, _)| {
+                let grant = legs::at(&journals, &entry.account, *sequence);
+                grant.and_then(|grant| grant.expire).is_some_and(|expire| expire <= entry.effective_time)
+            })
+        };
+        self.book.entries.iter().filter(has_outlived).count()
+    }
+
     fn taken_back(&self) -> usize {
         self.legs().filter(|leg| leg.reversed_sequence.is_some()).count()
+    }
+
+    /// How many legs are of an operation that drew on grants.
+    fn paid_by_grants(&self) -> usize {
+        let draws = self.book.entries.iter().filter(|entry| !entry.moves.draws.is_empty());
+        draws.flat_map(|payer| &payer.legs).filter(|(_, sequence, _)| *sequence > 0).count()
     }
 
     fn answered(&self) -> usize {
@@ -122,6 +160,10 @@ impl fmt::Display for Figures<'_> {
         row(f, "extensions in debt among them", self.extended_in_debt())?;
         row(f, "legs among them", self.legs().count())?;
         row(f, "parts taken back of legs among them", self.taken_back())?;
+        for (what, count) in self.of_grants() {
+            row(f, &format!("{what} among them"), count)?;
+        }
+        row(f, "legs that grants paid among them", self.paid_by_grants())?;
         row(f, "faults", tally.counts().iter().map(|(_, count)| count).sum::<usize>())?;
         rows(f, tally.counts())?;
         row(f, "kills", tally.total(Sort::Kill))?;

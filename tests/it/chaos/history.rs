@@ -77,9 +77,17 @@ pub enum Seen {
     Operation { key: String, found: Option<Found> },
     /// The newest entries, newest first.
     Page(Vec<proto::Entry>),
-    /// The account, at some time between these two of the machine's clock, which is the database's, too.
-    Account { account: Option<proto::Account>, clock: (i64, i64) },
+    /// The account as of a time that had passed, or at some time between these two of the machine's clock, which is the
+    /// database's, too.
+    Account { account: Option<proto::Account>, as_of: Option<i64>, clock: Clock },
+    /// The grants, or those of which something remains, newest first.
+    Grants { grants: Option<Vec<proto::Grant>>, only_open: bool, clock: Clock },
+    /// The statement of a period that had passed.
+    Statement { statement: Option<proto::GetStatementResponse>, period: (i64, i64), clock: Clock },
 }
+
+/// What the machine's clock said before a read and after it, in microseconds.
+pub type Clock = (i64, i64);
 
 /// What `GetOperation` found.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use billing::grpc::proto;
 use fastrand::Rng;
 
-use super::wording::Told;
+use super::{clients::clock, wording::Told};
 use crate::model::{Call, Change, Leg, Metadata, Of, What};
 
 /// How many accounts there are at any one time.
@@ -23,6 +23,11 @@ const STATES: [Option<&str>; 4] = [None, Some("ACTIVE"), Some("FROZEN"), Some("C
 const LEG_KINDS: [&str; 3] = ["EARNING", "REFERRAL_REWARD", "FEE"];
 /// How many legs an operation has at most.
 const LEGS: usize = 3;
+/// How long before now moments are that are asked about, at most.
+const PAST: i64 = 5_000_000;
+/// In one account of so many, every other operation is a grant that expires in an hour: it comes to have as many as it may.
+const GENEROUS: usize = 10;
+const HOUR: i64 = 3_600_000_000;
 const REFERENCES: [&str; 3] = ["", "", "reservation_refund"];
 
 /// The accounts that operations are asked for in, and what has come of it.
@@ -41,12 +46,16 @@ struct Account {
     debits: Vec<(String, i64)>,
     /// What of that was passed on to others.
     passed_on: Vec<(String, i64)>,
+    /// What of that grants paid.
+    drawn: Vec<(String, i64)>,
     /// What can be reversed.
     credits: Vec<(String, i64)>,
     /// What was asked to be reserved, answered or not.
     reservations: Vec<String>,
     /// What was answered for good.
     answered: Vec<String>,
+    /// When its grants expire.
+    expiries: Vec<i64>,
     /// What was posted when last heard of.
     posted: i64,
     /// Whether it was in debt when last heard of.
@@ -98,6 +107,18 @@ impl Accounts {
         Some((account.name(), key.clone()))
     }
 
+    /// A time that has passed: often when a grant of the account expired, or the microsecond before.
+    pub fn moment(&self, rng: &mut Rng, account: &str, now: i64) -> i64 {
+        let slots = self.slots.lock().unwrap();
+        let account = slots.iter().find(|slot| slot.name() == account);
+        let mut expiries = account.map_or(Vec::new(), |account| account.expiries.clone());
+        expiries.retain(|expiry| *expiry <= now);
+        match rng.choice(&expiries) {
+            Some(expiry) if rng.bool() => expiry - i64::from(rng.bool()),
+            _ => now - rng.i64(0..=PAST),
+        }
+    }
+
     /// Learns what an operation came to.
     pub fn learn(&self, call: &Call, told: &Told) {
         let mut slots = self.slots.lock().unwrap();
@@ -123,9 +144,13 @@ impl Accounts {
             What::Charge { .. } | What::Capture { .. } | What::Reverse { .. } | What::Withdraw { .. } => {
                 let is_passed_on = !entry.legs.is_empty();
                 account.passed_on.extend(is_passed_on.then(|| of_entry.clone()));
+                account.drawn.extend((!entry.draws.is_empty()).then(|| of_entry.clone()));
                 account.debits.push(of_entry);
             }
-            What::Credit { .. } | What::AdminCredit { .. } => account.credits.push(of_entry),
+            What::Credit { expire, .. } | What::AdminCredit { expire, .. } => {
+                account.expiries.extend(expire);
+                account.credits.push(of_entry);
+            }
             What::Refund { .. }
             | What::Reserve { .. }
             | What::Release { .. }
@@ -143,9 +168,11 @@ impl Account {
             asked: 0,
             debits: Vec::new(),
             passed_on: Vec::new(),
+            drawn: Vec::new(),
             credits: Vec::new(),
             reservations: Vec::new(),
             answered: Vec::new(),
+            expiries: Vec::new(),
             posted: 0,
             is_in_debt: false,
             may_not_spend: false,
@@ -161,20 +188,23 @@ impl Account {
         format!("platform-{}", self.generation)
     }
 
-    /// Mostly anything; but an account in debt may still have reservations that are open.
+    /// Mostly anything; but an account in debt may still have reservations that are open, and what it is granted pays the debt.
     fn choose(&self, rng: &mut Rng) -> What {
         if self.may_not_spend && rng.bool() {
             return self.change(rng, Some("ACTIVE"));
         }
         if self.is_in_debt && rng.bool() {
-            return self.extend(rng);
+            return if rng.u8(..4) == 0 { credit(rng, expiry) } else { self.extend(rng) };
         }
-        match rng.u8(..26) {
+        if self.is_generous() && rng.bool() {
+            return credit(rng, |_| Some(clock() + HOUR));
+        }
+        match rng.u8(..29) {
             0..=3 => self.stripe_deposit(rng),
-            4 => What::Credit { amount: rng.i64(1..=60), kind: pick(rng, &KINDS), external_ids: Vec::new() },
+            4 | 26..=27 => credit(rng, expiry),
             5..=7 => charge(rng),
             8..=9 => self.refund(rng),
-            10 => grant(rng),
+            10 | 28 => admin_credit(rng),
             11..=13 => {
                 What::Reserve { amount: rng.i64(1..=40), ttl: Some(lease(rng)), expiry: pick(rng, &EXPIRIES) }
             }
@@ -188,6 +218,10 @@ impl Account {
             }
             _ => self.extend(rng),
         }
+    }
+
+    fn is_generous(&self) -> bool {
+        (ACCOUNTS * self.generation + self.slot) % GENEROUS == GENEROUS - 1
     }
 
     /// Mostly with the amount that goes with the payment, so that another key that names it is a replay. A payment of the
@@ -206,11 +240,11 @@ impl Account {
         };
         let right = i64::try_from(10 + payment).unwrap();
         let amount = if rng.u8(..6) == 0 { right + 1 } else { right };
-        What::Credit { amount, kind: "STRIPE_DEPOSIT", external_ids }
+        What::Credit { amount, kind: "STRIPE_DEPOSIT", external_ids, expire: None }
     }
 
     fn refund(&self, rng: &mut Rng) -> What {
-        let debits = if rng.bool() { &self.debits } else { &self.passed_on };
+        let debits = *rng.choice(&[&self.debits, &self.passed_on, &self.drawn]).unwrap();
         let legs = match rng.u8(..8) {
             0..=3 => Some("TAKE_BACK"),
             4..=6 => Some("KEEP"),
@@ -307,7 +341,12 @@ fn choose_legs(rng: &mut Rng, amount: i64, mut payees: Vec<String>) -> Vec<Leg> 
     }
     rng.shuffle(&mut payees);
     payees.truncate(rng.usize(1..=LEGS));
-    let leg = |account| Leg { account, amount: rng.i64(1..=amount), kind: pick(rng, &LEG_KINDS) };
+    let leg = |account| Leg {
+        account,
+        amount: rng.i64(1..=amount),
+        kind: pick(rng, &LEG_KINDS),
+        grants_withdrawable: rng.u8(..3) == 0,
+    };
     payees.into_iter().map(leg).collect()
 }
 
@@ -340,11 +379,36 @@ fn charge(rng: &mut Rng) -> What {
     What::Charge { amount: rng.i64(1..=40), policy, legs: Vec::new() }
 }
 
-fn grant(rng: &mut Rng) -> What {
+/// Of any kind but the one that stands for a payment.
+fn credit(rng: &mut Rng, until: impl Fn(&mut Rng) -> Option<i64>) -> What {
+    let expire = until(rng);
+    let amount = rng.i64(1..=60);
+    What::Credit { amount, kind: pick(rng, &KINDS), external_ids: Vec::new(), expire }
+}
+
+fn admin_credit(rng: &mut Rng) -> What {
     let is_great = rng.u8(..5) == 0; // above the cap
     let amount = if is_great { rng.i64(1_001..=1_100) } else { rng.i64(1..=60) };
     let withdrawable = rng.bool();
-    What::AdminCredit { amount, actor: "ann@example.com".into(), reason: "goodwill".into(), withdrawable }
+    What::AdminCredit {
+        amount,
+        actor: "ann@example.com".into(),
+        reason: "goodwill".into(),
+        withdrawable,
+        expire: if withdrawable { None } else { expiry(rng) },
+    }
+}
+
+/// When a credit expires: mostly so soon that leases run out before and after it, and now and then before it is asked for.
+fn expiry(rng: &mut Rng) -> Option<i64> {
+    let later = match rng.u8(..8) {
+        0..=1 => return None,
+        2 => HOUR,
+        3 => rng.i64(1_000..=100_000),
+        4 => rng.i64(100_000..=500_000),
+        _ => rng.i64(300_000..=4_000_000),
+    };
+    Some(clock() + later)
 }
 
 /// Short, so that many run out.

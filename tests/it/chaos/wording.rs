@@ -15,12 +15,15 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    model::{After, Answer, Call, Change, Entry, Leg, Of, Reservation, Since, What},
+    model::{
+        Account, After, Answer, Balance, Call, Change, Entry, Grant, Leg, Of, Reservation, Since, Statement,
+        What,
+    },
     support::Client,
 };
 
 /// The names of the entry types, in the order of their numbers, which begin with 1.
-pub const ENTRY_TYPES: [&str; 17] = [
+pub const ENTRY_TYPES: [&str; 18] = [
     "STRIPE_DEPOSIT",
     "DEPOSIT",
     "EARNING",
@@ -38,6 +41,7 @@ pub const ENTRY_TYPES: [&str; 17] = [
     "WITHDRAWAL",
     "REVERSAL",
     "FEE",
+    "GRANT_EXPIRE",
 ];
 /// The names of the states of a reservation, in the order of their numbers, which begin with 1.
 pub const STATES: [&str; 4] = ["OPEN", "CAPTURED", "RELEASED", "EXPIRED"];
@@ -203,7 +207,7 @@ fn result(result: proto::Result) -> Outcome {
 fn operation(call: &Call) -> Operation {
     let Call { account: account_id, key: idempotency_key, what, reference, metadata } = call.clone();
     match what {
-        What::Credit { amount: amount_micro_usd, kind, external_ids } => {
+        What::Credit { amount: amount_micro_usd, kind, external_ids, expire } => {
             Operation::Credit(proto::CreditRequest {
                 idempotency_key,
                 account_id,
@@ -212,6 +216,7 @@ fn operation(call: &Call) -> Operation {
                 external_ids,
                 reference,
                 metadata,
+                expire_time: expire.map(timestamp),
             })
         }
         What::Charge { amount: amount_micro_usd, policy, legs } => Operation::Charge(proto::ChargeRequest {
@@ -232,7 +237,7 @@ fn operation(call: &Call) -> Operation {
             reference,
             metadata,
         }),
-        What::AdminCredit { amount: amount_micro_usd, actor, reason, withdrawable } => {
+        What::AdminCredit { amount: amount_micro_usd, actor, reason, withdrawable, expire } => {
             Operation::AdminCredit(proto::AdminCreditRequest {
                 idempotency_key,
                 account_id,
@@ -242,6 +247,7 @@ fn operation(call: &Call) -> Operation {
                 withdrawable,
                 reference,
                 metadata,
+                expire_time: expire.map(timestamp),
             })
         }
         What::Reserve { amount: amount_micro_usd, ttl, expiry } => {
@@ -416,7 +422,13 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
         entry_type: number(&ENTRY_TYPES, entry.entry_type),
         amount_micro_usd: entry.amount,
         held_delta_micro_usd: entry.held_delta,
-        balance_after: Some(balance_message(entry.posted_after, entry.held_after, entry.withdrawable_after)),
+        balance_after: Some(balance_message(
+            entry.posted_after,
+            entry.held_after + entry.lapsed,
+            entry.withdrawable_after,
+            entry.granted_after,
+        ))
+        .map(|balance| proto::Balance { held_micro_usd: entry.held_after, ..balance }),
         idempotency_key: entry.key.clone().unwrap_or_default(),
         external_ids: entry.external_ids.clone(),
         reference: entry.reference.clone(),
@@ -441,7 +453,22 @@ pub fn entry_message(entry: &Entry) -> proto::Entry {
             .source
             .clone()
             .map(|(account_id, sequence)| proto::EntrySource { account_id, sequence }),
+        grant_expire_time: entry.expire.map(timestamp),
+        draws: shares(&entry.moves.draws),
+        unwinds: shares(&entry.moves.unwinds),
+        converted: shares(&entry.moves.converted),
+        lapses: shares(&entry.moves.lapses),
+        pins: shares(&entry.moves.pins),
+        lapsed_micro_usd: entry.lapsed,
     }
+}
+
+fn shares(shares: &[(i64, i64)]) -> Vec<proto::GrantShare> {
+    let share = |(grant_sequence, amount_micro_usd): &(i64, i64)| proto::GrantShare {
+        grant_sequence: *grant_sequence,
+        amount_micro_usd: *amount_micro_usd,
+    };
+    shares.iter().map(share).collect()
 }
 
 fn paid_leg((account_id, sequence, amount): &(String, i64, i64)) -> proto::PaidLeg {
@@ -462,13 +489,14 @@ fn status_message(after: &After) -> proto::ReservationStatus {
 }
 
 /// A balance, as the contract shows it: of what may leave, what is available.
-pub fn balance_message(posted: i64, held: i64, withdrawable: i64) -> proto::Balance {
+pub fn balance_message(posted: i64, held: i64, withdrawable: i64, granted: i64) -> proto::Balance {
     let available = posted - held;
     proto::Balance {
         posted_micro_usd: posted,
         held_micro_usd: held,
         available_micro_usd: available,
-        withdrawable_micro_usd: withdrawable.min(available).max(0),
+        withdrawable_micro_usd: withdrawable.min(available - granted).max(0),
+        granted_micro_usd: granted,
     }
 }
 
@@ -502,6 +530,55 @@ pub fn reservation_message(reservation: &Reservation) -> proto::Reservation {
     }
 }
 
+/// A grant of the model, as the contract shows it.
+pub fn grant_message(grant: &Grant) -> proto::Grant {
+    proto::Grant {
+        sequence: grant.sequence,
+        amount_micro_usd: grant.amount,
+        remaining_micro_usd: grant.remaining,
+        pinned_micro_usd: grant.pinned,
+        lapsed_micro_usd: grant.lapsed,
+        expire_time: Some(timestamp(grant.expire)),
+    }
+}
+
+/// An account of the model, as the contract shows it.
+pub fn account_message(account_id: &str, account: &Account) -> proto::Account {
+    proto::Account {
+        account_id: account_id.to_owned(),
+        balance: Some(sums_message((account.posted, account.held, account.withdrawable, account.granted))),
+        last_sequence: account.last_sequence,
+        create_time: Some(timestamp(account.create_time)),
+        update_time: Some(timestamp(account.update_time)),
+        state: number(&ACCOUNT_STATES, account.settings.state),
+        debt_limit_micro_usd: account.settings.debt_limit,
+    }
+}
+
+/// A statement of the model, as the contract shows it.
+pub fn statement_message(statement: &Statement) -> proto::GetStatementResponse {
+    let total = |(name, (count, amount)): (&&str, &(i64, i128))| proto::Total {
+        entry_type: number(&ENTRY_TYPES, name),
+        count: *count,
+        amount_micro_usd: small(*amount),
+    };
+    let mut totals: Vec<proto::Total> = statement.totals.iter().map(total).collect();
+    totals.sort_by_key(|total| total.entry_type);
+    proto::GetStatementResponse {
+        opening: Some(sums_message(statement.opening)),
+        closing: Some(sums_message(statement.closing)),
+        totals,
+    }
+}
+
+fn sums_message((posted, held, withdrawable, granted): Balance) -> proto::Balance {
+    balance_message(small(posted), small(held), small(withdrawable), small(granted))
+}
+
+fn small(sum: i128) -> i64 {
+    i64::try_from(sum).expect("clients ask for small amounts")
+}
+
 fn since_message(since: &Since) -> proto::Since {
     proto::Since {
         read_time: Some(timestamp(since.read_time)),
@@ -510,9 +587,13 @@ fn since_message(since: &Since) -> proto::Since {
     }
 }
 
-fn leg(Leg { account, amount, kind }: &Leg) -> proto::Leg {
-    let entry_type = number(&ENTRY_TYPES, kind);
-    proto::Leg { account_id: account.clone(), amount_micro_usd: *amount, entry_type }
+fn leg(Leg { account, amount, kind, grants_withdrawable }: &Leg) -> proto::Leg {
+    proto::Leg {
+        account_id: account.clone(),
+        amount_micro_usd: *amount,
+        entry_type: number(&ENTRY_TYPES, kind),
+        grants_withdrawable: *grants_withdrawable,
+    }
 }
 
 fn charge(of: Of) -> Charge {

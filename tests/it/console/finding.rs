@@ -58,6 +58,7 @@ async fn an_account_says_what_holds_its_money_and_entries_lead_to_what_belongs_t
             account_id: to.into(),
             amount_micro_usd: micro_usd,
             entry_type: entry_type.into(),
+            grants_withdrawable: false,
         };
         let legs = vec![leg("bob", 600_000, EntryType::Earning), leg("fees", 400_000, EntryType::Fee)];
         let captured = CaptureRequest { legs, ..capture("ann", "job-1-capture", "job-1", 1_000_000) };

@@ -40,11 +40,13 @@ async fn let_everything_happen(desk: &Desk) {
                 account_id: "provider-7".into(),
                 amount_micro_usd: 2_400_000,
                 entry_type: EntryType::Earning.into(),
+                grants_withdrawable: false,
             },
             Leg {
                 account_id: "platform".into(),
                 amount_micro_usd: 600_000,
                 entry_type: EntryType::Fee.into(),
+                grants_withdrawable: false,
             },
         ],
         ..charge("ann", "job-1", 3_000_000)

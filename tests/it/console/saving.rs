@@ -20,6 +20,7 @@ async fn what_is_saved_is_line_by_line_what_billing_export_writes() {
             account_id: "bob".into(),
             amount_micro_usd: 600_000,
             entry_type: EntryType::Earning.into(),
+            grants_withdrawable: false,
         };
         let captured =
             CaptureRequest { legs: vec![leg], ..capture("ann", "job-1-capture", "job-1", 1_000_000) };

@@ -1,13 +1,17 @@
 //! Calls in one line, and what they were answered in a form that is easy to compare.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use billing::grpc::proto::{
     Account, AccountState, AdminCreditRequest, CaptureRequest, ChargeRequest, CreditRequest, Entry,
     EntryType, ExtendReservationRequest, FindPaymentRequest, GetAccountRequest, GetEntryRequest,
     GetOperationRequest, GetReservationRequest, GetStatementRequest, ListAccountsRequest, ListEntriesRequest,
-    ListEntriesResponse, ListReservationsRequest, ListReservationsResponse, RefundRequest, Refusal,
-    ReleaseRequest, ReserveRequest, ReverseRequest, SetAccountRequest, Since, WithdrawRequest,
+    ListEntriesResponse, ListGrantsRequest, ListReservationsRequest, ListReservationsResponse, RefundRequest,
+    Refusal, ReleaseRequest, ReserveRequest, ReverseRequest, SetAccountRequest, Since, WithdrawRequest,
     billing_service_client::BillingServiceClient, get_entry_request, get_operation_response::Outcome,
     refund_request::Charge, reverse_request::Credit as CreditName,
 };
@@ -126,6 +130,37 @@ pub fn grant(account: &str, key: &str, micro_usd: i64) -> AdminCreditRequest {
         reason: "goodwill after an outage".into(),
         ..Default::default()
     }
+}
+
+/// A credit that expires.
+pub fn expiring(account: &str, key: &str, micro_usd: i64, expire_time: Timestamp) -> CreditRequest {
+    CreditRequest {
+        entry_type: EntryType::InviteCredit.into(),
+        expire_time: Some(expire_time),
+        ..deposit(account, key, micro_usd)
+    }
+}
+
+/// The time so much from now on.
+pub fn from_now(later: Duration) -> Timestamp {
+    let micros = (SystemTime::now() + later).duration_since(UNIX_EPOCH).unwrap().as_micros();
+    let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+    Timestamp { seconds: seconds.try_into().unwrap(), nanos: i32::try_from(micros * 1_000).unwrap() }
+}
+
+/// The microsecond before a time.
+pub fn right_before(time: Timestamp) -> Timestamp {
+    match time.nanos {
+        0 => Timestamp { seconds: time.seconds - 1, nanos: 999_999_000 },
+        nanos => Timestamp { nanos: nanos - 1_000, ..time },
+    }
+}
+
+/// Waits until a time has come.
+pub async fn until_time(time: Timestamp) {
+    let since = Duration::new(time.seconds.try_into().unwrap(), time.nanos.try_into().unwrap());
+    let left = (UNIX_EPOCH + since).duration_since(SystemTime::now()).unwrap_or_default();
+    tokio::time::sleep(left + Duration::from_millis(2)).await;
 }
 
 /// A reversal of the credit with a key.
@@ -248,6 +283,11 @@ pub fn list_reservations(account: &str) -> ListReservationsRequest {
     ListReservationsRequest { account_id: account.into(), ..Default::default() }
 }
 
+/// A list of an account's grants.
+pub fn list_grants(account: &str) -> ListGrantsRequest {
+    ListGrantsRequest { account_id: account.into(), ..Default::default() }
+}
+
 /// A question for what became of a key.
 pub fn get_operation(account: &str, key: &str) -> GetOperationRequest {
     GetOperationRequest { account_id: account.into(), idempotency_key: key.into() }
@@ -276,12 +316,13 @@ pub async fn account_as_of(client: &mut Client, account: &str, time: Timestamp) 
     client.get_account(request).await.map(|answer| answer.into_inner().account.unwrap())
 }
 
-/// What an account has available.
+/// What is posted in an account, and what may leave it.
 pub async fn posted_and_withdrawable(client: &mut Client, account_id: &str) -> (i64, i64) {
     let balance = account(client, account_id).await.balance.unwrap();
     (balance.posted_micro_usd, balance.withdrawable_micro_usd)
 }
 
+/// What an account has available.
 pub async fn available(client: &mut Client, account: &str) -> i64 {
     self::account(client, account).await.balance.unwrap().available_micro_usd
 }

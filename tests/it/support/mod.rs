@@ -6,6 +6,7 @@ pub mod book;
 pub mod calls;
 pub mod cases;
 pub mod check;
+pub mod check_grants;
 pub mod cluster;
 pub mod console;
 pub mod dir;

@@ -35,8 +35,12 @@ fn scenario() -> Scenario {
 }
 
 fn paying(amount: i64, legs: &[(&str, i64, &'static str)]) -> What {
-    let legs =
-        legs.iter().map(|(account, amount, kind)| Leg { account: (*account).into(), amount: *amount, kind });
+    let legs = legs.iter().map(|(account, amount, kind)| Leg {
+        account: (*account).into(),
+        amount: *amount,
+        kind,
+        grants_withdrawable: false,
+    });
     What::Charge { amount, policy: "REJECT", legs: legs.collect() }
 }
 

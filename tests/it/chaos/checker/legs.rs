@@ -2,11 +2,17 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use super::{super::book::Book, Verdicts};
+use super::{
+    super::{
+        book::Book,
+        history::{Name, Records},
+    },
+    Verdicts,
+};
 use crate::model::{Answer, Call, Entry, Model};
 
 /// The journal of each account.
-pub(super) type Journals<'a> = BTreeMap<&'a str, Vec<&'a Entry>>;
+pub type Journals<'a> = BTreeMap<&'a str, Vec<&'a Entry>>;
 
 /// What the payers' entries list, by the payee and the key that belongs to this place: the sequence and the amount.
 type Listed<'a> = BTreeMap<(&'a str, String), (i64, i64)>;
@@ -54,6 +60,21 @@ fn given(model: &Model, journal: &[&Entry], (known, count): (usize, usize)) -> M
     let mut model = model.clone();
     journal.iter().take(count).skip(known).for_each(|entry| model.give(entry));
     model
+}
+
+/// How much of what a leg paid its payee has earned: what other money than grants paid, or all of it, where the request says
+/// so. Only the payer knows: what is funded pays the legs in their order, and grants pay the last part of it. `None` where the
+/// book lacks the payer's entry, or nobody asked for it.
+pub(super) fn earned(leg: &Entry, journals: &Journals, records: &Records) -> Option<i64> {
+    let (account, sequence) = leg.source.as_ref()?;
+    let payer = at(journals, account, *sequence)?;
+    let name: Name = (account.clone(), payer.key.clone()?);
+    let asked = records.operations.get(&name)?.call.legs();
+    let index = payer.legs.iter().position(|(payee, at, _)| (payee, at) == (&leg.account, &leg.sequence))?;
+    let before: i64 = payer.legs[..index].iter().map(|(.., amount)| amount).sum();
+    let by_grants: i64 = payer.moves.draws.iter().map(|(_, amount)| amount).sum();
+    let by_other = (payer.funded - before - by_grants).clamp(0, leg.amount.max(0));
+    Some(if asked.get(index)?.grants_withdrawable { leg.amount } else { by_other })
 }
 
 /// Whether the entries of an answer are in the book.
@@ -110,7 +131,7 @@ fn check_leg(leg: &Entry, listed: &Listed, verdicts: &mut Verdicts) {
 }
 
 /// The entry at a place, as far as the book has it.
-pub(super) fn at<'a>(journals: &Journals<'a>, account: &str, sequence: i64) -> Option<&'a Entry> {
+pub fn at<'a>(journals: &Journals<'a>, account: &str, sequence: i64) -> Option<&'a Entry> {
     let index = usize::try_from(sequence - 1).ok()?;
     journals.get(account)?.get(index).copied()
 }

@@ -3,8 +3,11 @@
 //! It knows nothing of the service. What every answer and every entry has to be, the reference model says (`replay`).
 
 #[cfg(test)]
+mod grant_tests;
+mod grants;
+#[cfg(test)]
 mod leg_tests;
-mod legs;
+pub mod legs;
 mod order;
 mod reads;
 mod replay;
@@ -66,6 +69,7 @@ pub fn check(records: &Records, book: &Book, limits: Limits) -> Verdicts {
     check_strangers(records, &index, &mut verdicts);
     check_payments(book, &mut verdicts);
     legs::check(book, &mut verdicts);
+    grants::check(book, &mut verdicts);
     for misuse in &records.misuses {
         check_misuse(misuse, records, &mut verdicts);
     }
@@ -265,8 +269,8 @@ fn was_named(records: &Records, account: &str, external_id: &String, by: Moment)
 /// Whatever is in the book was asked for.
 fn check_strangers(records: &Records, index: &Index, verdicts: &mut Verdicts) {
     for ((account, key), held) in index {
-        if key.starts_with("billing/leg/") {
-            continue; // `legs` asks who lists it
+        if key.starts_with("billing/leg/") || key.starts_with("billing/lapse/") {
+            continue; // `legs` asks who lists it; `replay` has the model write what lapses
         }
         let asked = key.strip_prefix("billing/expire/").unwrap_or(key); // an expiry goes with what was reserved
         if !records.operations.contains_key(&(account.clone(), asked.to_owned())) {

@@ -130,14 +130,21 @@ impl<'a> Journal<'a> {
             self.explain(position, expected);
             let Some(entry) = self.entries.get(position) else { break };
             let answer = self.write(entry);
-            if self.model.entries(self.account).get(position) != Some(entry) {
+            let of_model = self.model.entries(self.account).get(position).copied();
+            if of_model != Some(entry) {
                 let account = self.account;
-                let finding = format!("{account}: the book has {entry:?}; the model says {answer:?}");
+                let finding = format!(
+                    "{account}: the book has {entry:?}; the model has {of_model:?}, and says {answer:?}"
+                );
                 return verdicts.unexplained.push(finding); // what follows would follow from this
             }
             if let (Some(key), Some(told)) = (&entry.key, answer.as_ref().and_then(Told::applied)) {
                 expected.insert((self.account.to_owned(), key.clone()), told);
             }
+        }
+        if let Some(missing) = self.model.entries(self.account).get(self.entries.len()) {
+            let finding = format!("{}: the book ends before {missing:?}", self.account);
+            verdicts.unexplained.push(finding);
         }
         for unwritten in self.unwritten.iter().filter(|unwritten| !unwritten.is_explained) {
             let Unwritten { call, answered, verdicts: said, .. } = unwritten;
@@ -148,10 +155,11 @@ impl<'a> Journal<'a> {
     }
 
     /// Has the model write what the book has next: an expiry by itself, a leg because it was paid, all else because it was
-    /// asked for.
+    /// asked for. What lapses because of an entry, the model has written with that.
     fn write(&mut self, entry: &Entry) -> Option<Answer> {
         if entry.source.is_some() {
-            self.model.receive(entry);
+            let earned = legs::earned(entry, self.journals, self.records).unwrap_or(entry.amount);
+            self.model.receive(entry, earned);
             return None;
         }
         if entry.key.as_ref().is_some_and(|key| key.starts_with("billing/")) {

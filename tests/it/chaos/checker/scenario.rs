@@ -8,7 +8,7 @@ use super::{
     },
     Verdicts, check,
 };
-use crate::model::{Answer, Call, Entry, Limits, Metadata, Model, Of, What};
+use crate::model::{Answer, Call, Entry, Limits, Metadata, Model, Of, What, reservations_of};
 
 const LIMITS: Limits = Limits { admin_credit_max: 100, debt_max: 100 };
 
@@ -25,8 +25,12 @@ impl Scenario {
     pub(super) fn new() -> Self {
         let model = Model::new(LIMITS, &[], 0);
         let mut scenario = Self { model, records: Records::default(), book: Book::default(), moment: 0 };
-        let deposit =
-            |amount| What::Credit { amount, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-1".into()] };
+        let deposit = |amount| What::Credit {
+            amount,
+            kind: "STRIPE_DEPOSIT",
+            external_ids: vec!["cs-1".into()],
+            expire: None,
+        };
         let capture = |amount| What::Capture {
             reservation_id: "hold".into(),
             amount,
@@ -75,6 +79,19 @@ impl Scenario {
         let operation = Operation { call, attempts: Vec::new() };
         self.records.operations.insert(name, operation);
         self.call(account, key, Outcome::Told(told(&answer)));
+    }
+
+    /// Fills the book with what the model has of these accounts.
+    pub(super) fn write_book(&mut self, accounts: &[&str]) {
+        let entries = accounts.iter().flat_map(|account| self.model.entries(account));
+        self.book.entries = entries.cloned().collect();
+        let of = |account: &&str| {
+            let account = (*account).to_owned();
+            self.model.grants(&account).into_iter().map(move |grant| (account.clone(), grant))
+        };
+        self.book.grants = accounts.iter().flat_map(of).collect();
+        let held = accounts.iter().flat_map(|account| reservations_of(&self.model.entries(account)));
+        self.book.pins = held.map(|held| ((held.account, held.reservation_id), held.pins)).collect();
     }
 
     /// Another call for an operation.

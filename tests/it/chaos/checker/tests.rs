@@ -17,7 +17,7 @@ fn a_refusal_may_be_because_of_a_name_that_a_replay_has_added() {
     let mut scenario = Scenario::new();
     let deposit = |names: &[&str]| {
         let external_ids = names.iter().map(|name| (*name).to_owned()).collect();
-        What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_ids }
+        What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_ids, expire: None }
     };
     scenario.ask(250, "acme", "other-deposit", deposit(&["cs-2"]));
     scenario.ask(260, "acme", "renamed", deposit(&["cs-1", "pi-1"]));
@@ -34,8 +34,12 @@ fn a_refusal_may_be_because_of_a_name_that_a_replay_has_added() {
 #[test]
 fn a_credit_may_be_refused_by_a_closed_account_before_another_is_credited_for_its_payment() {
     let mut scenario = Scenario::new();
-    let deposit =
-        || What::Credit { amount: 9, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-shared".into()] };
+    let deposit = || What::Credit {
+        amount: 9,
+        kind: "STRIPE_DEPOSIT",
+        external_ids: vec!["cs-shared".into()],
+        expire: None,
+    };
     let close = Change {
         state: Some("CLOSED"),
         debt_limit: None,
@@ -188,7 +192,8 @@ fn a_refusal_may_stand_anywhere_among_the_entries_of_its_time() {
 fn a_payment_refused_though_nobody_was_credited_for_it_is_unexplained() {
     let mut scenario = Scenario::new();
     let call = &mut scenario.operation("bolt", "deposit").call;
-    call.what = What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-2".into()] };
+    call.what =
+        What::Credit { amount: 50, kind: "STRIPE_DEPOSIT", external_ids: vec!["cs-2".into()], expire: None };
     scenario.is_unexplained("EXTERNAL_ID_CONFLICT");
 }
 
@@ -372,7 +377,7 @@ fn an_account_with_a_balance_that_it_never_had_is_unexplained() {
         let entry = |index: usize| entry_message(&Scenario::new().book.entries[index]);
         proto::Account {
             account_id: "acme".into(),
-            balance: Some(balance_message(35, held, 0)),
+            balance: Some(balance_message(35, held, 0, 0)),
             last_sequence: 4,
             create_time: entry(0).create_time,
             update_time: entry(3).create_time,
@@ -381,12 +386,12 @@ fn an_account_with_a_balance_that_it_never_had_is_unexplained() {
         }
     };
     for (held, clock) in [(10, (170, 180)), (10, (190, 210)), (0, (190, 210)), (0, (200, 210))] {
-        scenario.read("acme", Seen::Account { account: Some(account(held)), clock });
+        scenario.read("acme", Seen::Account { account: Some(account(held)), as_of: None, clock });
     }
     assert!(scenario.check().are_clean(), "{}", scenario.check());
     for (held, clock) in [(0, (170, 199)), (10, (200, 210)), (9, (190, 210))] {
         scenario.records.reads.clear();
-        scenario.read("acme", Seen::Account { account: Some(account(held)), clock });
+        scenario.read("acme", Seen::Account { account: Some(account(held)), as_of: None, clock });
         scenario.is_unexplained("read");
     }
 }
