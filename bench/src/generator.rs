@@ -58,6 +58,11 @@ pub(crate) async fn fund_earners(url: &str, accounts: usize) -> anyhow::Result<(
     open_accounts(url, accounts, &["--earned"]).await
 }
 
+/// Opens this many accounts of their own, whose money is so many grants.
+pub(crate) async fn fund_granted(url: &str, accounts: usize, grants: usize) -> anyhow::Result<()> {
+    open_accounts(url, accounts, &["--grants", &grants.to_string()]).await
+}
+
 async fn open_accounts(url: &str, accounts: usize, flags: &[&str]) -> anyhow::Result<()> {
     let mut generator = command(env::current_exe()?);
     generator.args(["fund", "--url", url, "--accounts", &accounts.to_string()]).args(flags);
@@ -91,6 +96,9 @@ fn work_name(work: Work) -> &'static str {
         Work::Read => "read",
         Work::Refusals => "refusals",
         Work::Zipf => "zipf",
+        Work::Charge => "charge",
+        Work::Charge1Grant => "charge-1-grant",
+        Work::Charge10Grants => "charge-10-grants",
         Work::Withdraw => "withdraw",
         Work::Reverse => "reverse",
         Work::Settle => "settle",

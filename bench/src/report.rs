@@ -63,8 +63,8 @@ fn cases(results: &Results) -> String {
     let about = "Medians of the rounds. Unless a row says otherwise, the work is one credit per gRPC call over 10,000 \
         accounts, with the given number of calls in flight; reserve + capture counts as two, and a list as the credits \
         that are in it. The baseline is pgbench doing the same by hand on the same number of accounts: the better of 8 and \
-        32 clients, 1 ms away the better of 32 and 128; for 1 in flight it is the median latency of 1 client. That of traces \
-        is the case without them.";
+        32 clients, 1 ms away the better of 32 and 128; for 1 in flight it is the median latency of 1 client. That of traces, \
+        and of accounts with grants, is the case without them.";
     section("Speed", about, &table.to_string())
 }
 

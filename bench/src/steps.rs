@@ -64,10 +64,12 @@ const BASELINE_REVERSE: &[&str] = &["baseline-reverse-8", "baseline-reverse-32"]
 pub(crate) const BASELINE_SETTLE: &[&str] = &["baseline-settle-8", "baseline-settle-32"];
 pub(crate) const BASELINE_READ: &[&str] = &["baseline-read-8", "baseline-read-32"];
 const BASELINE_READ_SINGLE: &[&str] = &["baseline-read-1-client"];
+pub(crate) const CHARGE: &[&str] = &["charge-256"];
+pub(crate) const CHARGE_SINGLE: &[&str] = &["charge-single"];
 const FAR_BASELINE: &[&str] = &["far-baseline-32", "far-baseline-128"];
 const FAR_BASELINE_SINGLE: &[&str] = &["far-baseline-1-client"];
 
-pub(crate) const STEPS: [Step; 50] = [
+pub(crate) const STEPS: [Step; 56] = [
     baseline("baseline-1-client", Script::Credit, 1, MANY, "by hand: credit, 1 client"),
     billing("single", Work::Credit, 1, MANY, BASELINE_SINGLE, "credit, 1 in flight"),
     empty("empty-1", 1),
@@ -100,6 +102,19 @@ pub(crate) const STEPS: [Step; 50] = [
     baseline("baseline-settle-8", Script::Settle, 8, MANY, "by hand: settlement, 8 clients"),
     billing("settle", Work::Settle, 256, MANY, BASELINE_SETTLE, "settlement, 3 legs, 256"),
     baseline("baseline-settle-32", Script::Settle, 32, MANY, "by hand: settlement, 32 clients"),
+    billing("charge-single", Work::Charge, 1, MANY, &[], "charge, 1 in flight"),
+    billing("charge-1-grant-single", Work::Charge1Grant, 1, MANY, CHARGE_SINGLE, "charge, 1 grant, 1 call"),
+    billing(
+        "charge-10-grants-single",
+        Work::Charge10Grants,
+        1,
+        MANY,
+        CHARGE_SINGLE,
+        "charge, 10 grants, 1 call",
+    ),
+    billing("charge-256", Work::Charge, 256, MANY, &[], "charge, 256"),
+    billing("charge-1-grant-256", Work::Charge1Grant, 256, MANY, CHARGE, "charge, 1 grant, 256"),
+    billing("charge-10-grants-256", Work::Charge10Grants, 256, MANY, CHARGE, "charge, 10 grants, 256"),
     billing("zipf", Work::Zipf, 256, MANY, &[], "Zipf mix, 256"),
     billing("replay", Work::Replay, 256, MANY, &[], "replays, 256"),
     billing("refusals", Work::Refusals, 256, MANY, &[], "10 % refused, 256"),
@@ -187,8 +202,13 @@ impl Step {
 
     /// Whether it is about how long a single caller waits, and not about how many calls are answered.
     pub(crate) fn is_about_latency(&self) -> bool {
-        let of_one_client =
-            |step: &Step| matches!(step.system, System::Baseline { run: Baseline { clients: 1, .. }, .. });
+        let of_one_client = |step: &Step| {
+            matches!(
+                step.system,
+                System::Baseline { run: Baseline { clients: 1, .. }, .. }
+                    | System::Billing { in_flight: 1, .. }
+            )
+        };
         !self.versus.is_empty()
             && self.versus.iter().filter_map(|name| find(name)).all(|step| of_one_client(&step))
     }
@@ -271,7 +291,10 @@ mod tests {
     fn single_calls_are_compared_by_their_latency_and_all_others_by_their_rate() {
         let by_latency: Vec<_> =
             STEPS.iter().filter(|step| step.is_about_latency()).map(|step| step.name).collect();
-        assert_eq!(by_latency, ["single", "read-single", "far-single"]);
+        assert_eq!(
+            by_latency,
+            ["single", "charge-1-grant-single", "charge-10-grants-single", "read-single", "far-single"]
+        );
     }
 
     #[test]

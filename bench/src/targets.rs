@@ -5,7 +5,7 @@ use crate::{
     figures,
     results::{Growth, Memory, Results},
     statistics::median,
-    steps::{BASELINE_MANY, BASELINE_ONE, BASELINE_READ, BASELINE_SETTLE, find},
+    steps::{BASELINE_MANY, BASELINE_ONE, BASELINE_READ, BASELINE_SETTLE, CHARGE, CHARGE_SINGLE, find},
 };
 
 const MEMORY_KIB_MAX: f64 = 64.0 * 1_024.0;
@@ -107,6 +107,7 @@ impl Verdict {
 pub(crate) fn targets(results: &Results) -> Vec<Target> {
     let mut targets = of_rates(results);
     targets.push(of_a_single_call(results));
+    targets.extend(of_grants(results));
     targets.extend(of_reads(results));
     targets.extend(of_cost(results));
     targets.extend(of_memory(results.memory.as_ref()));
@@ -130,6 +131,19 @@ fn of_rates(results: &Results) -> Vec<Target> {
         Target::new(text, against(step, base), Bound::AtLeast(least), Unit::Times)
     };
     wanted.map(target).into()
+}
+
+/// What a grant costs: of a rate, and of how long a single caller waits.
+fn of_grants(results: &Results) -> [Target; 2] {
+    const COST_MAX: f64 = 1.3;
+    let cost = ratio(results.best_rate(CHARGE), results.rate("charge-1-grant-256"));
+    let wait =
+        ratio(results.p50("charge-1-grant-single"), CHARGE_SINGLE.first().and_then(|name| results.p50(name)));
+    [
+        ("charge from a grant, 256 in flight: time / without", cost),
+        ("charge from a grant, 1 in flight: p50 / without", wait),
+    ]
+    .map(|(text, measured)| Target::new(text, measured, Bound::AtMost(COST_MAX), Unit::Times))
 }
 
 /// Where a commit takes next to no time, what the service adds weighs more.

@@ -67,6 +67,9 @@ impl Caller {
                 65..80 => self.credit(due).await,
                 _ => self.read(due).await,
             },
+            Work::Charge | Work::Charge1Grant | Work::Charge10Grants => {
+                self.charge(due, AMOUNT_MICRO_USD, Expected::Applied).await;
+            }
             Work::Withdraw => self.withdraw(due).await,
             Work::Reverse => self.reverse(due).await,
             Work::Settle => self.settle(due).await,
@@ -150,6 +153,7 @@ impl Caller {
             return self.tally(due, Err(status), Expected::Applied);
         }
         let leg = |account_id: String, amount_micro_usd, entry_type: EntryType| Leg {
+            grants_withdrawable: false,
             account_id,
             amount_micro_usd,
             entry_type: entry_type.into(),

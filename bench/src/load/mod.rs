@@ -68,6 +68,9 @@ pub(crate) struct FundFlags {
     /// Accounts of their own, whose money was earned and can be withdrawn.
     #[arg(long)]
     earned: bool,
+    /// Accounts of their own, whose money is so many grants.
+    #[arg(long, default_value_t = 0)]
+    grants: usize,
 }
 
 /// Runs a load and prints its sample as a line of JSON.
@@ -81,7 +84,10 @@ pub(crate) fn run(flags: &LoadFlags) -> anyhow::Result<()> {
 pub(crate) fn fund(flags: &FundFlags) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let channels = connect(&flags.url, prepare::WIDTH).await?;
-        prepare::fund(&channels, flags.accounts, flags.earned).await
+        match flags.grants {
+            0 => prepare::fund(&channels, flags.accounts, flags.earned).await,
+            grants => prepare::grant(&channels, flags.accounts, grants).await,
+        }
     })
 }
 

@@ -20,6 +20,14 @@ pub(crate) enum Work {
     Refusals,
     /// 40 % charges, 25 % reserve and capture, 15 % credits, 20 % reads; few accounts are most of it.
     Zipf,
+    /// A charge of an account without grants.
+    Charge,
+    /// A charge of an account whose money is one grant.
+    #[value(name = "charge-1-grant")]
+    Charge1Grant,
+    /// A charge of an account whose money is ten grants.
+    #[value(name = "charge-10-grants")]
+    Charge10Grants,
     /// A withdrawal of what was earned.
     Withdraw,
     /// A reversal of a part of the credit that opened the account.
@@ -58,6 +66,8 @@ pub(super) enum Accounts {
     Even(usize),
     /// The same, of the accounts that have earned their money.
     Earners(usize),
+    /// The same, of the accounts whose money is so many grants.
+    Granted { count: usize, grants: usize },
     /// The n-th is chosen in proportion to 1/n. Holds the sums of the first n shares.
     Zipf(Vec<f64>),
 }
@@ -77,12 +87,15 @@ impl Accounts {
         match self {
             Self::Even(_) | Self::Zipf(_) => account_id(number),
             Self::Earners(_) => earner_id(number),
+            Self::Granted { grants, .. } => granted_id(*grants, number),
         }
     }
 
     fn pick(&self) -> usize {
         match self {
-            Self::Even(count) | Self::Earners(count) => fastrand::usize(..count),
+            Self::Even(count) | Self::Earners(count) | Self::Granted { count, .. } => {
+                fastrand::usize(..count)
+            }
             Self::Zipf(sums) => {
                 let point = fastrand::f64() * sums.last().copied().unwrap_or_default();
                 sums.partition_point(|sum| *sum <= point).min(sums.len() - 1)
@@ -98,6 +111,11 @@ pub(super) fn account_id(number: usize) -> String {
 /// Accounts of their own, since what can be withdrawn makes the row of an account longer.
 pub(super) fn earner_id(number: usize) -> String {
     format!("earner-{number}")
+}
+
+/// Accounts of their own for each number of grants.
+pub(super) fn granted_id(grants: usize, number: usize) -> String {
+    format!("granted-{grants}-{number}")
 }
 
 /// A key that is unique, and as scattered as the keys of events are, so that an index gets no help from their order.
@@ -136,6 +154,7 @@ mod tests {
         assert_eq!(seen, [true; 4]);
         assert_eq!(Accounts::Even(1).next(), "account-0");
         assert_eq!(Accounts::Earners(1).next(), "earner-0");
+        assert_eq!(Accounts::Granted { count: 1, grants: 10 }.next(), "granted-10-0");
     }
 
     #[test]

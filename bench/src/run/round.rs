@@ -57,8 +57,19 @@ impl Bench {
 
     async fn fund(&self, billing: &Service) -> anyhow::Result<()> {
         generator::fund(&billing.url(), ACCOUNTS).await?;
-        if self.steps.iter().any(|step| matches!(step.system, System::Billing { work: Work::Withdraw, .. })) {
-            generator::fund_earners(&billing.url(), ACCOUNTS).await?;
+        let url = billing.url();
+        let is_there = |wanted: Work| {
+            self.steps
+                .iter()
+                .any(|step| matches!(step.system, System::Billing { work, .. } if work == wanted))
+        };
+        if is_there(Work::Withdraw) {
+            generator::fund_earners(&url, ACCOUNTS).await?;
+        }
+        for (work, grants) in [(Work::Charge1Grant, 1), (Work::Charge10Grants, 10)] {
+            if is_there(work) {
+                generator::fund_granted(&url, ACCOUNTS, grants).await?;
+            }
         }
         Ok(())
     }
