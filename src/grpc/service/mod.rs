@@ -1,4 +1,4 @@
-//! The methods: each parses its request, asks the committer or the ledger, and renders the answer.
+//! The methods: each parses its request, asks the committer or the ledger (in `reads.rs`), and renders the answer.
 
 mod apply;
 mod commands;
@@ -6,28 +6,22 @@ mod fields;
 mod messages;
 mod page;
 pub(super) mod page_token;
+mod reads;
 
 use tonic::{Request, Response, Status};
 
 use crate::{
     access::{Caller, Role},
-    accounting::{
-        AccountId, Authorities, Authority, Command, ExternalId, IdempotencyKey, Invalid, NotFound, Outcome,
-        RefusalReason,
-    },
+    accounting::{Authorities, Authority, Command, Invalid, Outcome, RefusalReason},
     committer::{Committer, SubmitError},
     grpc::{
         failure::{Denial, Failure},
         methods::METHODS,
-        proto::{self, get_entry_request, get_operation_response},
+        proto,
     },
-    ledger::{Ledger, OperationView},
+    ledger::Ledger,
     telemetry::{Metrics, OperationResult},
 };
-use page::Page;
-
-/// The most accounts on a page: of the longest ids they stay below the size of any other page.
-const ACCOUNTS_MAX: usize = 500;
 
 /// The methods of `billing.v1.BillingService`.
 #[derive(Debug)]
@@ -57,179 +51,6 @@ impl BillingService {
         let answer = self.committer.submit(command).await;
         measure(&self.metrics, operation, &answer);
         applied(answer?, operation, caller.as_ref())
-    }
-
-    async fn entry(&self, request: proto::GetEntryRequest) -> Result<proto::Entry, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let found = match request.entry {
-            Some(get_entry_request::Entry::Sequence(sequence)) => {
-                self.ledger.entry_get(&account_id, fields::sequence("sequence", sequence)?).await?
-            }
-            Some(get_entry_request::Entry::IdempotencyKey(key)) => {
-                let key = IdempotencyKey::parse("idempotency_key", &key)?;
-                match self.ledger.operation_get(&account_id, &key).await? {
-                    Some(OperationView::Applied { entry, .. }) => return Ok(entry.as_ref().into()),
-                    Some(OperationView::Refused(_)) | None => None,
-                }
-            }
-            None => return Err(Invalid::field("entry", "is required: sequence or idempotency_key").into()),
-        };
-        found.map(|entry| (&entry).into()).ok_or(Failure::NotFound(NotFound::Entry))
-    }
-
-    async fn account(&self, request: proto::GetAccountRequest) -> Result<proto::Account, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let found = match request.as_of {
-            Some(as_of) => {
-                let as_of = fields::timestamp_floor("as_of", &as_of)?;
-                self.ledger.account_get_as_of(&account_id, as_of).await?
-            }
-            None => self.ledger.account_get(&account_id).await?,
-        };
-        let account = found.ok_or(Failure::NotFound(NotFound::Account))?;
-        Ok(messages::account(&account_id, &account))
-    }
-
-    async fn entries(
-        &self,
-        request: proto::ListEntriesRequest,
-    ) -> Result<proto::ListEntriesResponse, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let query = fields::entry_query(&request)?;
-        let page_size = fields::page_size(request.page_size)?;
-        let span = if request.page_token.is_empty() {
-            let (from, until) = fields::times(request.from_time.as_ref(), request.until_time.as_ref())?;
-            let span = self.ledger.entry_span(&account_id, from, until).await?;
-            span.ok_or(Failure::NotFound(NotFound::Account))?
-        } else {
-            page_token::parse(&request.page_token, &request)?
-        };
-        let mut page = Page::new(span, page_size);
-        while let Some((span, wanted)) = page.wants() {
-            let read = self.ledger.entry_list(&account_id, span, &query, wanted).await?;
-            page.take(read.entries.iter().map(|entry| (entry.sequence, entry.into())), read.rest);
-        }
-        Ok(proto::ListEntriesResponse {
-            entries: page.items,
-            next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
-        })
-    }
-
-    async fn accounts(
-        &self,
-        request: proto::ListAccountsRequest,
-    ) -> Result<proto::ListAccountsResponse, Failure> {
-        let page_size = fields::page_size(request.page_size)?.min(ACCOUNTS_MAX);
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(page_token::parse::<AccountId>(token, &request)?),
-        };
-        if request.account_id_prefix.contains('\0') {
-            return Err(Invalid::field("account_id_prefix", "must not contain NUL characters").into());
-        }
-        let after = after.as_ref().map_or("", AccountId::as_str);
-        let mut found = self.ledger.account_list(&request.account_id_prefix, after, page_size + 1).await?;
-        let has_more = found.len() > page_size;
-        found.truncate(page_size);
-        let last = found.last().filter(|_| has_more);
-        Ok(proto::ListAccountsResponse {
-            next_page_token: last.map(|(id, _)| page_token::write(id, &request)).unwrap_or_default(),
-            accounts: found.iter().map(|(id, account)| messages::account(id, account)).collect(),
-        })
-    }
-
-    async fn statement(
-        &self,
-        request: proto::GetStatementRequest,
-    ) -> Result<proto::GetStatementResponse, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let (from, until) = fields::times(request.from_time.as_ref(), request.until_time.as_ref())?;
-        let statement = self.ledger.account_statement(&account_id, from, until).await?;
-        Ok(messages::statement(statement.ok_or(Failure::NotFound(NotFound::Account))?)?)
-    }
-
-    async fn payment(&self, request: proto::FindPaymentRequest) -> Result<proto::Entry, Failure> {
-        let external_id = ExternalId::parse("external_id", &request.external_id)?;
-        let found = self.ledger.payment_find(&external_id).await?;
-        found.map(|entry| (&entry).into()).ok_or(Failure::NotFound(NotFound::Payment))
-    }
-
-    async fn reservation(
-        &self,
-        request: proto::GetReservationRequest,
-    ) -> Result<proto::Reservation, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let reservation_id = IdempotencyKey::parse_of_reservation(&request.reservation_id)?;
-        let found = self.ledger.reservation_get(&account_id, &reservation_id).await?;
-        found.map(|reservation| (&reservation).into()).ok_or(Failure::NotFound(NotFound::Reservation))
-    }
-
-    async fn reservations(
-        &self,
-        request: proto::ListReservationsRequest,
-    ) -> Result<proto::ListReservationsResponse, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let state = fields::reservation_state(request.state)?;
-        let page_size = fields::page_size(request.page_size)?;
-        let span = if request.page_token.is_empty() {
-            let span = self.ledger.entry_span(&account_id, None, None).await?;
-            span.ok_or(Failure::NotFound(NotFound::Account))?
-        } else {
-            page_token::parse(&request.page_token, &request)?
-        };
-        let mut page = Page::new(span, page_size);
-        while let Some((span, wanted)) = page.wants() {
-            let read = self.ledger.reservation_list(&account_id, span, state, wanted).await?;
-            let reservations = read.reservations.iter();
-            page.take(reservations.map(|reservation| (reservation.sequence, reservation.into())), read.rest);
-        }
-        Ok(proto::ListReservationsResponse {
-            reservations: page.items,
-            next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
-        })
-    }
-
-    async fn grants(&self, request: proto::ListGrantsRequest) -> Result<proto::ListGrantsResponse, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let page_size = fields::page_size(request.page_size)?;
-        let span = if request.page_token.is_empty() {
-            let span = self.ledger.entry_span(&account_id, None, None).await?;
-            span.ok_or(Failure::NotFound(NotFound::Account))?
-        } else {
-            page_token::parse(&request.page_token, &request)?
-        };
-        let mut page = Page::new(span, page_size);
-        while let Some((span, wanted)) = page.wants() {
-            let read = self.ledger.grant_list(&account_id, span, request.only_open, wanted).await?;
-            page.take(read.grants.iter().map(|grant| (grant.sequence, grant.into())), read.rest);
-        }
-        Ok(proto::ListGrantsResponse {
-            grants: page.items,
-            next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
-        })
-    }
-
-    async fn operation(
-        &self,
-        request: proto::GetOperationRequest,
-    ) -> Result<proto::GetOperationResponse, Failure> {
-        let account_id = account_id(&request.account_id)?;
-        let key = IdempotencyKey::parse("idempotency_key", &request.idempotency_key)?;
-        let outcome = match self.ledger.operation_get(&account_id, &key).await? {
-            Some(OperationView::Applied { entry, since, leg_entries }) => {
-                get_operation_response::Outcome::Applied(proto::Applied {
-                    entry: Some(entry.as_ref().into()),
-                    replayed: true,
-                    since: Some((&since).into()),
-                    leg_entries: leg_entries.iter().map(|entry| entry.as_ref().into()).collect(),
-                })
-            }
-            Some(OperationView::Refused(refusal)) => {
-                get_operation_response::Outcome::Refused(refusal.as_ref().into())
-            }
-            None => return Err(Failure::NotFound(NotFound::Operation)),
-        };
-        Ok(proto::GetOperationResponse { outcome: Some(outcome) })
     }
 }
 
@@ -290,10 +111,6 @@ fn measure(metrics: &Metrics, operation: &'static str, answer: &Result<Outcome, 
         Err(_) => ("unanswered", ""),
     };
     metrics.operation(&OperationResult { operation, result, reason });
-}
-
-fn account_id(text: &str) -> Result<AccountId, Invalid> {
-    AccountId::parse("account_id", text)
 }
 
 #[tonic::async_trait]

@@ -24,13 +24,30 @@ pub(crate) struct Page<T> {
 }
 
 impl<T: Message> Page<T> {
+    /// A page of up to `size` items of a span. `read` returns up to so many, each with its sequence, and where it ended.
+    pub(crate) async fn read<E, F>(
+        span: EntrySpan,
+        size: usize,
+        read: impl Fn(EntrySpan, usize) -> F,
+    ) -> Result<Self, E>
+    where
+        F: Future<Output = Result<(Vec<(i64, T)>, Option<EntrySpan>), E>>,
+    {
+        let mut page = Self::new(span, size);
+        while let Some((span, wanted)) = page.wants() {
+            let (items, rest) = read(span, wanted).await?;
+            page.take(items.into_iter(), rest);
+        }
+        Ok(page)
+    }
+
     /// An empty page for up to `size` items of a span.
-    pub(crate) fn new(span: EntrySpan, size: usize) -> Self {
+    fn new(span: EntrySpan, size: usize) -> Self {
         Self { items: Vec::new(), rest: Some(span), size, bytes: 0, is_full: size == 0 }
     }
 
     /// The next span to read, and how many items of it; `None` when the page is complete.
-    pub(crate) fn wants(&self) -> Option<(EntrySpan, usize)> {
+    fn wants(&self) -> Option<(EntrySpan, usize)> {
         let room = match self.items.len() {
             0 => READ_AT_FIRST,
             taken => (PAGE_BYTES_MAX.saturating_sub(self.bytes) * taken / self.bytes + 1).min(READ_AT_ONCE),
@@ -40,7 +57,7 @@ impl<T: Message> Page<T> {
     }
 
     /// Adds what was read, each item with its sequence, and where the read ended. Items that do not fit go to the next page.
-    pub(crate) fn take(&mut self, read: impl Iterator<Item = (i64, T)>, rest: Option<EntrySpan>) {
+    fn take(&mut self, read: impl Iterator<Item = (i64, T)>, rest: Option<EntrySpan>) {
         let (span, wanted) = (self.rest, self.wants().map_or(0, |(_, wanted)| wanted));
         let before = self.items.len();
         for (sequence, item) in read {
