@@ -1,9 +1,9 @@
 //! Loads the part of the book that commands refer to: first the locks, then everything else.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
-};
+mod grants;
+mod pointed;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use diesel::{data_types::PgTimestamp, result::QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -11,21 +11,22 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::{
     LedgerError,
     error::TransactionEnd,
-    grant_rows::{self, GrantRow},
     granted::Granted,
     rows::{self, AccountRow, EntryRow, RefusalRow, ReservationRow},
     statements::{
-        CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadEntries, ReadGrants, ReadKeyedEntries,
-        ReadLapsed, ReadOtherAnswers, ReadPayments, ReadReservations,
+        CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadKeyedEntries, ReadLapsed,
+        ReadOtherAnswers, ReadPayments, ReadReservations,
     },
 };
 use crate::{
     accounting::{
-        AccountId, Answer, Book, Command, Entry, EntryName, ExternalId, ExternalIds, Fingerprint,
-        IdempotencyKey, Original, Payment, Recorded, Reservation, Timestamp,
+        AccountId, Answer, Book, Command, EntryName, ExternalId, ExternalIds, Fingerprint, IdempotencyKey,
+        Original, Reservation, Timestamp,
     },
     database::pipeline::{execute, in_one_go},
 };
+use grants::{GrantsWanted, put_grants, read_grants};
+use pointed::{Pointers, Replay, payment, read_pointed_entries};
 
 /// An account, and the time when it was locked.
 pub(super) type LockedRow = (AccountRow, PgTimestamp);
@@ -59,17 +60,6 @@ pub(super) struct Work {
     pub(super) commands: Arc<[Command]>,
     /// How to lock accounts.
     pub(super) locking: Locking,
-}
-
-/// Which grants to read.
-#[derive(Default)]
-struct GrantsWanted {
-    /// Of these accounts all of which something remains.
-    account_ids: HashSet<AccountId>,
-    /// Of these, which get one, all that have not expired.
-    opening: HashSet<AccountId>,
-    /// Others.
-    named: BTreeSet<(AccountId, i64)>,
 }
 
 /// What a transaction has loaded.
@@ -246,27 +236,6 @@ fn put_accounts(rows: Vec<LockedRow>, book: &mut Book) -> Result<Timestamp, Tran
     Ok(now)
 }
 
-/// References of earlier operations to entries, which are read by their sequences later.
-#[derive(Default)]
-struct Pointers {
-    replays: Vec<Replay>,
-    payments: Vec<(ExternalId, Payment)>,
-}
-
-/// A key answered with the entry of another key.
-struct Replay {
-    account_id: AccountId,
-    key: IdempotencyKey,
-    fingerprint: Fingerprint,
-    sequence: i64,
-}
-
-fn payment((external_id, account_id, sequence): PaymentRow) -> Result<(ExternalId, Payment), LedgerError> {
-    let external_id = ExternalId::parse("external_id", &external_id)?;
-    let account_id = AccountId::parse("account_id", &account_id)?;
-    Ok((external_id, Payment { account_id, sequence }))
-}
-
 fn put_keyed_entry((row, undone): PointedRow, book: &mut Book) -> Result<(), LedgerError> {
     let recorded = row.recorded()?;
     if let Answer::Applied(entry) = &recorded.answer
@@ -339,156 +308,6 @@ async fn read_lapsed(
     }
     for (account_id, due) in &due {
         book.put_next_expire_time(account_id, due.next);
-    }
-    Ok(())
-}
-
-/// Reads the entries that replays, payments and operations refer to, and adds all of them to the book; of reversals, also the
-/// credits that these took back.
-async fn read_pointed_entries(
-    connection: &AsyncPgConnection,
-    commands: &[Command],
-    pointers: Pointers,
-    book: &mut Book,
-) -> Result<(), TransactionEnd> {
-    let replays = pointers.replays.iter().map(|replay| (replay.account_id.clone(), replay.sequence));
-    let mut wanted: BTreeSet<(AccountId, i64)> = replays.collect();
-    for (external_id, payment) in pointers.payments {
-        wanted.insert((payment.account_id.clone(), payment.sequence));
-        book.put_payment(external_id, payment);
-    }
-    wanted.extend(commands.iter().filter_map(|command| undone_by(command, book)));
-    read_originals(connection, wanted, book).await?;
-    for Replay { account_id, key, fingerprint, sequence } in pointers.replays {
-        let Some(original) = book.original(&account_id, sequence) else {
-            return Err(LedgerError::Corrupt(format!("a key answered with no entry: {key}")).into());
-        };
-        let answer = Answer::Applied(Arc::clone(&original.entry));
-        book.put_answer(&account_id, key, Recorded { fingerprint, answer });
-    }
-    let credits = commands.iter().filter_map(|command| {
-        let (account_id, sequence) = undone_by(command, book)?;
-        let credit = book.original(&account_id, sequence)?.entry.reversed_sequence?;
-        Some((account_id, credit))
-    });
-    read_originals(connection, credits.collect(), book).await?;
-    read_legs(connection, commands, book).await
-}
-
-/// Reads the entries of legs: of those that answer commands, and of the debits that commands take back from payees.
-async fn read_legs(
-    connection: &AsyncPgConnection,
-    commands: &[Command],
-    book: &mut Book,
-) -> Result<(), TransactionEnd> {
-    let (mut wanted, mut payees) = (BTreeSet::new(), BTreeSet::new());
-    for command in commands {
-        let answer = book.answer(command.account_id(), command.key()).map(|recorded| &recorded.answer);
-        if let Some(Answer::Applied(entry)) = answer {
-            wanted.extend(paid_legs(entry));
-        }
-        let debit = undone_by(command, book).filter(|_| command.references().takes_back);
-        if let Some(debit) = debit.and_then(|(account_id, sequence)| book.original(&account_id, sequence)) {
-            wanted.extend(paid_legs(&debit.entry));
-            payees.extend(paid_legs(&debit.entry).map(|(account_id, _)| account_id));
-        }
-    }
-    payees.retain(|payee| book.account(payee).is_none());
-    if !payees.is_empty() {
-        return Err(TransactionEnd::AccountsNeeded(payees));
-    }
-    read_originals(connection, wanted, book).await
-}
-
-/// The entries of the legs of an entry.
-fn paid_legs(entry: &Entry) -> impl Iterator<Item = (AccountId, i64)> {
-    let paid = entry.legs.iter().filter(|leg| leg.sequence > 0);
-    paid.map(|leg| (leg.account_id.clone(), leg.sequence))
-}
-
-impl GrantsWanted {
-    /// What is known before the accounts are locked.
-    fn at_first(work: &Work, granted: &Granted) -> Self {
-        let opening = work.commands.iter().filter(|command| command.references().opens_grant);
-        Self {
-            account_ids: granted.among(&work.account_ids),
-            opening: opening.map(|command| command.account_id().clone()).collect(),
-            named: BTreeSet::new(),
-        }
-    }
-
-    /// What is needed beside: the grants of further accounts that have any, and those that commands bring money back into, or
-    /// reverse, which may be spent or expired.
-    fn what_is_missing(&self, commands: &[Command], book: &Book) -> Self {
-        let unread = |id: &AccountId| !self.account_ids.contains(id);
-        let with_grants = book.accounts().filter(|(id, account)| account.has_grants && unread(id));
-        let account_ids = with_grants.map(|(id, _)| id.clone()).collect();
-        let mut named = BTreeSet::new();
-        for (account_id, sequence) in commands.iter().filter_map(|command| undone_by(command, book)) {
-            let Some(original) = book.original(&account_id, sequence) else { continue };
-            let drawn = original.entry.grant_moves.draws.iter().map(|share| share.sequence);
-            let reversed =
-                original.entry.reversed_sequence.and_then(|credit| book.original(&account_id, credit));
-            let credits = [Some(original), reversed].into_iter().flatten();
-            let grants = credits.filter(|credit| credit.entry.grant_expire_time.is_some());
-            let sequences = drawn.chain(grants.map(|credit| credit.entry.sequence));
-            named.extend(sequences.map(|sequence| (account_id.clone(), sequence)));
-        }
-        named.retain(|(account_id, sequence)| book.grants(account_id).get(*sequence).is_none());
-        Self { account_ids, opening: HashSet::new(), named }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.account_ids.is_empty() && self.opening.is_empty() && self.named.is_empty()
-    }
-}
-
-async fn read_grants(
-    mut connection: &AsyncPgConnection,
-    wanted: &GrantsWanted,
-) -> QueryResult<Vec<GrantRow>> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (named_account_ids, sequences) =
-        wanted.named.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
-    let statement = ReadGrants {
-        account_ids: wanted.account_ids.iter().map(AccountId::as_str).collect(),
-        opening_account_ids: wanted.opening.iter().map(AccountId::as_str).collect(),
-        named_account_ids,
-        sequences,
-    };
-    statement.load(&mut connection).await
-}
-
-fn put_grants(rows: Vec<GrantRow>, book: &mut Book) -> Result<(), LedgerError> {
-    for row in rows {
-        let (account_id, grant) = grant_rows::grant(row)?;
-        book.put_grant(&account_id, grant);
-    }
-    Ok(())
-}
-
-/// The entry that a command undoes, if it is known by that name.
-fn undone_by(command: &Command, book: &Book) -> Option<(AccountId, i64)> {
-    let sequence = book.sequence_of(command.account_id(), command.references().entry?)?;
-    Some((command.account_id().clone(), sequence))
-}
-
-/// Reads entries by account and sequence, unless they are in the book. Only those of locked accounts are needed.
-async fn read_originals(
-    connection: &AsyncPgConnection,
-    mut wanted: BTreeSet<(AccountId, i64)>,
-    book: &mut Book,
-) -> Result<(), TransactionEnd> {
-    wanted.retain(|(id, sequence)| book.account(id).is_some() && book.original(id, *sequence).is_none());
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
-    let rows = ReadEntries { account_ids, sequences }.load::<PointedRow>(&mut &*connection).await?;
-    for (row, undone) in rows {
-        book.put_original(Original { entry: Arc::new(row.try_into()?), undone: rows::undone(undone) });
     }
     Ok(())
 }

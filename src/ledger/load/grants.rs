@@ -1,0 +1,91 @@
+//! The grants that a batch of commands concerns: which they are, and the statement that reads them.
+
+use std::collections::{BTreeSet, HashSet};
+
+use diesel::result::QueryResult;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::{Work, pointed::undone_by};
+use crate::{
+    accounting::{AccountId, Book, Command},
+    ledger::{
+        LedgerError,
+        grant_rows::{self, GrantRow},
+        granted::Granted,
+        statements::ReadGrants,
+    },
+};
+
+/// Which grants to read.
+#[derive(Default)]
+pub(super) struct GrantsWanted {
+    /// Of these accounts all of which something remains.
+    account_ids: HashSet<AccountId>,
+    /// Of these, which get one, all that have not expired.
+    opening: HashSet<AccountId>,
+    /// Others.
+    named: BTreeSet<(AccountId, i64)>,
+}
+
+impl GrantsWanted {
+    /// What is known before the accounts are locked.
+    pub(super) fn at_first(work: &Work, granted: &Granted) -> Self {
+        let opening = work.commands.iter().filter(|command| command.references().opens_grant);
+        Self {
+            account_ids: granted.among(&work.account_ids),
+            opening: opening.map(|command| command.account_id().clone()).collect(),
+            named: BTreeSet::new(),
+        }
+    }
+
+    /// What is needed beside: the grants of further accounts that have any, and those that commands bring money back into, or
+    /// reverse, which may be spent or expired.
+    pub(super) fn what_is_missing(&self, commands: &[Command], book: &Book) -> Self {
+        let unread = |id: &AccountId| !self.account_ids.contains(id);
+        let with_grants = book.accounts().filter(|(id, account)| account.has_grants && unread(id));
+        let account_ids = with_grants.map(|(id, _)| id.clone()).collect();
+        let mut named = BTreeSet::new();
+        for (account_id, sequence) in commands.iter().filter_map(|command| undone_by(command, book)) {
+            let Some(original) = book.original(&account_id, sequence) else { continue };
+            let drawn = original.entry.grant_moves.draws.iter().map(|share| share.sequence);
+            let reversed =
+                original.entry.reversed_sequence.and_then(|credit| book.original(&account_id, credit));
+            let credits = [Some(original), reversed].into_iter().flatten();
+            let grants = credits.filter(|credit| credit.entry.grant_expire_time.is_some());
+            let sequences = drawn.chain(grants.map(|credit| credit.entry.sequence));
+            named.extend(sequences.map(|sequence| (account_id.clone(), sequence)));
+        }
+        named.retain(|(account_id, sequence)| book.grants(account_id).get(*sequence).is_none());
+        Self { account_ids, opening: HashSet::new(), named }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.account_ids.is_empty() && self.opening.is_empty() && self.named.is_empty()
+    }
+}
+
+pub(super) async fn read_grants(
+    mut connection: &AsyncPgConnection,
+    wanted: &GrantsWanted,
+) -> QueryResult<Vec<GrantRow>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (named_account_ids, sequences) =
+        wanted.named.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
+    let statement = ReadGrants {
+        account_ids: wanted.account_ids.iter().map(AccountId::as_str).collect(),
+        opening_account_ids: wanted.opening.iter().map(AccountId::as_str).collect(),
+        named_account_ids,
+        sequences,
+    };
+    statement.load(&mut connection).await
+}
+
+pub(super) fn put_grants(rows: Vec<GrantRow>, book: &mut Book) -> Result<(), LedgerError> {
+    for row in rows {
+        let (account_id, grant) = grant_rows::grant(row)?;
+        book.put_grant(&account_id, grant);
+    }
+    Ok(())
+}
