@@ -14,6 +14,7 @@ mod check;
 mod entries;
 mod entry_types;
 mod fact;
+mod grant_moves;
 mod grants;
 mod reservations;
 mod running;

@@ -30,9 +30,9 @@ pub(crate) struct GrantsRow {
 
 /// A row of `grants`: the account, the sequence, the amount, what remains, what is pinned, what has lapsed, what is reversed,
 /// and the time of expiry.
-pub(super) type GrantRow = (String, i64, i64, i64, i64, i64, i64, PgTimestamp);
+pub(crate) type GrantRow = (String, i64, i64, i64, i64, i64, i64, PgTimestamp);
 /// The types of [`GrantRow`]'s columns, in order.
-pub(super) type GrantColumns = (Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, Timestamptz);
+pub(crate) type GrantColumns = (Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, Timestamptz);
 
 /// A part of a grant, as the book stores it.
 #[derive(Serialize, Deserialize)]

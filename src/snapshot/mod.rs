@@ -4,6 +4,7 @@
 //! standby can serve it. It takes only ACCESS SHARE locks, which no operation waits for.
 
 mod facts;
+mod sources;
 
 use diesel::{
     result::Error as DieselError,

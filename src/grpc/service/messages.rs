@@ -1,6 +1,6 @@
 //! Converts what the book answers to messages: the only place that does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use prost_types::Timestamp as ProtoTimestamp;
 
@@ -72,6 +72,16 @@ impl From<&Entry> for proto::Entry {
             pins: shares(&entry.grant_moves.pins),
             lapsed_micro_usd: entry.balance_after.lapsing().get(),
         }
+    }
+}
+
+/// What an operation was answered with, and what has happened since if that was before.
+pub(super) fn applied(entry: &Entry, since: Option<&Since>, leg_entries: &[Arc<Entry>]) -> proto::Applied {
+    proto::Applied {
+        entry: Some(entry.into()),
+        replayed: since.is_some(),
+        since: since.map(Into::into),
+        leg_entries: leg_entries.iter().map(|entry| entry.as_ref().into()).collect(),
     }
 }
 

@@ -68,12 +68,9 @@ fn applied(
     caller: Option<&Caller>,
 ) -> Result<proto::Applied, Failure> {
     match outcome {
-        Outcome::Applied { entry, since, leg_entries } => Ok(proto::Applied {
-            entry: Some(entry.as_ref().into()),
-            replayed: since.is_some(),
-            since: since.as_ref().map(Into::into),
-            leg_entries: leg_entries.iter().map(|entry| entry.as_ref().into()).collect(),
-        }),
+        Outcome::Applied { entry, since, leg_entries } => {
+            Ok(messages::applied(&entry, since.as_ref(), &leg_entries))
+        }
         Outcome::Refused(refusal) | Outcome::Declined(refusal) => Err(Failure::Refused(refusal)),
         Outcome::Forbidden(authority) => Err(Failure::Denied(denial(authority, method, caller))),
         Outcome::Invalid(invalid) => Err(Failure::Invalid(invalid)),

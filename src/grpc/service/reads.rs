@@ -180,12 +180,8 @@ impl BillingService {
         let key = IdempotencyKey::parse("idempotency_key", &request.idempotency_key)?;
         let outcome = match self.ledger.operation_get(&account_id, &key).await? {
             Some(OperationView::Applied { entry, since, leg_entries }) => {
-                get_operation_response::Outcome::Applied(proto::Applied {
-                    entry: Some(entry.as_ref().into()),
-                    replayed: true,
-                    since: Some((&since).into()),
-                    leg_entries: leg_entries.iter().map(|entry| entry.as_ref().into()).collect(),
-                })
+                let applied = messages::applied(&entry, Some(&since), &leg_entries);
+                get_operation_response::Outcome::Applied(applied)
             }
             Some(OperationView::Refused(refusal)) => {
                 get_operation_response::Outcome::Refused(refusal.as_ref().into())
