@@ -5,11 +5,13 @@ SEED := 1
 SECONDS := 300
 # Of `make history`: how many rows are imported.
 ROWS := 2000000
+# Of `make large`: how many entries the book has.
+ENTRIES := 1000000
 
 # Long tests, one after the other, with what they say as they say it. One that hangs is ended, as by `make test`.
 LONG := .tools/bin/cargo-nextest nextest run --release --profile long --no-capture
 
-.PHONY: help run test chaos flood fuzz history bench check advisories tools
+.PHONY: help run test chaos flood fuzz history large bench check advisories tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,8 +33,10 @@ fuzz: tools ## try millions of arbitrary requests, names, tokens and files; FUZZ
 	FUZZ_CASES=$${FUZZ_CASES:-2000000} $(LONG) --lib --test it -E 'test(/fuzz::/)'
 
 history: tools ## import ROWS=2000000 rows of the replaced system: whole, killed five times, and beside how fast they are copied
-	HISTORY_ROWS=$(ROWS) $(LONG) --run-ignored all --test it \
-		-E 'test(/^history_import::(whole::a_history_with_every|killed|rate)/)'
+	HISTORY_ROWS=$(ROWS) $(LONG) --test it -E 'test(/^history_import::(whole::a_history_with_every|killed|rate)/)'
+
+large: tools ## audit and export a book of ENTRIES=1000000 entries, and tell how long that takes and in how little memory
+	LARGE_BOOK_ENTRIES=$(ENTRIES) $(LONG) --test it -E 'test(/^large_book::/)'
 
 bench: tools ## measure side by side with what it replaces; ARGS="--quick" in four minutes, ARGS="--help" for more
 	cargo build --release

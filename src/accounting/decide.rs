@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     AccountId, Answer, Authority, Book, Command, Entry, Invalid, KeyReused, Limits, Recorded, Refusal,
     RefusalReason, Since, Timestamp,
-    book::Posted,
+    book::append::Posted,
     posting::Posting,
     verdict::{NotFound, Situation, Verdict},
 };

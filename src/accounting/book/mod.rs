@@ -1,14 +1,12 @@
 //! The part of the book that a batch of commands concerns: what the rules read, and the changes that they make.
 
-mod append;
+pub(super) mod append;
 
 use std::{
     collections::{BTreeSet, HashMap},
     mem,
     sync::Arc,
 };
-
-pub(super) use append::Posted;
 
 use super::{
     Account, AccountId, Answer, Changes, Entry, EntryName, ExternalId, ExternalIds, ExternalReplay, Grant,

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use diesel::result::QueryResult;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::{Work, pointed::undone_by};
+use super::pointed::undone_by;
 use crate::{
     accounting::{AccountId, Book, Command},
     ledger::{
@@ -29,10 +29,10 @@ pub(super) struct GrantsWanted {
 
 impl GrantsWanted {
     /// What is known before the accounts are locked.
-    pub(super) fn at_first(work: &Work, granted: &Granted) -> Self {
-        let opening = work.commands.iter().filter(|command| command.references().opens_grant);
+    pub(super) fn at_first(account_ids: &[AccountId], commands: &[Command], granted: &Granted) -> Self {
+        let opening = commands.iter().filter(|command| command.references().opens_grant);
         Self {
-            account_ids: granted.among(&work.account_ids),
+            account_ids: granted.among(account_ids),
             opening: opening.map(|command| command.account_id().clone()).collect(),
             named: BTreeSet::new(),
         }

@@ -12,7 +12,7 @@ use super::{
     LedgerError,
     error::TransactionEnd,
     granted::Granted,
-    rows::{self, AccountRow, EntryRow, RefusalRow, ReservationRow},
+    rows::{self, AccountRow, RefusalRow, ReservationRow},
     statements::{
         CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadKeyedEntries, ReadLapsed,
         ReadOtherAnswers, ReadPayments, ReadReservations,
@@ -26,14 +26,11 @@ use crate::{
     database::pipeline::{execute, in_one_go},
 };
 use grants::{GrantsWanted, put_grants, read_grants};
-use pointed::{Pointers, Replay, payment, read_pointed_entries};
+use pointed::{PaymentRow, PointedRow, Pointers, Replay, payment, read_pointed_entries};
 
 /// An account, and the time when it was locked.
 pub(super) type LockedRow = (AccountRow, PgTimestamp);
-/// An entry, and what has been undone of it.
-type PointedRow = (EntryRow, (i64, i64));
 type ReplayRow = (Vec<u8>, i64);
-type PaymentRow = (String, String, i64);
 type OpenRow = (String, i64);
 type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 
@@ -81,7 +78,7 @@ pub(super) async fn begin_and_load(
     granted: &Granted,
 ) -> Result<Loaded, TransactionEnd> {
     let (commands, locking) = (&*work.commands, work.locking);
-    let expected = GrantsWanted::at_first(work, granted);
+    let expected = GrantsWanted::at_first(&work.account_ids, commands, granted);
     let account_ids: Vec<&str> = work.account_ids.iter().map(AccountId::as_str).collect();
     let ((), opened, locked, entries, answers, payments, reservations, grants, open) = in_one_go!(
         execute(connection, "BEGIN"),

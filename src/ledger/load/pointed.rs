@@ -4,14 +4,22 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::{PaymentRow, PointedRow};
 use crate::{
     accounting::{
         AccountId, Answer, Book, Command, Entry, ExternalId, Fingerprint, IdempotencyKey, Original, Payment,
         Recorded,
     },
-    ledger::{LedgerError, error::TransactionEnd, rows, statements::ReadEntries},
+    ledger::{
+        LedgerError,
+        error::TransactionEnd,
+        rows::{self, EntryRow},
+        statements::ReadEntries,
+    },
 };
+
+/// An entry, and what has been undone of it.
+pub(super) type PointedRow = (EntryRow, (i64, i64));
+pub(super) type PaymentRow = (String, String, i64);
 
 /// References of earlier operations to entries, which are read by their sequences later.
 #[derive(Default)]

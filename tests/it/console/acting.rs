@@ -1,6 +1,6 @@
 //! What an operator does, and that it is done once: pressed twice, sent again, after an answer that was lost.
 
-use billing::grpc::proto::{Account, AccountState};
+use billing::grpc::proto::{Account, AccountState, Entry};
 use rustix::process::Signal;
 
 use super::{browser::Browser, desk::Desk, http::post, in_a_browser, signing_in::signed_in};
@@ -8,6 +8,11 @@ use crate::support::*;
 
 async fn account(desk: &Desk, id: &str) -> Account {
     desk.client().await.get_account(desk.call(get_account(id))).await.unwrap().into_inner().account.unwrap()
+}
+
+async fn newest_entry(desk: &Desk, id: &str) -> Entry {
+    let page = desk.client().await.list_entries(desk.call(list_entries(id))).await.unwrap().into_inner();
+    page.entries[0].clone()
 }
 
 fn posted(account: &Account) -> i64 {
@@ -56,15 +61,7 @@ async fn a_grant_that_is_clicked_twice_and_sent_again_is_one_entry_and_the_page_
             assert_eq!(browser.heading().await, key, "it is the same operation");
             assert_eq!(is().await, expected);
         }
-        let entry = desk
-            .client()
-            .await
-            .list_entries(desk.call(list_entries("ann")))
-            .await
-            .unwrap()
-            .into_inner()
-            .entries[0]
-            .clone();
+        let entry = newest_entry(desk, "ann").await;
         assert_eq!((entry.actor.as_str(), entry.caller.as_str()), ("admin", "admin"));
         assert_eq!(entry.reason, "goodwill after an outage");
         assert!(entry.idempotency_key.starts_with("console-grant-"), "{}", entry.idempotency_key);
@@ -125,15 +122,7 @@ async fn a_refund_beyond_the_rest_is_refused_in_the_words_of_the_service() {
         browser.click_link("What was done before").await;
         browser.sees("Posted changed by").await;
         assert_eq!(posted(&account(desk, "ann").await), 5_000_000);
-        let entry = desk
-            .client()
-            .await
-            .list_entries(desk.call(list_entries("ann")))
-            .await
-            .unwrap()
-            .into_inner()
-            .entries[0]
-            .clone();
+        let entry = newest_entry(desk, "ann").await;
         assert_eq!((entry.refunded_sequence, entry.reference.as_str()), (2, "the job failed"));
     })
     .await;

@@ -1,5 +1,5 @@
 //! How fast a history is imported, beside how fast the same table is copied by PostgreSQL's own programs, and in how little
-//! memory: `make history`.
+//! memory. `make history` does it at the size of a real one.
 
 use std::{
     process::{Command, Stdio},
@@ -18,7 +18,6 @@ use crate::support::{
 const MEMORY_MAX_KIB: u64 = 64 * 1_024;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: run by `make history`"]
 async fn a_history_is_imported_in_little_memory_beside_how_fast_it_is_copied() {
     let old = OldCoordinator::with_history(rows()).await;
     old.run("VACUUM ANALYZE").await;
