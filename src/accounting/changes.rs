@@ -16,8 +16,10 @@ pub struct Changes {
     pub accounts: Vec<(AccountId, Account)>,
     /// The changed reservations, after the last entry.
     pub reservations: Vec<Reservation>,
-    /// The changed grants, after the last entry.
-    pub grants: Vec<(AccountId, Grant)>,
+    /// The new grants, after the last entry.
+    pub opened_grants: Vec<(AccountId, Grant)>,
+    /// The changed ones of the others, after the last entry.
+    pub changed_grants: Vec<(AccountId, Grant)>,
     /// The refusals.
     pub refusals: Vec<Refused>,
     /// The new names of payments.

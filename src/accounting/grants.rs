@@ -6,13 +6,11 @@
 //!   money. Nor is more of a grant unpinned than is left of its credit: a reversal has taken the rest from other money.
 //! * What is not pinned of a grant that has expired lapses, in an entry right behind the one that brought it back.
 
-use std::collections::BTreeMap;
-
 use super::{Grant, GrantMoves, GrantShare, GrantTotals, MicroUsd, Timestamp, grant::add_share};
 
 /// The grants of an account, in the order in which they are spent: by expiry, then by sequence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(BTreeMap<(Timestamp, i64), Grant>);
+pub struct Grants(Vec<Grant>);
 
 /// What an entry does to the grants of its account, beside what follows by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,12 +69,16 @@ impl Grants {
     /// None.
     #[must_use]
     pub const fn none() -> Self {
-        Self(BTreeMap::new())
+        Self(Vec::new())
     }
 
-    /// Adds a grant.
+    /// Adds a grant, or puts it in the place of itself.
     pub fn put(&mut self, grant: Grant) {
-        self.0.insert((grant.expire_time, grant.sequence), grant);
+        let order = |grant: &Grant| (grant.expire_time, grant.sequence);
+        match self.0.binary_search_by_key(&order(&grant), order) {
+            Ok(place) => self.0[place] = grant,
+            Err(place) => self.0.insert(place, grant),
+        }
     }
 
     /// Whether there are none.
@@ -87,27 +89,27 @@ impl Grants {
 
     /// All of them, in the order of spending.
     pub fn iter(&self) -> impl Iterator<Item = &Grant> {
-        self.0.values()
+        self.0.iter()
     }
 
     /// The grant of a credit.
     #[must_use]
     pub fn get(&self, sequence: i64) -> Option<&Grant> {
-        self.0.values().find(|grant| grant.sequence == sequence)
+        self.0.iter().find(|grant| grant.sequence == sequence)
     }
 
     fn get_mut(&mut self, sequence: i64) -> Option<&mut Grant> {
-        self.0.values_mut().find(|grant| grant.sequence == sequence)
+        self.0.iter_mut().find(|grant| grant.sequence == sequence)
     }
 
     /// What a debit or a hold of so much takes of them.
     pub(super) fn shares(&self, amount: MicroUsd) -> Vec<GrantShare> {
-        first(amount, self.0.values().map(|grant| (grant.sequence, grant.unpinned())))
+        first(amount, self.0.iter().map(|grant| (grant.sequence, grant.unpinned())))
     }
 
     /// Puts what a reservation pins into the order of spending.
     pub(super) fn sort(&self, pins: &mut [GrantShare]) {
-        pins.sort_by_key(|pin| self.0.values().position(|grant| grant.sequence == pin.sequence));
+        pins.sort_by_key(|pin| self.0.iter().position(|grant| grant.sequence == pin.sequence));
     }
 
     /// What the reversal of a credit takes of them: first of that credit's own grant; then, after so much other money, of the
@@ -116,7 +118,7 @@ impl Grants {
         let own = self.get(credit).map_or(MicroUsd::ZERO, Grant::unpinned).min(amount);
         // Cannot overflow: all are at least zero.
         let beyond = MicroUsd::new((amount.get() - own.get()).saturating_sub(other.get()).max(0));
-        let others = self.0.values().filter(|grant| grant.sequence != credit);
+        let others = self.0.iter().filter(|grant| grant.sequence != credit);
         let mut shares = first(own, [(credit, own)]);
         shares.extend(first(beyond, others.map(|grant| (grant.sequence, grant.unpinned()))));
         shares
@@ -130,19 +132,19 @@ impl Grants {
     /// When the first of those expires that are not pinned as a whole.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.0.values().find(|grant| grant.unpinned() > MicroUsd::ZERO).map(|grant| grant.expire_time)
+        self.0.iter().find(|grant| grant.unpinned() > MicroUsd::ZERO).map(|grant| grant.expire_time)
     }
 
     /// How many of them have not expired, spent or not.
     pub(super) fn count_ahead(&self, time: Timestamp) -> usize {
-        self.0.values().filter(|grant| !grant.has_expired(time)).count()
+        self.0.iter().filter(|grant| !grant.has_expired(time)).count()
     }
 
     /// Sums over them, as they stand at a time.
     #[must_use]
     pub fn totals(&self, time: Timestamp) -> GrantTotals {
         let mut totals = GrantTotals::default();
-        for grant in self.0.values() {
+        for grant in &self.0 {
             let sum = if grant.has_expired(time) { &mut totals.lapsing } else { &mut totals.granted };
             *sum = MicroUsd::new(sum.get() + grant.unpinned().get());
             totals.remaining = MicroUsd::new(totals.remaining.get() + grant.remaining.get());
@@ -188,14 +190,14 @@ impl Grants {
 
     /// No grant has more unpinned than is left of its credit.
     fn convert_what_is_reversed(&mut self, moves: &mut GrantMoves) {
-        for grant in self.0.values_mut() {
+        for grant in &mut self.0 {
             grant.convert(less(grant.unpinned(), grant.left()), moves);
         }
     }
 
     /// What is not pinned of expired grants goes.
     fn lapse(&mut self, time: Timestamp, moves: &mut GrantMoves) {
-        for grant in self.0.values_mut().filter(|grant| grant.has_expired(time)) {
+        for grant in self.0.iter_mut().filter(|grant| grant.has_expired(time)) {
             let amount = grant.unpinned();
             grant.remaining = less(grant.remaining, amount);
             grant.lapsed = sum(grant.lapsed, amount);
@@ -211,7 +213,7 @@ impl Grants {
         let in_order: Vec<i64> = unwinds
             .iter()
             .map(|share| share.sequence)
-            .chain(self.0.values().map(|grant| grant.sequence))
+            .chain(self.0.iter().map(|grant| grant.sequence))
             .collect();
         for sequence in in_order {
             let Some(grant) = self.get_mut(sequence).filter(|grant| !grant.has_expired(of.time)) else {

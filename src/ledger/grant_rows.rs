@@ -100,7 +100,7 @@ pub(super) fn moves_json(moves: &GrantMoves) -> Option<String> {
         lapses: json_of(lapses),
         pins: json_of(pins),
     };
-    (!moves.is_empty()).then(|| serde_json::json!(json()).to_string())
+    (!moves.is_empty()).then(|| written(&json()))
 }
 
 /// Parts of grants, from the book.
@@ -113,7 +113,7 @@ pub(crate) fn shares(value: Value) -> Result<Vec<GrantShare>, LedgerError> {
 
 /// The same, to the book: NULL if there are none.
 pub(super) fn shares_json(shares: &[GrantShare]) -> Option<String> {
-    (!shares.is_empty()).then(|| serde_json::json!(json_of(shares)).to_string())
+    (!shares.is_empty()).then(|| written(&json_of(shares)))
 }
 
 /// A grant, and its account.
@@ -139,6 +139,11 @@ pub(super) fn expire_time(grant: &Grant) -> PgTimestamp {
 fn read<T: for<'a> Deserialize<'a>>(value: Value) -> Result<T, LedgerError> {
     serde_json::from_value(value)
         .map_err(|error| LedgerError::Corrupt(format!("parts of grants that cannot be read: {error}")))
+}
+
+/// Numbers in structs and lists with fixed names: nothing in them can fail to be written.
+fn written(json: &impl Serialize) -> String {
+    serde_json::to_string(json).expect("numbers under fixed names are JSON")
 }
 
 fn shares_of(shares: Vec<ShareJson>) -> Vec<GrantShare> {

@@ -28,7 +28,7 @@ macro_rules! lapsing {
             "), 'grants', (SELECT coalesce(jsonb_agg(jsonb_build_array(g.sequence, g.amount_micro_usd, \
                          g.remaining_micro_usd, g.pinned_micro_usd, g.lapsed_micro_usd, g.reversed_micro_usd, \
                          (extract(epoch FROM g.expire_time) * 1000000)::bigint)), '[]'::jsonb) \
-                     FROM grants g WHERE g.account_id = a.account_id AND g.remaining_micro_usd > 0)) END"
+                     FROM grants g WHERE g.account_id = a.account_id AND g.is_open)) END"
         )
     };
 }

@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 use super::{
     load::LockedRow,
-    statements::{LockAccounts, LockIdleAccounts, WriteGrants},
+    statements::{ChangeGrants, LockAccounts, LockIdleAccounts, OpenGrants},
     write_entries::prepare_entries,
 };
 
@@ -18,7 +18,8 @@ pub(super) fn prepare_writes(connection: &mut AsyncPgConnection) -> BoxFuture<'_
         LockAccounts::default().load::<LockedRow>(connection).await?;
         LockIdleAccounts::default().load::<LockedRow>(connection).await?;
         prepare_entries(connection).await?;
-        WriteGrants::default().load::<i64>(connection).await?;
+        OpenGrants::default().load::<i64>(connection).await?;
+        ChangeGrants::default().load::<i64>(connection).await?;
         Ok(())
     }
     .boxed()

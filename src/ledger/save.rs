@@ -6,7 +6,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::{
     grant_rows, rows,
     statements::{
-        CloseAccounts, WriteExternalReplays, WriteGrants, WritePayments, WriteRefusals, WriteReservations,
+        ChangeGrants, CloseAccounts, OpenGrants, WriteExternalReplays, WritePayments, WriteRefusals,
+        WriteReservations,
     },
     write_entries::{Rows, set_rare},
 };
@@ -40,15 +41,18 @@ pub(super) async fn write_and_commit(
 ) -> QueryResult<()> {
     let rows = collect(changes);
     let entries = async { if changes.accounts.is_empty() { Ok(()) } else { rows.write(connection).await } };
-    let grants = unless_empty!(connection, changes.grants, write_grants(&changes.grants));
+    let opened_grants = unless_empty!(connection, changes.opened_grants, open_grants(&changes.opened_grants));
+    let changed_grants =
+        unless_empty!(connection, changes.changed_grants, change_grants(&changes.changed_grants));
     if changes.are_entries_and_grants_only() && opened_in_vain.is_empty() {
-        in_one_go!(entries, grants, execute(connection, "COMMIT"))?;
+        in_one_go!(entries, opened_grants, changed_grants, execute(connection, "COMMIT"))?;
         return Ok(());
     }
     // COMMIT waits until all are known to have succeeded: the others are not prepared beforehand.
     in_one_go!(
         entries,
-        grants,
+        opened_grants,
+        changed_grants,
         unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),
         unless_empty!(connection, changes.refusals, write_refusals(&changes.refusals)),
         unless_empty!(connection, changes.payments, write_payments(changes)),
@@ -187,8 +191,8 @@ fn write_reservations(reservations: &[Reservation]) -> WriteReservations<'_> {
     statement
 }
 
-fn write_grants(grants: &[(AccountId, Grant)]) -> WriteGrants<'_> {
-    let mut statement = WriteGrants::default();
+fn open_grants(grants: &[(AccountId, Grant)]) -> OpenGrants<'_> {
+    let mut statement = OpenGrants::default();
     for (account_id, grant) in grants {
         statement.account_ids.push(account_id.as_str());
         statement.sequences.push(grant.sequence);
@@ -198,6 +202,19 @@ fn write_grants(grants: &[(AccountId, Grant)]) -> WriteGrants<'_> {
         statement.lapsed.push(grant.lapsed.get());
         statement.reversed.push(grant.reversed.get());
         statement.expire_times.push(grant_rows::expire_time(grant));
+    }
+    statement
+}
+
+fn change_grants(grants: &[(AccountId, Grant)]) -> ChangeGrants<'_> {
+    let mut statement = ChangeGrants::default();
+    for (account_id, grant) in grants {
+        statement.account_ids.push(account_id.as_str());
+        statement.sequences.push(grant.sequence);
+        statement.remaining.push(grant.remaining.get());
+        statement.pinned.push(grant.pinned.get());
+        statement.lapsed.push(grant.lapsed.get());
+        statement.reversed.push(grant.reversed.get());
     }
     statement
 }

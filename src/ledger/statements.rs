@@ -234,19 +234,24 @@ statement! {
 }
 
 statement! {
-    /// Grants: of some accounts all of which something remains; of those that get one also all that have not expired, for sure;
-    /// and others by sequence. A grant may come more than once.
+    /// The grants of accounts of which something remains.
+    ReadOpenGrants { account_ids: &'a str => Text } -> GrantColumns,
+    concat!(
+        "SELECT ", grant_columns!(), " FROM unnest({}) AS w(account_id) \
+         JOIN grants g ON g.account_id = w.account_id AND g.is_open"
+    )
+}
+
+statement! {
+    /// Other grants: of accounts that get one all that have not expired, for sure; and others by sequence. A grant may come more
+    /// than once.
     ReadGrants {
-        account_ids: &'a str => Text,
         opening_account_ids: &'a str => Text,
         named_account_ids: &'a str => Text,
         sequences: i64 => BigInt,
     } -> GrantColumns,
     concat!(
         "SELECT ", grant_columns!(), " FROM unnest({}) AS w(account_id) \
-         JOIN grants g ON g.account_id = w.account_id AND g.remaining_micro_usd > 0 \
-         UNION ALL \
-         SELECT ", grant_columns!(), " FROM unnest({}) AS w(account_id) \
          JOIN grants g ON g.account_id = w.account_id AND g.expire_time > clock_timestamp() - interval '1 minute' \
          UNION ALL \
          SELECT ", grant_columns!(), " FROM unnest({}, {}) AS w(account_id, sequence) \
@@ -255,8 +260,8 @@ statement! {
 }
 
 statement! {
-    /// Writes grants as they stand: new ones, and what changes of those that are there.
-    WriteGrants {
+    /// Writes new grants.
+    OpenGrants {
         account_ids: &'a str => Text,
         sequences: i64 => BigInt,
         amounts: i64 => BigInt,
@@ -268,10 +273,25 @@ statement! {
     } -> BigInt,
     "INSERT INTO grants (account_id, sequence, amount_micro_usd, remaining_micro_usd, pinned_micro_usd, \
          lapsed_micro_usd, reversed_micro_usd, expire_time) \
-     SELECT * FROM unnest({}, {}, {}, {}, {}, {}, {}, {}) \
-     ON CONFLICT (account_id, sequence) DO UPDATE SET remaining_micro_usd = excluded.remaining_micro_usd, \
-         pinned_micro_usd = excluded.pinned_micro_usd, lapsed_micro_usd = excluded.lapsed_micro_usd, \
-         reversed_micro_usd = excluded.reversed_micro_usd RETURNING 1::bigint"
+     SELECT * FROM unnest({}, {}, {}, {}, {}, {}, {}, {}) RETURNING 1::bigint"
+}
+
+statement! {
+    /// Writes what has changed of grants; all of it or, by dividing by zero, nothing.
+    ChangeGrants {
+        account_ids: &'a str => Text,
+        sequences: i64 => BigInt,
+        remaining: i64 => BigInt,
+        pinned: i64 => BigInt,
+        lapsed: i64 => BigInt,
+        reversed: i64 => BigInt,
+    } -> BigInt,
+    "WITH changed AS (\
+         UPDATE grants g SET remaining_micro_usd = n.remaining, pinned_micro_usd = n.pinned, lapsed_micro_usd = n.lapsed, \
+             reversed_micro_usd = n.reversed \
+         FROM unnest({}, {}, {}, {}, {}, {}) AS n(account_id, sequence, remaining, pinned, lapsed, reversed) \
+         WHERE g.account_id = n.account_id AND g.sequence = n.sequence RETURNING 1\
+     ) SELECT 1::bigint / (count(*) = cardinality($1))::int FROM changed"
 }
 
 statement! {

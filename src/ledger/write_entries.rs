@@ -1,5 +1,6 @@
-//! The statement that writes entries and the accounts after them. It has two texts, made of one declaration of columns: few
-//! batches have a rare fact, and the others do not pay for the columns of these.
+//! The statement that writes entries and the accounts after them. It has four texts, made of one declaration of columns: few
+//! batches have a rare fact, and the others do not pay for the columns of these; and a batch of few rows does not pay for
+//! `unnest`, which makes a store for each array.
 
 use diesel::{
     data_types::PgTimestamp,
@@ -21,7 +22,8 @@ trait Columns {
 
     fn is_empty(&self) -> bool;
 
-    fn push_binds<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+    /// Pushes the arrays or, if there are few rows, the values with number i.
+    fn push_binds<'b>(&'b self, are_few: bool, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 
 /// The value of a column: what is bound under its name, or an expression of that.
@@ -56,11 +58,13 @@ macro_rules! columns {
                 self.$first.is_empty() $(&& self.$column.is_empty())+
             }
 
-            fn push_binds<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+            fn push_binds<'b>(&'b self, are_few: bool, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
                 out.push_bind_param::<Array<$first_sql>, _>(&self.$first)?;
+                out.push_sql(if are_few { concat!("[i] AS ", stringify!($first)) } else { "" });
                 $(
                     out.push_sql(", ");
                     out.push_bind_param::<Array<$sql>, _>(&self.$column)?;
+                    out.push_sql(if are_few { concat!("[i] AS ", stringify!($column)) } else { "" });
                 )+
                 Ok(())
             }
@@ -151,13 +155,17 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Writes them with the shorter text that holds all that they have.
+    /// Writes them with the cheapest text that holds all that they have.
     pub(super) async fn write(&self, mut connection: &AsyncPgConnection) -> QueryResult<()> {
-        if self.rare_accounts.is_empty() && self.rare_entries.is_empty() {
-            WriteEntries::<false>(self).load::<i64>(&mut connection).await?;
-        } else {
-            WriteEntries::<true>(self).load::<i64>(&mut connection).await?;
-        }
+        let connection = &mut connection;
+        let with_rare = !self.rare_accounts.is_empty() || !self.rare_entries.is_empty();
+        let are_few = self.accounts.account_id.len().max(self.entries.account_id.len()) <= FEW;
+        match (with_rare, are_few) {
+            (false, true) => WriteEntries::<false, true>(self).load::<i64>(connection).await?,
+            (false, false) => WriteEntries::<false, false>(self).load::<i64>(connection).await?,
+            (true, true) => WriteEntries::<true, true>(self).load::<i64>(connection).await?,
+            (true, false) => WriteEntries::<true, false>(self).load::<i64>(connection).await?,
+        };
         Ok(())
     }
 }
@@ -170,28 +178,36 @@ pub(super) fn set_rare<T>(column: &mut Vec<Option<T>>, row: usize, fact: Option<
     }
 }
 
-/// Prepares both texts, by writing nothing.
+/// Prepares all texts, by writing nothing.
 pub(super) async fn prepare_entries(connection: &mut AsyncPgConnection) -> QueryResult<()> {
     let nothing = Rows::default();
-    WriteEntries::<false>(&nothing).load::<i64>(connection).await?;
-    WriteEntries::<true>(&nothing).load::<i64>(connection).await?;
+    WriteEntries::<false, true>(&nothing).load::<i64>(connection).await?;
+    WriteEntries::<false, false>(&nothing).load::<i64>(connection).await?;
+    WriteEntries::<true, true>(&nothing).load::<i64>(connection).await?;
+    WriteEntries::<true, false>(&nothing).load::<i64>(connection).await?;
     Ok(())
 }
 
-/// Writes accounts and entries, with their rare facts or without; all of them or, by dividing by zero, none.
-struct WriteEntries<'a, const WITH_RARE: bool>(&'a Rows<'a>);
+/// How many rows are few.
+const FEW: usize = 8;
+/// The numbers of the rows that are few.
+const NUMBERS: &str = "(VALUES (1), (2), (3), (4), (5), (6), (7), (8)) AS numbers(i)";
 
-impl<const WITH_RARE: bool> QueryId for WriteEntries<'_, WITH_RARE> {
-    type QueryId = WriteEntries<'static, WITH_RARE>;
+/// Writes accounts and entries, with their rare facts or without, few or many; all of them or, by dividing by zero, none.
+struct WriteEntries<'a, const WITH_RARE: bool, const ARE_FEW: bool>(&'a Rows<'a>);
+
+impl<const WITH_RARE: bool, const ARE_FEW: bool> QueryId for WriteEntries<'_, WITH_RARE, ARE_FEW> {
+    type QueryId = WriteEntries<'static, WITH_RARE, ARE_FEW>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<const WITH_RARE: bool> Query for WriteEntries<'_, WITH_RARE> {
+impl<const WITH_RARE: bool, const ARE_FEW: bool> Query for WriteEntries<'_, WITH_RARE, ARE_FEW> {
     type SqlType = BigInt;
 }
 
-impl<const WITH_RARE: bool> QueryFragment<Pg> for WriteEntries<'_, WITH_RARE> {
+impl<const WITH_RARE: bool, const ARE_FEW: bool> QueryFragment<Pg> for WriteEntries<'_, WITH_RARE, ARE_FEW> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let first_of_entries = 1 + Accounts::COUNT + if WITH_RARE { RareAccounts::COUNT } else { 0 };
         let Rows { accounts, rare_accounts, entries, rare_entries } = self.0;
         out.push_sql(
             "WITH changed AS (\
@@ -205,7 +221,7 @@ impl<const WITH_RARE: bool> QueryFragment<Pg> for WriteEntries<'_, WITH_RARE> {
         } else {
             "next_expire_time = NULL, facts = NULL"
         });
-        push_rows(accounts, WITH_RARE.then_some(rare_accounts), &mut out)?;
+        push_rows::<ARE_FEW, _, _>(accounts, WITH_RARE.then_some(rare_accounts), 1, &mut out)?;
         out.push_sql(
             " WHERE a.account_id = n.account_id RETURNING 1\
              ), written AS (\
@@ -214,8 +230,7 @@ impl<const WITH_RARE: bool> QueryFragment<Pg> for WriteEntries<'_, WITH_RARE> {
         push_lists([Entries::NAMES, RareEntries::NAMES], WITH_RARE, &mut out);
         out.push_sql(") SELECT ");
         push_lists([Entries::VALUES, RareEntries::VALUES], WITH_RARE, &mut out);
-        push_rows(entries, WITH_RARE.then_some(rare_entries), &mut out)?;
-        let first_of_entries = 1 + Accounts::COUNT + if WITH_RARE { RareAccounts::COUNT } else { 0 };
+        push_rows::<ARE_FEW, _, _>(entries, WITH_RARE.then_some(rare_entries), first_of_entries, &mut out)?;
         out.push_sql(&format!(
             " RETURNING 1\
              ) SELECT 1::bigint / ((SELECT count(*) FROM changed) = cardinality($1) AND \
@@ -225,21 +240,26 @@ impl<const WITH_RARE: bool> QueryFragment<Pg> for WriteEntries<'_, WITH_RARE> {
     }
 }
 
-/// Pushes the rows that a statement reads, as n.
-fn push_rows<'b, C: Columns, R: Columns>(
+/// Pushes the rows that a statement reads, as n. Their first array is bound under a number.
+fn push_rows<'b, const ARE_FEW: bool, C: Columns, R: Columns>(
     columns: &'b C,
     rare: Option<&'b R>,
+    first: usize,
     out: &mut AstPass<'_, 'b, Pg>,
 ) -> QueryResult<()> {
-    out.push_sql(" FROM unnest(");
-    columns.push_binds(out)?;
+    out.push_sql(if ARE_FEW { " FROM (SELECT " } else { " FROM unnest(" });
+    columns.push_binds(ARE_FEW, out)?;
     if let Some(rare) = rare {
         out.push_sql(", ");
-        rare.push_binds(out)?;
+        rare.push_binds(ARE_FEW, out)?;
     }
-    out.push_sql(") AS n(");
-    push_lists([C::NAMES, R::NAMES], rare.is_some(), out);
-    out.push_sql(")");
+    if ARE_FEW {
+        out.push_sql(&format!(" FROM {NUMBERS} WHERE i <= cardinality(${first})) AS n"));
+    } else {
+        out.push_sql(") AS n(");
+        push_lists([C::NAMES, R::NAMES], rare.is_some(), out);
+        out.push_sql(")");
+    }
     Ok(())
 }
 
@@ -257,16 +277,29 @@ mod tests {
 
     use super::*;
 
-    fn count<const WITH_RARE: bool>(name: &str) -> usize {
-        let text = debug_query::<Pg, _>(&WriteEntries::<WITH_RARE>(&Rows::default())).to_string();
-        text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).filter(|word| *word == name).count()
+    fn words<const WITH_RARE: bool, const ARE_FEW: bool>() -> Vec<String> {
+        let text = debug_query::<Pg, _>(&WriteEntries::<WITH_RARE, ARE_FEW>(&Rows::default())).to_string();
+        let words = text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        words.map(str::to_owned).collect()
     }
 
     #[test]
     fn entries_without_rare_facts_do_not_name_their_columns() {
-        for name in RareEntries::NAMES.split(", ") {
-            assert_eq!((count::<false>(name), count::<true>(name)), (0, 3), "{name}");
+        let texts = [
+            (words::<false, false>(), words::<true, false>()),
+            (words::<false, true>(), words::<true, true>()),
+        ];
+        for (without, with) in texts {
+            for name in RareEntries::NAMES.split(", ") {
+                let count = |words: &[String]| words.iter().filter(|word| *word == name).count();
+                assert_eq!((count(&without), count(&with)), (0, 3), "{name}");
+            }
         }
+    }
+
+    #[test]
+    fn each_of_few_rows_has_a_number() {
+        assert_eq!(NUMBERS.matches("), (").count() + 1, FEW);
     }
 
     #[test]

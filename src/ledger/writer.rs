@@ -17,7 +17,7 @@
 //! | legs: the entries of legs that are taken back or replayed, **and back** | 1      | if any                     |
 //! | grants: those that the first statements did not read, **and back**  | 1          | if any                     |
 //! | [`decide`]: pure; nothing has been written yet                      | 0          | always                     |
-//! | write: entries and accounts; reservations; grants; refusals; payments; keys | 1 each | if any                 |
+//! | write: entries and accounts; new grants; changed grants; reservations; refusals; payments; keys | 1 each | if any |
 //! | close: accounts that got no entry                                   | 1          | if any                     |
 //! | **and back**                                                        |            | unless only entries and grants |
 //! | COMMIT, or ROLLBACK if nothing was to be written; **and back**      | 1          | always                     |

@@ -593,11 +593,10 @@ const DEFENCELESS: &str = "
     ALTER TABLE ledger_entries DISABLE TRIGGER ALL;
     ALTER TABLE payments DISABLE TRIGGER ALL;
     ALTER TABLE accounts DROP CONSTRAINT accounts_empty_before_first_entry, DROP CONSTRAINT accounts_times;
-    ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_pkey, DROP CONSTRAINT ledger_entries_signs,
-        DROP CONSTRAINT ledger_entries_facts, DROP CONSTRAINT ledger_entries_reservation,
-        DROP CONSTRAINT ledger_entries_key_has_fingerprint, DROP CONSTRAINT ledger_entries_refunded_sequence;
+    ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_pkey, DROP CONSTRAINT ledger_entries_rules;
     DROP INDEX ledger_entries_idempotency_key_unique;
-    ALTER TABLE grants DROP CONSTRAINT grants_parts;
+    ALTER TABLE grants DROP CONSTRAINT grants_parts, ALTER COLUMN is_open DROP EXPRESSION,
+        ALTER COLUMN is_open SET DEFAULT true;
     ALTER TABLE reservations DROP CONSTRAINT reservations_closed_holds_nothing,
         DROP CONSTRAINT reservations_close;
     ALTER DOMAIN entry_type DROP CONSTRAINT entry_type;

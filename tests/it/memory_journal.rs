@@ -493,7 +493,7 @@ impl MemoryJournal {
             let key = (reservation.account_id.clone(), reservation.reservation_id.clone());
             self.reservations.insert(key, reservation);
         }
-        for (account_id, grant) in changes.grants {
+        for (account_id, grant) in changes.opened_grants.into_iter().chain(changes.changed_grants) {
             self.grants.insert((account_id, grant.sequence), grant);
         }
         for refused in changes.refusals {

@@ -241,9 +241,15 @@ impl Book {
     pub fn into_changes(self) -> Changes {
         let mut changes = self.changes;
         for (account_id, mut book) in self.accounts.into_iter().filter(|(_, book)| book.is_changed) {
-            let is_new = |grant: &&Grant| book.grants_before.get(grant.sequence) != Some(*grant);
-            let grants = book.grants.iter().filter(is_new).map(|grant| (account_id.clone(), *grant));
-            changes.grants.extend(grants);
+            for grant in book.grants.iter() {
+                match book.grants_before.get(grant.sequence) {
+                    None => changes.opened_grants.push((account_id.clone(), *grant)),
+                    Some(before) if before != grant => {
+                        changes.changed_grants.push((account_id.clone(), *grant));
+                    }
+                    Some(_) => {}
+                }
+            }
             let reservations = book.changed_reservations.iter().filter_map(|id| book.reservations.remove(id));
             changes.reservations.extend(reservations);
             changes.accounts.push((account_id, book.account));

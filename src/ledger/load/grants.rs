@@ -1,4 +1,4 @@
-//! The grants that a batch of commands concerns: which they are, and the statement that reads them.
+//! The grants that a batch of commands concerns: which they are, and the statements that read them.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,11 +8,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::pointed::undone_by;
 use crate::{
     accounting::{AccountId, Book, Command},
+    database::pipeline::in_one_go,
     ledger::{
         LedgerError,
         grant_rows::{self, GrantRow},
         granted::Granted,
-        statements::ReadGrants,
+        statements::{ReadGrants, ReadOpenGrants},
     },
 };
 
@@ -58,28 +59,37 @@ impl GrantsWanted {
         named.retain(|(account_id, sequence)| book.grants(account_id).get(*sequence).is_none());
         Self { account_ids, opening: HashSet::new(), named }
     }
-
-    fn is_empty(&self) -> bool {
-        self.account_ids.is_empty() && self.opening.is_empty() && self.named.is_empty()
-    }
 }
 
+/// Reads them, in one go.
 pub(super) async fn read_grants(
+    connection: &AsyncPgConnection,
+    wanted: &GrantsWanted,
+) -> QueryResult<Vec<GrantRow>> {
+    let (mut open, others) = in_one_go!(read_open(connection, wanted), read_others(connection, wanted))?;
+    open.extend(others);
+    Ok(open)
+}
+
+async fn read_open(mut connection: &AsyncPgConnection, wanted: &GrantsWanted) -> QueryResult<Vec<GrantRow>> {
+    if wanted.account_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let account_ids = wanted.account_ids.iter().map(AccountId::as_str).collect();
+    ReadOpenGrants { account_ids }.load(&mut connection).await
+}
+
+async fn read_others(
     mut connection: &AsyncPgConnection,
     wanted: &GrantsWanted,
 ) -> QueryResult<Vec<GrantRow>> {
-    if wanted.is_empty() {
+    if wanted.opening.is_empty() && wanted.named.is_empty() {
         return Ok(Vec::new());
     }
     let (named_account_ids, sequences) =
         wanted.named.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
-    let statement = ReadGrants {
-        account_ids: wanted.account_ids.iter().map(AccountId::as_str).collect(),
-        opening_account_ids: wanted.opening.iter().map(AccountId::as_str).collect(),
-        named_account_ids,
-        sequences,
-    };
-    statement.load(&mut connection).await
+    let opening_account_ids = wanted.opening.iter().map(AccountId::as_str).collect();
+    ReadGrants { opening_account_ids, named_account_ids, sequences }.load(&mut connection).await
 }
 
 pub(super) fn put_grants(rows: Vec<GrantRow>, book: &mut Book) -> Result<(), LedgerError> {
