@@ -414,6 +414,55 @@ async fn what_cannot_be_granted_is_refused_by_name_and_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_has_expired_does_not_cut_a_page_of_open_ones_short() {
+    on_a_service(async |mut client| {
+        let (soon, later) = (from_now(SOON), from_now(LATER));
+        for n in 0..30 {
+            let expire_time = if n == 20 { soon } else { later };
+            client.credit(expiring("ann", &format!("promo-{n}"), 5, expire_time)).await.answered();
+        }
+        until_time(soon).await;
+        let request = ListGrantsRequest { page_size: 100, ..list_open_grants("ann") };
+        let page = client.list_grants(request).await.unwrap().into_inner();
+        assert_eq!((page.grants.len(), page.next_page_token.as_str()), (29, ""));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_shows_the_grants_of_one_moment() {
+    on_a_service(async |mut client| {
+        for round in 0..100 {
+            let name = format!("account-{round}");
+            for n in 0..30 {
+                client.credit(expiring(&name, &format!("promo-{n}"), 1, from_now(LATER))).await.answered();
+            }
+            let charged = client.clone();
+            let charged = tokio::spawn({
+                let (mut client, request) = (charged, charge(&name, "job-1", 30));
+                async move { client.charge(request).await.answered() }
+            });
+            let request = ListGrantsRequest { page_size: 100, ..list_grants(&name) };
+            loop {
+                let is_over = charged.is_finished();
+                let page = client.list_grants(request.clone()).await.unwrap().into_inner();
+                let left: i64 = page.grants.iter().map(|grant| grant.remaining_micro_usd).sum();
+                assert!(
+                    [0, 30].contains(&left),
+                    "round {round}: {left} of 30, before a charge of all or after"
+                );
+                if is_over {
+                    assert_eq!(left, 0);
+                    break;
+                }
+            }
+            charged.await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_closed_with_what_is_left_of_its_grants() {
     on_a_service(async |mut client| {
         let expire_time = from_now(SOON);

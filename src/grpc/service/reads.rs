@@ -12,6 +12,8 @@ use crate::{
 
 /// The most accounts on a page: of the longest ids they stay below the size of any other page.
 const ACCOUNTS_MAX: usize = 500;
+/// The most grants on a page. They are small, and read by one statement: a charge that draws on several shows on all of them or none.
+const GRANTS_MAX: usize = 500;
 
 impl BillingService {
     pub(super) async fn entry(&self, request: proto::GetEntryRequest) -> Result<proto::Entry, Failure> {
@@ -154,20 +156,14 @@ impl BillingService {
         request: proto::ListGrantsRequest,
     ) -> Result<proto::ListGrantsResponse, Failure> {
         let account_id = account_id(&request.account_id)?;
-        let page_size = fields::page_size(request.page_size)?;
+        let page_size = fields::page_size(request.page_size)?.min(GRANTS_MAX);
         let span = match request.page_token.as_str() {
             "" => self.span(&account_id, (None, None)).await?,
             token => page_token::parse(token, &request)?,
         };
-        let (ledger, account_id, only_open) = (&self.ledger, &account_id, request.only_open);
-        let page = Page::read(span, page_size, |span, wanted| async move {
-            let read = ledger.grant_list(account_id, span, only_open, wanted).await?;
-            let items = read.grants.iter().map(|grant| (grant.sequence, grant.into())).collect();
-            Ok::<_, Failure>((items, read.rest))
-        })
-        .await?;
+        let page = self.ledger.grant_list(&account_id, span, request.only_open, page_size).await?;
         Ok(proto::ListGrantsResponse {
-            grants: page.items,
+            grants: page.grants.iter().map(Into::into).collect(),
             next_page_token: page.rest.map(|rest| page_token::write(&rest, &request)).unwrap_or_default(),
         })
     }
