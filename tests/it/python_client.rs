@@ -64,7 +64,7 @@ fn its_own_tests_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_of_deposits_refunds_disputes_and_payouts_may_come_in_any_order() {
+async fn webhooks_may_come_in_any_order_and_promotions_expire() {
     let python = match tokio::task::spawn_blocking(python).await.unwrap() {
         Ok(python) => python,
         Err(why) => return println!("skipped: {why}"),
@@ -73,12 +73,13 @@ async fn webhooks_of_deposits_refunds_disputes_and_payouts_may_come_in_any_order
         let url = book.url.clone();
         let tested = tokio::task::spawn_blocking(move || {
             let service = Process::serve(&["--database-url", &url]);
-            let mut tests = program(&python, &["-m", "unittest", "test_webhook"]);
+            let mut tests = program(&python, &["-m", "unittest", "test_webhook", "test_promotion"]);
             run(tests.env("BILLING_TARGET", &service.address))
         });
         tested.await.unwrap().unwrap();
         let reversals = book.number("SELECT count(*) FROM ledger_entries WHERE entry_type = 16").await;
         assert!(reversals > 500, "only {reversals} reversals");
+        assert_eq!(book.number("SELECT count(*) FROM grants").await, 3);
     })
     .await;
 }
