@@ -25,7 +25,8 @@ pub struct GrantPage {
     pub rest: Option<EntrySpan>,
 }
 
-/// A grant, the account's time, what it has posted, held, withdrawable and granted, and what may have expired.
+/// A grant; the account's time; what it has posted, held, withdrawable and granted; and, in the first row alone, what may have
+/// expired in it.
 type GrantNowRow = (GrantRow, PgTimestamp, (i64, i64, i64, i64), Option<Value>);
 type GrantNowColumns = (GrantColumns, Timestamptz, (BigInt, BigInt, BigInt, BigInt), Nullable<Jsonb>);
 
@@ -37,14 +38,19 @@ read! {
         only_open: bool,
         limit: i64,
     } -> GrantNowColumns,
-    [account_id => Text, span.after => BigInt, span.last => BigInt, only_open => Bool, limit => BigInt],
+    [account_id => Text, account_id => Text, span.after => BigInt, span.last => BigInt, only_open => Bool, limit => BigInt],
     concat!(
-        "SELECT ", grant_columns!(), ", greatest(statement_timestamp(), a.update_time), a.posted_micro_usd, \
-             a.held_micro_usd, coalesce((a.facts).withdrawable_micro_usd, 0::bigint), \
-             coalesce((a.facts).granted_micro_usd, 0::bigint), ",
+        "WITH account AS MATERIALIZED (\
+             SELECT greatest(statement_timestamp(), a.update_time) AS time, a.posted_micro_usd, a.held_micro_usd, \
+                 coalesce((a.facts).withdrawable_micro_usd, 0::bigint) AS withdrawable_micro_usd, \
+                 coalesce((a.facts).granted_micro_usd, 0::bigint) AS granted_micro_usd, ",
         lapsing!("greatest(statement_timestamp(), a.update_time)"),
-        " FROM accounts a JOIN grants g ON g.account_id = a.account_id \
-         WHERE a.account_id = {} AND g.sequence > {} AND g.sequence <= {} AND NOT ({} AND g.remaining_micro_usd = 0) \
+        " AS lapsing FROM accounts a WHERE a.account_id = {}\
+         ) SELECT ", grant_columns!(), ", account.time, account.posted_micro_usd, account.held_micro_usd, \
+             account.withdrawable_micro_usd, account.granted_micro_usd, \
+             CASE row_number() OVER (ORDER BY g.sequence DESC) WHEN 1 THEN account.lapsing END \
+         FROM account CROSS JOIN grants g \
+         WHERE g.account_id = {} AND g.sequence > {} AND g.sequence <= {} AND NOT ({} AND g.remaining_micro_usd = 0) \
          ORDER BY g.sequence DESC LIMIT {}"
     )
 }
@@ -66,19 +72,27 @@ impl Ledger {
         let query = ListGrants { account_id: account_id.to_string(), span, only_open, limit: limit_bind };
         let rows: Vec<GrantNowRow> = self.read(query).await?;
         let is_full = rows.len() == limit;
-        let mut grants =
-            rows.into_iter().map(|row| grant_at(row, account_id)).collect::<Result<Vec<_>, _>>()?;
+        let mut grants = as_they_stand(rows, account_id)?;
         let last = grants.last().filter(|_| is_full).map(|last| last.sequence - 1);
         grants.retain(|grant| !only_open || grant.remaining.get() > 0);
         Ok(GrantPage { grants, rest: last.and_then(|last| span.up_to(last)) })
     }
 }
 
-fn grant_at(row: GrantNowRow, account_id: &AccountId) -> Result<Grant, LedgerError> {
-    let (grant, time, (posted, held, withdrawable, granted), lapsing) = row;
-    let (_, grant) = grant_rows::grant(grant)?;
-    let Some(lapsing) = lapsing else { return Ok(grant) };
-    let balance = rows::balance(posted, held, withdrawable, (granted, 0))?;
-    let lapsed = Lapsing::read(lapsing)?.by(rows::timestamp(time), account_id, balance)?;
-    Ok(lapsed.grants.get(grant.sequence).copied().unwrap_or(grant))
+/// The grants of rows, without what has expired of them by the account's time.
+fn as_they_stand(mut rows: Vec<GrantNowRow>, account_id: &AccountId) -> Result<Vec<Grant>, LedgerError> {
+    let lapsed = match rows.first_mut() {
+        Some((_, time, (posted, held, withdrawable, granted), lapsing)) => {
+            let balance = rows::balance(*posted, *held, *withdrawable, (*granted, 0))?;
+            let lapsing = lapsing.take().map(Lapsing::read).transpose()?;
+            lapsing.map(|lapsing| lapsing.by(rows::timestamp(*time), account_id, balance)).transpose()?
+        }
+        None => None,
+    };
+    let as_it_stands = |(row, ..): GrantNowRow| {
+        let (_, grant) = grant_rows::grant(row)?;
+        let changed = lapsed.as_ref().and_then(|lapsed| lapsed.grants.get(grant.sequence));
+        Ok(changed.copied().unwrap_or(grant))
+    };
+    rows.into_iter().map(as_it_stands).collect()
 }
