@@ -9,6 +9,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -27,9 +28,10 @@ const COUNT_SHARE: u32 = 100;
 
 /// Sweeps forever: without a pause while there is anything to record, else at each interval.
 pub async fn sweep(ledger: Ledger, metrics: Metrics, interval: Duration) {
-    let writer = Writer::new(&ledger).measured_by(&metrics);
+    let writers: Vec<_> =
+        (0..ledger.book_count()).map(|_| Writer::new(&ledger).measured_by(&metrics)).collect();
     loop {
-        match sweep_once(&ledger, &writer).await {
+        match sweep_once(&ledger, &writers).await {
             Ok(written) => {
                 metrics.swept(Some(written));
                 if written > 0 {
@@ -45,13 +47,20 @@ pub async fn sweep(ledger: Ledger, metrics: Metrics, interval: Duration) {
     }
 }
 
-/// Visits all accounts that may have expired leases, and returns how many leases it recorded. The next sweep finds what could
-/// not be written, or was too much.
-async fn sweep_once(ledger: &Ledger, writer: &Writer) -> Result<u64, LedgerError> {
+/// Sweeps every book, all at once: one that is away delays no other. Returns how many leases it recorded, or why one book could
+/// not be swept.
+async fn sweep_once(ledger: &Ledger, writers: &[Writer]) -> Result<u64, LedgerError> {
+    let books = writers.iter().enumerate().map(|(book, writer)| sweep_book(ledger, book, writer));
+    join_all(books).await.into_iter().sum()
+}
+
+/// Visits all accounts of a book that may have expired leases, and returns how many leases it recorded. The next sweep finds what
+/// could not be written, or was too much.
+async fn sweep_book(ledger: &Ledger, book: usize, writer: &Writer) -> Result<u64, LedgerError> {
     let mut written = 0;
     let mut last: Option<DueAccount> = None;
     loop {
-        let due = ledger.due_list(last.as_ref(), ACCOUNTS_AT_ONCE).await?;
+        let due = ledger.due_list(book, last.as_ref(), ACCOUNTS_AT_ONCE).await?;
         written += write_lapsed(writer, due.iter().map(|due| due.account_id.clone()).collect()).await?;
         if due.len() < ACCOUNTS_AT_ONCE {
             return Ok(written);

@@ -1,6 +1,6 @@
 //! What the decisions of a batch add to the book: entries, answers, names of payments, and the rows that these change.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use super::{
     Account, AccountId, Entry, ExternalId, Fingerprint, Grant, IdempotencyKey, Refusal, Reservation,
@@ -84,6 +84,41 @@ impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty() && self.refusals.is_empty() && self.external_replays.is_empty()
+    }
+
+    /// The same changes in so many parts, each in that which its account falls to.
+    #[must_use]
+    pub fn divided(self, parts: usize, part_of: impl Fn(&AccountId) -> usize) -> Vec<Self> {
+        let mut divided: Vec<Self> = iter::repeat_with(Self::default).take(parts).collect();
+        let Self {
+            entries,
+            accounts,
+            reservations,
+            opened_grants,
+            changed_grants,
+            refusals,
+            payments,
+            external_replays,
+        } = self;
+        /// Hands each change to its part.
+        macro_rules! divide {
+            ($($changes:ident by |$change:ident| $account_id:expr),+ $(,)?) => {
+                $(for $change in $changes {
+                    divided[part_of($account_id)].$changes.push($change);
+                })+
+            };
+        }
+        divide!(
+            entries by |change| &change.0.account_id,
+            accounts by |change| &change.0,
+            reservations by |change| &change.account_id,
+            opened_grants by |change| &change.0,
+            changed_grants by |change| &change.0,
+            refusals by |change| &change.refusal.account_id,
+            payments by |change| &change.1.account_id,
+            external_replays by |change| &change.entry.account_id,
+        );
+        divided
     }
 
     /// Whether there are only entries, and the accounts and the grants after them.

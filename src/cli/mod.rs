@@ -32,7 +32,7 @@ use crate::{
     telemetry::start_log,
 };
 use execution::{EXIT_USAGE, exit_code};
-use flags::{DatabaseFlags, LogFlags};
+use flags::LogFlags;
 use token::TokenCommand;
 
 /// A prepaid-credit ledger over gRPC and PostgreSQL.
@@ -52,8 +52,8 @@ pub struct Cli {
 enum Command {
     /// Serve the ledger over gRPC. The default command.
     Serve(Box<ServeFlags>),
-    /// Bring the schema of a database up to date. Several may run at once.
-    Migrate(DatabaseFlags),
+    /// Make a ledger, or bring its schema up to date. Several may run at once.
+    Migrate(migrate::MigrateFlags),
     /// Check that the whole book adds up. Only reads; runs beside the service or on a standby.
     #[command(after_help = audit::AFTER_HELP)]
     Audit(audit::AuditFlags),

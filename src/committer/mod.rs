@@ -1,6 +1,6 @@
 //! Group commit: a bounded queue, a batch, one transaction, an answer for each caller.
 //!
-//! Each account belongs to one writer, by the hash of its id. A writer takes everything that queued up during its last
+//! Each account belongs to one writer of its book, by the hash of its id. A writer takes everything that queued up during its last
 //! commit and posts it as one batch: the load makes the batch, and no timer adds delay. An operation that is alone commits
 //! immediately; under load, hundreds share the cost of one commit.
 //!
@@ -10,12 +10,14 @@
 //!   others.
 //! * If more leases have expired in an account than one transaction records, its operations go back to the front of its
 //!   line until all are recorded; the rest of the batch is answered.
+//! * A batch is one transaction in one book. Operations that name accounts of several books, and those that come behind them on
+//!   their accounts, are posted after the others, in a transaction over these books.
 //! * If the database rejects a batch, its operations are posted one by one, so that a bad one does not fail the others.
 
 mod queue;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -56,7 +58,7 @@ pub enum SubmitError {
 /// The committer's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitterSettings {
-    /// The number of writers, and so of concurrent transactions.
+    /// The number of writers, and so of concurrent transactions; of a ledger with more books, one for each of them.
     pub writers: usize,
     /// The most operations that wait, in all queues together.
     pub queue_max: usize,
@@ -67,11 +69,12 @@ pub struct CommitterSettings {
 /// Hands operations to the writers.
 #[derive(Debug, Clone)]
 pub struct Committer {
+    ledger: Ledger,
     queues: Queues,
     metrics: Metrics,
 }
 
-/// One for each writer.
+/// One for each writer, book by book: as many for each.
 type Queues = Arc<[Arc<Queue<Job>>]>;
 
 /// The writers' tasks, to be stopped and awaited.
@@ -103,19 +106,16 @@ impl Committer {
     #[must_use]
     pub fn start(ledger: &Ledger, settings: CommitterSettings, metrics: &Metrics) -> (Self, Writers) {
         let mut tasks = JoinSet::new();
-        let queues: Queues = (0..settings.writers)
+        let writers = settings.writers.div_ceil(ledger.book_count()) * ledger.book_count();
+        let queues: Queues = (0..writers)
             .map(|_| {
-                let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(settings.writers)));
-                tasks.spawn(write(
-                    Writer::new(ledger).measured_by(metrics),
-                    Arc::clone(&queue),
-                    settings.batch_max,
-                    metrics.clone(),
-                ));
+                let queue = Arc::new(Queue::new(settings.queue_max.div_ceil(writers)));
+                tasks.spawn(write(ledger.clone(), Arc::clone(&queue), settings.batch_max, metrics.clone()));
                 queue
             })
             .collect();
-        (Self { queues: Arc::clone(&queues), metrics: metrics.clone() }, Writers { tasks, queues })
+        let (ledger, metrics) = (ledger.clone(), metrics.clone());
+        (Self { ledger, queues: Arc::clone(&queues), metrics }, Writers { tasks, queues })
     }
 
     /// Applies an operation, and returns its answer once it is durable.
@@ -132,7 +132,7 @@ impl Committer {
     /// When the queue is full, or the service is shutting down.
     pub fn enqueue(&self, command: Command) -> Result<Submitted, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        let queue = &self.queues[writer_of(command.account_id(), self.queues.len())];
+        let queue = &self.queues[self.writer_of(command.account_id())];
         let account_id = command.account_id().clone();
         queue.put(&account_id, Job::new(command, reply)).map_err(|error| match error {
             QueueError::Full => SubmitError::Full,
@@ -140,6 +140,15 @@ impl Committer {
         })?;
         self.metrics.queued();
         Ok(Submitted(answer))
+    }
+
+    /// The number of the writer of an account: one of those of its book.
+    fn writer_of(&self, account_id: &AccountId) -> usize {
+        let of_book = self.queues.len() / self.ledger.book_count();
+        let mut hasher = DefaultHasher::new();
+        account_id.hash(&mut hasher);
+        let writer = usize::try_from(hasher.finish() % of_book as u64).unwrap_or(0); // fits: less than `of_book`
+        self.ledger.book_number(account_id) * of_book + writer
     }
 }
 
@@ -167,14 +176,9 @@ impl Writers {
     }
 }
 
-fn writer_of(account_id: &AccountId, writers: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    account_id.hash(&mut hasher);
-    usize::try_from(hasher.finish() % writers as u64).unwrap_or(0) // fits: less than `writers`
-}
-
 /// Takes what has queued up, posts it and answers, again and again, until the queue is closed and empty.
-async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics: Metrics) {
+async fn write(ledger: Ledger, queue: Arc<Queue<Job>>, batch_max: usize, metrics: Metrics) {
+    let writer = Writer::new(&ledger).measured_by(&metrics);
     loop {
         let jobs = queue.take(batch_max).await;
         if jobs.is_empty() {
@@ -190,7 +194,7 @@ async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics
             still_waited_for.map(|job| (job.command, job.reply)).unzip();
         let commands: Arc<[Command]> = commands.into();
         // A panic fails this batch, not the writer: its callers find their reply channels closed.
-        let answers = AssertUnwindSafe(post(&writer, &commands).instrument(span))
+        let answers = AssertUnwindSafe(post(&ledger, &writer, &commands).instrument(span))
             .catch_unwind()
             .await
             .unwrap_or_default();
@@ -209,8 +213,46 @@ async fn write(writer: Writer, queue: Arc<Queue<Job>>, batch_max: usize, metrics
     }
 }
 
+/// Posts commands: first those that stay in one book, then the others.
+async fn post(ledger: &Ledger, writer: &Writer, commands: &Arc<[Command]>) -> Vec<Answer> {
+    let Some(is_second) = second_ones(ledger, commands) else { return post_batch(writer, commands).await };
+    let mut answers: Vec<Answer> = vec![None; commands.len()];
+    let mut postponed: HashSet<&AccountId> = HashSet::new();
+    for turn in [false, true] {
+        let is_now =
+            |place: &usize| is_second[*place] == turn && !postponed.contains(commands[*place].account_id());
+        let places: Vec<usize> = (0..commands.len()).filter(is_now).collect();
+        let batch: Arc<[Command]> = places.iter().map(|place| commands[*place].clone()).collect();
+        for (place, answer) in places.into_iter().zip(post_batch(writer, &batch).await) {
+            if answer.is_none() {
+                postponed.insert(commands[place].account_id());
+            }
+            answers[place] = answer;
+        }
+    }
+    answers
+}
+
+/// Of each command, whether it names accounts of several books, or stands behind one on its account that does; `None` if they are
+/// all the same in this.
+fn second_ones(ledger: &Ledger, commands: &[Command]) -> Option<Vec<bool>> {
+    if ledger.book_count() == 1 {
+        return None;
+    }
+    let mut across: HashSet<&AccountId> = HashSet::new();
+    let is_second = commands.iter().map(|command| {
+        let is_second = across.contains(command.account_id()) || ledger.is_across_books(command);
+        if is_second {
+            across.insert(command.account_id());
+        }
+        is_second
+    });
+    let is_second: Vec<bool> = is_second.collect();
+    (is_second.contains(&true) && is_second.contains(&false)).then_some(is_second)
+}
+
 /// Posts commands as one batch, or one by one if the batch is rejected.
-async fn post(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Answer> {
+async fn post_batch(writer: &Writer, commands: &Arc<[Command]>) -> Vec<Answer> {
     match writer.post_some(Arc::clone(commands)).await {
         Ok(answers) => answers.into_iter().map(|answer| answer.map(Ok)).collect(),
         Err(LedgerError::Refused(_) | LedgerError::Contention(_) | LedgerError::Corrupt(_))

@@ -23,7 +23,6 @@ use tokio_postgres::{
     config::{Host, SslMode, TargetSessionAttrs},
     tls::MakeTlsConnect,
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     socket::{self, Socket},
@@ -134,7 +133,7 @@ impl Connector {
                 Purpose::Read => &mut server,
                 Purpose::Look => server.target_session_attrs(TargetSessionAttrs::Any),
             };
-            match connect_to_server(&server, door, &self.url.tls, &begin).await {
+            match connect_to_server(&server, door, &self.url, &begin).await {
                 Ok(connection) => return Ok(connection),
                 Err(why) => failures.push(format!("{}: {why}", server_name(&server))),
             }
@@ -169,7 +168,7 @@ impl Door {
 async fn connect_to_server<T>(
     server: &Config,
     door: &Door,
-    tls: &MakeRustlsConnect,
+    url: &DatabaseUrl,
     begin: &impl AsyncFn(Link) -> Attempt<T>,
 ) -> Result<T, String> {
     let patience = server.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT_DEFAULT);
@@ -178,7 +177,7 @@ async fn connect_to_server<T>(
     };
     let mut failure = "its name has no address".to_owned();
     for address in door.in_time(patience, addresses(server)).await? {
-        let attempt = async { begin(link(&address, tls.clone()).await?).await };
+        let attempt = async { begin(link(&address, url).await?).await };
         match door.in_time(patience, attempt).await {
             Ok(connection) => return Ok(connection),
             Err(why) => failure = why,
@@ -188,12 +187,12 @@ async fn connect_to_server<T>(
 }
 
 /// Connects to the one address of a server. Boxed, since the compiler cannot prove the future `Send` otherwise.
-fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Link>> {
+fn link<'a>(server: &'a Config, url: &'a DatabaseUrl) -> BoxFuture<'a, Attempt<Link>> {
     let name = match server.get_hosts().first() {
         Some(Host::Tcp(name)) => name.as_str(),
         Some(Host::Unix(_)) | None => "",
     };
-    let tls = MakeTlsConnect::<Socket>::make_tls_connect(&mut tls, name);
+    let tls = MakeTlsConnect::<Socket>::make_tls_connect(&mut url.tls.clone(), name);
     async move {
         let first_error = FirstError::default();
         let socket = socket::open(server).await?;
@@ -207,6 +206,9 @@ fn link(server: &Config, mut tls: MakeRustlsConnect) -> BoxFuture<'_, Attempt<Li
             let _ = connection.await; // how it ends is told to whoever uses the client
         });
         check_target(&client, server.get_target_session_attrs()).await?;
+        if let Some(search_path) = &url.search_path {
+            client.batch_execute(&format!("SET search_path = {search_path}")).await?;
+        }
         Ok(Link { client, first_error, driver })
     }
     .boxed()

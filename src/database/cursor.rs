@@ -7,7 +7,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, Integer, Text, Timestamptz},
+    sql_types::{Array, BigInt, Integer, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 
@@ -24,6 +24,7 @@ pub(crate) struct Sql<Columns> {
 /// A value that is sent beside a statement.
 pub(crate) enum Bind {
     Integer(i32),
+    Numbers(Vec<i64>),
     Texts(Vec<String>),
     Time(PgTimestamp),
 }
@@ -41,6 +42,7 @@ impl<Columns> QueryFragment<Pg> for Sql<Columns> {
         for (bind, part) in self.binds.iter().zip(parts) {
             match bind {
                 Bind::Integer(integer) => out.push_bind_param::<Integer, _>(integer)?,
+                Bind::Numbers(numbers) => out.push_bind_param::<Array<BigInt>, _>(numbers)?,
                 Bind::Texts(texts) => out.push_bind_param::<Array<Text>, _>(texts)?,
                 Bind::Time(time) => out.push_bind_param::<Timestamptz, _>(time)?,
             }

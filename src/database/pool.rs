@@ -147,6 +147,12 @@ impl Epoch {
     fn now(&self) -> u64 {
         AtomicU64::load(&self.0, Ordering::Relaxed)
     }
+
+    /// Discards all current sessions of the pools that share this, because their server turned out to be read-only. After a
+    /// failover that closed no connection, new sessions find the primary.
+    pub(crate) fn renew(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Opens sessions for a pool, and detects those that cannot be reused.
@@ -204,7 +210,6 @@ async fn set_up(link: Link, prepare: Prepare) -> Attempt<Session> {
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     pool: Pool<Sessions>,
-    epoch: Epoch,
     size_max: u32,
     waiting: Arc<Semaphore>,
     /// The number of callers that have waited too long for others to share a session with.
@@ -236,19 +241,12 @@ impl Connections {
             });
         Self {
             pool,
-            epoch: epoch.clone(),
             size_max,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             gone: Arc::default(),
             late: Arc::default(),
             looking: Arc::new(Semaphore::new(1)),
         }
-    }
-
-    /// Discards all current sessions, here and in pools with the same epoch, because their server turned out to be read-only.
-    /// After a failover that closed no connection, new sessions find the primary.
-    pub(crate) fn renew(&self) {
-        self.epoch.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The state of the pool, for the metrics.

@@ -113,7 +113,7 @@ impl Ledger {
             opening: from.map_or(PgTimestamp(i64::MIN), |from| rows::pg_timestamp(right_before(from))),
             closing: until.map_or(PgTimestamp(i64::MAX), |until| rows::pg_timestamp(right_before(until))),
         };
-        let lines: Vec<Line> = self.read(query).await?;
+        let lines: Vec<Line> = self.book(account_id).read(query).await?;
         (!lines.is_empty()).then(|| AccountStatement::of(lines, account_id)).transpose()
     }
 }

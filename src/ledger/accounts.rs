@@ -4,6 +4,7 @@ use diesel::{
     data_types::PgTimestamp,
     sql_types::{BigInt, Text, Timestamptz},
 };
+use futures_util::future::try_join_all;
 
 use super::{
     Ledger, LedgerError,
@@ -128,7 +129,7 @@ impl Ledger {
     /// # Errors
     /// When the database is unavailable.
     pub async fn account_get(&self, account_id: &AccountId) -> Result<Option<AccountView>, LedgerError> {
-        let found = self.by_key.accounts.find(account_id.to_string()).await?;
+        let found = self.book(account_id).by_key.accounts.find(account_id.to_string()).await?;
         found.map(|row| account_at(row, account_id)).transpose()
     }
 
@@ -142,7 +143,11 @@ impl Ledger {
         as_of: Timestamp,
     ) -> Result<Option<AccountView>, LedgerError> {
         let query = AccountAsOf { account_id: account_id.to_string(), time: rows::pg_timestamp(as_of) };
-        self.read_one::<_, AccountNowRow>(query).await?.map(|row| account_at(row, account_id)).transpose()
+        self.book(account_id)
+            .read_one::<_, AccountNowRow>(query)
+            .await?
+            .map(|row| account_at(row, account_id))
+            .transpose()
     }
 
     /// Up to `limit` accounts whose ids begin with `prefix`, by id, after `after`, as they stand.
@@ -155,10 +160,13 @@ impl Ledger {
         after: &str,
         limit: usize,
     ) -> Result<Vec<(AccountId, AccountView)>, LedgerError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let query = ListAccounts { prefix: prefix.to_owned(), after: after.to_owned(), limit };
-        let rows: Vec<(String, AccountNowRow)> = self.read(query).await?;
+        let limit_bind = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = ListAccounts { prefix: prefix.to_owned(), after: after.to_owned(), limit: limit_bind };
+        let of_books = self.books.all().map(|book| book.read::<_, (String, AccountNowRow)>(query.clone()));
+        let mut rows = try_join_all(of_books).await?.concat();
+        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         rows.into_iter()
+            .take(limit)
             .map(|(id, row)| {
                 let account_id = AccountId::parse("account_id", &id)?;
                 let view = account_at(row, &account_id)?;
@@ -167,12 +175,13 @@ impl Ledger {
             .collect()
     }
 
-    /// Up to `limit` accounts that may have expired leases which are not recorded, by earliest expiry, after `last`.
+    /// Up to `limit` accounts of a book that may have expired leases which are not recorded, by earliest expiry, after `last`.
     ///
     /// # Errors
     /// When the database is unavailable.
     pub async fn due_list(
         &self,
+        book: usize,
         last: Option<&DueAccount>,
         limit: usize,
     ) -> Result<Vec<DueAccount>, LedgerError> {
@@ -181,7 +190,8 @@ impl Ledger {
             Some(last) => (rows::pg_timestamp(last.expire_time), last.account_id.to_string()),
             None => (PgTimestamp(i64::MIN), String::new()), // -infinity
         };
-        let rows: Vec<(String, PgTimestamp)> = self.read(ListDue { time, account_id, limit }).await?;
+        let query = ListDue { time, account_id, limit };
+        let rows: Vec<(String, PgTimestamp)> = self.books.numbered(book).read(query).await?;
         rows.into_iter()
             .map(|(account_id, expire_time)| {
                 let account_id = AccountId::parse("account_id", &account_id)?;

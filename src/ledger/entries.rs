@@ -74,6 +74,13 @@ read! {
     )
 }
 
+read! {
+    /// The account of a payment, and the sequence of its entry there.
+    LocatePayment { external_id: String } -> (Text, BigInt),
+    [external_id => Text],
+    "SELECT p.account_id, p.sequence FROM payments p WHERE p.external_id = {}"
+}
+
 impl Ledger {
     /// The entry with a sequence.
     ///
@@ -84,7 +91,7 @@ impl Ledger {
         account_id: &AccountId,
         sequence: i64,
     ) -> Result<Option<Entry>, LedgerError> {
-        let found = self.by_key.entries.find((account_id.to_string(), sequence)).await?;
+        let found = self.book(account_id).by_key.entries.find((account_id.to_string(), sequence)).await?;
         found.map(Entry::try_from).transpose()
     }
 
@@ -93,8 +100,15 @@ impl Ledger {
     /// # Errors
     /// When the database is unavailable.
     pub async fn payment_find(&self, external_id: &ExternalId) -> Result<Option<Entry>, LedgerError> {
-        let query = ReadPayment { external_id: external_id.to_string() };
-        self.read_one::<_, EntryRow>(query).await?.map(Entry::try_from).transpose()
+        let any = self.books.numbered(0); // payments are global
+        let external_id = external_id.to_string();
+        if self.book_count() == 1 {
+            let found: Option<EntryRow> = any.read_one(ReadPayment { external_id }).await?;
+            return found.map(Entry::try_from).transpose();
+        }
+        let found: Option<(String, i64)> = any.read_one(LocatePayment { external_id }).await?;
+        let Some((account_id, sequence)) = found else { return Ok(None) };
+        self.entry_get(&AccountId::parse("account_id", &account_id)?, sequence).await
     }
 
     /// The span of an account's entries that took effect at or after `from` and before `until`. `None` if the account does not
@@ -165,7 +179,7 @@ impl Ledger {
             .order(ledger_entries::sequence.desc())
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .select(EntryRow::as_select());
-        self.read(select).await
+        self.book(account_id).read(select).await
     }
 
     /// The sequence of the newest entry that took effect before a time; 0 if there is none.
@@ -174,9 +188,8 @@ impl Ledger {
         account_id: &AccountId,
         time: Timestamp,
     ) -> Result<i64, LedgerError> {
-        let account_id = account_id.to_string();
-        let query = LastSequenceBefore { account_id, time: rows::pg_timestamp(time) };
-        Ok(self.read_one(query).await?.unwrap_or_default())
+        let query = LastSequenceBefore { account_id: account_id.to_string(), time: rows::pg_timestamp(time) };
+        Ok(self.book(account_id).read_one(query).await?.unwrap_or_default())
     }
 }
 

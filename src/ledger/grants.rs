@@ -70,7 +70,7 @@ impl Ledger {
     ) -> Result<GrantPage, LedgerError> {
         let limit_bind = i64::try_from(limit).unwrap_or(i64::MAX);
         let query = ListGrants { account_id: account_id.to_string(), span, only_open, limit: limit_bind };
-        let rows: Vec<GrantNowRow> = self.read(query).await?;
+        let rows: Vec<GrantNowRow> = self.book(account_id).read(query).await?;
         let is_full = rows.len() == limit;
         let mut grants = as_they_stand(rows, account_id)?;
         let last = grants.last().filter(|_| is_full).map(|last| last.sequence - 1);

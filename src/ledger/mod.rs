@@ -1,7 +1,9 @@
-//! The book. [`Writer::post_some`] is the only transaction of the service that writes; the reads stand in files by subject.
+//! The ledger: its books. [`Writer::post_some`] is the only transaction of the service that writes; the reads stand in files by
+//! subject.
 
 mod account_statement;
 mod accounts;
+mod books;
 mod by_key;
 mod clock;
 mod entries;
@@ -21,6 +23,7 @@ mod save;
 pub(crate) mod statements;
 mod times;
 mod unasked;
+mod work;
 mod write_entries;
 mod writer;
 
@@ -33,10 +36,7 @@ use std::{
 };
 
 use diesel::data_types::PgTimestamp;
-use diesel_async::{AsyncPgConnection, methods::LoadQuery};
-use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, time::timeout};
-use tracing::Instrument as _;
 
 pub use account_statement::{AccountStatement, Total};
 pub use accounts::{AccountView, DueAccount};
@@ -48,31 +48,23 @@ pub use reservations::ReservationPage;
 pub use writer::Writer;
 
 use crate::{
-    accounting::Limits,
-    database::{
-        DatabaseUrl,
-        connect::{Connector, Purpose, connect},
-        pool::{Connections, Epoch, PooledSession, Prepare},
-    },
-    schema::unsafe_problem,
-    telemetry::{PoolSample, spans},
+    accounting::{AccountId, Command, Limits},
+    database::{DatabaseUrl, error::DatabaseError, pool::PooledSession},
+    schema::{Books, BooksError, unsafe_problem},
+    telemetry::PoolSample,
 };
-use by_key::ByKey;
+use books::{Book, Shelf};
 use clock::Reading;
 use granted::Granted;
-use prepare::prepare_writes;
-use read::retried;
 use statements::ProveCommit;
 
 /// How long the commit that proves readiness may take: long for a commit, short for a readiness probe.
 const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// The book.
+/// The ledger.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    writers: Connections,
-    readers: Connections,
-    by_key: ByKey,
+    books: Arc<Shelf>,
     /// Held while a commit proves readiness: one at a time.
     proof: Arc<Semaphore>,
     /// Which accounts have grants.
@@ -84,8 +76,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the book in a database, over at most `writers` connections for transactions and `readers` for reads, so that
-    /// reads never block a transaction.
+    /// Opens the ledger in a database, over at most `writers` connections for transactions and `readers` for reads, so that
+    /// reads never block a transaction. If it has several books, each has its share of both, and at least one of each.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -95,14 +87,9 @@ impl Ledger {
         readers: u32,
         limits: Limits,
     ) -> Result<Self, LedgerError> {
-        connect(database_url, Purpose::Look).await.map_err(|error| LedgerError::Unavailable(error.into()))?;
-        let (connector, epoch) = (Connector::new(database_url), Epoch::default());
-        let unprepared: Prepare = |_| async { Ok(()) }.boxed();
-        let read_pool = Connections::new(&connector, Purpose::Read, unprepared, readers, &epoch);
+        let books = Books::find(database_url).await?;
         Ok(Self {
-            writers: Connections::new(&connector, Purpose::Write, prepare_writes, writers, &epoch),
-            by_key: ByKey::new(&read_pool, readers),
-            readers: read_pool,
+            books: Arc::new(Shelf::new(books, writers, readers)),
             proof: Arc::new(Semaphore::new(1)),
             granted: Granted::default(),
             limits,
@@ -123,10 +110,34 @@ impl Ledger {
         &self.limits
     }
 
+    /// How many books there are.
+    #[must_use]
+    pub fn book_count(&self) -> usize {
+        self.books.spread.count()
+    }
+
+    /// The number of the book that an account is in, from 0 on.
+    #[must_use]
+    pub fn book_number(&self, account_id: &AccountId) -> usize {
+        self.books.spread.number_of(account_id.as_str())
+    }
+
+    /// Whether a command names accounts of several books.
+    #[must_use]
+    pub fn is_across_books(&self, command: &Command) -> bool {
+        let own = self.book_number(command.account_id());
+        command.account_ids().any(|account_id| self.book_number(account_id) != own)
+    }
+
     /// The state of the connection pools.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolSample> {
-        vec![self.writers.sample("write"), self.readers.sample("read")]
+        self.books.pools()
+    }
+
+    /// The book that an account is in.
+    fn book(&self, account_id: &AccountId) -> &Book {
+        self.books.of(account_id)
     }
 
     /// Proves that commits are possible, by one that changes nothing. A proof that has not been answered keeps others from
@@ -147,10 +158,10 @@ impl Ledger {
             let asked = SystemTime::now();
             (asked, session.query(ProveCommit).await)
         };
-        let (asked, told) = self.writers.carry_out(PROOF_PATIENCE, commit).await?;
+        let (asked, told) = self.books.numbered(0).writers.carry_out(PROOF_PATIENCE, commit).await?;
         let told: Vec<(bool, PgTimestamp, String)> = told?;
         let [(false, now, unsafe_settings)] = told.as_slice() else {
-            self.writers.renew();
+            self.books.renew();
             return Err(LedgerError::Unavailable("the database takes no writes".into()));
         };
         let reading = Reading::told_now(asked, rows::timestamp(*now));
@@ -167,21 +178,15 @@ impl Ledger {
     pub fn clock_ahead_seconds(&self) -> i64 {
         self.clock_ahead.load(Ordering::Relaxed)
     }
+}
 
-    async fn read_one<Q, T>(&self, query: Q) -> Result<Option<T>, LedgerError>
-    where
-        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        Ok(self.read(query).await?.pop())
-    }
-
-    /// Runs a read by itself.
-    async fn read<Q, T>(&self, query: Q) -> Result<Vec<T>, LedgerError>
-    where
-        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        retried(|| self.readers.query(query.clone())).instrument(spans::read()).await
+impl From<BooksError> for LedgerError {
+    fn from(error: BooksError) -> Self {
+        match error {
+            BooksError::Connect(error) => Self::Unavailable(error.into()),
+            BooksError::NoAnswer(none) => none.into(),
+            BooksError::Read(error) => DatabaseError::from(error).into(),
+            BooksError::Unknown(..) => Self::Corrupt(error.to_string()),
+        }
     }
 }

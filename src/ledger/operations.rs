@@ -35,7 +35,9 @@ impl Ledger {
         key: &IdempotencyKey,
     ) -> Result<Option<OperationView>, LedgerError> {
         let key = (account_id.to_string(), key.to_string());
-        if let Some((entry, undone, reservation, now)) = self.by_key.applied.find(key.clone()).await? {
+        if let Some((entry, undone, reservation, now)) =
+            self.book(account_id).by_key.applied.find(key.clone()).await?
+        {
             let entry: Arc<Entry> = Arc::new(entry.try_into()?);
             let read_time = rows::timestamp(now);
             let reservation =
@@ -44,7 +46,7 @@ impl Ledger {
             let leg_entries = self.leg_entries(&entry).await?;
             return Ok(Some(OperationView::Applied { entry, since, leg_entries }));
         }
-        let Some(row) = self.by_key.refusals.find(key).await? else { return Ok(None) };
+        let Some(row) = self.book(account_id).by_key.refusals.find(key).await? else { return Ok(None) };
         Ok(Some(OperationView::Refused(Arc::new(row.try_into()?))))
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diesel::sql_types::{BigInt, SmallInt, Text};
+use futures_util::future::try_join_all;
 
 use super::{
     EntrySpan, Ledger, LedgerError,
@@ -80,7 +81,7 @@ impl Ledger {
         reservation_id: &IdempotencyKey,
     ) -> Result<Option<Reservation>, LedgerError> {
         let key = (account_id.to_string(), reservation_id.to_string());
-        self.by_key.reservations.find(key).await?.map(reservation_at).transpose()
+        self.book(account_id).by_key.reservations.find(key).await?.map(reservation_at).transpose()
     }
 
     /// Up to `limit` reservations that the entries of a span opened, newest first, as they stand now: all, or those in one
@@ -99,13 +100,13 @@ impl Ledger {
         let id = account_id.to_string();
         let (after, rows) = if state == Some(ReservationState::Open) {
             let query = ListOpenReservations { account_id: id, span, limit: limit_bind };
-            (span.after, self.read(query).await?)
+            (span.after, self.book(account_id).read(query).await?)
         } else {
             let after = span.after.max(span.last.saturating_sub(SCANNED_MAX));
             let state = state.map_or(0, ReservationState::number);
             let span = EntrySpan { after, ..span };
             let query = ListReservations { account_id: id, span, state, limit: limit_bind };
-            (after, self.read(query).await?)
+            (after, self.book(account_id).read(query).await?)
         };
         let reservations = rows.into_iter().map(reservation_at).collect::<Result<Vec<_>, _>>()?;
         let last = match reservations.last() {
@@ -120,8 +121,10 @@ impl Ledger {
     /// # Errors
     /// When the database is unavailable.
     pub async fn open_reservations(&self) -> Result<(i64, Duration), LedgerError> {
-        let (count, oldest_seconds): (i64, i64) =
-            self.read_one(CountOpenReservations {}).await?.unwrap_or_default();
+        let of_books = self.books.all().map(|book| book.read_one::<_, (i64, i64)>(CountOpenReservations {}));
+        let of_books = try_join_all(of_books).await?.into_iter().flatten();
+        let (count, oldest_seconds) =
+            of_books.fold((0, 0), |(count, oldest), of_book| (count + of_book.0, oldest.max(of_book.1)));
         Ok((count, Duration::from_secs(u64::try_from(oldest_seconds).unwrap_or_default())))
     }
 }

@@ -30,8 +30,8 @@ use crate::{
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = tables::ledger_entries, check_for_backend(Pg))]
 pub(crate) struct EntryRow {
-    account_id: String,
-    sequence: i64,
+    pub(crate) account_id: String,
+    pub(crate) sequence: i64,
     entry_type: i16,
     amount_micro_usd: i64,
     held_delta_micro_usd: i64,

@@ -1,4 +1,6 @@
-//! Writes the changes and commits: one statement for each table that has any.
+//! Writes the changes and commits: one statement for each table that has any, in each book that has any.
+
+use std::mem;
 
 use diesel::result::QueryResult;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -9,12 +11,14 @@ use super::{
         ChangeGrants, CloseAccounts, OpenGrants, WriteExternalReplays, WritePayments, WriteRefusals,
         WriteReservations,
     },
+    work::Part,
     write_entries::{Rows, set_rare},
 };
 use crate::{
     accounting::{
-        Account, AccountId, AccountSettings, Actor, CallerName, Changes, Entry, ExternalReplay, Fingerprint,
-        Grant, IdempotencyKey, MicroUsd, Reason, Refused, Reservation, ReservationAfter,
+        Account, AccountId, AccountSettings, Actor, CallerName, Changes, Entry, ExternalId, ExternalReplay,
+        Fingerprint, Grant, IdempotencyKey, MicroUsd, Payment, Reason, Refused, Reservation,
+        ReservationAfter,
     },
     database::pipeline::{execute, in_one_go},
 };
@@ -31,39 +35,94 @@ macro_rules! unless_empty {
     };
 }
 
-/// Writes all changes, deletes the rows of accounts that got no entry, and commits.
-///
-/// Until the commit, other transactions wait for such an account's row. Then they insert their own, and find the refusals.
+/// Writes all changes, and commits. Accounts that were opened and got no entry are deleted again: until the commit, other
+/// transactions wait for such an account's row; then they insert their own, and find the refusals.
 pub(super) async fn write_and_commit(
     connection: &AsyncPgConnection,
-    changes: &Changes,
-    opened_in_vain: Vec<&str>,
+    changes: Changes,
+    opened: &[Vec<String>],
+    parts: &[Part],
 ) -> QueryResult<()> {
-    let rows = collect(changes);
-    let entries = async { if changes.accounts.is_empty() { Ok(()) } else { rows.write(connection).await } };
-    let opened_grants = unless_empty!(connection, changes.opened_grants, open_grants(&changes.opened_grants));
-    let changed_grants =
-        unless_empty!(connection, changes.changed_grants, change_grants(&changes.changed_grants));
-    if changes.are_entries_and_grants_only() && opened_in_vain.is_empty() {
-        in_one_go!(entries, opened_grants, changed_grants, execute(connection, "COMMIT"))?;
-        return Ok(());
+    let is_in_vain = |id: &&String| !changes.accounts.iter().any(|(used, _)| used.as_str() == id.as_str());
+    let in_vain: Vec<Vec<String>> =
+        opened.iter().map(|opened| opened.iter().filter(is_in_vain).cloned().collect()).collect();
+    match (parts, in_vain.as_slice()) {
+        ([_], [in_vain]) if in_vain.is_empty() && changes.are_entries_and_grants_only() => {
+            // Not one statement after the other: COMMIT is on its way while they are carried out.
+            in_one_go!(
+                write_entries(connection, &changes),
+                write_grants(connection, &changes),
+                execute(connection, "COMMIT")
+            )?;
+            return Ok(());
+        }
+        ([part], [in_vain]) => write(connection, part, &changes, in_vain).await?,
+        (parts, in_vain) => write_across(connection, parts, changes, in_vain).await?,
     }
     // COMMIT waits until all are known to have succeeded: the others are not prepared beforehand.
+    execute(connection, "COMMIT").await
+}
+
+/// Writes the changes in each of several books. The names of payments come last, all at once: they stand in none of the books, and
+/// whoever inserts some does so in their order.
+async fn write_across(
+    connection: &AsyncPgConnection,
+    parts: &[Part],
+    mut changes: Changes,
+    in_vain: &[Vec<String>],
+) -> QueryResult<()> {
+    let payments = mem::take(&mut changes.payments);
+    let by_part = changes.divided(parts.len(), |account_id| {
+        parts.iter().position(|part| part.has(account_id)).unwrap_or_default() // each is in one of them
+    });
+    for ((part, changes), in_vain) in parts.iter().zip(&by_part).zip(in_vain) {
+        write(connection, part, changes, in_vain).await?;
+    }
+    unless_empty!(connection, payments, write_payments(&payments)).await
+}
+
+/// Writes changes in the book of a part, in one go.
+async fn write(
+    connection: &AsyncPgConnection,
+    part: &Part,
+    changes: &Changes,
+    in_vain: &[String],
+) -> QueryResult<()> {
+    let close = || CloseAccounts { account_ids: in_vain.iter().map(String::as_str).collect() };
+    let turn = part.turn();
+    let turned = async {
+        match &turn {
+            Some(turn) => execute(connection, turn).await,
+            None => Ok(()),
+        }
+    };
     in_one_go!(
-        entries,
-        opened_grants,
-        changed_grants,
+        turned,
+        write_entries(connection, changes),
+        write_grants(connection, changes),
         unless_empty!(connection, changes.reservations, write_reservations(&changes.reservations)),
         unless_empty!(connection, changes.refusals, write_refusals(&changes.refusals)),
-        unless_empty!(connection, changes.payments, write_payments(changes)),
+        unless_empty!(connection, changes.payments, write_payments(&changes.payments)),
         unless_empty!(
             connection,
             changes.external_replays,
             write_external_replays(&changes.external_replays)
         ),
-        unless_empty!(connection, opened_in_vain, CloseAccounts { account_ids: opened_in_vain.clone() }),
+        unless_empty!(connection, in_vain, close()),
     )?;
-    execute(connection, "COMMIT").await
+    Ok(())
+}
+
+async fn write_entries(connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
+    if changes.accounts.is_empty() { Ok(()) } else { collect(changes).write(connection).await }
+}
+
+async fn write_grants(connection: &AsyncPgConnection, changes: &Changes) -> QueryResult<()> {
+    in_one_go!(
+        unless_empty!(connection, changes.opened_grants, open_grants(&changes.opened_grants)),
+        unless_empty!(connection, changes.changed_grants, change_grants(&changes.changed_grants)),
+    )?;
+    Ok(())
 }
 
 fn collect(changes: &Changes) -> Rows<'_> {
@@ -233,8 +292,8 @@ fn write_refusals(refusals: &[Refused]) -> WriteRefusals<'_> {
     statement
 }
 
-fn write_payments(changes: &Changes) -> WritePayments<'_> {
-    let mut payments: Vec<_> = changes.payments.iter().collect();
+fn write_payments(payments: &[(ExternalId, Payment)]) -> WritePayments<'_> {
+    let mut payments: Vec<_> = payments.iter().collect();
     payments.sort_unstable_by_key(|(external_id, _)| external_id);
     let mut statement = WritePayments::default();
     for (external_id, payment) in payments {

@@ -63,9 +63,10 @@ use super::{
     clock::Reading,
     error::{Remedy, TransactionEnd, remedy, says_read_only},
     granted::Granted,
-    load::{self, Loaded, Locking, Work},
+    load::{self, Loaded},
     save,
     unasked::{Unasked, is_of_expiry, is_of_lapse},
+    work::{Locking, Work},
 };
 use crate::{
     accounting::{AccountId, Command, Limits, Outcome, decide},
@@ -121,23 +122,28 @@ impl Writer {
     pub async fn post_some(&self, commands: Arc<[Command]>) -> Result<Vec<Option<Outcome>>, LedgerError> {
         let account_ids: BTreeSet<&AccountId> = commands.iter().flat_map(Command::account_ids).collect();
         let account_ids = account_ids.into_iter().cloned().collect();
-        Ok(self.carry_out(Work { account_ids, commands, locking: Locking::Wait }).await?.answers)
+        let work = Work::new(account_ids, commands, Locking::Wait, &self.ledger.books.spread);
+        Ok(self.carry_out(work).await?.answers)
     }
 
     /// Records expired leases and grants of accounts, up to a bound, and returns how many. Skips accounts that others have locked.
+    /// Each book by itself.
     ///
     /// # Errors
     /// As [`Self::post_some`].
     pub async fn write_lapsed(&self, account_ids: BTreeSet<AccountId>) -> Result<u64, LedgerError> {
-        let account_ids = account_ids.into_iter().collect();
-        let work = Work { account_ids, commands: Arc::default(), locking: Locking::Skip };
-        Ok(self.carry_out(work).await?.expired)
+        let work = Work::new(account_ids, Arc::default(), Locking::Skip, &self.ledger.books.spread);
+        let mut expired = 0;
+        for work in work.by_book() {
+            expired += self.carry_out(work).await?.expired;
+        }
+        Ok(expired)
     }
 
     /// Runs the transaction, and retries it where that helps.
     async fn carry_out(&self, mut work: Work) -> Result<Decided, LedgerError> {
         let (mut decided, mut runs) = (Decided::default(), 0);
-        if work.account_ids.is_empty() {
+        if work.parts.is_empty() {
             return Ok(decided);
         }
         loop {
@@ -161,9 +167,7 @@ impl Writer {
                     return Err(LedgerError::Corrupt("accounts that can neither be found nor opened".into()));
                 }
                 Err(TransactionEnd::AccountsNeeded(more)) => {
-                    let account_ids: BTreeSet<AccountId> =
-                        work.account_ids.iter().cloned().chain(more).collect();
-                    work.account_ids = account_ids.into_iter().collect();
+                    work = work.with(more, &self.ledger.books.spread);
                     continue;
                 }
                 Err(TransactionEnd::Ledger(error)) => return Err(error),
@@ -191,16 +195,18 @@ impl Writer {
             LedgerError::Unavailable("an earlier transaction has not been answered yet".into())
         })?;
         let (limits, granted) = (self.ledger.limits, self.ledger.granted.clone());
+        let parts = Arc::clone(&work.parts);
         let transaction = |mut session: PooledSession| async move {
             let _until_answered = turn;
             let ended = transact(&mut session, &work, (&limits, &granted), &mut decided).await;
             (ended, decided)
         };
-        let (ended, decided) = self.ledger.writers.carry_out(PATIENCE, transaction).await?;
+        let sessions = self.ledger.books.sessions_for(&parts);
+        let (ended, decided) = sessions.carry_out(PATIENCE, transaction).await?;
         if let Err(TransactionEnd::Database(error)) = &ended
             && says_read_only(error)
         {
-            self.ledger.writers.renew();
+            self.ledger.books.renew();
         }
         Ok((ended, decided))
     }
@@ -228,9 +234,7 @@ async fn transact(
         if changes.is_empty() {
             return Err(TransactionEnd::NothingToWrite);
         }
-        let is_in_use = |id: &&String| changes.accounts.iter().any(|(used, _)| used.as_str() == *id);
-        let opened_in_vain = opened.iter().filter(|id| !is_in_use(id)).map(String::as_str).collect();
-        Ok(save::write_and_commit(connection, &changes, opened_in_vain).await?)
+        Ok(save::write_and_commit(connection, changes, &opened, &work.parts).await?)
     };
     let mut ended = session.transaction(body).await;
     if let Err(TransactionEnd::Database(error)) = &mut ended {

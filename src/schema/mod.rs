@@ -1,9 +1,11 @@
-//! The tables of the book: created by migrations, checked before use, and declared for Diesel.
+//! The tables of the ledger: created by migrations, spread over books, checked before use, and declared for Diesel.
 
+mod books;
 mod migrate;
 mod requirements;
 pub(crate) mod tables;
 
+pub use books::{BOOKS_MAX, Books, BooksError, book_of};
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use requirements::{DatabaseUse, RequirementError, check_database};
 pub(crate) use requirements::{unsafe_problem, unsafe_settings};

@@ -1,6 +1,7 @@
 //! What the book requires of a database. Checked before anything is created, served or read there; everything that is missing
 //! is reported at once, each with its remedy.
 
+use super::books::{Books, BooksError};
 use crate::database::{
     Cause, DatabaseUrl, NoAnswer,
     connect::{Purpose, connect_without_diesel},
@@ -41,6 +42,17 @@ pub enum RequirementError {
     Unmet(Vec<String>),
 }
 
+impl From<BooksError> for RequirementError {
+    fn from(error: BooksError) -> Self {
+        match error {
+            BooksError::Connect(error) => Self::Connect(error),
+            BooksError::NoAnswer(none) => none.into(),
+            BooksError::Read(error) => Self::Look(error.into()),
+            BooksError::Unknown(..) => Self::Unmet(vec![error.to_string()]),
+        }
+    }
+}
+
 impl From<NoAnswer> for RequirementError {
     fn from(none: NoAnswer) -> Self {
         Self::Look(none.into())
@@ -58,6 +70,31 @@ impl From<tokio_postgres::Error> for RequirementError {
 /// # Errors
 /// With all unmet requirements, or when the database cannot be reached.
 pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Result<(), RequirementError> {
+    let books = match database_use {
+        Migrate | Source => Books::only(url), // what is to be made, or never had several
+        Serve { .. } | Read | Import => match Books::find(url).await {
+            Err(BooksError::Read(_)) => Books::only(url), // which right is missing, is said below
+            found => found?,
+        },
+    };
+    let mut unmet = Vec::new();
+    for (number, url) in books.urls().iter().enumerate() {
+        match check_book(url, database_use, books.count() > 1).await {
+            Err(RequirementError::Unmet(problems)) => {
+                unmet.extend(problems.into_iter().map(|problem| books.named(number, problem)));
+            }
+            checked => checked?,
+        }
+    }
+    if unmet.is_empty() { Ok(()) } else { Err(RequirementError::Unmet(unmet)) }
+}
+
+/// Checks the requirements of a use on one book.
+async fn check_book(
+    url: &DatabaseUrl,
+    database_use: DatabaseUse,
+    is_one_of_several: bool,
+) -> Result<(), RequirementError> {
     let (client, refused) = match database_use {
         Serve { .. } | Read | Source => (connect_without_diesel(url, Purpose::Look).await?, None),
         // Of several hosts the primary counts; if none takes writes, any of them may be able to say why.
@@ -66,7 +103,7 @@ pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Res
             Err(refused) => (connect_without_diesel(url, Purpose::Look).await?, Some(refused)),
         },
     };
-    let rows = in_time(client.query(&query(database_use), &[])).await??;
+    let rows = in_time(client.query(&query(database_use, is_one_of_several), &[])).await??;
     let mut problems = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
     if let Serve { allow_unsafe } = database_use {
         let row = in_time(client.query_one(concat!("SELECT ", unsafe_settings!()), &[])).await??;
@@ -103,14 +140,16 @@ pub(crate) fn unsafe_problem(settings: &str) -> String {
 }
 
 /// One statement for all requirements of a use. It returns a row for each problem.
-fn query(database_use: DatabaseUse) -> String {
-    let requirements = requirements(database_use).into_iter().enumerate();
+fn query(database_use: DatabaseUse, is_one_of_several: bool) -> String {
+    // The search path of one of several names its schema and that of what is global, and no other.
+    let is_met = |requirement: &&str| is_one_of_several && *requirement == ONE_SCHEMA;
+    let requirements = requirements(database_use).into_iter().filter(|text| !is_met(text)).enumerate();
     let problems = requirements.map(|(n, query)| format!("SELECT problem FROM ({query}) AS r{n}(problem)"));
     definitions(database_use) + &problems.collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 /// The book is found where it is looked for.
-const FOUND: [&str; 3] = [USAGE, SEARCH_PATH, ONE_SCHEMA];
+const FOUND: [&str; 4] = [USAGE, SEARCH_PATH, ONE_SCHEMA, USAGE_OF_BOOK];
 /// What is written stays, once and unchanged.
 const KEPT: [&str; 4] = [ALL_ROWS, LOGGED, TRIGGERS, INDEXES];
 
@@ -129,10 +168,12 @@ fn requirements(database_use: DatabaseUse) -> Vec<&'static str> {
 type Right = (&'static [&'static str], &'static str, &'static [&'static str]);
 
 const MIGRATIONS: Right = (&["__diesel_schema_migrations"], "SELECT", &[]);
+const BOOKS: Right = (&["billing_books"], "SELECT", &[]);
 const BOOK: &[&str] =
     &["accounts", "ledger_entries", "reservations", "grants", "refusals", "payments", "external_replays"];
-const SERVE: [Right; 7] = [
+const SERVE: [Right; 8] = [
     MIGRATIONS,
+    BOOKS,
     (BOOK, "SELECT", &[]),
     (BOOK, "INSERT", &[]),
     (&["accounts"], "DELETE", &[]), // of a row that was made only to be locked
@@ -170,8 +211,9 @@ const SERVE: [Right; 7] = [
     ),
 ];
 const IMPORTED: &[&str] = &["accounts", "ledger_entries", "payments", "imported_accounts"];
-const IMPORT: [Right; 5] = [
+const IMPORT: [Right; 6] = [
     MIGRATIONS,
+    BOOKS,
     (IMPORTED, "SELECT", &[]),
     (IMPORTED, "INSERT", &[]),
     (&["accounts"], "UPDATE", &["posted_micro_usd", "last_sequence", "create_time", "update_time"]),
@@ -181,7 +223,7 @@ const IMPORT: [Right; 5] = [
 fn rights(database_use: DatabaseUse) -> &'static [Right] {
     match database_use {
         // The owner of the tables has all rights.
-        Migrate | Read => &[(BOOK, "SELECT", &[])],
+        Migrate | Read => &[BOOKS, (BOOK, "SELECT", &[])],
         Serve { .. } => &SERVE,
         Import => &IMPORT,
         Source => &[(&["balances", "ledger_entries"], "SELECT", &[])],
@@ -191,7 +233,7 @@ fn rights(database_use: DatabaseUse) -> &'static [Right] {
 /// The relations that requirements are written in. They use the catalogs only, which every role may read.
 ///
 /// * `wanted`: the rights, by table and column.
-/// * `homes`: the schemas that hold a book (or a replaced system), recognised by two of its tables.
+/// * `homes`: the schemas that hold a ledger (or a replaced system), recognised by two of its tables. Of several books, none is there.
 /// * `seen`: the tables that this session finds by name.
 /// * `path`: the schemas in its search path, including those that it may not use.
 fn definitions(database_use: DatabaseUse) -> String {
@@ -203,7 +245,7 @@ fn definitions(database_use: DatabaseUse) -> String {
     });
     let wanted = wanted.collect::<Vec<_>>().join(", ");
     let (one, other) = match database_use {
-        Migrate | Serve { .. } | Read | Import => ("ledger_entries", "payments"),
+        Migrate | Serve { .. } | Read | Import => ("payments", "billing_books"),
         Source => ("ledger_entries", "balances"),
     };
     format!(
@@ -258,6 +300,11 @@ const SEARCH_PATH: &str = "\
     SELECT format('it is in schema %I, but the search_path of %I is %s: ALTER ROLE %2$I IN DATABASE %I SET search_path = %1$I', \
         nspname, current_user, current_setting('search_path'), current_database()) \
     FROM homes WHERE nspname NOT IN (SELECT nspname FROM path) AND NOT EXISTS (SELECT FROM home)";
+
+const USAGE_OF_BOOK: &str = "\
+    SELECT format('it has a book in schema %I, which %I may not use: GRANT USAGE ON SCHEMA %1$I TO %2$I', nspname, current_user) \
+    FROM pg_namespace JOIN path USING (nspname) \
+    WHERE nspname LIKE 'book\\_%' AND EXISTS (SELECT FROM home) AND NOT has_schema_privilege(oid, 'USAGE')";
 
 const ONE_SCHEMA: &str = "\
     SELECT format('%s is found first, but the book is in schema %s: put that first in the search_path of %I, which is %s', \

@@ -13,7 +13,10 @@ use diesel::{
 use diesel_async::AsyncPgConnection;
 use serde_json::Value;
 
-use super::sources::{SOURCES, Source};
+use super::{
+    other_books,
+    sources::{SOURCES, Source},
+};
 use crate::{
     accounting::{GrantMoves, GrantShare},
     audit::{
@@ -25,6 +28,7 @@ use crate::{
         grant_rows::{self, GrantColumns, GrantRow},
         rows::timestamp,
     },
+    schema::Books,
 };
 
 /// The facts of a book that have not been read yet.
@@ -41,28 +45,40 @@ struct Stream {
 }
 
 impl Facts {
-    /// Opens the cursors, for some accounts or for all.
-    pub(super) async fn open(connection: &AsyncPgConnection, account_ids: &[String]) -> QueryResult<Self> {
+    /// Opens the cursors in the book that the session has turned to, for some accounts or for all.
+    pub(super) async fn open(
+        connection: &mut AsyncPgConnection,
+        (books, book): (&Books, usize),
+        account_ids: &[String],
+    ) -> QueryResult<Self> {
         let mut streams = Vec::new();
         for (source, cursor, query) in SOURCES {
             let (choice, binds) = match account_ids {
                 [] => ("true", Vec::new()),
                 some => ("account_id = ANY({})", vec![Bind::Texts(some.to_vec())]),
             };
-            cursor::declare(connection, cursor, &query.replace("{accounts}", choice), binds).await?;
+            // Payments stand beside the books, those of all accounts together.
+            let is_beside = matches!(source, Source::Claims) && books.count() > 1;
+            let of_book = if is_beside { format!(" AND {}", books.condition(book)) } else { String::new() };
+            let choice = choice.to_owned() + &of_book;
+            cursor::declare(connection, cursor, &query.replace("{accounts}", &choice), binds).await?;
             let mut stream =
                 Stream { source, cursor, page: Vec::new().into_iter(), head: None, is_last_page: false };
-            stream.advance(connection).await?;
+            stream.advance(connection, (books, book)).await?;
             streams.push(stream);
         }
         Ok(Self(streams))
     }
 
     /// The next fact: the smallest of the sources' next facts.
-    pub(super) async fn next(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
+    pub(super) async fn next(
+        &mut self,
+        connection: &mut AsyncPgConnection,
+        place: (&Books, usize),
+    ) -> QueryResult<Option<Fact>> {
         let with_head = self.0.iter_mut().filter(|stream| stream.head.is_some());
         match with_head.min_by(|a, b| a.order().cmp(&b.order())) {
-            Some(stream) => stream.advance(connection).await,
+            Some(stream) => stream.advance(connection, place).await,
             None => Ok(None),
         }
     }
@@ -74,16 +90,24 @@ impl Stream {
     }
 
     /// Takes the next fact, and fetches the one after it.
-    async fn advance(&mut self, connection: &AsyncPgConnection) -> QueryResult<Option<Fact>> {
+    async fn advance(
+        &mut self,
+        connection: &mut AsyncPgConnection,
+        place: (&Books, usize),
+    ) -> QueryResult<Option<Fact>> {
         let mut next = self.page.next();
         if next.is_none() && !self.is_last_page {
-            self.fetch(connection).await?;
+            self.fetch(connection, place).await?;
             next = self.page.next();
         }
         Ok(std::mem::replace(&mut self.head, next))
     }
 
-    async fn fetch(&mut self, connection: &AsyncPgConnection) -> QueryResult<()> {
+    async fn fetch(
+        &mut self,
+        connection: &mut AsyncPgConnection,
+        (books, book): (&Books, usize),
+    ) -> QueryResult<()> {
         /// Fetches rows of these columns as facts.
         macro_rules! facts {
             ($columns:ty, $fact:expr) => {{
@@ -93,7 +117,11 @@ impl Stream {
         }
         let (page, is_last) = match self.source {
             Source::Accounts => facts!(AccountColumns, account),
-            Source::Entries => facts!(EntryColumns, entry),
+            Source::Entries => {
+                let (mut rows, is_last) = fetch::<EntryColumns, EntryRow>(connection, self.cursor).await?;
+                other_books::look_up(connection, books, book, &mut rows).await?;
+                (rows.into_iter().map(entry).collect(), is_last)
+            }
             Source::Refunds | Source::Reversals => facts!(UndoingColumns, undoing),
             Source::Claims => facts!(ClaimColumns, claim),
             Source::Replays => facts!(ReplayColumns, replay),
@@ -148,9 +176,10 @@ type EntryColumns = (
     (Nullable<BigInt>, BigInt, BigInt, Nullable<Record<(BigInt, BigInt, BigInt)>>),
     (Nullable<Record<(BigInt, BigInt, BigInt)>>, Nullable<BigInt>, Bool, Nullable<BigInt>),
     (Nullable<Timestamptz>, Nullable<Jsonb>, BigInt, BigInt),
+    (Nullable<Jsonb>, Nullable<Text>, Nullable<BigInt>),
 );
 
-type EntryRow = (
+pub(super) type EntryRow = (
     (String, i64, i16, i64, i64, i64, i64, Time, Option<i64>),
     (Option<Vec<String>>, Time, i64, Option<i16>, Option<i64>),
     (bool, bool, bool, bool),
@@ -158,9 +187,10 @@ type EntryRow = (
     (Option<i64>, i64, i64, Option<(i64, i64, i64)>),
     (Option<(i64, i64, i64)>, Option<i64>, bool, Option<i64>),
     (Option<Time>, Option<Value>, i64, i64),
+    (Option<Value>, Option<String>, Option<i64>),
 );
 
-fn entry((figures, rare, facts, reservation, undoing, legs, grants): EntryRow) -> Fact {
+fn entry((figures, rare, facts, reservation, undoing, legs, grants, _): EntryRow) -> Fact {
     let (account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, ..) = figures;
     let (create_time, refunded_sequence) = (figures.7, figures.8);
     let (external_ids, effective_time, uncollected, account_state, debt_limit) = rare;

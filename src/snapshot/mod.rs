@@ -1,14 +1,17 @@
-//! A snapshot of the whole book, read page by page, whatever its size.
+//! A snapshot of the whole ledger, read page by page, whatever its size. Facts come book by book; entries in the order of their
+//! accounts, whatever books these are in.
 //!
 //! One session and one transaction: REPEATABLE READ, so that every row is of the same snapshot, and READ ONLY, so that a
 //! standby can serve it. It takes only ACCESS SHARE locks, which no operation waits for.
 
 mod facts;
+mod journal;
+mod other_books;
 mod sources;
 
 use diesel::{
-    result::Error as DieselError,
-    sql_types::{BigInt, Nullable, SmallInt, Text},
+    result::{Error as DieselError, QueryResult},
+    sql_types::{BigInt, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
@@ -18,17 +21,15 @@ use crate::{
     database::{
         DatabaseUrl,
         connect::{Purpose, connect_overheard},
-        cursor::{self, Bind, Sql, fetch},
+        cursor::{Bind, Sql},
         error::DatabaseError,
         sqlstate::FirstError,
     },
-    ledger::{
-        LedgerError,
-        rows::{self, EntryColumns, EntryRow},
-        statements::entry_columns,
-    },
+    ledger::{LedgerError, rows, statements::entry_columns},
+    schema::Books,
 };
 use facts::Facts;
+use journal::Journal;
 
 /// The settings of the session.
 ///
@@ -47,11 +48,9 @@ const SESSION_SETTINGS: &str = "\
     SET enable_sort = off; \
     SET jit = off";
 
-/// The cursor of [`Snapshot::entries`].
-const ENTRIES: &str = "entries";
-
-/// A snapshot of the book.
+/// A snapshot of the ledger.
 pub struct Snapshot {
+    books: Books,
     connection: AsyncPgConnection,
     first_error: FirstError,
 }
@@ -74,9 +73,10 @@ impl Snapshot {
     /// When the database cannot be reached.
     pub async fn take(database_url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
-        let connected = connect_overheard(database_url, Purpose::Look).await;
+        let books = Books::find(database_url).await?;
+        let connected = connect_overheard(books.any(), Purpose::Look).await;
         let (connection, first_error) = connected.map_err(unavailable)?;
-        let mut snapshot = Self { connection, first_error };
+        let mut snapshot = Self { books, connection, first_error };
         // Two messages: a transaction does not take the defaults that are set in its own message.
         for sql in [SESSION_SETTINGS, "BEGIN"] {
             let done = snapshot.connection.batch_execute(sql).await;
@@ -91,9 +91,14 @@ impl Snapshot {
     /// When the database is unavailable.
     pub async fn entries_estimate(&mut self) -> Result<u64, LedgerError> {
         let text = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'ledger_entries'::regclass";
-        let estimate = Sql::<BigInt>::new(text, Vec::new()).get_result::<i64>(&mut self.connection).await;
-        let estimate = estimate.map_err(|error| self.failed(error))?;
-        Ok(u64::try_from(estimate).unwrap_or_default()) // -1: it has not counted yet
+        let mut estimate = 0;
+        for book in 0..self.books.count() {
+            self.turn_to(book).await?;
+            let of_book = Sql::<BigInt>::new(text, Vec::new()).get_result::<i64>(&mut self.connection).await;
+            let of_book = of_book.map_err(|error| self.failed(error))?;
+            estimate += u64::try_from(of_book).unwrap_or_default(); // -1: it has not counted yet
+        }
+        Ok(estimate)
     }
 
     /// Those of some accounts that the book does not know: they have no row and no entry.
@@ -104,9 +109,14 @@ impl Snapshot {
         let text = "SELECT id FROM unnest({}) AS id \
                     WHERE NOT EXISTS (SELECT FROM accounts WHERE account_id = id) \
                       AND NOT EXISTS (SELECT FROM ledger_entries WHERE account_id = id)";
-        let binds = vec![Bind::Texts(texts(account_ids))];
-        let unknown = Sql::<Text>::new(text, binds).load(&mut self.connection).await;
-        unknown.map_err(|error| self.failed(error))
+        let mut unknown = Vec::new();
+        for book in 0..self.books.count() {
+            self.turn_to(book).await?;
+            let binds = vec![Bind::Texts(self.of_book(account_ids, book))];
+            let of_book = Sql::<Text>::new(text, binds).load::<String>(&mut self.connection).await;
+            unknown.extend(of_book.map_err(|error| self.failed(error))?);
+        }
+        Ok(unknown)
     }
 
     /// The facts of all accounts, or of some, in the order of the audit. Once per snapshot.
@@ -118,10 +128,24 @@ impl Snapshot {
         account_ids: &[AccountId],
         mut read: impl FnMut(Fact) -> Result<(), E>,
     ) -> Result<(), E> {
-        let opened = Facts::open(&self.connection, &texts(account_ids)).await;
-        let mut facts = opened.map_err(|error| self.failed(error))?;
-        while let Some(fact) = facts.next(&self.connection).await.map_err(|error| self.failed(error))? {
-            read(fact)?;
+        for book in 0..self.books.count() {
+            let of_book = self.of_book(account_ids, book);
+            if of_book.is_empty() && !account_ids.is_empty() {
+                continue;
+            }
+            self.turn_to(book).await?;
+            let place = (&self.books, book);
+            let opened = Facts::open(&mut self.connection, place, &of_book).await;
+            let mut facts = opened.map_err(|error| failed(&self.first_error, error))?;
+            while let Some(fact) = facts
+                .next(&mut self.connection, place)
+                .await
+                .map_err(|error| failed(&self.first_error, error))?
+            {
+                read(fact)?;
+            }
+            let closed = self.connection.batch_execute("CLOSE ALL").await;
+            closed.map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
@@ -136,37 +160,68 @@ impl Snapshot {
         selection: &Selection,
         mut read: impl FnMut(Entry, Option<EntryType>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (query, binds) = selection.query();
-        let declared = cursor::declare(&self.connection, ENTRIES, &query, binds).await;
-        declared.map_err(|error| self.failed(error))?;
-        loop {
-            let page = fetch::<(EntryColumns, Nullable<SmallInt>), (EntryRow, Option<i16>)>(
-                &self.connection,
-                ENTRIES,
-            )
-            .await;
-            let (rows, is_last) = page.map_err(|error| self.failed(error))?;
-            for (row, refunded) in rows {
+        let mut journals = Vec::new();
+        for book in 0..self.books.count() {
+            let account_ids = self.of_book(&selection.account_ids, book);
+            if account_ids.is_empty() && !selection.account_ids.is_empty() {
+                continue;
+            }
+            self.turn_to(book).await?;
+            let (query, binds) = selection.query(account_ids);
+            let opened = Journal::open(&self.connection, book, &query, binds).await;
+            journals.push(opened.map_err(|error| self.failed(error))?);
+        }
+        while let Some(journal) = journals
+            .iter_mut()
+            .filter(|journal| journal.head.is_some())
+            .min_by(|a, b| a.order().cmp(&b.order()))
+        {
+            let next = journal.advance(&self.connection).await;
+            if let Some((row, refunded)) = next.map_err(|error| failed(&self.first_error, error))? {
                 read(Entry::try_from(row)?, refunded.and_then(EntryType::from_number))?;
             }
-            if is_last {
-                return Ok(());
-            }
         }
+        Ok(())
+    }
+
+    async fn turn_to(&mut self, book: usize) -> Result<(), LedgerError> {
+        let turned = turn_to(&mut self.connection, &self.books, book).await;
+        turned.map_err(|error| self.failed(error))
+    }
+
+    /// Those of some accounts that are in a book.
+    fn of_book(&self, account_ids: &[AccountId], book: usize) -> Vec<String> {
+        let ids = account_ids.iter().map(ToString::to_string);
+        ids.filter(|id| self.books.number_of(id) == book).collect()
     }
 
     /// An error, classified by its SQLSTATE.
     fn failed(&self, error: DieselError) -> LedgerError {
-        DatabaseError { error, code: self.first_error.code() }.into()
+        failed(&self.first_error, error)
+    }
+}
+
+fn failed(first_error: &FirstError, error: DieselError) -> LedgerError {
+    DatabaseError { error, code: first_error.code() }.into()
+}
+
+/// Has the session look in a book; there is nothing to do if there is only one.
+async fn turn_to(connection: &mut AsyncPgConnection, books: &Books, book: usize) -> QueryResult<()> {
+    match books.search_path(book) {
+        Some(search_path) => {
+            connection.batch_execute(&format!("SET LOCAL search_path = {search_path}")).await
+        }
+        None => Ok(()),
     }
 }
 
 impl Selection {
-    fn query(&self) -> (String, Vec<Bind>) {
+    /// The query for what of it is in a book, with those of its accounts that are there.
+    fn query(&self, account_ids: Vec<String>) -> (String, Vec<Bind>) {
         let (mut conditions, mut binds) = (vec!["true"], Vec::new());
-        if !self.account_ids.is_empty() {
+        if !account_ids.is_empty() {
             conditions.push("e.account_id = ANY({})");
-            binds.push(Bind::Texts(texts(&self.account_ids)));
+            binds.push(Bind::Texts(account_ids));
         }
         if let Some(from) = self.from {
             conditions.push("coalesce(e.effective_time, e.create_time) >= {}");
@@ -185,8 +240,4 @@ impl Selection {
         );
         (query, binds)
     }
-}
-
-fn texts(account_ids: &[AccountId]) -> Vec<String> {
-    account_ids.iter().map(ToString::to_string).collect()
 }

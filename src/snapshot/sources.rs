@@ -2,6 +2,25 @@
 
 use crate::audit::AnswerTable;
 
+/// How much of the leg e its payer's entry has paid with money that may leave the account; NULL if that entry does not list it.
+macro_rules! paid_by_other {
+    () => {
+        "(\
+                     SELECT greatest(0, least(l.amount_micro_usd, coalesce(s.funded_micro_usd, 0) - l.before - (\
+                         SELECT coalesce(sum(d.amount_micro_usd), 0) \
+                         FROM jsonb_to_recordset(s.grant_moves->'draws') AS d(amount_micro_usd bigint))))::bigint \
+                     FROM ledger_entries s CROSS JOIN LATERAL (\
+                         SELECT p.*, sum(p.amount_micro_usd) OVER (ORDER BY p.number) - p.amount_micro_usd AS before \
+                         FROM ROWS FROM (jsonb_to_recordset(s.legs) \
+                             AS (account_id text, sequence bigint, amount_micro_usd bigint)) \
+                             WITH ORDINALITY AS p(account_id, sequence, amount_micro_usd, number)) l \
+                     WHERE s.account_id = e.source_account_id AND s.sequence = e.source_sequence \
+                         AND l.account_id = e.account_id AND l.sequence = e.sequence LIMIT 1)"
+    };
+}
+
+pub(super) use paid_by_other;
+
 /// What is read by a cursor of its own.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
@@ -30,7 +49,8 @@ pub(super) const SOURCES: [(Source, &str, &str); 12] = [
     (
         Source::Entries,
         "entries_by_sequence",
-        "SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
+        concat!(
+            "SELECT account_id, sequence, entry_type, amount_micro_usd, held_delta_micro_usd, posted_after, \
              held_after, create_time, refunded_sequence, external_ids, coalesce(effective_time, create_time), \
              coalesce(uncollected_micro_usd, 0)::bigint, account_state, debt_limit_micro_usd, \
              idempotency_key IS NOT NULL, \
@@ -61,20 +81,14 @@ pub(super) const SOURCES: [(Source, &str, &str); 12] = [
                      AND p.source_account_id = e.account_id AND p.source_sequence = e.sequence) END, \
              funded_micro_usd, \
              source_sequence IS NOT NULL, \
-             CASE WHEN source_sequence IS NOT NULL THEN (\
-                 SELECT greatest(0, least(l.amount_micro_usd, coalesce(s.funded_micro_usd, 0) - l.before - (\
-                     SELECT coalesce(sum(d.amount_micro_usd), 0) \
-                     FROM jsonb_to_recordset(s.grant_moves->'draws') AS d(amount_micro_usd bigint))))::bigint \
-                 FROM ledger_entries s CROSS JOIN LATERAL (\
-                     SELECT p.*, sum(p.amount_micro_usd) OVER (ORDER BY p.number) - p.amount_micro_usd AS before \
-                     FROM ROWS FROM (jsonb_to_recordset(s.legs) \
-                         AS (account_id text, sequence bigint, amount_micro_usd bigint)) \
-                         WITH ORDINALITY AS p(account_id, sequence, amount_micro_usd, number)) l \
-                 WHERE s.account_id = e.source_account_id AND s.sequence = e.source_sequence \
-                     AND l.account_id = e.account_id AND l.sequence = e.sequence LIMIT 1) END, \
+             CASE WHEN source_sequence IS NOT NULL THEN ",
+            paid_by_other!(),
+            " END, \
              grant_expire_time, grant_moves::jsonb, coalesce(granted_after, 0)::bigint, \
-             coalesce(lapsed_micro_usd, 0)::bigint \
-         FROM ledger_entries e WHERE {accounts} ORDER BY account_id, sequence",
+             coalesce(lapsed_micro_usd, 0)::bigint, \
+             legs::jsonb, source_account_id, source_sequence \
+         FROM ledger_entries e WHERE {accounts} ORDER BY account_id, sequence"
+        ),
     ),
     (
         Source::Refunds,

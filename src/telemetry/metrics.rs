@@ -76,7 +76,7 @@ type Label = [(&'static str, &'static str); 1];
 /// The state of a connection pool.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolSample {
-    /// Which: `write` or `read`.
+    /// Which: `write`, `read`, or `across` for transactions over several books.
     pub pool: &'static str,
     /// Connections in use.
     pub busy: u32,
@@ -90,6 +90,22 @@ pub struct PoolSample {
     pub timeouts: u64,
     /// The sum of all waits.
     pub waited: Duration,
+}
+
+impl PoolSample {
+    /// Two pools of the same kind as one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            pool: self.pool,
+            busy: self.busy + other.busy,
+            late: self.late + other.late,
+            idle: self.idle + other.idle,
+            waits: self.waits + other.waits,
+            timeouts: self.timeouts + other.timeouts,
+            waited: self.waited + other.waited,
+        }
+    }
 }
 
 impl Metrics {

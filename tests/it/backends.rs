@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use billing::{private_postgres::PrivatePostgres, schema};
+use billing::private_postgres::PrivatePostgres;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -42,7 +42,7 @@ impl Server {
         let dir = Dir::new();
         let postgres = PrivatePostgres::start(&dir.path().join("data"), &[("fsync", "off")]).unwrap();
         let url = postgres.database_url("billing");
-        schema::migrate(&url.parse().unwrap()).await.unwrap();
+        migrate(&url).await;
         Self { postgres, url, _dir: dir }
     }
 

@@ -8,7 +8,6 @@ use billing::{
     },
     ledger::Ledger,
     private_postgres::PrivatePostgres,
-    schema,
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
@@ -17,6 +16,7 @@ use crate::support::{
     book::{limits, number, on_a_book},
     check::check_book,
     dir::Dir,
+    migrate,
     waiting::until,
 };
 
@@ -48,7 +48,7 @@ async fn with_a_server(test: impl AsyncFnOnce(&str, &mut Operator)) {
     let dir = Dir::new();
     let postgres = PrivatePostgres::start(&dir.path().join("data"), &[("wal_writer_delay", "10s")]).unwrap();
     let url = postgres.database_url("billing");
-    schema::migrate(&url.parse().unwrap()).await.unwrap();
+    migrate(&url).await;
     let session = AsyncPgConnection::establish(&url).await.unwrap();
     test(&url, &mut Operator { session }).await;
     check_book(&url).await;

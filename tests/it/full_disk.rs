@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::{grpc::proto::GetOperationRequest, private_postgres::PrivatePostgres, schema};
+use billing::{grpc::proto::GetOperationRequest, private_postgres::PrivatePostgres};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -69,7 +69,7 @@ async fn a_full_disk_is_unavailable_for_writes_until_there_is_room_and_every_key
     let data = dir.path().join("data");
     let postgres = PrivatePostgres::start(&data, &[("fsync", "off")]).unwrap();
     let url = move_to(&postgres, &data, &disk).await;
-    schema::migrate(&url.parse().unwrap()).await.unwrap();
+    migrate(&url).await;
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
     let mut health = health(&server.url).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing::{private_postgres::PrivatePostgres, schema};
+use billing::private_postgres::PrivatePostgres;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use tonic::Code;
 
@@ -111,7 +111,7 @@ async fn a_database_that_goes_away_and_comes_back_needs_no_restart_of_the_servic
     let start = || PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
     let postgres = start();
     let url = postgres.database_url("billing");
-    schema::migrate(&url.parse().unwrap()).await.unwrap();
+    migrate(&url).await;
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
     client.credit(deposit("ann", "order-1", 5)).await.answered();
@@ -135,7 +135,7 @@ async fn sessions_that_take_no_more_writes_are_left_for_new_ones_that_do() {
     let dir = std::env::temp_dir().join(format!("billing-demoted-{}", std::process::id()));
     let postgres = PrivatePostgres::start(&dir, &[("fsync", "off")]).unwrap();
     let url = postgres.database_url("billing");
-    schema::migrate(&url.parse().unwrap()).await.unwrap();
+    migrate(&url).await;
     let server = TestServer::start(&url, config()).await;
     let mut client = server.client().await;
     client.credit(deposit("ann", "order-1", 5)).await.answered();

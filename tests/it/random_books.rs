@@ -12,7 +12,7 @@ use crate::{
     accounting_properties::of_its_own,
     grant_histories::grant_histories,
     histories::{History, SOON, batch_sizes, cut, histories, unix_micros},
-    ledger_properties::import,
+    ledger_properties::{all_due, import},
     memory_journal::limits,
     model::What,
     support::{PostBatch as _, TestBook},
@@ -83,7 +83,7 @@ async fn post(book: &TestBook, history: &History, sizes: &[usize]) {
 
 /// Writes down which leases and grants have run out, as the sweeper does.
 async fn end_lapsed(ledger: &Ledger) {
-    for due in ledger.due_list(None, usize::MAX).await.unwrap() {
+    for due in all_due(ledger).await {
         Writer::new(ledger).write_lapsed([due.account_id].into()).await.unwrap();
     }
 }

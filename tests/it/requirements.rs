@@ -12,7 +12,10 @@ use crate::{
     },
 };
 
-const UP: &str = include_str!("../../migrations/2026-11-24-000001_ledger/up.sql");
+const UP: &str = concat!(
+    include_str!("../../migrations/shared/2026-11-24-000001_shared/up.sql"),
+    include_str!("../../migrations/book/2026-11-24-000002_book/up.sql")
+);
 const SERVICE_ROLE: &str = include_str!("../../deploy/postgres/service-role.sql");
 const AUDITOR_ROLE: &str = include_str!("../../deploy/postgres/auditor-role.sql");
 
@@ -62,7 +65,8 @@ async fn a_database_that_cannot_hold_every_text_is_refused_by_every_command() {
         // As an earlier version would have made it.
         let mut session = AsyncPgConnection::establish(&url).await.unwrap();
         let record = "CREATE TABLE __diesel_schema_migrations (version text); \
-                      INSERT INTO __diesel_schema_migrations VALUES ('20261124000001');";
+                      INSERT INTO __diesel_schema_migrations VALUES ('20261124000001'), ('20261124000002'); \
+                      INSERT INTO billing_books VALUES (true, 1, 'sha256');";
         session.batch_execute(&format!("{UP}; {record}")).await.unwrap();
         for args in [&["audit"][..], &["export", "--format", "csv"], &["import", "--source", &url]] {
             assert_names(&refusal(args, &url), &[encoding, "UTF8"]);

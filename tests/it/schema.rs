@@ -68,7 +68,7 @@ async fn the_account_leads_every_key_but_that_of_payments_and_every_index_but_th
          WHERE a.attname <> 'account_id' AND c.relname NOT LIKE '\\_\\_diesel%' ORDER BY 1",
     )
     .await;
-    assert_eq!(others, ["accounts_due", "payments_pkey"]);
+    assert_eq!(others, ["accounts_due", "billing_books_pkey", "payments_pkey"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,8 +133,14 @@ async fn migrations_run_by_several_at_once_run_once() {
 async fn the_schema_can_be_taken_down_and_made_again() {
     let book = TestBook::create_empty().await;
     for _ in 0..2 {
-        book.run_sql(include_str!("../../migrations/2026-11-24-000001_ledger/up.sql")).await.unwrap();
-        book.run_sql(include_str!("../../migrations/2026-11-24-000001_ledger/down.sql")).await.unwrap();
+        for sql in [
+            include_str!("../../migrations/shared/2026-11-24-000001_shared/up.sql"),
+            include_str!("../../migrations/book/2026-11-24-000002_book/up.sql"),
+            include_str!("../../migrations/book/2026-11-24-000002_book/down.sql"),
+            include_str!("../../migrations/shared/2026-11-24-000001_shared/down.sql"),
+        ] {
+            book.run_sql(sql).await.unwrap();
+        }
     }
     let left = "SELECT count(*) FROM pg_type WHERE typnamespace = 'public'::regnamespace"; // of tables and domains
     assert_eq!(book.number(left).await, 0);
@@ -144,7 +150,12 @@ async fn the_schema_can_be_taken_down_and_made_again() {
 async fn a_service_refuses_to_start_on_a_schema_that_is_not_up_to_date_and_says_what_to_do() {
     let book = TestBook::create_empty().await;
     let (_, said) = ended(billing(&["serve", "--database-url", &book.url]).await, 1);
-    assert!(said.contains("run `billing migrate` first (pending: 2026-11-24-000001_ledger)"), "{said}");
+    assert!(
+        said.contains(
+            "run `billing migrate` first (pending: 2026-11-24-000001_shared, 2026-11-24-000002_book)"
+        ),
+        "{said}"
+    );
     assert_eq!(
         book.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename = 'accounts'")
             .await,

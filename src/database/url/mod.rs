@@ -35,6 +35,8 @@ pub struct DatabaseUrl {
     pub(crate) servers: Vec<Config>,
     pub(crate) in_any_order: bool,
     pub(crate) tls: MakeRustlsConnect,
+    /// The schemas in which sessions look for names, if not those of the role.
+    pub(crate) search_path: Option<String>,
 }
 
 impl FromStr for DatabaseUrl {
@@ -60,7 +62,15 @@ impl FromStr for DatabaseUrl {
         common.ssl_mode(ssl_mode);
         let servers = servers(&common, &hosts, addresses.as_deref(), ports.as_deref())?;
         let in_any_order = common.get_load_balance_hosts() == LoadBalanceHosts::Random;
-        Ok(Self { servers, in_any_order, tls: tls::connector(trust).map_err(Error::Tls)? })
+        let tls = tls::connector(trust).map_err(Error::Tls)?;
+        Ok(Self { servers, in_any_order, tls, search_path: None })
+    }
+}
+
+impl DatabaseUrl {
+    /// The same database, in which sessions look for names in these schemas: quoted, and separated by commas.
+    pub(crate) fn with_search_path(&self, search_path: &str) -> Self {
+        Self { search_path: Some(search_path.to_owned()), ..self.clone() }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         grant_rows::{self, GrantRow},
         granted::Granted,
         statements::{ReadGrants, ReadOpenGrants},
+        work::Part,
     },
 };
 
@@ -39,14 +40,19 @@ impl GrantsWanted {
         }
     }
 
-    /// What is needed beside: the grants of further accounts that have any, and those that commands bring money back into, or
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.account_ids.is_empty() && self.opening.is_empty() && self.named.is_empty()
+    }
+
+    /// What a part needs beside: the grants of further accounts that have any, and those that commands bring money back into, or
     /// reverse, which may be spent or expired.
-    pub(super) fn what_is_missing(&self, commands: &[Command], book: &Book) -> Self {
-        let unread = |id: &AccountId| !self.account_ids.contains(id);
+    pub(super) fn what_is_missing(&self, part: &Part, book: &Book) -> Self {
+        let unread = |id: &AccountId| !self.account_ids.contains(id) && part.has(id);
         let with_grants = book.accounts().filter(|(id, account)| account.has_grants && unread(id));
         let account_ids = with_grants.map(|(id, _)| id.clone()).collect();
         let mut named = BTreeSet::new();
-        for (account_id, sequence) in commands.iter().filter_map(|command| undone_by(command, book)) {
+        for (account_id, sequence) in part.commands.iter().filter_map(|command| undone_by(command, book)) {
             let Some(original) = book.original(&account_id, sequence) else { continue };
             let drawn = original.entry.grant_moves.draws.iter().map(|share| share.sequence);
             let reversed =

@@ -3,7 +3,11 @@
 mod grants;
 mod pointed;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
 
 use diesel::{data_types::PgTimestamp, result::QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -17,6 +21,7 @@ use super::{
         CountOpen, LockAccounts, LockIdleAccounts, OpenAccounts, ReadKeyedEntries, ReadLapsed,
         ReadOtherAnswers, ReadPayments, ReadReservations,
     },
+    work::{Locking, Part, Work},
 };
 use crate::{
     accounting::{
@@ -26,7 +31,9 @@ use crate::{
     database::pipeline::{execute, in_one_go},
 };
 use grants::{GrantsWanted, put_grants, read_grants};
-use pointed::{PaymentRow, PointedRow, Pointers, Replay, payment, read_pointed_entries};
+use pointed::{
+    PaymentRow, PointedRow, Pointers, Replay, legs_wanted, payment, read_originals, read_pointed_entries,
+};
 
 /// An account, and the time when it was locked.
 pub(super) type LockedRow = (AccountRow, PgTimestamp);
@@ -37,51 +44,88 @@ type AnswerRow = (String, String, Option<RefusalRow>, Option<ReplayRow>);
 /// The most expired leases that one transaction reads and records, over all its accounts; but at least one of each account.
 const LAPSED_MAX: usize = 1_000;
 
-/// How to lock accounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Locking {
-    /// Wait for locks of others. Every account must have a row.
-    Wait,
-    /// The same, but insert the missing rows first.
-    Open,
-    /// Skip accounts that others have locked, and those without a row.
-    Skip,
-}
-
-/// The work of a transaction.
-#[derive(Debug, Clone)]
-pub(super) struct Work {
-    /// The accounts, each once, in the order of their ids.
-    pub(super) account_ids: Arc<[AccountId]>,
-    /// The commands.
-    pub(super) commands: Arc<[Command]>,
-    /// How to lock accounts.
-    pub(super) locking: Locking,
-}
-
 /// What a transaction has loaded.
 pub(super) struct Loaded {
     /// What the commands refer to.
     pub(super) book: Book,
     /// The database's time, read under the locks.
     pub(super) now: Timestamp,
+    /// The accounts of each part that had no row.
+    pub(super) opened: Vec<Vec<String>>,
+}
+
+/// What was read of a part with its locks.
+struct LockedPart {
+    /// The database's time.
+    now: Timestamp,
     /// The accounts that had no row.
-    pub(super) opened: Vec<String>,
+    opened: Vec<String>,
+    /// What is to be read next.
+    pointers: Pointers,
+    /// The grants that were read.
+    grants: GrantsWanted,
 }
 
 /// Begins the transaction, locks accounts and reads everything that commands on them refer to.
 ///
-/// Missing accounts are inserted before any is locked, so that no transaction waits for a new account while it holds a lock.
+/// Book by book: in each, missing accounts are inserted before any is locked, so that no transaction waits for a new account while
+/// it holds a lock that comes later.
 pub(super) async fn begin_and_load(
     connection: &AsyncPgConnection,
     work: &Work,
     granted: &Granted,
 ) -> Result<Loaded, TransactionEnd> {
-    let (commands, locking) = (&*work.commands, work.locking);
-    let expected = GrantsWanted::at_first(&work.account_ids, commands, granted);
-    let account_ids: Vec<&str> = work.account_ids.iter().map(AccountId::as_str).collect();
+    let (mut book, mut locked) = (Book::default(), Vec::new());
+    for part in work.parts.iter() {
+        let begin = if locked.is_empty() { "BEGIN" } else { "" };
+        let begin = [begin, part.turn().unwrap_or_default().as_str()].join(";");
+        locked.push(lock_and_read(connection, &begin, part, work.locking, granted, &mut book).await?);
+    }
+    let Some(now) = locked.iter().map(|part| part.now).max() else {
+        return Err(TransactionEnd::NothingToWrite);
+    };
+    for (part, locked) in work.parts.iter().zip(&mut locked) {
+        turn_to(connection, part).await?;
+        read_lapsed(connection, part, now, &mut book).await?;
+        let pointers = mem::take(&mut locked.pointers);
+        read_pointed_entries(connection, &part.commands, pointers, &mut book).await?;
+    }
+    let legs = legs_wanted(&work.commands, &book)?;
+    for (part, locked) in work.parts.iter().zip(&locked) {
+        let legs: BTreeSet<_> = legs.iter().filter(|(payee, _)| part.has(payee)).cloned().collect();
+        let grants = locked.grants.what_is_missing(part, &book);
+        if legs.is_empty() && grants.is_empty() {
+            continue;
+        }
+        turn_to(connection, part).await?;
+        read_originals(connection, legs, &mut book).await?;
+        put_grants(read_grants(connection, &grants).await?, &mut book)?;
+    }
+    Ok(Loaded { book, now, opened: locked.into_iter().map(|part| part.opened).collect() })
+}
+
+/// Turns a transaction over several books to the book of a part.
+async fn turn_to(connection: &AsyncPgConnection, part: &Part) -> QueryResult<()> {
+    match part.turn() {
+        Some(turn) => execute(connection, &turn).await,
+        None => Ok(()),
+    }
+}
+
+/// Locks the accounts of a part, and reads what its commands name, in one go.
+async fn lock_and_read(
+    connection: &AsyncPgConnection,
+    begin: &str,
+    part: &Part,
+    locking: Locking,
+    granted: &Granted,
+    book: &mut Book,
+) -> Result<LockedPart, TransactionEnd> {
+    let commands = &*part.commands;
+    let expected = GrantsWanted::at_first(&part.account_ids, commands, granted);
+    let account_ids: Vec<&str> = part.account_ids.iter().map(AccountId::as_str).collect();
     let ((), opened, locked, entries, answers, payments, reservations, grants, open) = in_one_go!(
-        execute(connection, "BEGIN"),
+        execute(connection, begin),
         open(connection, account_ids.clone(), locking),
         lock(connection, account_ids.clone(), locking),
         read_keyed_entries(connection, commands),
@@ -91,17 +135,16 @@ pub(super) async fn begin_and_load(
         read_grants(connection, &expected),
         count_open(connection, commands),
     )?;
-    let mut book = Book::default();
     let mut pointers = Pointers::default();
     if locking != Locking::Skip && locked.len() < account_ids.len() {
         return Err(TransactionEnd::AccountsMissing);
     }
-    let now = put_accounts(locked, &mut book)?;
+    let now = put_accounts(locked, book)?;
     for row in entries {
-        put_keyed_entry(row, &mut book)?;
+        put_keyed_entry(row, book)?;
     }
     for row in answers {
-        put_other_answer(row, &mut book, &mut pointers)?;
+        put_other_answer(row, book, &mut pointers)?;
     }
     for row in payments {
         pointers.payments.push(payment(row)?);
@@ -109,16 +152,12 @@ pub(super) async fn begin_and_load(
     for row in reservations {
         book.put_reservation(row.try_into()?);
     }
-    put_grants(grants, &mut book)?;
+    put_grants(grants, book)?;
     for (account_id, count) in open {
         let account_id = AccountId::parse("account_id", &account_id).map_err(LedgerError::from)?;
         book.put_open_reservations(&account_id, count);
     }
-    read_lapsed(connection, now, &mut book).await?;
-    read_pointed_entries(connection, commands, pointers, &mut book).await?;
-    let more = expected.what_is_missing(commands, &book);
-    put_grants(read_grants(connection, &more).await?, &mut book)?;
-    Ok(Loaded { book, now, opened })
+    Ok(LockedPart { now, opened, pointers, grants: expected })
 }
 
 async fn open(
@@ -268,15 +307,16 @@ struct Due {
     next: Option<Timestamp>,
 }
 
-/// Reads the reservations with expired leases. Each account gets an equal share, so that none delays the others.
+/// Reads the reservations of a part with expired leases. Each account gets an equal share, so that none delays the others.
 async fn read_lapsed(
     connection: &AsyncPgConnection,
+    part: &Part,
     now: Timestamp,
     book: &mut Book,
 ) -> Result<(), TransactionEnd> {
     let mut due: BTreeMap<AccountId, Due> = book
         .accounts()
-        .filter(|(_, account)| account.may_have_lapsed(now))
+        .filter(|(id, account)| account.may_have_lapsed(now) && part.has(id))
         .map(|(id, account)| (id.clone(), Due { time: account.time(now), room: 0, next: None }))
         .collect();
     if due.is_empty() {

@@ -72,16 +72,14 @@ pub(super) async fn read_pointed_entries(
         let credit = book.original(&account_id, sequence)?.entry.reversed_sequence?;
         Some((account_id, credit))
     });
-    read_originals(connection, credits.collect(), book).await?;
-    read_legs(connection, commands, book).await
+    read_originals(connection, credits.collect(), book).await
 }
 
-/// Reads the entries of legs: of those that answer commands, and of the debits that commands take back from payees.
-async fn read_legs(
-    connection: &AsyncPgConnection,
+/// The entries of legs to read: of those that answer commands, and of the debits that commands take back from payees.
+pub(super) fn legs_wanted(
     commands: &[Command],
-    book: &mut Book,
-) -> Result<(), TransactionEnd> {
+    book: &Book,
+) -> Result<BTreeSet<(AccountId, i64)>, TransactionEnd> {
     let (mut wanted, mut payees) = (BTreeSet::new(), BTreeSet::new());
     for command in commands {
         let answer = book.answer(command.account_id(), command.key()).map(|recorded| &recorded.answer);
@@ -98,7 +96,7 @@ async fn read_legs(
     if !payees.is_empty() {
         return Err(TransactionEnd::AccountsNeeded(payees));
     }
-    read_originals(connection, wanted, book).await
+    Ok(wanted)
 }
 
 /// The entries of the legs of an entry.
@@ -114,7 +112,7 @@ pub(super) fn undone_by(command: &Command, book: &Book) -> Option<(AccountId, i6
 }
 
 /// Reads entries by account and sequence, unless they are in the book. Only those of locked accounts are needed.
-async fn read_originals(
+pub(super) async fn read_originals(
     connection: &AsyncPgConnection,
     mut wanted: BTreeSet<(AccountId, i64)>,
     book: &mut Book,

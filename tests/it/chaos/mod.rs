@@ -22,13 +22,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::schema;
 use fastrand::Rng;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     model::Limits,
-    support::{check::check_book, wire::Wire},
+    support::{check::check_book, migrate, wire::Wire},
 };
 use book::Book;
 use checker::check;
@@ -99,7 +98,7 @@ struct System {
 impl System {
     async fn start(dir: &Path) -> Self {
         let database = Database::start(dir).await;
-        schema::migrate(&database.url().parse().unwrap()).await.unwrap();
+        migrate(&database.url()).await;
         let wires = [Wire::open(&database.url()).await, Wire::open(&database.url()).await];
         let replicas = Replicas::start(wires.each_ref().map(|wire| wire.url.as_str()), &FLAGS).await;
         Self { database, wires: Wires(wires), replicas }

@@ -6,13 +6,12 @@ use billing::{
     accounting::{Limits, MicroUsd, Ttl},
     database::DatabaseUrl,
     ledger::Ledger,
-    schema,
 };
 use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::time::timeout;
 
-use super::{check, cluster, dir::Dir, process::Process};
+use super::{books::migrate, check, cluster, dir::Dir, process::Process};
 
 /// The most that an `AdminCredit` may grant in tests.
 pub const ADMIN_CREDIT_MAX: i64 = 1_000_000_000;
@@ -48,7 +47,7 @@ impl TestBook {
     /// A fresh, empty, migrated book in a database that sorts as people do: `a`, `B`, `c`.
     pub async fn create_collated() -> Self {
         let book = Self::create_collated_empty().await;
-        schema::migrate(&book.database_url()).await.unwrap();
+        migrate(&book.url).await;
         book
     }
 

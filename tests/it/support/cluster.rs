@@ -17,11 +17,11 @@ use std::{
     time::Duration,
 };
 
-use billing::{private_postgres::PrivatePostgres, schema};
+use billing::private_postgres::PrivatePostgres;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use rustix::process::{Pid, getpid, getppid, test_kill_process};
 
-use super::{process::Lines, waiting::wait_for_exit};
+use super::{books::migrate, process::Lines, waiting::wait_for_exit};
 
 const DIR_PREFIX: &str = "billing-test-run-";
 const TEMPLATE: &str = "template_of_books";
@@ -163,7 +163,7 @@ fn keeper() {
 async fn make_template(admin_url: &str, template_url: &str) {
     let mut admin = AsyncPgConnection::establish(admin_url).await.unwrap();
     admin.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-    schema::migrate(&template_url.parse().unwrap()).await.unwrap();
+    migrate(template_url).await;
     // Else a session that lingers would keep it from being copied.
     let sql = format!("ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false");
     admin.batch_execute(&sql).await.unwrap();

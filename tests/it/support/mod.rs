@@ -3,6 +3,7 @@
 pub mod address;
 pub mod authority;
 pub mod book;
+pub mod books;
 pub mod calls;
 pub mod cases;
 pub mod check;
@@ -24,5 +25,6 @@ pub mod waiting;
 pub mod wire;
 
 pub use book::{TestBook, on_a_book};
+pub use books::migrate;
 pub use calls::*;
 pub use posting::PostBatch;

@@ -10,10 +10,11 @@ use std::{
     process::Command,
 };
 
-use billing::{private_postgres::PrivatePostgres, schema};
+use billing::private_postgres::PrivatePostgres;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
+    books::migrate,
     dir::Dir,
     waiting::{printed, run},
 };
@@ -33,7 +34,7 @@ impl Pair {
         let dir = Dir::new();
         let [primary_dir, standby_dir] = ["primary", "standby"].map(|name| dir.path().join(name));
         let primary = PrivatePostgres::start(&primary_dir, of_primary).unwrap();
-        schema::migrate(&primary.database_url("billing").parse().unwrap()).await.unwrap();
+        migrate(&primary.database_url("billing")).await;
         copy_server(&primary, &primary_dir, &standby_dir);
         let standby = PrivatePostgres::start(&standby_dir, of_standby).unwrap();
         Self { primary, standby, primary_dir, standby_dir, _dir: dir }
