@@ -14,11 +14,15 @@ pub(super) struct MigrateFlags {
     /// changed later. [default: 1, or as many as the ledger has]
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u8).range(1..=i64::from(BOOKS_MAX)))]
     books: Option<u8>,
+    /// Distribute the books over the nodes of Citus, of which this database is the coordinator.
+    #[arg(long)]
+    citus: bool,
 }
 
 pub(super) fn migrate(flags: &MigrateFlags) -> anyhow::Result<()> {
     let database_url = flags.database.url()?;
-    let migrated = async { Ok(schema::migrate(&database_url, flags.books.map(usize::from)).await?) };
+    let migrated =
+        async { Ok(schema::migrate(&database_url, flags.books.map(usize::from), flags.citus).await?) };
     let done = carry_out(migrated).context("cannot migrate")?;
     match done.as_slice() {
         [] => output::say("The schema is up to date."),

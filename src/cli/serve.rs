@@ -47,7 +47,7 @@ fn serve_in_private_database(config: &Config, data_dir: &Path) -> anyhow::Result
     let served = carry_out(async {
         let url = url.parse().context("cannot name the private database")?;
         let served = async {
-            schema::migrate(&url, None).await.context("cannot migrate the private database")?;
+            schema::migrate(&url, None, false).await.context("cannot migrate the private database")?;
             serve_migrated(config, &url).await
         };
         // Whatever starts the service again starts the server, too, in the one way that there is.

@@ -116,6 +116,10 @@ impl Connector {
         Self { url: url.clone(), doors: doors.collect() }
     }
 
+    pub(crate) fn is_distributed(&self) -> bool {
+        self.url.is_distributed
+    }
+
     /// Connects to the first suitable server, in the order of the URL. `begin` is part of the attempt.
     pub(crate) async fn connect<T>(
         &self,

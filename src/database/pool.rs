@@ -55,7 +55,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// * The schema of the book stays the one that it was found in.
 /// * Nothing waits without a bound: for a lock, for a statement, inside a transaction, for a client that is gone.
 /// * Every statement is an index lookup by the elements of an array. Plans are made once, before there are statistics, so the
-///   other plans are disabled.
+///   other plans are disabled. Beside these settings stands `plan_cache_mode`: Citus cannot plan distributed tables once for all.
 const SESSION_SETTINGS: &str = "\
     SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
@@ -65,7 +65,6 @@ const SESSION_SETTINGS: &str = "\
     SET statement_timeout = '5s'; \
     SET idle_in_transaction_session_timeout = '5s'; \
     SET client_connection_check_interval = '1s'; \
-    SET plan_cache_mode = 'force_generic_plan'; \
     SET enable_seqscan = off; \
     SET enable_bitmapscan = off; \
     SET enable_hashjoin = off; \
@@ -171,7 +170,9 @@ impl ManageConnection for Sessions {
     async fn connect(&self) -> ConnectionResult<Session> {
         let epoch = self.epoch.now();
         let prepare = self.prepare;
-        let mut session = self.connector.connect(self.purpose, move |link| set_up(link, prepare)).await?;
+        let is_distributed = self.connector.is_distributed();
+        let begin = move |link| set_up(link, is_distributed, prepare);
+        let mut session = self.connector.connect(self.purpose, begin).await?;
         session.epoch = epoch;
         Ok(session)
     }
@@ -195,10 +196,12 @@ impl ManageConnection for Sessions {
 pub(crate) type Prepare = for<'c> fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<()>>;
 
 /// Sets up a session.
-async fn set_up(link: Link, prepare: Prepare) -> Attempt<Session> {
+async fn set_up(link: Link, is_distributed: bool, prepare: Prepare) -> Attempt<Session> {
     let Link { client, first_error, driver } = link;
     let mut connection = AsyncPgConnection::try_from(client).await?;
-    connection.batch_execute(SESSION_SETTINGS).await?;
+    let plan_cache_mode = if is_distributed { "auto" } else { "force_generic_plan" };
+    let settings = format!("{SESSION_SETTINGS} SET plan_cache_mode = '{plan_cache_mode}'");
+    connection.batch_execute(&settings).await?;
     let backend = Backend::of(&mut connection).await?;
     prepare(&mut connection).await?;
     Ok(Session { connection, backend, first_error, driver, has_work_under_way: false, epoch: 0 })

@@ -1,10 +1,10 @@
-//! The book, as history is written into it.
+//! The ledger, as history is written into it.
 //!
-//! A chunk is one transaction: it locks its accounts in the order of their ids, as the service does, so an import may run
+//! A chunk is one transaction in each book that it has accounts of: it locks its accounts in the order of their ids, as the service does, so an import may run
 //! beside it; and it says in `imported_accounts` how far it got.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
     pin::pin,
     time::{Duration, Instant},
@@ -34,6 +34,7 @@ use crate::{
         connect::{Purpose, connect_without_diesel},
     },
     ledger::{LedgerError, rows},
+    schema::Books,
 };
 
 /// What the session is set to: it waits for nobody without a bound, and nobody for it.
@@ -130,6 +131,7 @@ const UNRECORDED_EXPIRY: &str =
     "reservations of it have expired, and no service has recorded that: import again while the service runs";
 
 pub(super) struct Book {
+    books: Books,
     client: Client,
 }
 
@@ -143,11 +145,12 @@ impl Book {
     /// The book, which nobody else imports into until this is dropped.
     pub(super) async fn open(url: &DatabaseUrl) -> Result<Self, HistoryError> {
         let unavailable = |error: diesel::ConnectionError| LedgerError::Unavailable(error.into());
-        let connected = connect_without_diesel(url, Purpose::Write).await.map_err(unavailable);
+        let books = Books::find(url).await.map_err(|error| HistoryError::Book(error.into()))?;
+        let connected = connect_without_diesel(books.any(), Purpose::Write).await.map_err(unavailable);
         let client = connected.map_err(HistoryError::Book)?;
         client.batch_execute(SESSION_SETTINGS).await.map_err(failed)?;
         match client.execute(LOCK, &[]).await {
-            Ok(_) => Ok(Self { client }),
+            Ok(_) => Ok(Self { books, client }),
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 Err(HistoryError::AnotherImport)
             }
@@ -163,8 +166,27 @@ impl Book {
         let text = "SELECT account_id::text, rows::bigint, amount_micro_usd::text, adjustment_micro_usd::text, \
                         withdrawable_micro_usd, last_create_time, last_id \
                     FROM imported_accounts WHERE account_id = ANY($1::text[])";
-        let rows = self.client.query(text, &[&account_ids]).await.map_err(failed)?;
-        rows.iter().map(|row| imported(row).map_err(HistoryError::Book)).collect()
+        let mut found = HashMap::new();
+        let by_book = by_book(account_ids.iter().copied(), |account_id| self.books.number_of(account_id));
+        for (book, account_ids) in by_book {
+            self.turn_to(book).await?;
+            for row in self.client.query(text, &[&account_ids]).await.map_err(failed)? {
+                let (account_id, imported) = imported(&row).map_err(HistoryError::Book)?;
+                found.insert(account_id, imported);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Has the session look in a book; there is nothing to do if there is only one.
+    async fn turn_to(&self, book: usize) -> Result<(), HistoryError> {
+        match self.books.search_path(book) {
+            Some(search_path) => {
+                let turn = format!("SET search_path = {search_path}");
+                self.client.batch_execute(&turn).await.map_err(failed)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The numbers of the rows of an account that are here, in their order. Entries with a key are the service's own, whatever
@@ -175,6 +197,7 @@ impl Book {
     ) -> Result<impl Stream<Item = Result<i64, HistoryError>> + use<>, HistoryError> {
         let text = "SELECT (metadata->>'imported_id')::bigint FROM ledger_entries \
                     WHERE account_id = $1::text AND idempotency_key IS NULL AND metadata ? 'imported_id' ORDER BY 1";
+        self.turn_to(self.books.number_of(account_id.as_str())).await?;
         let rows = self.client.query_raw(text, [account_id.as_str()]).await.map_err(failed)?;
         Ok(rows.map(|row| row.and_then(|row| row.try_get(0)).map_err(failed)))
     }
@@ -192,20 +215,33 @@ impl Book {
         }
     }
 
-    /// Writes a chunk, and tells of it when it is committed.
+    /// Writes a chunk, book by book, and tells of what is in one when that is committed.
     pub(super) async fn write(
         &mut self,
         accounts: &mut [Pending],
         chunk: Chunk,
         tell: Tell<'_>,
     ) -> Result<(), HistoryError> {
-        let ids: Vec<&str> =
-            chunk.parts.iter().map(|part| accounts[part.index].account_id.as_str()).collect();
+        let book_of = |part: &Part| self.books.number_of(accounts[part.index].account_id.as_str());
+        for (book, parts) in by_book(chunk.parts, book_of) {
+            self.turn_to(book).await?;
+            self.write_parts(accounts, parts, tell).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_parts(
+        &mut self,
+        accounts: &mut [Pending],
+        parts: Vec<Part>,
+        tell: Tell<'_>,
+    ) -> Result<(), HistoryError> {
+        let ids: Vec<&str> = parts.iter().map(|part| accounts[part.index].account_id.as_str()).collect();
         self.wait_for_expiries(&ids).await?;
         let transaction = self.client.transaction().await.map_err(failed)?;
         let locked = lock(&transaction, &ids).await.map_err(HistoryError::Book)?;
         let mut added = Vec::new();
-        for part in chunk.parts {
+        for part in parts {
             let (index, account) = (part.index, &mut accounts[part.index]);
             if account.is_left_out {
                 continue;
@@ -237,14 +273,32 @@ impl Book {
     /// Has the server count again, so that what comes now is planned for what is there now.
     pub(super) async fn analyze(&self) -> Result<(), HistoryError> {
         let text = "ANALYZE accounts, ledger_entries, payments, imported_accounts";
-        self.client.batch_execute(text).await.map_err(failed)
+        for book in 0..self.books.count() {
+            self.turn_to(book).await?;
+            self.client.batch_execute(text).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// All that is here.
     pub(super) async fn totals(&self) -> Result<ImportTotals, HistoryError> {
-        let row = self.client.query_one(TOTALS, &[]).await.map_err(failed)?;
-        totals(&row).map_err(HistoryError::Book)
+        let mut all = ImportTotals::default();
+        for book in 0..self.books.count() {
+            self.turn_to(book).await?;
+            let row = self.client.query_one(TOTALS, &[]).await.map_err(failed)?;
+            all = all.and(totals(&row).map_err(HistoryError::Book)?);
+        }
+        Ok(all)
     }
+}
+
+/// Things of accounts, by the numbers of the books that these are in.
+fn by_book<T>(things: impl IntoIterator<Item = T>, book_of: impl Fn(&T) -> usize) -> BTreeMap<usize, Vec<T>> {
+    let mut by_book: BTreeMap<usize, Vec<T>> = BTreeMap::new();
+    for thing in things {
+        by_book.entry(book_of(&thing)).or_default().push(thing);
+    }
+    by_book
 }
 
 /// An account with what is added to it.

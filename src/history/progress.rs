@@ -33,6 +33,19 @@ pub struct ImportTotals {
     pub adjustment: i128,
 }
 
+impl ImportTotals {
+    /// The totals of two books.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            accounts: self.accounts + other.accounts,
+            rows: self.rows + other.rows,
+            amount: self.amount + other.amount,
+            adjusted_accounts: self.adjusted_accounts + other.adjusted_accounts,
+            adjustment: self.adjustment + other.adjustment,
+        }
+    }
+}
+
 /// An account of which something is missing in the book.
 pub(super) struct Pending {
     pub(super) account_id: AccountId,

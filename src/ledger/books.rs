@@ -1,7 +1,10 @@
 //! The books of a ledger, each with its sessions.
 
+use std::sync::Arc;
+
 use diesel_async::{AsyncPgConnection, methods::LoadQuery};
 use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use super::{LedgerError, by_key::ByKey, prepare::prepare_writes, read::retried, work::Part};
@@ -22,6 +25,8 @@ pub(super) struct Book {
     pub(super) writers: Connections,
     readers: Connections,
     pub(super) by_key: ByKey,
+    /// Held while a commit proves that it can be written: one at a time.
+    pub(super) proof: Arc<Semaphore>,
 }
 
 impl Book {
@@ -33,6 +38,7 @@ impl Book {
             writers: Connections::new(&connector, Purpose::Write, prepare_writes, writers, epoch),
             by_key: ByKey::new(&read_pool, readers),
             readers: read_pool,
+            proof: Arc::new(Semaphore::new(1)),
         }
     }
 

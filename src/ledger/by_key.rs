@@ -34,7 +34,7 @@ pub(super) type AccountNowColumns = (
 );
 
 /// An entry, what has been undone of it, its reservation as written, and the account's time.
-pub(super) type AppliedRow = (EntryRow, (i64, i64), Option<ReservationRow>, PgTimestamp);
+pub(super) type AppliedRow = (EntryRow, Vec<i64>, Option<ReservationRow>, PgTimestamp);
 type AppliedColumns = (EntryColumns, UndoneColumns, Nullable<ReservationColumns>, Timestamptz);
 
 /// A reservation, and the account's time when it was read.

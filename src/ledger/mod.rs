@@ -36,7 +36,8 @@ use std::{
 };
 
 use diesel::data_types::PgTimestamp;
-use tokio::{sync::Semaphore, time::timeout};
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 pub use account_statement::{AccountStatement, Total};
 pub use accounts::{AccountView, DueAccount};
@@ -56,17 +57,22 @@ use crate::{
 use books::{Book, Shelf};
 use clock::Reading;
 use granted::Granted;
-use statements::ProveCommit;
+use statements::{ProveCommit, ReachBook};
 
 /// How long the commit that proves readiness may take: long for a commit, short for a readiness probe.
 const PROOF_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Which books cannot be written, although others can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The numbers of the books.
+    pub away: Vec<usize>,
+}
 
 /// The ledger.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     books: Arc<Shelf>,
-    /// Held while a commit proves readiness: one at a time.
-    proof: Arc<Semaphore>,
     /// Which accounts have grants.
     granted: Granted,
     limits: Limits,
@@ -87,10 +93,9 @@ impl Ledger {
         readers: u32,
         limits: Limits,
     ) -> Result<Self, LedgerError> {
-        let books = Books::find(database_url).await?;
+        let books = Books::find(database_url).await?.on_their_nodes().await;
         Ok(Self {
             books: Arc::new(Shelf::new(books, writers, readers)),
-            proof: Arc::new(Semaphore::new(1)),
             granted: Granted::default(),
             limits,
             allows_unsafe_database: false,
@@ -140,26 +145,45 @@ impl Ledger {
         self.books.of(account_id)
     }
 
-    /// Proves that commits are possible, by one that changes nothing. A proof that has not been answered keeps others from
-    /// starting: a server that waits for its standby would keep a backend for each.
+    /// Proves that commits are possible, by one that changes nothing: on every server that has books. A proof that has not been
+    /// answered keeps others from starting: a server that waits for its standby would keep a backend for each.
+    ///
+    /// If some of the books can be written, that is told: what is asked of the others is unavailable.
     ///
     /// # Errors
-    /// When no commit is possible in time.
-    pub async fn prove_commit(&self) -> Result<(), LedgerError> {
-        let proof = timeout(PROOF_PATIENCE, self.commit_nothing()).await;
+    /// When no commit is possible in time, in any book.
+    pub async fn prove_commit(&self) -> Result<Proof, LedgerError> {
+        let servers = if self.books.spread.are_distributed() { self.book_count() } else { 1 };
+        let proofs = (0..servers).map(|number| self.prove_commit_in(self.books.numbered(number)));
+        let (mut away, mut why) = (Vec::new(), None);
+        for (number, proved) in join_all(proofs).await.into_iter().enumerate() {
+            if let Err(error) = proved {
+                away.push(number);
+                why.get_or_insert(error);
+            }
+        }
+        why.filter(|_| away.len() == servers).map_or(Ok(Proof { away }), Err)
+    }
+
+    async fn prove_commit_in(&self, book: &Book) -> Result<(), LedgerError> {
+        let proof = timeout(PROOF_PATIENCE, self.commit_nothing(book)).await;
         proof.map_err(|_| LedgerError::Unavailable(format!("no commit within {PROOF_PATIENCE:?}").into()))?
     }
 
-    async fn commit_nothing(&self) -> Result<(), LedgerError> {
-        let turn = Arc::clone(&self.proof).acquire_owned().await;
+    async fn commit_nothing(&self, book: &Book) -> Result<(), LedgerError> {
+        let turn = Arc::clone(&book.proof).acquire_owned().await;
         let turn = turn.map_err(|closed| LedgerError::Unavailable(closed.into()))?;
+        let is_distributed = self.books.spread.are_distributed();
         let commit = |mut session: PooledSession| async move {
             let _until_answered = turn;
+            if is_distributed {
+                session.query::<_, i64>(ReachBook).await?; // the session may be one of another node
+            }
             let asked = SystemTime::now();
-            (asked, session.query(ProveCommit).await)
+            let told: Vec<(bool, PgTimestamp, String)> = session.query(ProveCommit).await?;
+            Ok::<_, DatabaseError>((asked, told))
         };
-        let (asked, told) = self.books.numbered(0).writers.carry_out(PROOF_PATIENCE, commit).await?;
-        let told: Vec<(bool, PgTimestamp, String)> = told?;
+        let (asked, told) = book.writers.carry_out(PROOF_PATIENCE, commit).await??;
         let [(false, now, unsafe_settings)] = told.as_slice() else {
             self.books.renew();
             return Err(LedgerError::Unavailable("the database takes no writes".into()));

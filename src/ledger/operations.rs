@@ -42,7 +42,7 @@ impl Ledger {
             let read_time = rows::timestamp(now);
             let reservation =
                 reservation.map(Reservation::try_from).transpose()?.map(|found| found.at(read_time));
-            let since = Since { read_time, undone: rows::undone(undone).amount, reservation };
+            let since = Since { read_time, undone: rows::undone(&undone)?.amount, reservation };
             let leg_entries = self.leg_entries(&entry).await?;
             return Ok(Some(OperationView::Applied { entry, since, leg_entries }));
         }

@@ -221,8 +221,14 @@ pub(super) fn balance_now(
 }
 
 /// What has been undone of an entry: the amount, and what was withdrawable of it.
-pub(super) fn undone((amount, withdrawable): (i64, i64)) -> Undone {
-    Undone { amount: MicroUsd::new(amount), withdrawable: MicroUsd::new(withdrawable) }
+pub(super) fn undone(figures: &[i64]) -> Result<Undone, LedgerError> {
+    let [amount, withdrawable] = figures else {
+        return Err(LedgerError::Corrupt(format!(
+            "{} figures for what is undone of an entry",
+            figures.len()
+        )));
+    };
+    Ok(Undone { amount: MicroUsd::new(*amount), withdrawable: MicroUsd::new(*withdrawable) })
 }
 
 pub(crate) fn entry_type(number: i16) -> Result<EntryType, LedgerError> {

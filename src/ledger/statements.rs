@@ -9,7 +9,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Bool, Nullable, Record, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz},
 };
 
 use super::{
@@ -68,7 +68,7 @@ macro_rules! entry_columns {
 macro_rules! undone {
     ($($more:expr)?) => {
         concat!(
-            "(SELECT ROW(coalesce(sum(u.amount), 0)::bigint, coalesce(sum(u.withdrawable), 0)::bigint) FROM (\
+            "(SELECT ARRAY[coalesce(sum(u.amount), 0)::bigint, coalesce(sum(u.withdrawable), 0)::bigint] FROM (\
                  SELECT r.amount_micro_usd, r.withdrawable_delta_micro_usd FROM ledger_entries r \
                  WHERE r.account_id = e.account_id AND r.refunded_sequence = e.sequence \
                  UNION ALL \
@@ -112,8 +112,8 @@ macro_rules! grant_columns {
     };
 }
 
-/// The types of what [`undone`] selects, in order.
-pub(super) type UndoneColumns = Record<(BigInt, BigInt)>;
+/// The type of what [`undone`] selects: an array, since Citus hands on no composite that has no name.
+pub(super) type UndoneColumns = Array<BigInt>;
 
 pub(crate) use {entry_columns, grant_columns, reservation_columns, undone};
 
@@ -384,4 +384,19 @@ impl QueryFragment<Pg> for ProveCommit {
 
 impl Query for ProveCommit {
     type SqlType = (Bool, Timestamptz, Text);
+}
+
+/// Reads something of a book that need not be there: fails unless the node that the book is on answers.
+#[derive(QueryId)]
+pub(super) struct ReachBook;
+
+impl QueryFragment<Pg> for ReachBook {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT count(*) FROM (SELECT FROM accounts LIMIT 1) AS any_account");
+        Ok(())
+    }
+}
+
+impl Query for ReachBook {
+    type SqlType = BigInt;
 }

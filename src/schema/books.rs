@@ -7,9 +7,10 @@ use diesel::{
     result::QueryResult,
     sql_types::{Bool, SmallInt, Text},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use sha2::{Digest as _, Sha256};
 
+use super::citus::{self, Node};
 use crate::database::{
     DatabaseUrl, NoAnswer,
     connect::{Purpose, connect},
@@ -60,6 +61,8 @@ pub(super) fn schema_of(number: usize) -> String {
 pub struct Books {
     /// How to reach each.
     urls: Vec<DatabaseUrl>,
+    /// The node that each is on, if they are distributed.
+    nodes: Vec<Node>,
 }
 
 impl Books {
@@ -70,21 +73,57 @@ impl Books {
     /// When the database cannot be reached or read, or the accounts are spread in a way that this program does not know.
     pub async fn find(url: &DatabaseUrl) -> Result<Self, BooksError> {
         let mut connection = connect(url, Purpose::Look).await?;
-        match in_time(described(&mut connection)).await?? {
-            None => Ok(Self::only(url)),
-            Some(described) => Self::of(url, &described),
+        let Some(described) = in_time(described(&mut connection)).await?? else { return Ok(Self::only(url)) };
+        let books = Self::of(url, &described)?;
+        let nodes = in_time(citus::nodes(&mut connection, books.schemas())).await??;
+        Ok(if nodes.is_empty() { books } else { books.distributed(nodes) })
+    }
+
+    /// The same books, on these nodes.
+    fn distributed(self, nodes: Vec<Node>) -> Self {
+        Self { urls: self.urls.into_iter().map(DatabaseUrl::distributed).collect(), nodes }
+    }
+
+    /// Their schemas, if there are several.
+    pub(super) fn schemas(&self) -> Vec<String> {
+        if self.count() == 1 { Vec::new() } else { (0..self.count()).map(schema_of).collect() }
+    }
+
+    /// The same books, each reached on its own node where that answers.
+    pub(crate) async fn on_their_nodes(self) -> Self {
+        let mut urls = Vec::with_capacity(self.count());
+        for (url, node) in self.urls.iter().zip(&self.nodes) {
+            let direct = url.at(&node.host, node.port);
+            let connected = connect(&direct, Purpose::Look).await;
+            if let Err(error) = &connected {
+                tracing::warn!(%error, host = node.host, port = node.port, "a node is reached through the coordinator");
+            }
+            urls.push(if connected.is_ok() { direct } else { url.clone() });
         }
+        if urls.is_empty() { self } else { Self { urls, ..self } }
+    }
+
+    /// The schema of what is global, if there are several books: quoted.
+    pub(super) fn shared_schema(&self) -> &str {
+        let shared = self.search_path(0).and_then(|path| path.split_once(", "));
+        shared.map_or("\"$user\", public", |(_, shared)| shared)
+    }
+
+    /// Whether their tables are distributed over nodes.
+    pub(crate) fn are_distributed(&self) -> bool {
+        !self.nodes.is_empty()
     }
 
     /// The one book of a ledger.
     pub(super) fn only(url: &DatabaseUrl) -> Self {
-        Self { urls: vec![url.clone()] }
+        Self { urls: vec![url.clone()], nodes: Vec::new() }
     }
 
     /// So many books, beside what is global in a schema.
     fn several(url: &DatabaseUrl, count: usize, shared_schema: &str) -> Self {
         let search_path = |number| format!("{}, {shared_schema}", schema_of(number));
-        Self { urls: (0..count).map(search_path).map(|path| url.with_search_path(&path)).collect() }
+        let urls = (0..count).map(search_path).map(|path| url.with_search_path(&path)).collect();
+        Self { urls, nodes: Vec::new() }
     }
 
     pub(super) fn of(url: &DatabaseUrl, described: &Described) -> Result<Self, BooksError> {
@@ -123,6 +162,14 @@ impl Books {
     /// Where a session of a book looks for names; `None` if there is only one book, which is found as everything else.
     pub(crate) fn search_path(&self, number: usize) -> Option<&str> {
         self.urls.get(number)?.search_path.as_deref()
+    }
+
+    /// Has a transaction look in a book; there is nothing to do if there is only one.
+    pub(crate) async fn turn_to(&self, connection: &mut AsyncPgConnection, number: usize) -> QueryResult<()> {
+        match self.search_path(number) {
+            Some(path) => connection.batch_execute(&format!("SET LOCAL search_path = {path}")).await,
+            None => Ok(()),
+        }
     }
 
     /// The SQL condition that an `account_id` is in a book.

@@ -12,6 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{
     books::{Books, BooksError, HASH, described, schema_of},
+    citus::{self, CitusError},
     requirements::{DatabaseUse, RequirementError, check_database},
 };
 use crate::database::{
@@ -58,6 +59,9 @@ pub enum MigrationError {
         /// How many it was to have.
         wanted: usize,
     },
+    /// The books cannot be distributed.
+    #[error(transparent)]
+    Citus(#[from] CitusError),
     /// The books of the ledger are not known.
     #[error(transparent)]
     Books(#[from] BooksError),
@@ -74,6 +78,7 @@ pub enum MigrationError {
 pub async fn migrate(
     database_url: &DatabaseUrl,
     books: Option<usize>,
+    on_citus: bool,
 ) -> Result<Vec<String>, MigrationError> {
     check_database(database_url, DatabaseUse::Migrate).await?;
     let mut connection = connect(database_url, Purpose::Write).await?;
@@ -98,6 +103,11 @@ pub async fn migrate(
         let of_book;
         (connection, of_book) = run_pending(connection, OF_BOOK)?;
         done.extend(of_book.into_iter().map(|name| books.named(number, name)));
+    }
+    if on_citus {
+        let look_at_what_is_global = format!("SET search_path = {}", books.shared_schema());
+        connection.batch_execute(&look_at_what_is_global).await.map_err(failed)?;
+        done.extend(citus::distribute(&mut connection, &books.schemas()).await?);
     }
     Ok(done)
 }

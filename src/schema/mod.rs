@@ -1,11 +1,13 @@
 //! The tables of the ledger: created by migrations, spread over books, checked before use, and declared for Diesel.
 
 mod books;
+mod citus;
 mod migrate;
 mod requirements;
 pub(crate) mod tables;
 
 pub use books::{BOOKS_MAX, Books, BooksError, book_of};
+pub use citus::CitusError;
 pub use migrate::{MigrationError, migrate, pending_migrations};
 pub use requirements::{DatabaseUse, RequirementError, check_database};
 pub(crate) use requirements::{unsafe_problem, unsafe_settings};

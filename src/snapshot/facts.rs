@@ -8,7 +8,7 @@ use std::vec;
 use diesel::{
     data_types::PgTimestamp,
     result::QueryResult,
-    sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Record, SmallInt, Text, Timestamptz},
+    sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::AsyncPgConnection;
 use serde_json::Value;
@@ -173,8 +173,8 @@ type EntryColumns = (
     (Nullable<Array<Text>>, Timestamptz, BigInt, Nullable<SmallInt>, Nullable<BigInt>),
     (Bool, Bool, Bool, Bool),
     (Integer, Bool, Nullable<SmallInt>, Bool),
-    (Nullable<BigInt>, BigInt, BigInt, Nullable<Record<(BigInt, BigInt, BigInt)>>),
-    (Nullable<Record<(BigInt, BigInt, BigInt)>>, Nullable<BigInt>, Bool, Nullable<BigInt>),
+    (Nullable<BigInt>, BigInt, BigInt, Nullable<Array<BigInt>>),
+    (Nullable<Array<BigInt>>, Nullable<BigInt>, Bool, Nullable<BigInt>),
     (Nullable<Timestamptz>, Nullable<Jsonb>, BigInt, BigInt),
     (Nullable<Jsonb>, Nullable<Text>, Nullable<BigInt>),
 );
@@ -184,8 +184,8 @@ pub(super) type EntryRow = (
     (Option<Vec<String>>, Time, i64, Option<i16>, Option<i64>),
     (bool, bool, bool, bool),
     (i32, bool, Option<i16>, bool),
-    (Option<i64>, i64, i64, Option<(i64, i64, i64)>),
-    (Option<(i64, i64, i64)>, Option<i64>, bool, Option<i64>),
+    (Option<i64>, i64, i64, Option<Vec<i64>>),
+    (Option<Vec<i64>>, Option<i64>, bool, Option<i64>),
     (Option<Time>, Option<Value>, i64, i64),
     (Option<Value>, Option<String>, Option<i64>),
 );
@@ -199,45 +199,49 @@ fn entry((figures, rare, facts, reservation, undoing, legs, grants, _): EntryRow
     let (reversed_sequence, withdrawable_delta, withdrawable_after, undone) = undoing;
     let (legs, funded, is_leg, paid_by_other) = legs;
     let (grant_expire_time, grant_moves, granted_after, lapsed) = grants;
-    let entry = EntryFact {
-        sequence,
-        entry_type,
-        amount,
-        held_delta,
-        posted_after,
-        held_after,
-        create_time: timestamp(create_time),
-        effective_time: timestamp(effective_time),
-        uncollected,
-        refunded_sequence,
-        reversed_sequence,
-        withdrawable_delta,
-        withdrawable_after,
-        undone: undone.map(|(withdrawable_delta, undone, undone_withdrawable)| UndoneFact {
+    let entry =
+        EntryFact {
+            sequence,
+            entry_type,
+            amount,
+            held_delta,
+            posted_after,
+            held_after,
+            create_time: timestamp(create_time),
+            effective_time: timestamp(effective_time),
+            uncollected,
+            refunded_sequence,
+            reversed_sequence,
             withdrawable_delta,
-            undone,
-            undone_withdrawable,
-        }),
-        legs: legs.map(|(paid, found, amount)| LegsFact { paid, found, amount }),
-        funded,
-        is_listed: is_leg.then_some(paid_by_other.is_some()),
-        paid_by_other,
-        grant_expire_time: grant_expire_time.map(timestamp),
-        grant_moves: moves(grant_moves),
-        granted_after,
-        lapsed,
-        external_ids: external_ids.unwrap_or_default(),
-        settings: account_state.map(|state| (state, debt_limit)),
-        has_key,
-        has_fingerprint,
-        has_actor,
-        has_reason,
-        reservation_facts,
-        has_reservation_id,
-        reservation_state,
-        has_close_time,
-    };
+            withdrawable_after,
+            undone: undone.and_then(three).map(|[withdrawable_delta, undone, undone_withdrawable]| {
+                UndoneFact { withdrawable_delta, undone, undone_withdrawable }
+            }),
+            legs: legs.and_then(three).map(|[paid, found, amount]| LegsFact { paid, found, amount }),
+            funded,
+            is_listed: is_leg.then_some(paid_by_other.is_some()),
+            paid_by_other,
+            grant_expire_time: grant_expire_time.map(timestamp),
+            grant_moves: moves(grant_moves),
+            granted_after,
+            lapsed,
+            external_ids: external_ids.unwrap_or_default(),
+            settings: account_state.map(|state| (state, debt_limit)),
+            has_key,
+            has_fingerprint,
+            has_actor,
+            has_reason,
+            reservation_facts,
+            has_reservation_id,
+            reservation_state,
+            has_close_time,
+        };
     Fact { account_id, row: Row::Entry(Box::new(entry)) }
+}
+
+/// The three figures of an array of three.
+fn three(figures: Vec<i64>) -> Option<[i64; 3]> {
+    figures.try_into().ok()
 }
 
 type UndoingColumns = (Text, BigInt, BigInt, BigInt, Bool, Nullable<BigInt>);

@@ -10,7 +10,7 @@ mod other_books;
 mod sources;
 
 use diesel::{
-    result::{Error as DieselError, QueryResult},
+    result::Error as DieselError,
     sql_types::{BigInt, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -185,7 +185,7 @@ impl Snapshot {
     }
 
     async fn turn_to(&mut self, book: usize) -> Result<(), LedgerError> {
-        let turned = turn_to(&mut self.connection, &self.books, book).await;
+        let turned = self.books.turn_to(&mut self.connection, book).await;
         turned.map_err(|error| self.failed(error))
     }
 
@@ -203,16 +203,6 @@ impl Snapshot {
 
 fn failed(first_error: &FirstError, error: DieselError) -> LedgerError {
     DatabaseError { error, code: first_error.code() }.into()
-}
-
-/// Has the session look in a book; there is nothing to do if there is only one.
-async fn turn_to(connection: &mut AsyncPgConnection, books: &Books, book: usize) -> QueryResult<()> {
-    match books.search_path(book) {
-        Some(search_path) => {
-            connection.batch_execute(&format!("SET LOCAL search_path = {search_path}")).await
-        }
-        None => Ok(()),
-    }
 }
 
 impl Selection {

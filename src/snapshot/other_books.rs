@@ -7,7 +7,7 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
-use super::{facts::EntryRow, sources::paid_by_other, turn_to};
+use super::{facts::EntryRow, sources::paid_by_other};
 use crate::{
     database::cursor::{Bind, Sql},
     schema::Books,
@@ -42,12 +42,12 @@ pub(super) async fn look_up(
         if legs.numbers.is_empty() && sources.numbers.is_empty() {
             continue;
         }
-        turn_to(connection, books, book).await?;
+        books.turn_to(connection, book).await?;
         has_turned = true;
         if !legs.numbers.is_empty() {
             for number in Sql::<BigInt>::new(LEGS, legs.binds()).load::<i64>(connection).await? {
-                if let Some(legs) = row(rows, number).and_then(|row| row.5.0.as_mut()) {
-                    legs.1 += 1;
+                if let Some([_, found, _]) = row(rows, number).and_then(|row| row.5.0.as_deref_mut()) {
+                    *found += 1;
                 }
             }
         }
@@ -61,7 +61,7 @@ pub(super) async fn look_up(
             }
         }
     }
-    if has_turned { turn_to(connection, books, own).await } else { Ok(()) }
+    if has_turned { books.turn_to(connection, own).await } else { Ok(()) }
 }
 
 fn row(rows: &mut [EntryRow], number: i64) -> Option<&mut EntryRow> {

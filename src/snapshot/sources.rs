@@ -61,8 +61,8 @@ pub(super) const SOURCES: [(Source, &str, &str); 12] = [
              reversed_sequence, coalesce(withdrawable_delta_micro_usd, 0)::bigint, \
              coalesce(withdrawable_after, 0)::bigint, \
              CASE WHEN entry_type IN (7, 16) THEN (\
-                 SELECT ROW(coalesce(u.withdrawable_delta_micro_usd, 0)::bigint, coalesce(sum(b.amount), 0)::bigint, \
-                     coalesce(sum(b.withdrawable), 0)::bigint) \
+                 SELECT ARRAY[coalesce(u.withdrawable_delta_micro_usd, 0)::bigint, coalesce(sum(b.amount), 0)::bigint, \
+                     coalesce(sum(b.withdrawable), 0)::bigint] \
                  FROM ledger_entries u LEFT JOIN LATERAL (\
                      SELECT r.amount_micro_usd, r.withdrawable_delta_micro_usd FROM ledger_entries r \
                      WHERE r.account_id = u.account_id AND r.refunded_sequence = u.sequence AND r.sequence < e.sequence \
@@ -73,8 +73,8 @@ pub(super) const SOURCES: [(Source, &str, &str); 12] = [
                  WHERE u.account_id = e.account_id AND u.sequence = coalesce(e.refunded_sequence, e.reversed_sequence) \
                  GROUP BY u.withdrawable_delta_micro_usd) END, \
              CASE WHEN legs IS NOT NULL THEN (\
-                 SELECT ROW(count(*) FILTER (WHERE l.sequence > 0), count(p.sequence), \
-                     coalesce(sum(l.amount_micro_usd), 0)::bigint) \
+                 SELECT ARRAY[count(*) FILTER (WHERE l.sequence > 0), count(p.sequence), \
+                     coalesce(sum(l.amount_micro_usd), 0)::bigint] \
                  FROM jsonb_to_recordset(e.legs) AS l(account_id text, sequence bigint, amount_micro_usd bigint) \
                  LEFT JOIN ledger_entries p ON p.account_id = l.account_id AND p.sequence = l.sequence \
                      AND p.amount_micro_usd = l.amount_micro_usd \

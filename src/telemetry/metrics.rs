@@ -33,6 +33,8 @@ struct Families {
     batch_size: Histogram,
     commit_seconds: Histogram,
     ready: Gauge,
+    books: Gauge,
+    books_away: Gauge,
     database_clock_ahead: Gauge,
     open_reservations: Gauge,
     oldest_reservation_seconds: Gauge,
@@ -147,6 +149,8 @@ impl Metrics {
                 seconds(),
             ),
             ready: add(all, "billing_ready", "Whether a commit is possible: 1 or 0"),
+            books: add(all, "billing_books", "Books of the ledger"),
+            books_away: add(all, "billing_books_away", "Books of the ledger that cannot be written"),
             database_clock_ahead: add_in_seconds(
                 all,
                 "billing_database_clock_ahead",
@@ -245,6 +249,13 @@ impl Metrics {
     pub fn posted(&self, operations: usize, took: Duration) {
         self.0.batch_size.observe(f64::from(u32::try_from(operations).unwrap_or(u32::MAX)));
         self.0.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Sets how many books there are, and how many of them cannot be written.
+    pub fn set_books(&self, count: usize, away: usize) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.books.set(number(count));
+        self.0.books_away.set(number(away));
     }
 
     /// Whether a commit is possible.

@@ -37,6 +37,10 @@ pub struct DatabaseUrl {
     pub(crate) tls: MakeRustlsConnect,
     /// The schemas in which sessions look for names, if not those of the role.
     pub(crate) search_path: Option<String>,
+    /// Whether the tables are distributed: then plans are not made once and for all.
+    pub(crate) is_distributed: bool,
+    /// What the servers have in common.
+    common: Config,
 }
 
 impl FromStr for DatabaseUrl {
@@ -63,7 +67,7 @@ impl FromStr for DatabaseUrl {
         let servers = servers(&common, &hosts, addresses.as_deref(), ports.as_deref())?;
         let in_any_order = common.get_load_balance_hosts() == LoadBalanceHosts::Random;
         let tls = tls::connector(trust).map_err(Error::Tls)?;
-        Ok(Self { servers, in_any_order, tls, search_path: None })
+        Ok(Self { servers, in_any_order, tls, search_path: None, is_distributed: false, common })
     }
 }
 
@@ -71,6 +75,18 @@ impl DatabaseUrl {
     /// The same database, in which sessions look for names in these schemas: quoted, and separated by commas.
     pub(crate) fn with_search_path(&self, search_path: &str) -> Self {
         Self { search_path: Some(search_path.to_owned()), ..self.clone() }
+    }
+
+    /// The same database, of which tables are distributed over nodes.
+    pub(crate) fn distributed(self) -> Self {
+        Self { is_distributed: true, ..self }
+    }
+
+    /// The database of the same name on another server.
+    pub(crate) fn at(&self, host: &str, port: u16) -> Self {
+        let mut server = self.common.clone();
+        server.host(host).port(port);
+        Self { servers: vec![server], ..self.clone() }
     }
 }
 

@@ -39,13 +39,24 @@ impl Health {
     pub async fn watch(&self, ledger: &Ledger, metrics: &Metrics) {
         self.set(&ALIVE, true).await;
         let mut was_ready = None; // so that a service that never gets ready says why
+        let mut were_away = Vec::new();
         loop {
             let proof = ledger.prove_commit().await;
             metrics.set_database_clock(ledger.clock_ahead_seconds());
             let ready = proof.is_ok();
+            let away = proof.as_ref().map_or_else(|_| Vec::new(), |proof| proof.away.clone());
+            metrics.set_books(ledger.book_count(), if ready { away.len() } else { ledger.book_count() });
+            if were_away != away {
+                if away.is_empty() {
+                    tracing::info!("every book can be written");
+                } else {
+                    tracing::warn!(?away, "some books cannot be written: their accounts are unavailable");
+                }
+                were_away = away;
+            }
             if was_ready.replace(ready) != Some(ready) {
                 match proof {
-                    Ok(()) => tracing::info!("ready: commits are possible"),
+                    Ok(_) => tracing::info!("ready: commits are possible"),
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not ready"),
                 }
                 self.set(&READY, ready).await;

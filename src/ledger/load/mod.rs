@@ -278,7 +278,7 @@ fn put_keyed_entry((row, undone): PointedRow, book: &mut Book) -> Result<(), Led
         && let Some(key) = entry.idempotency_key.clone()
     {
         let account_id = entry.account_id.clone();
-        book.put_original(Original { entry: Arc::clone(entry), undone: rows::undone(undone) });
+        book.put_original(Original { entry: Arc::clone(entry), undone: rows::undone(&undone)? });
         book.put_answer(&account_id, key, recorded);
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// An entry, and what has been undone of it.
-pub(super) type PointedRow = (EntryRow, (i64, i64));
+pub(super) type PointedRow = (EntryRow, Vec<i64>);
 pub(super) type PaymentRow = (String, String, i64);
 
 /// References of earlier operations to entries, which are read by their sequences later.
@@ -124,7 +124,7 @@ pub(super) async fn read_originals(
     let (account_ids, sequences) = wanted.iter().map(|(id, sequence)| (id.as_str(), *sequence)).unzip();
     let rows = ReadEntries { account_ids, sequences }.load::<PointedRow>(&mut &*connection).await?;
     for (row, undone) in rows {
-        book.put_original(Original { entry: Arc::new(row.try_into()?), undone: rows::undone(undone) });
+        book.put_original(Original { entry: Arc::new(row.try_into()?), undone: rows::undone(&undone)? });
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
     ("sweeper", &["accounting", "ledger", "telemetry"]),
     ("history", &["accounting", "database", "history::rules", "ledger", "schema"]),
     ("history::rules", &["accounting", "json"]),
-    ("snapshot", &["accounting", "audit", "database", "ledger"]),
+    ("snapshot", &["accounting", "audit", "database", "ledger", "schema"]),
     ("audit", &["accounting", "json"]),
     ("export", &["accounting", "json"]),
     ("ledger", &["accounting", "database", "schema", "telemetry"]),

@@ -25,7 +25,7 @@ pub fn book_count() -> usize {
 /// Makes a ledger with as many books as this run has.
 pub async fn migrate(url: &str) {
     let books = book_count();
-    schema::migrate(&url.parse().unwrap(), Some(books)).await.unwrap();
+    schema::migrate(&url.parse().unwrap(), Some(books), false).await.unwrap();
     if books > 1 {
         let mut connection = AsyncPgConnection::establish(url).await.unwrap();
         connection.batch_execute(&views(books)).await.unwrap();
