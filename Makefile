@@ -5,13 +5,13 @@ SEED := 1
 SECONDS := 300
 # Of `make history`: how many rows are imported.
 ROWS := 2000000
-# Of `make large`: how many entries the book has.
+# Of `make large` and `make split`: how many entries the ledger has.
 ENTRIES := 1000000
 
 # Long tests, one after the other, with what they say as they say it. One that hangs is ended, as by `make test`.
 LONG := .tools/bin/cargo-nextest nextest run --release --profile long --no-capture
 
-.PHONY: help run test chaos flood fuzz history large bench check advisories tools
+.PHONY: help run test chaos flood fuzz history large split bench check advisories tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ fuzz: tools ## try millions of arbitrary requests, names, tokens and files; FUZZ
 
 history: tools ## import ROWS=2000000 rows of the replaced system: whole, killed five times, and beside how fast they are copied
 	HISTORY_ROWS=$(ROWS) $(LONG) --test it -E 'test(/^history_import::(whole::a_history_with_every|killed|rate)/)'
+
+split: tools ## split a ledger of ENTRIES=1000000 entries into four books beside a service at work, killed three times on the way
+	SPLIT_ENTRIES=$(ENTRIES) $(LONG) --test it -E 'test(/^split::/)'
 
 large: tools ## audit and export a book of ENTRIES=1000000 entries, and tell how long that takes and in how little memory
 	LARGE_BOOK_ENTRIES=$(ENTRIES) $(LONG) --test it -E 'test(/^large_book::/)'

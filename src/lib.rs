@@ -45,5 +45,6 @@ pub mod private_postgres;
 pub mod reload;
 pub mod schema;
 pub mod snapshot;
+pub mod split;
 pub mod sweeper;
 pub mod telemetry;

@@ -15,6 +15,7 @@ mod preflight;
 mod progress;
 mod serve;
 mod signals;
+mod split;
 mod table;
 mod token;
 
@@ -66,6 +67,9 @@ enum Command {
     /// Import the history of a replaced system. Each run imports what is missing; both systems may go on meanwhile.
     #[command(after_help = import::AFTER_HELP)]
     Import(import::ImportFlags),
+    /// Copy a ledger with one book into one with several, while the old one serves.
+    #[command(after_help = split::AFTER_HELP)]
+    Split(split::SplitFlags),
     /// Serve the operator's console: pages in a browser. A client of the service, without access to the database.
     #[command(after_help = console::AFTER_HELP)]
     Console(Box<ConsoleFlags>),
@@ -104,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Export(flags) => export::export(&flags),
         Command::Preflight(flags) => return preflight::preflight(&flags),
         Command::Import(flags) => return import::import(&flags),
+        Command::Split(flags) => split::split(&flags),
         Command::Console(flags) => console::serve(&flags),
         Command::Token(TokenCommand::New(flags)) => token::new_token(&flags),
         Command::Serve(flags) => serve::serve(&flags, cli.log),

@@ -82,6 +82,7 @@ mod schema;
 mod service_role;
 mod shortfalls;
 mod since;
+mod split;
 mod sqlstates;
 mod stalls;
 mod standby_away;

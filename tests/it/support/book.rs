@@ -11,7 +11,12 @@ use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::time::timeout;
 
-use super::{books::migrate, check, cluster, dir::Dir, process::Process};
+use super::{
+    books::{migrate, migrate_with},
+    check, cluster,
+    dir::Dir,
+    process::Process,
+};
 
 /// The most that an `AdminCredit` may grant in tests.
 pub const ADMIN_CREDIT_MAX: i64 = 1_000_000_000;
@@ -37,6 +42,13 @@ impl TestBook {
     /// A fresh, empty, migrated book.
     pub async fn create() -> Self {
         Self { url: cluster::create_database(&unique_name()).await }
+    }
+
+    /// A fresh, empty ledger with so many books, however many other tests have.
+    pub async fn with_books(books: usize) -> Self {
+        let book = Self::create_empty().await;
+        migrate_with(&book.url, books).await;
+        book
     }
 
     /// A database without even a schema.

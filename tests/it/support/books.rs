@@ -24,7 +24,11 @@ pub fn book_count() -> usize {
 
 /// Makes a ledger with as many books as this run has.
 pub async fn migrate(url: &str) {
-    let books = book_count();
+    migrate_with(url, book_count()).await;
+}
+
+/// Makes a ledger with so many books.
+pub async fn migrate_with(url: &str, books: usize) {
     schema::migrate(&url.parse().unwrap(), Some(books), false).await.unwrap();
     if books > 1 {
         let mut connection = AsyncPgConnection::establish(url).await.unwrap();
