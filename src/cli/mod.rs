@@ -1,6 +1,7 @@
 //! The commands of the program.
 
 mod audit;
+mod books;
 #[cfg(test)]
 mod configuration_page;
 mod console;
@@ -70,6 +71,9 @@ enum Command {
     /// Copy a ledger with one book into one with several, while the old one serves.
     #[command(after_help = split::AFTER_HELP)]
     Split(split::SplitFlags),
+    /// List the books of a ledger, or move one to another node.
+    #[command(after_help = books::AFTER_HELP)]
+    Books(books::BooksFlags),
     /// Serve the operator's console: pages in a browser. A client of the service, without access to the database.
     #[command(after_help = console::AFTER_HELP)]
     Console(Box<ConsoleFlags>),
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Export(flags) => export::export(&flags),
         Command::Preflight(flags) => return preflight::preflight(&flags),
         Command::Import(flags) => return import::import(&flags),
+        Command::Books(flags) => books::books(&flags),
         Command::Split(flags) => split::split(&flags),
         Command::Console(flags) => console::serve(&flags),
         Command::Token(TokenCommand::New(flags)) => token::new_token(&flags),

@@ -75,7 +75,7 @@ const RACED_CONSTRAINTS: [&str; 6] = [
 /// Classifies an error of the database.
 pub(super) fn remedy(error: &DatabaseError) -> Remedy {
     match (&error.code, &error.error) {
-        (Some(code), error) => remedy_by_code(code, constraint(error)),
+        (Some(code), error) => remedy_by_code(code, error),
         // There was no answer, or it came over a connection whose codes are not recorded.
         (None, DieselError::DatabaseError(kind, _)) => remedy_without_code(*kind),
         (
@@ -103,14 +103,21 @@ pub(super) fn says_read_only(error: &DatabaseError) -> bool {
     error.code == Some(SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
-fn constraint(error: &DieselError) -> Option<&str> {
-    let DieselError::DatabaseError(_, information) = error else { return None };
-    information.constraint_name()
+/// Whether a concurrent transaction was first. From another node of Citus, the name of the constraint comes in the message alone; and
+/// there it is that of a part of the table, with a number behind.
+fn lost_a_race(error: &DieselError) -> bool {
+    let DieselError::DatabaseError(_, information) = error else { return false };
+    let quoted = || information.message().split('"').nth(1);
+    let Some(name) = information.constraint_name().or_else(quoted) else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let table_s =
+        name.rsplit_once('_').filter(|(_, number)| is_number(number)).map_or(name, |(name, _)| name);
+    RACED_CONSTRAINTS.contains(&table_s)
 }
 
-fn remedy_by_code(code: &SqlState, constraint: Option<&str>) -> Remedy {
+fn remedy_by_code(code: &SqlState, error: &DieselError) -> Remedy {
     match code.code() {
-        "23505" if constraint.is_some_and(|name| RACED_CONSTRAINTS.contains(&name)) => Remedy::RunAgain,
+        "23505" if lost_a_race(error) => Remedy::RunAgain,
         "40001" | "40P01" => Remedy::RunAgain, // serialization failure; deadlock
         "55P03" | "57014" => Remedy::GiveUp,   // lock timeout; statement timeout
         "25006" | "58030" => Remedy::Reconnect, // read-only; I/O error

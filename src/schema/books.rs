@@ -109,6 +109,11 @@ impl Books {
         shared.map_or("\"$user\", public", |(_, shared)| shared)
     }
 
+    /// The node that a book is on, as `host:port`; empty if they are not distributed.
+    pub(super) fn node_name(&self, number: usize) -> String {
+        self.nodes.get(number).map_or_else(String::new, |Node { host, port }| format!("{host}:{port}"))
+    }
+
     /// Whether their tables are distributed over nodes.
     pub(crate) fn are_distributed(&self) -> bool {
         !self.nodes.is_empty()

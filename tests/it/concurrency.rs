@@ -23,7 +23,7 @@ use tonic::Code;
 
 use crate::support::{book::limits, *};
 
-fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<&str>) -> Command {
+pub fn credit_command(account: &str, key: &str, micro_usd: i64, external_id: Option<&str>) -> Command {
     let account_id = AccountId::parse("account_id", account).unwrap();
     let key = IdempotencyKey::parse_of_operation(key).unwrap();
     let amount = Amount::parse("amount_micro_usd", micro_usd).unwrap();

@@ -113,7 +113,7 @@ fn listing() -> impl Strategy<Value = Listing> {
 }
 
 /// Checks many cases on one book, each on accounts of its own.
-fn check_cases(runtime: &Runtime, book: &TestBook) {
+pub fn check_cases(runtime: &Runtime, book: &TestBook) {
     let ledgers = runtime.block_on(ledgers_of(book));
     let (run, extending) = (AtomicU32::new(0), AtomicU32::new(0));
     let config =

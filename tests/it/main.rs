@@ -13,6 +13,7 @@ mod audit_properties;
 mod backends;
 mod bounds;
 mod chaos;
+mod citus;
 mod clocks;
 mod concurrency;
 mod configurations;

@@ -37,7 +37,7 @@ pub async fn migrate_with(url: &str, books: usize) {
 }
 
 /// The statements that make such views. The hash is written down once more, in SQL.
-fn views(books: usize) -> String {
+pub fn views(books: usize) -> String {
     let view = |table: &&str| {
         let books = (0..books).map(|number| format!("SELECT * FROM book_{number:02}.{table}"));
         let books = books.collect::<Vec<_>>().join(" UNION ALL ");

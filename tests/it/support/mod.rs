@@ -8,6 +8,7 @@ pub mod calls;
 pub mod cases;
 pub mod check;
 pub mod check_grants;
+pub mod citus;
 pub mod cluster;
 pub mod console;
 pub mod dir;
