@@ -66,7 +66,9 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// The version of the schema: that of the newest migration, as `billing migrate` prints it.
 fn schema() -> anyhow::Result<String> {
     let mut newest = String::new();
-    for entry in fs::read_dir("migrations")? {
+    let kinds = ["migrations/shared", "migrations/book"].map(fs::read_dir);
+    let entries = kinds.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for entry in entries.into_iter().flatten() {
         let name = entry?.file_name().into_string().ok().context("a migration's name is not UTF-8")?;
         if let Some((version, _)) = name.split_once('_') {
             newest = newest.max(version.replace('-', ""));

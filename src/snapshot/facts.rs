@@ -8,13 +8,13 @@ use std::vec;
 use diesel::{
     data_types::PgTimestamp,
     result::QueryResult,
-    sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz},
+    sql_types::{BigInt, Bool, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::AsyncPgConnection;
 use serde_json::Value;
 
 use super::{
-    other_books,
+    other_books::{self, EntryColumns, EntryRow},
     sources::{SOURCES, Source},
 };
 use crate::{
@@ -167,28 +167,6 @@ fn account(row: AccountRow) -> Fact {
     };
     Fact { account_id, row: Row::Account(account) }
 }
-
-type EntryColumns = (
-    (Text, BigInt, SmallInt, BigInt, BigInt, BigInt, BigInt, Timestamptz, Nullable<BigInt>),
-    (Nullable<Array<Text>>, Timestamptz, BigInt, Nullable<SmallInt>, Nullable<BigInt>),
-    (Bool, Bool, Bool, Bool),
-    (Integer, Bool, Nullable<SmallInt>, Bool),
-    (Nullable<BigInt>, BigInt, BigInt, Nullable<Array<BigInt>>),
-    (Nullable<Array<BigInt>>, Nullable<BigInt>, Bool, Nullable<BigInt>),
-    (Nullable<Timestamptz>, Nullable<Jsonb>, BigInt, BigInt),
-    (Nullable<Jsonb>, Nullable<Text>, Nullable<BigInt>),
-);
-
-pub(super) type EntryRow = (
-    (String, i64, i16, i64, i64, i64, i64, Time, Option<i64>),
-    (Option<Vec<String>>, Time, i64, Option<i16>, Option<i64>),
-    (bool, bool, bool, bool),
-    (i32, bool, Option<i16>, bool),
-    (Option<i64>, i64, i64, Option<Vec<i64>>),
-    (Option<Vec<i64>>, Option<i64>, bool, Option<i64>),
-    (Option<Time>, Option<Value>, i64, i64),
-    (Option<Value>, Option<String>, Option<i64>),
-);
 
 fn entry((figures, rare, facts, reservation, undoing, legs, grants, _): EntryRow) -> Fact {
     let (account_id, sequence, entry_type, amount, held_delta, posted_after, held_after, ..) = figures;

@@ -1,17 +1,42 @@
-//! What a page of entries refers to in other books: the legs that its entries list, and the payers' entries of its legs.
+//! Entries as they are read, and what a page of them refers to in other books: the legs that its entries list, and the payers' entries of its legs.
 
 use diesel::{
+    data_types::PgTimestamp,
     result::QueryResult,
-    sql_types::{BigInt, Nullable},
+    sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
-use super::{facts::EntryRow, sources::paid_by_other};
+use super::sources::paid_by_other;
 use crate::{
     database::cursor::{Bind, Sql},
     schema::Books,
 };
+
+/// The columns of an entry, as its query selects them.
+pub(super) type EntryColumns = (
+    (Text, BigInt, SmallInt, BigInt, BigInt, BigInt, BigInt, Timestamptz, Nullable<BigInt>),
+    (Nullable<Array<Text>>, Timestamptz, BigInt, Nullable<SmallInt>, Nullable<BigInt>),
+    (Bool, Bool, Bool, Bool),
+    (Integer, Bool, Nullable<SmallInt>, Bool),
+    (Nullable<BigInt>, BigInt, BigInt, Nullable<Array<BigInt>>),
+    (Nullable<Array<BigInt>>, Nullable<BigInt>, Bool, Nullable<BigInt>),
+    (Nullable<Timestamptz>, Nullable<Jsonb>, BigInt, BigInt),
+    (Nullable<Jsonb>, Nullable<Text>, Nullable<BigInt>),
+);
+
+/// An entry, as it is read.
+pub(super) type EntryRow = (
+    (String, i64, i16, i64, i64, i64, i64, PgTimestamp, Option<i64>),
+    (Option<Vec<String>>, PgTimestamp, i64, Option<i16>, Option<i64>),
+    (bool, bool, bool, bool),
+    (i32, bool, Option<i16>, bool),
+    (Option<i64>, i64, i64, Option<Vec<i64>>),
+    (Option<Vec<i64>>, Option<i64>, bool, Option<i64>),
+    (Option<PgTimestamp>, Option<Value>, i64, i64),
+    (Option<Value>, Option<String>, Option<i64>),
+);
 
 /// The legs e that entries list, by the numbers of these entries: those that are there.
 const LEGS: &str = "\

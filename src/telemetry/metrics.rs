@@ -150,7 +150,7 @@ impl Metrics {
             ),
             ready: add(all, "billing_ready", "Whether a commit is possible: 1 or 0"),
             books: add(all, "billing_books", "Books of the ledger"),
-            books_away: add(all, "billing_books_away", "Books of the ledger that cannot be written"),
+            books_away: add(all, "billing_books_away", "Books of the ledger that take no writes"),
             database_clock_ahead: add_in_seconds(
                 all,
                 "billing_database_clock_ahead",
