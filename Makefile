@@ -19,9 +19,8 @@ help: ## list these targets
 run: tools ## run the service with ARGS="...", on a private PostgreSQL unless DATABASE_URL is set
 	cargo run --release -- $(ARGS)
 
-test: tools ## run every test
-	cargo test --doc
-	.tools/bin/cargo-nextest nextest run --test-threads "$$(($$(nproc) * 3 / 2))"
+test: tools ## run every test, and those of the ledger once more with four books
+	scripts/run-tests
 
 chaos: tools ## break replicas, wires and PostgreSQL for SECONDS=300 with SEED=1, and judge what was told by the book
 	CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(SECONDS) $(LONG) --test it -E 'test(/^chaos::/)'

@@ -43,6 +43,9 @@ pub(crate) struct RunFlags {
     /// Further flags of `billing serve`, such as `--billing-flags "--writers 2"`.
     #[arg(long, value_name = "FLAGS", allow_hyphen_values = true, default_value = "")]
     billing_flags: String,
+    /// How many books the ledgers have whose accounts are called.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    books: u8,
     /// The binary to measure [default: the release build of this repository].
     #[arg(long, value_name = "PATH")]
     billing: Option<PathBuf>,
@@ -66,7 +69,7 @@ pub(crate) async fn run(flags: &RunFlags) -> anyhow::Result<Results> {
         bail!("there is no case {unknown:?}");
     }
     let extent = flags.extent();
-    let program = Program::find(flags.billing.clone(), extent.billing_flags.clone())?;
+    let program = Program::find(flags.billing.clone(), extent.billing_flags.clone(), flags.books)?;
     let mut results = Results { extent: extent.clone(), ..Results::default() };
     let mut steps = steps::chosen(&extent.only);
     let peers = flags.peers(&steps, &mut results).await;

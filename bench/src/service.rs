@@ -17,6 +17,7 @@ const MIGRATE_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Program {
     path: PathBuf,
     flags: Vec<String>,
+    books: u8,
 }
 
 /// A running service.
@@ -31,10 +32,10 @@ pub(crate) struct Resident {
 }
 
 impl Program {
-    pub(crate) fn find(path: Option<PathBuf>, flags: Vec<String>) -> anyhow::Result<Self> {
+    pub(crate) fn find(path: Option<PathBuf>, flags: Vec<String>, books: u8) -> anyhow::Result<Self> {
         let path = path.unwrap_or_else(built);
         ensure!(path.is_file(), "there is no {}: run `cargo build --release` first", path.display());
-        Ok(Self { path, flags })
+        Ok(Self { path, flags, books })
     }
 
     /// The binary without what the environment might tell it, so that its defaults are what is measured.
@@ -52,6 +53,9 @@ impl Program {
     pub(crate) async fn migrate(&self, postgres: &Postgres, database: &str) -> anyhow::Result<()> {
         let mut command = self.command();
         command.args(["migrate", "--database-url", &postgres.url(database)]);
+        if self.books > 1 {
+            command.args(["--books", &self.books.to_string()]);
+        }
         output_of(&mut command, MIGRATE_PATIENCE).await?;
         Ok(())
     }

@@ -18,6 +18,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %s TO billing_service', ledger);
     EXECUTE format('ALTER ROLE billing_service IN DATABASE %I SET search_path = %s', current_database(), ledger);
 
+    -- To see at the start that the schema is up to date.
+    EXECUTE format('GRANT SELECT ON %s.__diesel_schema_migrations TO billing_service', ledger);
+
     -- Its one book is in the same schema; several have a schema each.
     FOR book IN
         SELECT relnamespace::regnamespace FROM pg_class
@@ -27,7 +30,6 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %s TO billing_service', book);
         PERFORM set_config('search_path', book || ', ' || ledger, true);
 
-        -- To see at the start that the schema is up to date.
         GRANT SELECT ON __diesel_schema_migrations, billing_books TO billing_service;
 
         -- What is written for ever. No UPDATE and no DELETE; triggers refuse both to everybody else, too.

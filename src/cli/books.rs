@@ -32,9 +32,9 @@ pub(super) struct BooksFlags {
 enum BooksCommand {
     /// Move a book to another node of Citus, while it is served.
     Move {
-        /// The book, as it is listed: book_01.
+        /// The book, by its name in the list.
         book: String,
-        /// The node, as it is listed: HOST:PORT.
+        /// The node, by its name in the list.
         #[arg(value_parser = node)]
         node: (String, u16),
         #[command(flatten)]

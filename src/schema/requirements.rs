@@ -79,7 +79,7 @@ pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Res
     };
     let mut unmet = Vec::new();
     for (number, url) in books.urls().iter().enumerate() {
-        match check_book(url, database_use, books.count() > 1).await {
+        match check_book(url, database_use, number, books.count() > 1).await {
             Err(RequirementError::Unmet(problems)) => {
                 unmet.extend(problems.into_iter().map(|problem| books.named(number, problem)));
             }
@@ -93,6 +93,7 @@ pub async fn check_database(url: &DatabaseUrl, database_use: DatabaseUse) -> Res
 async fn check_book(
     url: &DatabaseUrl,
     database_use: DatabaseUse,
+    number: usize,
     is_one_of_several: bool,
 ) -> Result<(), RequirementError> {
     let (client, refused) = match database_use {
@@ -105,7 +106,10 @@ async fn check_book(
     };
     let rows = in_time(client.query(&query(database_use, is_one_of_several), &[])).await??;
     let mut problems = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-    if let Serve { allow_unsafe } = database_use {
+    // The settings are those of the server, and so of all books.
+    if let Serve { allow_unsafe } = database_use
+        && number == 0
+    {
         let row = in_time(client.query_one(concat!("SELECT ", unsafe_settings!()), &[])).await??;
         let settings: &str = row.try_get(0)?;
         if !settings.is_empty() && allow_unsafe {

@@ -7,7 +7,7 @@ use futures_util::SinkExt as _;
 use tokio_postgres::{Client, Row};
 
 use super::{
-    Copied, SplitError,
+    error::SplitError,
     old::{self, OldSession},
     table::{ACCOUNTS, ANSWERS, ENTRIES, GRANTS, PAYMENTS, RESERVATIONS, Table, columns},
 };
@@ -39,6 +39,27 @@ const STANDINGS: &str = "\
         coalesce((SELECT max(e.sequence) FROM ledger_entries e WHERE e.account_id = w.id), 0)::bigint \
     FROM unnest($1::text[]) WITH ORDINALITY AS w(id, number) LEFT JOIN accounts a ON a.account_id = w.id \
     ORDER BY w.number";
+
+/// What a pass has copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// How many accounts were new or had changed.
+    pub accounts: u64,
+    /// How many entries.
+    pub entries: u64,
+    /// How many rows of other tables that nobody changes: refusals, replays, names of payments.
+    pub others: u64,
+}
+
+impl Copied {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            accounts: self.accounts + other.accounts,
+            entries: self.entries + other.entries,
+            others: self.others + other.others,
+        }
+    }
+}
 
 pub(super) struct NewBook {
     client: Client,

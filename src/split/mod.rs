@@ -7,6 +7,7 @@
 //! Each book is copied by itself, all at once. Rows go as they are, by COPY: no entry, sequence, key or answer is made anew.
 
 mod book;
+mod error;
 mod old;
 mod table;
 
@@ -20,11 +21,11 @@ use crate::{
         connect::{Purpose, connect_without_diesel},
     },
     ledger::LedgerError,
-    schema::{
-        Books, BooksError, DatabaseUse, MigrationError, RequirementError, check_database, pending_migrations,
-    },
+    schema::{Books, DatabaseUse, check_database, pending_migrations},
 };
+pub use book::Copied;
 use book::NewBook;
+pub use error::SplitError;
 use old::OldLedger;
 use table::{ANSWERS, PAYMENTS, Table};
 
@@ -32,71 +33,6 @@ use table::{ANSWERS, PAYMENTS, Table};
 const LITTLE: u64 = 5_000;
 /// The most passes before the last one: if the old ledger is written faster than it can be copied, waiting does not help.
 const PASSES_MAX: usize = 20;
-
-/// Why a ledger could not be copied. What was copied is whole, and another run goes on from there.
-#[derive(Debug, thiserror::Error)]
-pub enum SplitError {
-    /// The old ledger cannot be read, or is not one.
-    #[error("cannot read the old ledger")]
-    UnfitOld(#[source] RequirementError),
-    /// The new ledger cannot be written, or is not one.
-    #[error("cannot write the new ledger")]
-    UnfitNew(#[source] RequirementError),
-    /// The schema cannot be read.
-    #[error("cannot read the schema")]
-    Schema(#[from] MigrationError),
-    /// The schema of the new ledger is an old one.
-    #[error(
-        "the schema of the new ledger is not up to date: run `billing migrate --books COUNT` first (pending: {0})"
-    )]
-    MigrationsPending(String),
-    /// The books are not known.
-    #[error(transparent)]
-    Books(#[from] BooksError),
-    /// The numbers of books are not such as can be copied.
-    #[error(
-        "a ledger with one book is copied into one with several, but the old one has {old} and the new one {new}"
-    )]
-    BookCounts {
-        /// How many the old one has.
-        old: usize,
-        /// How many the new one has.
-        new: usize,
-    },
-    /// The new ledger is in use.
-    #[error("account {0} has more entries in the new ledger than in the old one: it is in use already")]
-    InUse(String),
-    /// The old ledger was closed by an earlier run, which is all right, and has changed since, which is not.
-    #[error("the copy differs from the old ledger: {0}")]
-    Differs(String),
-    /// The old ledger failed.
-    #[error("cannot read the old ledger")]
-    Old(#[source] LedgerError),
-    /// The new ledger failed.
-    #[error("cannot write the new ledger")]
-    New(#[source] LedgerError),
-}
-
-/// What a pass has copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// How many accounts were new or had changed.
-    pub accounts: u64,
-    /// How many entries.
-    pub entries: u64,
-    /// How many rows of other tables that nobody changes: refusals, replays, names of payments.
-    pub others: u64,
-}
-
-impl Copied {
-    fn and(self, other: Self) -> Self {
-        Self {
-            accounts: self.accounts + other.accounts,
-            entries: self.entries + other.entries,
-            others: self.others + other.others,
-        }
-    }
-}
 
 /// What is told while a ledger is copied.
 #[derive(Debug)]

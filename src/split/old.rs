@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::{Client, CopyOutStream, Row};
 
 use super::{
-    SplitError,
+    error::SplitError,
     table::{self, Table},
 };
 use crate::{

@@ -242,7 +242,7 @@ async fn a_full_queue_refuses_at_once_and_a_closed_one_answers_what_it_took() {
 async fn an_account_that_is_flooded_keeps_no_other_waiting() {
     on_a_book(async |book| {
         let ledger = book.ledger().await;
-        let settings = CommitterSettings { writers: 1, queue_max: 400, batch_max: 10 };
+        let settings = CommitterSettings { writers: 1, queue_max: 400 * books::book_count(), batch_max: 10 };
         let (committer, writers) = Committer::start(&ledger, settings, &Metrics::new(Vec::new));
         let mut flood = JoinSet::new();
         let answered = Arc::new(AtomicUsize::new(0));

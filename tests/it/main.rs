@@ -11,6 +11,7 @@ mod architecture;
 mod audit;
 mod audit_properties;
 mod backends;
+mod books;
 mod bounds;
 mod chaos;
 mod citus;

@@ -40,7 +40,7 @@ pub struct DatabaseUrl {
     /// Whether the tables are distributed: then plans are not made once and for all.
     pub(crate) is_distributed: bool,
     /// What the servers have in common.
-    common: Config,
+    common: Box<Config>,
 }
 
 impl FromStr for DatabaseUrl {
@@ -67,7 +67,14 @@ impl FromStr for DatabaseUrl {
         let servers = servers(&common, &hosts, addresses.as_deref(), ports.as_deref())?;
         let in_any_order = common.get_load_balance_hosts() == LoadBalanceHosts::Random;
         let tls = tls::connector(trust).map_err(Error::Tls)?;
-        Ok(Self { servers, in_any_order, tls, search_path: None, is_distributed: false, common })
+        Ok(Self {
+            servers,
+            in_any_order,
+            tls,
+            search_path: None,
+            is_distributed: false,
+            common: common.into(),
+        })
     }
 }
 
@@ -84,7 +91,7 @@ impl DatabaseUrl {
 
     /// The database of the same name on another server.
     pub(crate) fn at(&self, host: &str, port: u16) -> Self {
-        let mut server = self.common.clone();
+        let mut server = Config::clone(&self.common);
         server.host(host).port(port);
         Self { servers: vec![server], ..self.clone() }
     }
