@@ -86,7 +86,10 @@ pub(crate) async fn run(flags: &RunFlags) -> anyhow::Result<Results> {
 impl RunFlags {
     /// Whether everything of this very commit is measured, as it is delivered.
     pub(crate) fn is_whole(&self) -> bool {
-        self.only.is_empty() && self.billing_flags.is_empty() && self.billing.is_none()
+        self.only.is_empty()
+            && self.billing_flags.is_empty()
+            && self.billing.is_none()
+            && self.books == 1
     }
 
     fn extent(&self) -> Extent {
@@ -198,6 +201,7 @@ mod tests {
         assert!(is_whole(&["--quick", "--no-peers", "--rounds", "2"]));
         assert!(!is_whole(&["--only", "many-256"]));
         assert!(!is_whole(&["--billing-flags", "--writers 2"]));
+        assert!(!is_whole(&["--books", "4"]));
         assert!(!is_whole(&["--billing", "/elsewhere/billing"]));
     }
 }

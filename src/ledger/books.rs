@@ -66,8 +66,8 @@ pub(super) struct Shelf {
     books: Vec<Book>,
     /// How the accounts are spread over them.
     pub(super) spread: Books,
-    /// For transactions over several books, which turn from one to another: that has the server plan every statement again, so
-    /// the sessions of a book are kept from it. None is opened before it is needed.
+    /// For transactions over several books, and for what stands beside these. They turn from one book to another, and that has the
+    /// server plan every statement again: the sessions of a book are kept from it. None is opened before it is needed.
     across: Connections,
     epoch: Epoch,
 }
@@ -107,6 +107,16 @@ impl Shelf {
             [part] => &self.numbered(part.book).writers,
             _ => &self.across,
         }
+    }
+
+    /// Runs a read of what stands beside several books, and returns its first row.
+    pub(super) async fn read_beside<Q, T>(&self, query: Q) -> Result<Option<T>, LedgerError>
+    where
+        Q: LoadQuery<'static, AsyncPgConnection, T> + Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let rows = retried(|| self.across.query(query.clone())).instrument(spans::read()).await?;
+        Ok(rows.into_iter().next())
     }
 
     /// Discards all sessions: see [`Epoch::renew`].

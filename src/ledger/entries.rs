@@ -100,13 +100,13 @@ impl Ledger {
     /// # Errors
     /// When the database is unavailable.
     pub async fn payment_find(&self, external_id: &ExternalId) -> Result<Option<Entry>, LedgerError> {
-        let any = self.books.numbered(0); // payments are global
         let external_id = external_id.to_string();
         if self.book_count() == 1 {
-            let found: Option<EntryRow> = any.read_one(ReadPayment { external_id }).await?;
+            let found: Option<EntryRow> =
+                self.books.numbered(0).read_one(ReadPayment { external_id }).await?;
             return found.map(Entry::try_from).transpose();
         }
-        let found: Option<(String, i64)> = any.read_one(LocatePayment { external_id }).await?;
+        let found: Option<(String, i64)> = self.books.read_beside(LocatePayment { external_id }).await?;
         let Some((account_id, sequence)) = found else { return Ok(None) };
         self.entry_get(&AccountId::parse("account_id", &account_id)?, sequence).await
     }

@@ -1,4 +1,4 @@
-//! The ledger: its books. [`Writer::post_some`] is the only transaction of the service that writes; the reads stand in files by
+//! The ledger and its books. [`Writer::post_some`] is the only transaction of the service that writes; the reads stand in files by
 //! subject.
 
 mod account_statement;

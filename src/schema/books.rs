@@ -63,6 +63,8 @@ pub struct Books {
     urls: Vec<DatabaseUrl>,
     /// The node that each is on, if they are distributed.
     nodes: Vec<Node>,
+    /// Where all of them can be reached, and what stands beside them.
+    any: DatabaseUrl,
 }
 
 impl Books {
@@ -72,16 +74,24 @@ impl Books {
     /// # Errors
     /// When the database cannot be reached or read, or the accounts are spread in a way that this program does not know.
     pub async fn find(url: &DatabaseUrl) -> Result<Self, BooksError> {
-        let mut connection = connect(url, Purpose::Look).await?;
-        let Some(described) = in_time(described(&mut connection)).await?? else { return Ok(Self::only(url)) };
+        Self::read(&mut connect(url, Purpose::Look).await?, url).await
+    }
+
+    /// The same, over a connection that there is.
+    pub(super) async fn read(
+        connection: &mut AsyncPgConnection,
+        url: &DatabaseUrl,
+    ) -> Result<Self, BooksError> {
+        let Some(described) = in_time(described(connection)).await?? else { return Ok(Self::only(url)) };
         let books = Self::of(url, &described)?;
-        let nodes = in_time(citus::nodes(&mut connection, books.schemas())).await??;
+        let nodes = in_time(citus::nodes(connection, books.schemas())).await??;
         Ok(if nodes.is_empty() { books } else { books.distributed(nodes) })
     }
 
     /// The same books, on these nodes.
     fn distributed(self, nodes: Vec<Node>) -> Self {
-        Self { urls: self.urls.into_iter().map(DatabaseUrl::distributed).collect(), nodes }
+        let urls = self.urls.into_iter().map(DatabaseUrl::distributed).collect();
+        Self { urls, nodes, any: self.any.distributed() }
     }
 
     /// Their schemas, if there are several.
@@ -121,14 +131,14 @@ impl Books {
 
     /// The one book of a ledger.
     pub(super) fn only(url: &DatabaseUrl) -> Self {
-        Self { urls: vec![url.clone()], nodes: Vec::new() }
+        Self { urls: vec![url.clone()], nodes: Vec::new(), any: url.clone() }
     }
 
     /// So many books, beside what is global in a schema.
     fn several(url: &DatabaseUrl, count: usize, shared_schema: &str) -> Self {
         let search_path = |number| format!("{}, {shared_schema}", schema_of(number));
         let urls = (0..count).map(search_path).map(|path| url.with_search_path(&path)).collect();
-        Self { urls, nodes: Vec::new() }
+        Self { urls, nodes: Vec::new(), any: url.with_search_path(&search_path(0)) }
     }
 
     pub(super) fn of(url: &DatabaseUrl, described: &Described) -> Result<Self, BooksError> {
@@ -159,9 +169,9 @@ impl Books {
         &self.urls
     }
 
-    /// How to reach one of them, whichever.
+    /// Where all of them can be reached, and what stands beside them. Looks in the first one.
     pub(crate) fn any(&self) -> &DatabaseUrl {
-        &self.urls[0] // there is one at least
+        &self.any
     }
 
     /// Where a session of a book looks for names; `None` if there is only one book, which is found as everything else.

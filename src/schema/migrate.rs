@@ -152,21 +152,25 @@ fn failed(error: diesel::result::Error) -> MigrationError {
 /// # Errors
 /// When the database cannot be reached, or a table of migrations cannot be read.
 pub async fn pending_migrations(database_url: &DatabaseUrl) -> Result<Vec<String>, MigrationError> {
-    let books = Books::find(database_url).await?;
-    let mut pending = pending_of(database_url, &OF_LEDGER).await?;
-    for (number, url) in books.urls().iter().enumerate() {
-        let of_book = pending_of(url, &OF_BOOK).await?;
+    let mut connection = connect(database_url, Purpose::Look).await?;
+    let books = Books::read(&mut connection, database_url).await?;
+    let mut pending = pending_of(&mut connection, &OF_LEDGER).await?;
+    for number in 0..books.count() {
+        if let Some(search_path) = books.search_path(number) {
+            let enter = format!("SET search_path = {search_path}");
+            in_time(connection.batch_execute(&enter)).await.map_err(BooksError::from)?.map_err(failed)?;
+        }
+        let of_book = pending_of(&mut connection, &OF_BOOK).await?;
         pending.extend(of_book.into_iter().map(|name| books.named(number, name)));
     }
     Ok(pending)
 }
 
 async fn pending_of(
-    url: &DatabaseUrl,
+    connection: &mut AsyncPgConnection,
     migrations: &EmbeddedMigrations,
 ) -> Result<Vec<String>, MigrationError> {
-    let mut connection = connect(url, Purpose::Look).await?;
-    let ran = in_time(versions_that_ran(&mut connection)).await;
+    let ran = in_time(versions_that_ran(connection)).await;
     let ran = ran.map_err(|error| MigrationError::Migration(error.into()))?.map_err(failed)?;
     let known: Vec<Box<dyn Migration<Pg>>> = migrations.migrations().map_err(MigrationError::Migration)?;
     let pending = known.iter().map(Migration::name);

@@ -1,4 +1,4 @@
-//! What a batch costs: a fixed number of round trips, and no statement prepared twice on a connection.
+//! What a batch in one book costs: a fixed number of round trips, and no statement prepared twice on a connection.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,6 +15,7 @@ use diesel_async::SimpleAsyncConnection;
 use crate::support::{
     PostBatch as _,
     book::limits,
+    books::in_first_book,
     on_a_book,
     wire::{Request, Wire, round_trips},
 };
@@ -22,7 +23,7 @@ use crate::support::{
 const SIZES: [usize; 3] = [1, 10, 500];
 
 fn command(account: &str, key: &str, operation: Operation) -> Command {
-    let account_id = AccountId::parse("account_id", account).unwrap();
+    let account_id = AccountId::parse("account_id", &in_first_book(account)).unwrap();
     let key = IdempotencyKey::parse_of_operation(key).unwrap();
     Command::new(account_id, key, operation, Note::default())
 }
@@ -106,7 +107,8 @@ async fn a_batch_costs_the_same_round_trips_whatever_its_size() {
         // What is passed on to others is the same statement: their accounts are locked and written with the payer's.
         let passed_on = |_: &str| {
             let leg = |n: usize| Leg {
-                account_id: AccountId::parse("legs.account_id", &format!("payee-{n}")).unwrap(),
+                account_id: AccountId::parse("legs.account_id", &in_first_book(&format!("payee-{n}")))
+                    .unwrap(),
                 amount: amount(1),
                 kind: LegKind::Earning,
                 grants_withdrawable: false,

@@ -3,7 +3,7 @@
 
 use std::env;
 
-use billing::schema;
+use billing::schema::{self, book_of};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 /// The tables of a book.
@@ -34,6 +34,15 @@ pub async fn migrate_with(url: &str, books: usize) {
         let mut connection = AsyncPgConnection::establish(url).await.unwrap();
         connection.batch_execute(&views(books)).await.unwrap();
     }
+}
+
+/// A name like this of an account in the first book.
+pub fn in_first_book(name: &str) -> String {
+    let mut name = name.to_owned();
+    while book_of(&name, book_count()) != 0 {
+        name.push('~');
+    }
+    name
 }
 
 /// The statements that make such views. The hash is written down once more, in SQL.
