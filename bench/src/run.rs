@@ -86,10 +86,7 @@ pub(crate) async fn run(flags: &RunFlags) -> anyhow::Result<Results> {
 impl RunFlags {
     /// Whether everything of this very commit is measured, as it is delivered.
     pub(crate) fn is_whole(&self) -> bool {
-        self.only.is_empty()
-            && self.billing_flags.is_empty()
-            && self.billing.is_none()
-            && self.books == 1
+        self.only.is_empty() && self.billing_flags.is_empty() && self.billing.is_none() && self.books == 1
     }
 
     fn extent(&self) -> Extent {
