@@ -1,6 +1,6 @@
 //! A book of the new ledger, as it is filled.
 
-use std::{fmt::Write as _, pin::pin};
+use std::{collections::HashMap, fmt::Write as _, pin::pin};
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 use super::{
     error::SplitError,
     old::{self, OldSession},
-    table::{ACCOUNTS, ANSWERS, ENTRIES, GRANTS, PAYMENTS, RESERVATIONS, Table, columns},
+    table::{self, ACCOUNTS, ANSWERS, ENTRIES, GRANTS, PAYMENTS, RESERVATIONS, Table},
 };
 use crate::{
     database::{
@@ -65,6 +65,8 @@ pub(super) struct NewBook {
     client: Client,
     /// The condition that an account is in this book.
     condition: String,
+    /// The columns of the tables that are copied, by their names.
+    columns: HashMap<&'static str, String>,
 }
 
 /// An account that is to be brought up to date.
@@ -95,12 +97,15 @@ impl NewBook {
         let connected = connect_without_diesel(url, Purpose::Write).await;
         let client = connected.map_err(|error| SplitError::New(LedgerError::Unavailable(error.into())))?;
         client.batch_execute(SESSION_SETTINGS).await.map_err(failed)?;
+        let entries = table::columns(&client, ENTRIES).await.map_err(failed)?;
+        let mut columns = HashMap::from([(ENTRIES.name, entries)]);
         for table in staged {
-            let (name, columns) = (table.name, columns(&client, *table).await.map_err(failed)?);
-            let stage = format!("CREATE TEMP TABLE staged_{name} AS SELECT {columns} FROM {name} LIMIT 0");
+            let (name, of_table) = (table.name, table::columns(&client, *table).await.map_err(failed)?);
+            let stage = format!("CREATE TEMP TABLE staged_{name} AS SELECT {of_table} FROM {name} LIMIT 0");
             client.batch_execute(&stage).await.map_err(failed)?;
+            columns.insert(name, of_table);
         }
-        Ok(Self { client, condition })
+        Ok(Self { client, condition, columns })
     }
 
     /// Brings every account of the book up to date, with its entries, reservations and grants.
@@ -192,7 +197,7 @@ impl NewBook {
     }
 
     async fn copy_entries(&self, old: &OldSession, accounts: &[Behind]) -> Result<(), SplitError> {
-        let columns = columns(&self.client, ENTRIES).await.map_err(failed)?;
+        let columns = &self.columns[ENTRIES.name];
         let wanted = wanted(accounts);
         let query = format!(
             "SELECT {columns} FROM {wanted} JOIN ledger_entries t \
@@ -224,12 +229,12 @@ impl NewBook {
 
     /// Stages rows, and takes over those that are not here as they are there.
     async fn copy_staged(&self, old: &OldSession, table: &Table, from: &str) -> Result<u64, SplitError> {
-        let (name, columns) = (table.name, columns(&self.client, *table).await.map_err(failed)?);
-        let query = format!("SELECT {} FROM {from}", columns_of("t", &columns));
+        let (name, columns) = (table.name, &self.columns[table.name]);
+        let query = format!("SELECT {} FROM {from}", columns_of("t", columns));
         if self.pipe(old, &query, &format!("staged_{name} ({columns})")).await? == 0 {
             return Ok(0);
         }
-        let taken = self.client.execute(&table.take_over(&columns), &[]).await.map_err(failed)?;
+        let taken = self.client.execute(&table.take_over(columns), &[]).await.map_err(failed)?;
         self.client.batch_execute(&format!("TRUNCATE staged_{name}")).await.map_err(failed)?;
         Ok(taken)
     }

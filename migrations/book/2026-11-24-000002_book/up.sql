@@ -17,8 +17,7 @@ CREATE TABLE accounts (
 -- Half of each page is left free: a balance changes with every entry, and a new version of the row on the same page
 -- touches no index (a HOT update), unless the first lease to run out is another one.
 
--- Whose turn it is to have leases or grants written down that have run out. Not led by the account: each part of a distributed table
--- has its own.
+-- Whose turn it is to have leases or grants written down that have run out, over all accounts of the book.
 CREATE INDEX accounts_due ON accounts (next_expire_time, account_id) WHERE next_expire_time IS NOT NULL;
 
 COMMENT ON TABLE accounts IS

@@ -7,7 +7,7 @@ use billing::schema::{self, book_of};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 /// The tables of a book.
-const TABLES: [&str; 7] = [
+pub const TABLES: [&str; 7] = [
     "accounts",
     "ledger_entries",
     "reservations",
