@@ -66,8 +66,9 @@ pub(super) struct Shelf {
     books: Vec<Book>,
     /// How the accounts are spread over them.
     pub(super) spread: Books,
-    /// For transactions over several books, and for what stands beside these. They turn from one book to another, and that has the
-    /// server plan every statement again: the sessions of a book are kept from it. None is opened before it is needed.
+    /// For transactions over several books, and for what stands beside these: one more than there are callers who post, so that a
+    /// read does not wait for them. They turn from one book to another, and that has the server plan every statement again: the
+    /// sessions of a book are kept from it. None is opened before it is needed.
     across: Connections,
     epoch: Epoch,
 }
@@ -82,7 +83,7 @@ impl Shelf {
         let writing = if writers == 1 { 1 } else { posting.div_ceil(count) + 1 };
         let books = spread.urls().iter().map(|url| Book::new(url, writing, reading, &epoch)).collect();
         let any = Connector::new(spread.any());
-        let across = Connections::new(&any, Purpose::Write, prepare_writes, posting, &epoch);
+        let across = Connections::new(&any, Purpose::Write, prepare_writes, writers, &epoch);
         Self { books, spread, across, epoch }
     }
 

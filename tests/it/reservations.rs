@@ -17,7 +17,7 @@ use billing::{
 };
 use prost::Message;
 use prost_types::Timestamp;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Status};
 
 use crate::support::{
@@ -529,8 +529,12 @@ async fn of_capture_release_expiry_and_late_capture_at_once_one_capture_wins_in_
                 let account = format!("account-{lane}");
                 clients[0].credit(deposit(&account, "order-1", 1_000_000)).await.answered();
                 let mut winners = Vec::new();
+                // The leases are measured by how fast the machine is: from no time to four times what a round takes.
+                let mut pace = Duration::from_millis(10);
                 for round in 0..50 {
-                    winners.push(race(&mut clients, &account, round).await);
+                    let started = Instant::now();
+                    winners.push(race(&mut clients, &account, round, pace * round / 12).await);
+                    pace = started.elapsed();
                 }
                 winners
             });
@@ -563,9 +567,9 @@ async fn after<T>(pause: Duration, call: impl Future<Output = T>) -> T {
 }
 
 /// One round: who won. The losers must have been told why. What is released is captured late nevertheless.
-async fn race(clients: &mut [Client], account: &str, round: u32) -> Vec<&'static str> {
+async fn race(clients: &mut [Client], account: &str, round: u32, ttl: Duration) -> Vec<&'static str> {
     let id = format!("r{round}");
-    let ttl = Duration::from_micros(1 + u64::from(round) * 2_000); // from no time to plenty
+    let ttl = ttl.max(Duration::from_micros(1)); // none is refused
     clients[0].reserve(reserve_for(ttl, account, &id, 10)).await.unwrap();
     let key = |what: &str| format!("{what}-{round}");
     let late = collecting(capture(account, &key("late"), &id, 10));
