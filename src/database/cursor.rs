@@ -11,9 +11,6 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, methods::LoadQuery};
 
-/// Rows per page: enough to make the round trip cheap, and few enough to need little memory.
-const PAGE_ROWS: usize = 2_000;
-
 /// A statement with rows of these columns, and a `{}` in its text for each bind.
 pub(crate) struct Sql<Columns> {
     text: String,
@@ -63,28 +60,29 @@ impl<Columns> Query for Sql<Columns> {
 
 /// Opens a cursor for a query.
 pub(crate) async fn declare(
-    connection: &AsyncPgConnection,
+    connection: &mut AsyncPgConnection,
     cursor: &str,
     query: &str,
     binds: Vec<Bind>,
 ) -> QueryResult<()> {
     let text = format!("DECLARE {cursor} NO SCROLL CURSOR FOR {query}");
-    Sql::<()>::new(text, binds).execute(&mut &*connection).await?;
+    Sql::<()>::new(text, binds).execute(connection).await?;
     Ok(())
 }
 
-/// Fetches the next page of a cursor, and whether it was the last.
+/// Fetches the next page of a cursor, of so many rows, and whether it was the last.
 pub(crate) async fn fetch<Columns, Row>(
-    connection: &AsyncPgConnection,
+    connection: &mut AsyncPgConnection,
     cursor: &str,
+    page_rows: usize,
 ) -> QueryResult<(Vec<Row>, bool)>
 where
-    Sql<Columns>: for<'c> LoadQuery<'static, &'c AsyncPgConnection, Row>,
+    Sql<Columns>: LoadQuery<'static, AsyncPgConnection, Row>,
     Columns: 'static,
     Row: Send + 'static,
 {
-    let text = format!("FETCH {PAGE_ROWS} FROM {cursor}");
-    let rows = Sql::<Columns>::new(text, Vec::new()).load(&mut &*connection).await?;
-    let is_last = rows.len() < PAGE_ROWS;
+    let text = format!("FETCH {page_rows} FROM {cursor}");
+    let rows = Sql::<Columns>::new(text, Vec::new()).load(connection).await?;
+    let is_last = rows.len() < page_rows;
     Ok((rows, is_last))
 }

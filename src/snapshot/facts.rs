@@ -1,4 +1,4 @@
-//! The facts of the book, merged by account: each table is read by a cursor, in the order of an index where one exists.
+//! The facts of a book, merged by account: each table is read by a cursor, in the order of an index where one exists.
 //!
 //! The journal is read in five orders: by sequence, by key, refunds by debit, reversals by credit, and entries about
 //! reservations by reservation. Reading it five times is what keeps memory constant.
@@ -7,14 +7,14 @@ use std::vec;
 
 use diesel::{
     data_types::PgTimestamp,
-    result::QueryResult,
     sql_types::{BigInt, Bool, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
-use diesel_async::AsyncPgConnection;
 use serde_json::Value;
 
 use super::{
     other_books::{self, EntryColumns, EntryRow},
+    read_ahead::Pages,
+    session::Session,
     sources::{SOURCES, Source},
 };
 use crate::{
@@ -23,16 +23,37 @@ use crate::{
         AccountFact, AnswerFact, AnswerTable, ClaimFact, EntryFact, Fact, GrantFact, LegsFact, Order,
         ReplayFact, ReservationFact, Row, Status, StepFact, UndoingFact, UndoneFact,
     },
-    database::cursor::{self, Bind, fetch},
+    database::cursor::Bind,
     ledger::{
+        LedgerError,
         grant_rows::{self, GrantColumns, GrantRow},
         rows::timestamp,
     },
-    schema::Books,
 };
 
+/// Reads the facts of the book that the session looks in, of some accounts or of all.
+pub(super) async fn read(
+    mut session: Session,
+    account_ids: Vec<String>,
+    pages: Pages<Fact>,
+) -> Result<(), LedgerError> {
+    let mut facts = Facts::open(&mut session, &account_ids).await?;
+    let mut is_wanted = true;
+    while is_wanted {
+        let mut page = Vec::with_capacity(session.page_rows());
+        while page.len() < session.page_rows()
+            && let Some(fact) = facts.next(&mut session).await?
+        {
+            page.push(fact);
+        }
+        let is_last = page.len() < session.page_rows();
+        is_wanted = pages.put(page, is_last).await;
+    }
+    Ok(())
+}
+
 /// The facts of a book that have not been read yet.
-pub(super) struct Facts(Vec<Stream>);
+struct Facts(Vec<Stream>);
 
 /// The facts of one source that have not been read yet.
 struct Stream {
@@ -45,12 +66,8 @@ struct Stream {
 }
 
 impl Facts {
-    /// Opens the cursors in the book that the session has turned to, for some accounts or for all.
-    pub(super) async fn open(
-        connection: &mut AsyncPgConnection,
-        (books, book): (&Books, usize),
-        account_ids: &[String],
-    ) -> QueryResult<Self> {
+    /// Opens the cursors.
+    async fn open(session: &mut Session, account_ids: &[String]) -> Result<Self, LedgerError> {
         let mut streams = Vec::new();
         for (source, cursor, query) in SOURCES {
             let (choice, binds) = match account_ids {
@@ -58,27 +75,23 @@ impl Facts {
                 some => ("account_id = ANY({})", vec![Bind::Texts(some.to_vec())]),
             };
             // Payments stand beside the books, those of all accounts together.
-            let is_beside = matches!(source, Source::Claims) && books.count() > 1;
-            let of_book = if is_beside { format!(" AND {}", books.condition(book)) } else { String::new() };
-            let choice = choice.to_owned() + &of_book;
-            cursor::declare(connection, cursor, &query.replace("{accounts}", &choice), binds).await?;
+            let is_beside = matches!(source, Source::Claims) && session.books.count() > 1;
+            let of_book = || format!(" AND {}", session.books.condition(session.book));
+            let choice = choice.to_owned() + &if is_beside { of_book() } else { String::new() };
+            session.declare(cursor, &query.replace("{accounts}", &choice), binds).await?;
             let mut stream =
                 Stream { source, cursor, page: Vec::new().into_iter(), head: None, is_last_page: false };
-            stream.advance(connection, (books, book)).await?;
+            stream.advance(session).await?;
             streams.push(stream);
         }
         Ok(Self(streams))
     }
 
     /// The next fact: the smallest of the sources' next facts.
-    pub(super) async fn next(
-        &mut self,
-        connection: &mut AsyncPgConnection,
-        place: (&Books, usize),
-    ) -> QueryResult<Option<Fact>> {
+    async fn next(&mut self, session: &mut Session) -> Result<Option<Fact>, LedgerError> {
         let with_head = self.0.iter_mut().filter(|stream| stream.head.is_some());
         match with_head.min_by(|a, b| a.order().cmp(&b.order())) {
-            Some(stream) => stream.advance(connection, place).await,
+            Some(stream) => stream.advance(session).await,
             None => Ok(None),
         }
     }
@@ -90,36 +103,28 @@ impl Stream {
     }
 
     /// Takes the next fact, and fetches the one after it.
-    async fn advance(
-        &mut self,
-        connection: &mut AsyncPgConnection,
-        place: (&Books, usize),
-    ) -> QueryResult<Option<Fact>> {
+    async fn advance(&mut self, session: &mut Session) -> Result<Option<Fact>, LedgerError> {
         let mut next = self.page.next();
         if next.is_none() && !self.is_last_page {
-            self.fetch(connection, place).await?;
+            self.fetch(session).await?;
             next = self.page.next();
         }
         Ok(std::mem::replace(&mut self.head, next))
     }
 
-    async fn fetch(
-        &mut self,
-        connection: &mut AsyncPgConnection,
-        (books, book): (&Books, usize),
-    ) -> QueryResult<()> {
+    async fn fetch(&mut self, session: &mut Session) -> Result<(), LedgerError> {
         /// Fetches rows of these columns as facts.
         macro_rules! facts {
             ($columns:ty, $fact:expr) => {{
-                let (rows, is_last) = fetch::<$columns, _>(connection, self.cursor).await?;
+                let (rows, is_last) = session.fetch::<$columns, _>(self.cursor).await?;
                 (rows.into_iter().map($fact).collect::<Vec<_>>(), is_last)
             }};
         }
         let (page, is_last) = match self.source {
             Source::Accounts => facts!(AccountColumns, account),
             Source::Entries => {
-                let (mut rows, is_last) = fetch::<EntryColumns, EntryRow>(connection, self.cursor).await?;
-                other_books::look_up(connection, books, book, &mut rows).await?;
+                let (mut rows, is_last) = session.fetch::<EntryColumns, EntryRow>(self.cursor).await?;
+                other_books::look_up(session, &mut rows).await?;
                 (rows.into_iter().map(entry).collect(), is_last)
             }
             Source::Refunds | Source::Reversals => facts!(UndoingColumns, undoing),

@@ -1,62 +1,38 @@
 //! The journal of a book, page by page.
 
-use std::vec;
+use diesel::sql_types::{Nullable, SmallInt};
 
-use diesel::{
-    result::QueryResult,
-    sql_types::{Nullable, SmallInt},
-};
-use diesel_async::AsyncPgConnection;
-
+use super::{read_ahead::Pages, session::Session};
 use crate::{
-    database::cursor::{self, Bind, fetch},
-    ledger::rows::{EntryColumns, EntryRow},
+    accounting::{Entry, EntryType},
+    database::cursor::Bind,
+    ledger::{
+        LedgerError,
+        rows::{EntryColumns, EntryRow},
+    },
 };
+
+const CURSOR: &str = "journal";
 
 /// An entry, and the type of what it refunds.
-type JournalRow = (EntryRow, Option<i16>);
+pub(super) type JournalEntry = (Entry, Option<EntryType>);
 
-/// The entries of a book that have not been read yet.
-pub(super) struct Journal {
-    cursor: String,
-    page: vec::IntoIter<JournalRow>,
-    /// The next entry.
-    pub(super) head: Option<JournalRow>,
-    is_last_page: bool,
-}
-
-impl Journal {
-    /// Opens the cursor in the book that the session has turned to.
-    pub(super) async fn open(
-        connection: &AsyncPgConnection,
-        book: usize,
-        query: &str,
-        binds: Vec<Bind>,
-    ) -> QueryResult<Self> {
-        let cursor = format!("entries_{book}");
-        cursor::declare(connection, &cursor, query, binds).await?;
-        let mut journal = Self { cursor, page: Vec::new().into_iter(), head: None, is_last_page: false };
-        journal.advance(connection).await?;
-        Ok(journal)
+/// Reads what a query selects of the book that the session looks in.
+pub(super) async fn read(
+    mut session: Session,
+    (query, binds): (String, Vec<Bind>),
+    pages: Pages<JournalEntry>,
+) -> Result<(), LedgerError> {
+    session.declare(CURSOR, &query, binds).await?;
+    let mut is_wanted = true;
+    while is_wanted {
+        let (rows, is_last) =
+            session.fetch::<(EntryColumns, Nullable<SmallInt>), (EntryRow, Option<i16>)>(CURSOR).await?;
+        let entry = |(row, refunded): (_, Option<_>)| {
+            Ok((Entry::try_from(row)?, refunded.and_then(EntryType::from_number)))
+        };
+        let entries = rows.into_iter().map(entry).collect::<Result<_, LedgerError>>()?;
+        is_wanted = pages.put(entries, is_last).await;
     }
-
-    /// The place of the next entry.
-    pub(super) fn order(&self) -> Option<(&str, i64)> {
-        self.head.as_ref().map(|(entry, _)| (entry.account_id.as_str(), entry.sequence))
-    }
-
-    /// Takes the next entry, and fetches the one after it.
-    pub(super) async fn advance(
-        &mut self,
-        connection: &AsyncPgConnection,
-    ) -> QueryResult<Option<JournalRow>> {
-        let mut next = self.page.next();
-        if next.is_none() && !self.is_last_page {
-            let page =
-                fetch::<(EntryColumns, Nullable<SmallInt>), JournalRow>(connection, &self.cursor).await?;
-            (self.page, self.is_last_page) = (page.0.into_iter(), page.1);
-            next = self.page.next();
-        }
-        Ok(std::mem::replace(&mut self.head, next))
-    }
+    Ok(())
 }

@@ -2,16 +2,14 @@
 
 use diesel::{
     data_types::PgTimestamp,
-    result::QueryResult,
     sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
-use super::sources::paid_by_other;
+use super::{session::Session, sources::paid_by_other};
 use crate::{
     database::cursor::{Bind, Sql},
-    schema::Books,
+    ledger::LedgerError,
 };
 
 /// The columns of an entry, as its query selects them.
@@ -54,23 +52,19 @@ const PAID: &str = concat!(
 );
 
 /// Completes the rows of a page of a book with what stands in others. Leaves the session turned to its own.
-pub(super) async fn look_up(
-    connection: &mut AsyncPgConnection,
-    books: &Books,
-    own: usize,
-    rows: &mut [EntryRow],
-) -> QueryResult<()> {
-    let mut has_turned = false;
-    for book in (0..books.count()).filter(|book| *book != own) {
-        let is_there = |account_id: &str| books.number_of(account_id) == book;
-        let (legs, sources) = (legs_in(rows, is_there), sources_in(rows, is_there));
+pub(super) async fn look_up(session: &mut Session, rows: &mut [EntryRow]) -> Result<(), LedgerError> {
+    let own = session.book;
+    for book in 0..session.books.count() {
+        if book == own {
+            continue;
+        }
+        let (legs, sources) = wanted_of(book, session, rows);
         if legs.numbers.is_empty() && sources.numbers.is_empty() {
             continue;
         }
-        books.turn_to(connection, book).await?;
-        has_turned = true;
+        session.turn_to(book).await?;
         if !legs.numbers.is_empty() {
-            for number in Sql::<BigInt>::new(LEGS, legs.binds()).load::<i64>(connection).await? {
+            for number in session.load::<_, i64>(Sql::<BigInt>::new(LEGS, legs.binds())).await? {
                 if let Some([_, found, _]) = row(rows, number).and_then(|row| row.5.0.as_deref_mut()) {
                     *found += 1;
                 }
@@ -80,13 +74,19 @@ pub(super) async fn look_up(
             continue;
         }
         let paid = Sql::<(BigInt, Nullable<BigInt>)>::new(PAID, sources.binds());
-        for (number, paid) in paid.load::<(i64, Option<i64>)>(connection).await? {
+        for (number, paid) in session.load::<_, (i64, Option<i64>)>(paid).await? {
             if let Some(row) = row(rows, number) {
                 row.5.3 = paid;
             }
         }
     }
-    if has_turned { books.turn_to(connection, own).await } else { Ok(()) }
+    if session.book == own { Ok(()) } else { session.turn_to(own).await }
+}
+
+/// What a page wants of a book: the legs that it lists, and the payers' entries of its own.
+fn wanted_of(book: usize, session: &Session, rows: &[EntryRow]) -> (Wanted, Wanted) {
+    let is_there = |account_id: &str| session.books.number_of(account_id) == book;
+    (legs_in(rows, is_there), sources_in(rows, is_there))
 }
 
 fn row(rows: &mut [EntryRow], number: i64) -> Option<&mut EntryRow> {

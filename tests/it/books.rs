@@ -1,15 +1,17 @@
 //! A ledger with several books is one ledger: made, refused, read, audited and written as such.
 
-use billing::{
-    accounting::AccountId,
-    grpc::proto::{ApplyRequest, ChargeRequest, Leg, Operation, operation},
-    schema::{self, book_of},
-};
-
 use crate::support::{
     process::{Process, billing},
     waiting::{ended, printed, run},
     *,
+};
+use billing::{
+    accounting::AccountId,
+    audit::Auditor,
+    grpc::proto::{ApplyRequest, ChargeRequest, Leg, Operation, operation},
+    ledger::LedgerError,
+    schema::{self, book_of},
+    snapshot::{Selection, Snapshot},
 };
 
 const BOOKS: usize = 4;
@@ -134,6 +136,71 @@ async fn operations_of_a_list_stay_in_order_when_some_of_them_pay_into_other_boo
     assert_eq!(applied, [true, true, false, false]);
     assert_eq!(available(&mut client, &provider).await, 60);
     ledger.check().await;
+}
+
+/// The books are read in sessions of their own, which begin later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_shows_no_book_as_it_stands_later() {
+    let ledger = TestBook::with_books(BOOKS).await;
+    let server = ledger.serve().await;
+    let mut client = server.client().await;
+    for book in 0..BOOKS {
+        client.credit(deposit(&account_in(book), "order-1", 100)).await.answered();
+    }
+    let url = ledger.database_url();
+    let for_audit = Snapshot::take(&url).await.unwrap();
+    let for_export = Snapshot::take(&url).await.unwrap();
+    for book in 0..BOOKS {
+        let payment = pay(&account_in(book), "job-1", 60, &account_in((book + 1) % BOOKS));
+        client.charge(payment).await.answered();
+    }
+    let (mut auditor, mut found) = (Auditor::default(), Vec::new());
+    let observe = |fact| {
+        auditor.observe(fact, &mut |difference| found.push(difference));
+        Ok::<_, LedgerError>(())
+    };
+    for_audit.facts(&[], observe).await.unwrap();
+    let totals = auditor.finish(&mut |difference| found.push(difference));
+    assert_eq!(found, []);
+    let mut exported = 0;
+    let count = |_, _| {
+        exported += 1;
+        Ok::<_, LedgerError>(())
+    };
+    for_export.entries(&Selection::default(), count).await.unwrap();
+    assert_eq!((totals.entries, exported), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn differences_and_entries_come_in_the_order_of_accounts_whatever_the_number_of_books() {
+    let mut printed_by = Vec::new();
+    for books in [1, BOOKS] {
+        let ledger = TestBook::with_books(books).await;
+        let server = ledger.serve().await;
+        let mut client = server.client().await;
+        for n in 0..20 {
+            client.credit(deposit(&format!("account-{n}"), "order-1", 100)).await.answered();
+        }
+        let in_each = if books == 1 {
+            vec![String::new()]
+        } else {
+            (0..books).map(|n| format!("book_{n:02}.")).collect()
+        };
+        for book in in_each {
+            ledger.run_sql(&format!("UPDATE {book}accounts SET posted_micro_usd = 99")).await.unwrap();
+        }
+        let url = &ledger.url;
+        let (differences, _) = ended(billing(&["audit", "--json", "--database-url", url]).await, 2);
+        let differences: Vec<_> =
+            differences.lines().filter(|line| !line.contains("summary")).map(str::to_owned).collect();
+        assert_eq!(differences.len(), 20);
+        let exported = printed(billing(&["export", "--format", "jsonl", "--database-url", url]).await);
+        let account =
+            |line: &str| line.split("account-").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        printed_by.push((differences, exported.lines().map(account).collect::<Vec<_>>()));
+    }
+    assert_eq!(printed_by[0], printed_by[1]);
+    assert!(printed_by[0].1.is_sorted());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,6 +165,7 @@ const CRATES: [(&str, &[&str]); 28] = [
             "app",
             "cli",
             "reload",
+            "snapshot",
             "sweeper",
             "telemetry",
         ],
