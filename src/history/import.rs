@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 
 use super::{
     HistoryError,
-    book::Book,
     chunk::cut,
     progress::{ImportEvent, ImportTotals, Pending, Tell},
     rules::{Imported, Position},
+    shelf::Shelf,
     source::{Rows, Source, SourceAccount},
 };
 use crate::{
@@ -35,7 +35,7 @@ const CHUNKS_WAITING: usize = 1;
 /// An import: the source as it stands at one moment, and the book, which nobody else imports into.
 pub struct Import {
     source: Source,
-    book: Book,
+    shelf: Shelf,
 }
 
 impl Import {
@@ -49,9 +49,9 @@ impl Import {
         if !pending.is_empty() {
             return Err(HistoryError::MigrationsPending(pending.join(", ")));
         }
-        let book = Book::open(book_url).await?; // first, so that what another import writes is compared, too
+        let shelf = Shelf::open(book_url).await?; // first, so that what another import writes is compared, too
         let source = Source::open(source_url).await?;
-        Ok(Self { source, book })
+        Ok(Self { source, shelf })
     }
 
     /// About how many rows the source has, and how many are in the book.
@@ -59,7 +59,7 @@ impl Import {
     /// # Errors
     /// When one of the databases is away.
     pub async fn extent(&self) -> Result<(u64, u64), HistoryError> {
-        Ok((self.source.rows_estimate().await?, self.book.totals().await?.rows.unsigned_abs()))
+        Ok((self.source.rows_estimate().await?, self.shelf.totals().await?.rows.unsigned_abs()))
     }
 
     /// Adds all that is missing in the book, and returns all that is there then.
@@ -89,9 +89,9 @@ impl Import {
             }
         }
         if repeated.is_some() {
-            self.book.analyze().await?;
+            self.shelf.analyze().await?;
         }
-        self.book.totals().await
+        self.shelf.totals().await
     }
 
     /// The accounts that are not in the book as they are in the source, in the order of their ids.
@@ -101,7 +101,7 @@ impl Import {
         tell: Tell<'_>,
     ) -> Result<Vec<Pending>, HistoryError> {
         let ids: Vec<&str> = accounts.iter().filter_map(|account| account.account_id.as_deref()).collect();
-        let mut known = self.book.imported(&ids).await?;
+        let mut known = self.shelf.imported(&ids).await?;
         let mut pending = Vec::new();
         for source in accounts {
             let account_id = source.account_id.as_ref();
@@ -136,7 +136,7 @@ impl Import {
             }
             let late = self.missing_ids(&account.account_id, last).await?;
             let rows = self.source.rows_by_id(&account.account_id, &late, repeated).await?;
-            copy(&mut self.book, slice::from_mut(account), rows, tell).await?;
+            copy(&mut self.shelf, slice::from_mut(account), rows, tell).await?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Import {
     /// The numbers of an account's rows up to a place that are not in the book.
     async fn missing_ids(&self, account_id: &AccountId, last: Position) -> Result<Vec<i64>, HistoryError> {
         let (there, here) =
-            try_join(self.source.ids_up_to(account_id, last), self.book.imported_ids(account_id)).await?;
+            try_join(self.source.ids_up_to(account_id, last), self.shelf.imported_ids(account_id)).await?;
         let (mut there, mut here) = (pin!(there), pin!(here));
         let mut known = here.try_next().await?;
         let mut missing = Vec::new();
@@ -171,12 +171,12 @@ impl Import {
         let (begun, fresh) = pending.split_at_mut(begun);
         if !begun.is_empty() {
             let rows = self.source.rows_after(&places(begun), repeated).await?;
-            copy(&mut self.book, begun, rows, tell).await?;
+            copy(&mut self.shelf, begun, rows, tell).await?;
         }
         if !fresh.is_empty() {
             let account_ids: Vec<&str> = fresh.iter().map(|account| account.account_id.as_str()).collect();
             let rows = self.source.rows(&account_ids, repeated).await?;
-            copy(&mut self.book, fresh, rows, tell).await?;
+            copy(&mut self.shelf, fresh, rows, tell).await?;
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ fn places(pending: &[Pending]) -> Vec<(AccountId, Position)> {
 
 /// Writes the rows of accounts, while more of them are read.
 async fn copy(
-    book: &mut Book,
+    shelf: &mut Shelf,
     accounts: &mut [Pending],
     rows: Rows,
     tell: Tell<'_>,
@@ -199,7 +199,7 @@ async fn copy(
     let (sender, mut chunks) = mpsc::channel(CHUNKS_WAITING);
     let cutting = tokio::spawn(cut(account_ids, rows, sender)); // a task of its own: on a processor of its own
     while let Some(chunk) = chunks.recv().await {
-        book.write(accounts, chunk, tell).await?;
+        shelf.write(accounts, chunk, tell).await?;
     }
     cutting.await.unwrap_or_else(|ended| resume_unwind(ended.into_panic())) // nobody cancels it
 }

@@ -6,7 +6,8 @@
 //! * `preflight`: looks through all of it before anything is imported.
 //! * `source`: reads it for an import; `deposit` does for both.
 //! * `import`: compares it with the book, account by account, and adds what is missing; `progress` is how far it is.
-//! * `chunk`: cuts rows into what is written in one transaction, and `book` writes it.
+//! * `chunk`: cuts rows into what is written at once; `shelf` spreads it over the books, `book` decides what becomes of it, and `write`
+//!   writes it.
 
 mod book;
 mod chunk;
@@ -17,8 +18,10 @@ mod preflight;
 mod progress;
 pub mod rules;
 mod session;
+mod shelf;
 mod source;
 mod time;
+mod write;
 
 pub use error::HistoryError;
 pub use import::Import;
