@@ -20,7 +20,8 @@ use crate::{
     random_books,
     support::{
         process::billing,
-        waiting::{ended, printed},
+        standby::Pair,
+        waiting::{ended, printed, until},
         *,
     },
     translation::command,
@@ -705,6 +706,22 @@ fn every_check_is_documented() {
         let row = format!("| `{}` | {} |", check.name(), check.rule());
         assert!(documented.contains(&row), "docs/AUDIT.md lacks: {row}");
     }
+}
+
+/// The sessions share a snapshot, which a standby gives them, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_audited_and_exported() {
+    let pair = Pair::start(&[("fsync", "off")], &[("fsync", "off"), ("hot_standby", "on")]).await;
+    let [primary, standby] =
+        [&pair.primary, &pair.standby].map(|server| TestBook { url: server.database_url("billing") });
+    let server = primary.serve().await;
+    server.client().await.credit(stripe_deposit("ann", "order-1", 5, "cs_1")).await.answered();
+    let entries = "SELECT count(*) FROM ledger_entries";
+    until("the standby has it", async || (standby.number(entries).await == 1).then_some(())).await;
+    let audited = printed(billing(&["audit", "--database-url", &standby.url]).await);
+    assert!(audited.contains("1 accounts, 1 entries"), "{audited}");
+    let exported = printed(billing(&["export", "--format", "jsonl", "--database-url", &standby.url]).await);
+    assert_eq!(exported.lines().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

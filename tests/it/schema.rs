@@ -1,6 +1,6 @@
 //! The schema itself: append-only, documented, and made safely.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use billing::schema;
 use diesel::{dsl, sql_types::Text};
@@ -41,6 +41,24 @@ async fn what_was_written_cannot_be_changed_in_psql() {
         assert_eq!(book.number("SELECT count(*) FROM ledger_entries").await, 1);
     })
     .await;
+}
+
+/// Citus hands on the text of a file as it is, and a node takes one statement. The first one ran before any schema was distributed.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_later_migration_of_a_book_is_one_statement() {
+    let book = TestBook::create_empty().await;
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/book");
+    let mut dirs: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    dirs.sort();
+    let mut several = Vec::new();
+    for dir in &dirs {
+        let text = fs::read_to_string(dir.join("up.sql")).unwrap();
+        let prepared = diesel::sql_query(text).execute(&mut book.connect().await).await;
+        if prepared.is_err_and(|error| error.to_string().contains("cannot insert multiple commands")) {
+            several.push(dir);
+        }
+    }
+    assert_eq!(several, [&dirs[0]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
