@@ -26,6 +26,7 @@ use tonic::Code;
 use crate::{
     concurrency::credit_command,
     ledger_properties::check_cases,
+    same_answers::tell_the_same,
     support::{
         PostBatch as _,
         book::limits,
@@ -188,6 +189,16 @@ async fn call(mut client: Client, account: String, book: usize, is_over: Arc<Ato
         }
     }
     (book, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_told_the_same_as_by_plain_postgresql() {
+    if !is_available().await {
+        return;
+    }
+    let (_nodes, on_nodes) = Nodes::with_books(BOOKS).await;
+    tell_the_same(&TestBook::with_books(1).await, &on_nodes).await;
+    audit(&on_nodes).await;
 }
 
 /// A ledger with one book, on plain PostgreSQL, is split over the nodes.

@@ -80,6 +80,7 @@ mod retrying_client;
 mod reversals;
 mod rolling_restart;
 mod round_trips;
+mod same_answers;
 mod schema;
 mod service_role;
 mod shortfalls;

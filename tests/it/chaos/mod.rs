@@ -7,12 +7,12 @@
 
 mod book;
 mod checker;
-mod clients;
+pub mod clients;
 mod faults;
 mod figures;
 mod history;
-mod operations;
-mod wording;
+pub mod operations;
+pub mod wording;
 
 use std::{
     env,
