@@ -1,8 +1,7 @@
 //! A snapshot of the whole ledger, read page by page, whatever its size, in the order of accounts, whatever books these are in.
 //!
 //! A session for each book, and one transaction each: REPEATABLE READ, all with the same snapshot, so that every row is of one
-//! moment; and READ ONLY, so that a standby can serve it. They take only ACCESS SHARE locks, which no operation waits for.
-//! (The books of Citus have no common moment: each node has its own.)
+//! moment, but for those of several nodes; and READ ONLY, so that a standby can serve it. They take only ACCESS SHARE locks, which no operation waits for.
 
 mod facts;
 mod journal;
@@ -23,7 +22,7 @@ use crate::{
         cursor::{Bind, Sql},
     },
     ledger::LedgerError,
-    schema::Books,
+    schema::{BOOKS_MAX, Books},
 };
 use journal::JournalEntry;
 use read_ahead::ReadAhead;
@@ -33,8 +32,8 @@ use session::Session;
 /// A snapshot of the ledger.
 pub struct Snapshot {
     session: Session,
-    /// What the session of each book needs to see the same.
-    moment: String,
+    /// What the session of each book needs to see the same; `None` if that is not to be had: each node of Citus has a moment of its own.
+    moment: Option<String>,
 }
 
 impl Snapshot {
@@ -45,7 +44,8 @@ impl Snapshot {
     pub async fn take(database_url: &DatabaseUrl) -> Result<Self, LedgerError> {
         let books = Books::find(database_url).await?;
         let mut session = Session::begin(books, 0, None).await?;
-        let moment = session.moment().await?;
+        let is_distributed = session.books.are_distributed();
+        let moment = if is_distributed { None } else { Some(session.moment().await?) };
         Ok(Self { session, moment })
     }
 
@@ -87,16 +87,21 @@ impl Snapshot {
     /// # Errors
     /// When the database or the reader fails.
     pub async fn facts<E: From<LedgerError>>(
-        self,
+        mut self,
         account_ids: &[AccountId],
         mut read: impl FnMut(Fact) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut facts = ReadAhead::new(|a: &Fact, b| a.order().cmp(&b.order()));
-        for (session, account_ids) in self.read_by(account_ids).await? {
-            facts.read(|pages| facts::read(session, account_ids, pages));
-        }
-        while let Some(fact) = facts.next().await? {
-            read(fact)?;
+        let books = self.books_of(account_ids);
+        // Citus puts all rows of a cursor on the coordinator's disk, and there are a dozen for each book.
+        let at_once = if self.books().are_distributed() { 1 } else { usize::from(BOOKS_MAX) };
+        for books in books.chunks(at_once) {
+            let mut facts = ReadAhead::new(|a: &Fact, b| a.order().cmp(&b.order()));
+            for (session, account_ids) in self.begin(books, account_ids).await? {
+                facts.read(|pages| facts::read(session, account_ids, pages));
+            }
+            while let Some(fact) = facts.next().await? {
+                read(fact)?;
+            }
         }
         Ok(())
     }
@@ -106,14 +111,15 @@ impl Snapshot {
     /// # Errors
     /// When the database or the reader fails, or an entry is not one that this program writes.
     pub async fn entries<E: From<LedgerError>>(
-        self,
+        mut self,
         selection: &Selection,
         mut read: impl FnMut(Entry, Option<EntryType>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut entries = ReadAhead::new(|(a, _): &JournalEntry, (b, _)| {
             (&a.account_id, a.sequence).cmp(&(&b.account_id, b.sequence))
         });
-        for (session, account_ids) in self.read_by(&selection.account_ids).await? {
+        let books = self.books_of(&selection.account_ids);
+        for (session, account_ids) in self.begin(&books, &selection.account_ids).await? {
             entries.read(|pages| journal::read(session, selection.query(account_ids), pages));
         }
         while let Some((entry, refunded)) = entries.next().await? {
@@ -138,11 +144,18 @@ impl Snapshot {
         ids.filter(|id| self.books().number_of(id) == book).collect()
     }
 
-    /// A session for each book that some accounts are in, which sees the same, and those of the accounts that are there.
-    async fn read_by(self, account_ids: &[AccountId]) -> Result<Vec<(Session, Vec<String>)>, LedgerError> {
-        let moment = Some(&*self.moment);
-        let begin = |book| Session::begin(self.books().clone(), book, moment);
-        let sessions = try_join_all(self.books_of(account_ids).into_iter().map(begin)).await?;
+    /// A session for each of these books, which sees the same, and those of the accounts that are there.
+    async fn begin(
+        &mut self,
+        books: &[usize],
+        account_ids: &[AccountId],
+    ) -> Result<Vec<(Session, Vec<String>)>, LedgerError> {
+        let moment = self.moment.take();
+        let begin = |book: &usize| Session::begin(self.books().clone(), *book, moment.as_deref());
+        let sessions = try_join_all(books.iter().map(begin)).await?;
+        if moment.is_some() {
+            self.session.end().await?; // the others keep the snapshot
+        }
         let with_accounts = |session: Session| {
             let of_book = self.of_book(account_ids, session.book);
             (session, of_book)

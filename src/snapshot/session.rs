@@ -62,10 +62,15 @@ impl Session {
         Ok(session)
     }
 
-    /// What another session needs to see the same. For as long as this one lasts.
+    /// What another session needs to see the same, until [`Self::end`].
     pub(super) async fn moment(&mut self) -> Result<String, LedgerError> {
         let moment = Sql::<Text>::new("SELECT pg_export_snapshot()", Vec::new());
         moment.get_result(&mut self.connection).await.map_err(|error| self.failed(error))
+    }
+
+    /// Ends its transaction.
+    pub(super) async fn end(&mut self) -> Result<(), LedgerError> {
+        self.connection.batch_execute("COMMIT").await.map_err(|error| self.failed(error))
     }
 
     /// Looks in another book from now on.
