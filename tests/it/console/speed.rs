@@ -9,8 +9,10 @@ use crate::support::*;
 const BYTES_MAX: usize = 100 * 1_000;
 /// How long a page may take on a machine that does nothing else.
 const LATENCY_MAX: Duration = Duration::from_millis(100);
-/// How often each page is asked for. The fastest counts: other tests run at the same time.
+/// How often each page is asked for, at least. The fastest counts: other tests run at the same time.
 const TRIES: u32 = 20;
+/// How long to wait for a moment at which they leave it a processor.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_an_account_with_a_million_entries_are_small_and_fast() {
@@ -44,9 +46,10 @@ async fn pages_of_an_account_with_a_million_entries_are_small_and_fast() {
             "/find?q=ann&account=ann",
             "/act/grant?account=ann&key=console-1&amount=1&reason=r&review=1",
         ] {
-            let mut fastest = Duration::MAX;
-            let mut bytes = 0;
-            for _ in 0..TRIES {
+            let (mut fastest, mut bytes, mut tries) = (Duration::MAX, 0, 0);
+            let first = Instant::now();
+            while tries < TRIES || (fastest >= LATENCY_MAX && first.elapsed() < PATIENCE) {
+                tries += 1;
                 let began = Instant::now();
                 let page = get(&desk.at(path), Some(&cookie), &[]).await;
                 fastest = fastest.min(began.elapsed());
