@@ -1,7 +1,8 @@
 //! A snapshot of the whole ledger, read page by page, whatever its size, in the order of accounts, whatever books these are in.
 //!
 //! A session for each book, and one transaction each: REPEATABLE READ, all with the same snapshot, so that every row is of one
-//! moment, but for those of several nodes; and READ ONLY, so that a standby can serve it. They take only ACCESS SHARE locks, which no operation waits for.
+//! moment (but those of several nodes); and READ ONLY, so that a standby can serve it. They take only ACCESS SHARE locks, which
+//! no operation waits for.
 
 mod facts;
 mod journal;

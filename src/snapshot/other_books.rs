@@ -1,4 +1,5 @@
-//! Entries as they are read, and what a page of them refers to in other books: the legs that its entries list, and the payers' entries of its legs.
+//! Entries as they are read, and what a page of them refers to in other books: the legs that its entries list, and the payers'
+//! entries of its legs.
 
 use diesel::{
     data_types::PgTimestamp,

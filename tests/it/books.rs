@@ -1,10 +1,5 @@
 //! A ledger with several books is one ledger: made, refused, read, audited and written as such.
 
-use crate::support::{
-    process::{Process, billing},
-    waiting::{ended, printed, run},
-    *,
-};
 use billing::{
     accounting::AccountId,
     audit::Auditor,
@@ -14,10 +9,16 @@ use billing::{
     snapshot::{Selection, Snapshot},
 };
 
-const BOOKS: usize = 4;
+use crate::support::{
+    process::{Process, billing},
+    waiting::{ended, printed, run},
+    *,
+};
+
+pub const BOOKS: usize = 4;
 
 /// An account of a book.
-fn account_in(book: usize) -> String {
+pub fn account_in(book: usize) -> String {
     let mut names = (0..).map(|n| format!("account-{n}"));
     names.find(|name| book_of(name, BOOKS) == book).unwrap()
 }

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use billing::{
-    accounting::{AccountId, Outcome},
-    ledger::Ledger,
-};
+use billing::{accounting::Outcome, ledger::Ledger};
 use tokio::{
     runtime::Runtime,
     task::JoinSet,
@@ -24,6 +21,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
+    books::{BOOKS, account_in},
     concurrency::credit_command,
     ledger_properties::check_cases,
     same_answers::tell_the_same,
@@ -37,7 +35,6 @@ use crate::{
     },
 };
 
-const BOOKS: usize = 4;
 /// How often two accounts on two nodes are credited with one payment at once.
 const RACES: usize = 1_000;
 /// How long all nodes are there, before one is killed.
@@ -70,7 +67,7 @@ fn every_answer_is_the_models_and_one_payment_is_credited_once_over_two_nodes() 
 async fn race_for_payments(book: &TestBook) {
     let connect = || async { Ledger::connect(&book.database_url(), 4, 2, limits()).await.unwrap() };
     let ledgers = [connect().await, connect().await];
-    let accounts = [account_in(&ledgers[0], 0), account_in(&ledgers[0], 1)];
+    let accounts = [account_in(0), account_in(1)];
     for round in 0..RACES {
         let mut posted = JoinSet::new();
         for (ledger, account) in ledgers.iter().zip(&accounts) {
@@ -85,13 +82,6 @@ async fn race_for_payments(book: &TestBook) {
     }
 }
 
-/// An account of a book.
-fn account_in(ledger: &Ledger, book: usize) -> String {
-    let names = (0..).map(|n| format!("account-{n}"));
-    let is_there = |name: &String| ledger.book_number(&AccountId::parse("account_id", name).unwrap()) == book;
-    names.into_iter().find(is_there).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_killed_takes_only_its_own_accounts_away_and_a_book_moves_under_load() {
     if !is_available().await {
@@ -99,14 +89,13 @@ async fn a_node_that_is_killed_takes_only_its_own_accounts_away_and_a_book_moves
     }
     let (mut nodes, book) = Nodes::with_books(BOOKS).await;
     let service = Process::serve(&["--database-url", &book.url]);
-    let ledger = book.ledger().await;
     let on_dead_node = books_of(&book, &nodes.name(1)).await;
     assert!((1..BOOKS).contains(&on_dead_node.len()), "{on_dead_node:?}");
 
     let is_over = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     for number in 0..BOOKS {
-        let account = account_in(&ledger, number);
+        let account = account_in(number);
         callers.spawn(call(service.client().await, account, number, Arc::clone(&is_over)));
     }
     sleep(QUIET).await;

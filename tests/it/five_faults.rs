@@ -143,7 +143,8 @@ async fn story(process: &Process) -> Vec<String> {
     story
 }
 
-fn without_times(text: &str) -> String {
+/// The text of an answer, without its times.
+pub fn without_times(text: &str) -> String {
     let mut parts = text.split("Timestamp {");
     let first = parts.next().unwrap().to_owned();
     parts.fold(first, |text, part| text + part.split_once('}').unwrap().1)

@@ -8,8 +8,9 @@ use crate::{
     chaos::{
         clients::clock,
         operations::Accounts,
-        wording::{Outcome, send},
+        wording::{Outcome, Told, send},
     },
+    five_faults::without_times,
     histories::expire_of,
     model::{Call, What},
     support::*,
@@ -40,8 +41,9 @@ pub async fn tell_the_same(one: &TestBook, other: &TestBook) {
         for _ in 0..=usize::from(n % AGAIN == 0) {
             let [first, second] = &mut clients;
             let outcomes = tokio::join!(send(first, &call, DEADLINE), send(second, &call, DEADLINE));
-            assert_eq!(text(&outcomes.0), text(&outcomes.1), "{call:?}");
-            let Outcome::Told(told) = outcomes.0 else { panic!("{call:?}: {:?}", outcomes.0) };
+            let (outcome, other) = (timeless(outcomes.0), timeless(outcomes.1));
+            assert_eq!(text(&outcome), text(&other), "{call:?}");
+            let Outcome::Told(told) = outcome else { panic!("{call:?}: {outcome:?}") };
             *(if told.entry().is_some() { &mut applied } else { &mut refused }) += 1;
             names.extend(told.leg_entries().iter().map(|entry| entry.account_id.clone()));
             accounts.learn(&call, &told);
@@ -73,16 +75,15 @@ fn lasting(mut call: Call) -> Call {
     call
 }
 
-/// A text of an answer, without its times: numbers as large as these, and what follows "nanos".
+/// A text of an answer, without its times.
 fn text(answer: &impl Debug) -> String {
-    let text = format!("{answer:?}");
-    let mut masked = String::new();
-    for word in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
-        let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
-        let digits = word.strip_suffix(rest).unwrap_or_default();
-        let is_time = digits.len() >= 10 || masked.ends_with("nanos: ");
-        masked.push_str(if is_time { "TIME" } else { digits });
-        masked.push_str(rest);
+    without_times(&format!("{answer:?}"))
+}
+
+/// The same outcome, without the time of a refusal, which stands among its metadata.
+fn timeless(mut outcome: Outcome) -> Outcome {
+    if let Outcome::Told(Told::Refused { metadata, .. }) = &mut outcome {
+        metadata.remove("refused_time");
     }
-    masked
+    outcome
 }
